@@ -1,0 +1,39 @@
+# `make serve` needs only Python ≥ 3.11 and make; `make test` runs everything.
+PYTHON ?= python3
+SERVE := .venv
+DEV := .venv-dev
+PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: serve test lint demo openapi clean
+
+serve: $(SERVE)/ready
+	$(SERVE)/bin/eclip serve --demo
+
+test: lint
+	$(DEV)/bin/python -m pytest
+
+lint: $(DEV)/ready
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+	$(DEV)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose.*.yaml
+
+demo: $(DEV)/ready
+	$(DEV)/bin/eclip-train demo
+
+openapi: $(DEV)/ready
+	$(DEV)/bin/python -m tests.contract.openapi_golden
+
+$(SERVE)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(SERVE)
+	$(SERVE)/bin/python $(PIP) -e ".[cpu]"
+	touch $@
+
+$(DEV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python $(PIP) -e ".[cpu,train,test]"
+	touch $@
+
+clean:
+	rm -rf $(SERVE) $(DEV) var

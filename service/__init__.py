@@ -1,0 +1,1 @@
+"""The microservice: bytes → Radiograph → vector → cases → evidence → report."""

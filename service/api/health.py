@@ -1,0 +1,58 @@
+"""GET /health/live, /health/ready, /metrics and /bundle."""
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from service.api.context import Services, Wired
+from service.api.schemas import BundleOut
+from service.auth import reader
+from service.errors import StoreUnavailable
+from service.telemetry import REGISTRY
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health/live")
+async def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "live"}
+
+
+@router.get("/health/ready")
+def ready(wired: Wired) -> JSONResponse:
+    """Every part can serve: bundle verified and self-tested, store reachable, workers beating."""
+    parts = {"bundle": "ready", "store": _store(wired), "workers": _workers(wired)}
+    good = all(state == "ready" for state in parts.values())
+    body = {"status": "ready" if good else "not ready", "parts": parts}
+    return JSONResponse(body, status_code=200 if good else 503)
+
+
+@router.get("/metrics", response_class=Response, dependencies=[reader])
+def metrics() -> Response:
+    """Prometheus text."""
+    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/bundle", dependencies=[reader])
+def bundle(wired: Wired) -> BundleOut:
+    """The manifest, label sets, metrics and model card of the bundle being served."""
+    served = wired.bundle
+    return BundleOut(
+        manifest=served.manifest.model_dump(mode="json"),
+        label_sets={name: list(labels) for name, labels in served.label_sets.root.items()},
+        metrics=served.manifest.metrics,
+        model_card=served.model_card,
+    )
+
+
+def _store(wired: Services) -> str:
+    try:
+        wired.library.store.check()
+    except StoreUnavailable as error:
+        return error.detail
+    return "ready"
+
+
+def _workers(wired: Services) -> str:
+    return "ready" if wired.encoder.beating else "a tower's worker has died or is stuck"

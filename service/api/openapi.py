@@ -1,0 +1,110 @@
+"""The OpenAPI document: FastAPI's own, plus the three forms an image may come in."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from service.api.attention import AttentionParameters
+from service.api.classify import ClassifyParameters
+from service.api.embed import EmbedImageParameters
+from service.api.inputs import ImageItems
+from service.api.problems import MEDIA_TYPE
+from service.api.reports import ReportParameters
+from service.api.retrieve import RetrieveParameters
+from service.api.studies import StudyLine, StudyParameters
+
+WITH_IMAGES: dict[tuple[str, str], type[BaseModel]] = {
+    ("/embed/image", "post"): EmbedImageParameters,
+    ("/classify", "post"): ClassifyParameters,
+    ("/retrieve", "post"): RetrieveParameters,
+    ("/generate-report", "post"): ReportParameters,
+    ("/attention", "post"): AttentionParameters,
+    ("/studies/{study_id}", "put"): StudyParameters,
+}
+RAW_TYPES = ("image/png", "image/jpeg", "application/dicom")
+_REF = "#/components/schemas/{model}"
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string", "examples": ["urn:eclip:image/undecodable"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "request_id": {"type": "string"},
+    },
+}
+
+
+def install(app: FastAPI) -> None:
+    """Make `app.openapi()` give the whole contract."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    models: list[type[BaseModel]] = [*WITH_IMAGES.values(), StudyLine, ImageItems]
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in models], ref_template=_REF
+    )
+    schemas = document["components"]["schemas"]
+    schemas.update(definitions["$defs"])
+    schemas["Problem"] = _PROBLEM
+    for (path, method), model in WITH_IMAGES.items():
+        document["paths"][path][method]["requestBody"] = _image_body(model)
+    document["paths"]["/studies"]["post"]["requestBody"] = _study_batch_body()
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            _problem_responses(operation)
+    return document
+
+
+def _image_body(model: type[BaseModel]) -> dict[str, Any]:
+    """JSON with base64 images, a form with files, or one raw image."""
+    parameters = {"$ref": _REF.format(model=model.__name__)}
+    items = {"$ref": _REF.format(model=ImageItems.__name__)}
+    binary = {"type": "string", "contentMediaType": "application/octet-stream"}
+    form = {
+        "type": "object",
+        "properties": {
+            "files": {"type": "array", "items": binary},
+            **{name: {"type": "string"} for name in model.model_fields},
+        },
+    }
+    content: dict[str, Any] = {raw: {"schema": binary} for raw in RAW_TYPES}
+    content["multipart/form-data"] = {"schema": form}
+    content["application/json"] = {"schema": {"allOf": [items, parameters]}}
+    return {"required": True, "content": content}
+
+
+def _study_batch_body() -> dict[str, Any]:
+    line = {"$ref": _REF.format(model=StudyLine.__name__)}
+    form = {
+        "type": "object",
+        "properties": {
+            "studies": {"type": "string", "description": "JSON list of studies"},
+            "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+        },
+    }
+    content = {"application/x-ndjson": {"schema": line}, "multipart/form-data": {"schema": form}}
+    return {"required": True, "content": content}
+
+
+def _problem_responses(operation: dict[str, Any]) -> None:
+    """Every operation may answer with a problem; FastAPI's own 422 shape is never used."""
+    operation["responses"].pop("422", None)
+    operation["responses"]["default"] = {
+        "description": "Problem (RFC 9457)",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}},
+    }

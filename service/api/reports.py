@@ -1,0 +1,132 @@
+"""POST /generate-report: a report whose every sentence cites its evidence."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field, TypeAdapter
+
+from service.api.context import Services, Wired, work
+from service.api.inputs import AsJson, Parameters, Upload, raised, read_input, some_images
+from service.api.problems import describe
+from service.api.retrieve import Exclude, Filter, check_k
+from service.api.schemas import (
+    BundleName,
+    EvidenceOut,
+    FindingOut,
+    GeneratedReport,
+    GeneratorOut,
+    ProvenanceOut,
+    ReportOut,
+    SentenceOut,
+)
+from service.auth import reader
+from service.errors import EclipError
+from service.inference.batching import Deadline
+from service.inference.encoder import EncodedImage
+from service.reporting.evidence import Evidence, Subject
+from service.reporting.grounding import Sentence
+from service.reporting.pipeline import DEFAULT_K, Report, ReportRequest
+
+router = APIRouter(tags=["report"], dependencies=[reader])
+_EVIDENCE = TypeAdapter(list[EvidenceOut])
+
+
+class ReportParameters(Parameters):
+    """Parameters of /generate-report. All images are views of one study."""
+
+    indication: Annotated[str | None, Field(max_length=2000)] = None
+    comparison: Annotated[str | None, Field(max_length=2000)] = None
+    k: Annotated[int, Field(ge=1)] = DEFAULT_K
+    filter: Annotated[Filter, AsJson] = Filter()
+    exclude: Annotated[Exclude, AsJson] = Exclude()
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    stream: bool = False
+
+    def asked(self) -> ReportRequest:
+        """As the reporting pipeline takes it."""
+        return ReportRequest(
+            k=self.k,
+            subject=Subject(self.exclude.patient_id, self.exclude.study_id),
+            where=self.filter.where(),
+            indication=self.indication,
+            comparison=self.comparison,
+            seed=self.seed,
+        )
+
+
+@router.post("/generate-report", response_model=GeneratedReport)
+async def generate_report(request: Request, wired: Wired) -> GeneratedReport | StreamingResponse:
+    """Findings and impression from the nearest cases; with `stream=true` as server-sent events."""
+    uploads, parameters = await read_input(request, ReportParameters, wired.settings.max_images)
+    check_k(parameters.k, wired)
+    deadline = Deadline(wired.settings.deadline_s + wired.settings.llm_timeout_s)
+    images = await work(request, deadline, _encode, wired, some_images(uploads), deadline)
+    if parameters.stream:
+        events = _server_sent(wired, images, parameters.asked(), deadline)
+        return StreamingResponse(events, media_type="text/event-stream")
+    report = await work(
+        request, deadline, wired.reporter.report, images, parameters.asked(), deadline
+    )
+    return _shape(wired, report)
+
+
+def _encode(wired: Services, uploads: Sequence[Upload], deadline: Deadline) -> list[EncodedImage]:
+    """All views of the study; a view that cannot be read fails the request."""
+    return [wired.encoder.image(raised(upload.data), deadline) for upload in uploads]
+
+
+def _server_sent(
+    wired: Services, images: list[EncodedImage], asked: ReportRequest, deadline: Deadline
+) -> Iterator[str]:
+    """`evidence`, then `sentence` (already grounded), then `report`; or `error`."""
+    try:
+        for event in wired.reporter.events(images, asked, deadline):
+            if isinstance(event, Report):
+                yield _event("report", _shape(wired, event))
+            elif isinstance(event, Sentence):
+                yield _event("sentence", _sentence(event))
+            else:
+                yield _text_event("evidence", _EVIDENCE.dump_json(_evidence(event)).decode())
+    except EclipError as error:
+        yield _text_event("error", TypeAdapter(dict[str, str]).dump_json(describe(error)).decode())
+    finally:
+        deadline.cancel()
+
+
+def _event(name: str, answer: BaseModel) -> str:
+    return _text_event(name, answer.model_dump_json())
+
+
+def _text_event(name: str, data: str) -> str:
+    return f"event: {name}\ndata: {data}\n\n"
+
+
+def _shape(wired: Services, report: Report) -> GeneratedReport:
+    return GeneratedReport(
+        bundle=BundleName.of(wired.bundle),
+        report=ReportOut(
+            findings=[_sentence(sentence) for sentence in report.findings],
+            impression=[_sentence(sentence) for sentence in report.impression],
+        ),
+        withheld=[_sentence(sentence) for sentence in report.withheld],
+        evidence=_evidence(report.evidence),
+        classification=[FindingOut.model_validate(f) for f in report.classification],
+        generator=GeneratorOut.model_validate(report.generator),
+        provenance=ProvenanceOut.model_validate(report.provenance),
+        abstained=report.abstained,
+    )
+
+
+def _sentence(sentence: Sentence) -> SentenceOut:
+    return SentenceOut(
+        sentence=sentence.text,
+        evidence=list(sentence.evidence),
+        support=sentence.support,
+        status=sentence.status,
+    )
+
+
+def _evidence(evidence: Sequence[Evidence]) -> list[EvidenceOut]:
+    return [EvidenceOut.model_validate(item) for item in evidence]

@@ -1,0 +1,95 @@
+"""POST /retrieve: cross-modal search in the case library."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.api.context import Services, Wired, work
+from service.api.inputs import AsJson, Parameters, Upload, one_image, read_input
+from service.api.schemas import BundleName, HitOut, Retrieval
+from service.auth import reader
+from service.cases.library import Query
+from service.cases.schema import CaseFilter, Hit, Part
+from service.errors import RequestMalformed
+from service.inference.batching import Deadline
+
+router = APIRouter(tags=["retrieve"], dependencies=[reader])
+AnyOf = Annotated[tuple[str, ...], Field(max_length=64)]
+
+
+class Filter(BaseModel):
+    """Conditions that a hit must meet, all of them; each is any-of."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: AnyOf = ()
+    view: AnyOf = ()
+    findings: AnyOf = ()
+    section: AnyOf = ()
+
+    def where(self) -> CaseFilter:
+        """As the case library takes it."""
+        return CaseFilter(self.source, self.view, self.findings, self.section)
+
+
+class Exclude(BaseModel):
+    """Whose cases must not come back, by the caller's own ids."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    patient_id: Annotated[str | None, Field(max_length=256)] = None
+    study_id: Annotated[str | None, Field(max_length=256)] = None
+
+
+class RetrieveParameters(Parameters):
+    """Parameters of /retrieve."""
+
+    text: str | None = None
+    target: Part = "report"
+    k: Annotated[int, Field(ge=1)] = 10
+    filter: Annotated[Filter, AsJson] = Filter()
+    exclude: Annotated[Exclude, AsJson] = Exclude()
+    group_by: Annotated[str | None, Field(pattern="^study$")] = None
+    min_score: Annotated[float | None, Field(ge=-1, le=1)] = None
+
+
+@router.post("/retrieve")
+async def retrieve(request: Request, wired: Wired) -> Retrieval:
+    """The stored images, reports or passages nearest to one image or one text."""
+    uploads, parameters = await read_input(request, RetrieveParameters, max_images=1)
+    if bool(uploads) == (parameters.text is not None):
+        raise RequestMalformed("Send either one image or `text`, not both and not neither.")
+    check_k(parameters.k, wired)
+    deadline = Deadline(wired.settings.deadline_s)
+    hits = await work(request, deadline, _search, wired, uploads, parameters, deadline)
+    return Retrieval(
+        bundle=BundleName.of(wired.bundle),
+        hits=[HitOut.of(hit) for hit in hits],
+        abstained=not hits,
+    )
+
+
+def check_k(k: int, wired: Services) -> None:
+    """Raise RequestMalformed when k is over the bound."""
+    if k > wired.settings.max_k:
+        raise RequestMalformed(f"k: {k} is over the bound of {wired.settings.max_k}.")
+
+
+def _search(
+    wired: Services, uploads: list[Upload], parameters: RetrieveParameters, deadline: Deadline
+) -> list[Hit]:
+    if parameters.text is not None:
+        vector = wired.encoder.texts([parameters.text], deadline)[0].vector
+    else:
+        vector = wired.encoder.image(one_image(uploads), deadline).vector
+    query = Query(
+        target=parameters.target,
+        k=parameters.k,
+        where=parameters.filter.where(),
+        patient_id=parameters.exclude.patient_id,
+        study_id=parameters.exclude.study_id,
+        min_score=parameters.min_score,
+        group_by_study=parameters.group_by is not None,
+    )
+    return wired.library.search(vector, query)

@@ -1,0 +1,153 @@
+"""Wiring and lifespan, nothing else."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from service.api import (
+    attention,
+    classify,
+    embed,
+    health,
+    openai,
+    openapi,
+    problems,
+    reports,
+    retrieve,
+    studies,
+)
+from service.api.context import Services
+from service.api.middleware import BodyLimit, RequestEnvelope
+from service.bundle.manifest import Bundle, load
+from service.cases.edge import EdgeStore
+from service.cases.library import CaseLibrary
+from service.cases.server import ServerStore, connect
+from service.cases.store import CaseStore
+from service.imaging.decode import ImageLimits
+from service.imaging.deidentify import Pseudonymiser, load_or_create_key
+from service.inference.batching import Deadline
+from service.inference.encoder import Encoder
+from service.inference.session import Towers, self_test
+from service.inference.zero_shot import Classifier
+from service.reporting.llm import LanguageModel
+from service.reporting.pipeline import Reporter
+from service.settings import Settings
+from service.telemetry import log
+from service.web import page
+
+STARTUP_S = 120.0
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The HTTP service; its parts open when the server starts and close when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if settings.host not in LOOPBACK and not settings.api_keys:
+            log().warning("listening beyond this machine without API keys", host=settings.host)
+        with open_services(settings) as wired:
+            app.state.services = wired
+            yield
+
+    app = FastAPI(
+        title="eCLIP Radiology",
+        version=version("eclip-radiology"),
+        description="Chest radiographs → embeddings, zero-shot findings, similar cases and cited "
+        "reports. Research software, not a medical device.",
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    problems.install(app)
+    openapi.install(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestEnvelope)
+    for module in (embed, classify, retrieve, reports, studies, attention, openai, health, page):
+        app.include_router(module.router)
+    return app
+
+
+@contextmanager
+def open_services(settings: Settings) -> Iterator[Services]:
+    """Open every part in order and close them in reverse; the CLI uses the same parts."""
+    bundle = load(settings.bundle)
+    with _encoder(settings, bundle) as encoder, _library(settings, encoder) as library:
+        classifiers = {
+            name: Classifier(labels, encoder, Deadline(STARTUP_S))
+            for name, labels in bundle.label_sets.root.items()
+        }
+        with _language_model(settings) as language_model:
+            first = next(iter(classifiers.values()))
+            reporter = Reporter(encoder, library, first, language_model)
+            log().info("ready", bundle=bundle.manifest.name, studies=library.store.count())
+            yield Services(settings, bundle, encoder, classifiers, library, reporter)
+
+
+@contextmanager
+def _encoder(settings: Settings, bundle: Bundle) -> Iterator[Encoder]:
+    towers = Towers(bundle, settings.providers, settings.threads)
+    self_test(bundle, towers)
+    encoder = Encoder(
+        bundle,
+        towers,
+        ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
+        max_batch=settings.max_batch,
+        max_waiting=settings.queue_items,
+        max_text_chars=settings.max_text_chars,
+    )
+    try:
+        yield encoder
+    finally:
+        encoder.close()
+
+
+@contextmanager
+def _library(settings: Settings, encoder: Encoder) -> Iterator[CaseLibrary]:
+    key = Pseudonymiser(load_or_create_key(settings.data_dir / "identifiers.key"))
+    store = _open_store(settings, encoder.bundle, key.fingerprint)
+    try:
+        yield CaseLibrary(store, encoder, key, settings.data_dir / "renditions")
+    finally:
+        store.close()
+
+
+def _open_store(settings: Settings, bundle: Bundle, key_fingerprint: str) -> CaseStore:
+    dimension, bundle_id = bundle.manifest.dimension, bundle.manifest.id
+    if settings.qdrant_url is None:
+        return EdgeStore(
+            settings.data_dir / settings.collection,
+            dimension=dimension,
+            bundle_id=bundle_id,
+            key_fingerprint=key_fingerprint,
+        )
+    return ServerStore(
+        connect(str(settings.qdrant_url), api_key=_plain(settings.qdrant_api_key)),
+        collection=settings.collection,
+        dimension=dimension,
+        bundle_id=bundle_id,
+        key_fingerprint=key_fingerprint,
+    )
+
+
+@contextmanager
+def _language_model(settings: Settings) -> Iterator[LanguageModel | None]:
+    if settings.llm_url is None:
+        yield None
+        return
+    model = LanguageModel(
+        str(settings.llm_url),
+        _plain(settings.llm_api_key),
+        timeout_s=settings.llm_timeout_s,
+        max_tokens=settings.llm_max_tokens,
+    )
+    try:
+        yield model
+    finally:
+        model.close()
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

@@ -1,0 +1,1 @@
+"""The contract between training and service: one immutable, self-describing directory."""

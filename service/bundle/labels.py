@@ -1,0 +1,43 @@
+"""labels.json: named label sets, the prompts of each label, and how its scores are calibrated."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+Prompt = Annotated[str, Field(min_length=1, max_length=512, pattern=r"\S")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Prompts(_Frozen):
+    """Sentences that say a finding is there, and (optionally) sentences that say it is not."""
+
+    present: Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=32)]
+    absent: Annotated[tuple[Prompt, ...], Field(max_length=32)] = ()
+
+
+class Calibration(_Frozen):
+    """Platt scaling, fitted on a validation split: p = sigmoid(slope · margin + offset).
+
+    margin = similarity to the present prompts − similarity to the absent prompts (0 without any).
+    A probability strictly inside `abstain` is too uncertain to be called.
+    Platt, J. (1999), Probabilistic outputs for support vector machines.
+    """
+
+    slope: float
+    offset: float
+    abstain: tuple[float, float]
+
+
+class Label(Prompts):
+    """A label of a bundle; `calibration` is None when no validation split was at hand."""
+
+    calibration: Calibration | None = None
+
+
+class LabelSets(RootModel[dict[str, dict[str, Label]]]):
+    """Label set name → label name → Label."""
+
+    model_config = ConfigDict(frozen=True)

@@ -1,0 +1,80 @@
+"""Display pixels → model input. The only implementation: training and serving share it.
+
+Matches open_clip's evaluation transform on the grayscale image, up to the normalisation,
+which lives inside image.onnx.
+"""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+Side = Annotated[int, Field(ge=16, le=4096)]
+
+
+class ImageSpec(BaseModel):
+    """How a radiograph is brought to the tower's input size.
+
+    fit: `shortest` scales the shorter side and crops the centre, `longest` scales the longer side
+    and pads with `fill`, `squash` ignores the aspect ratio.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    height: Side
+    width: Side
+    fit: Literal["shortest", "longest", "squash"] = "shortest"
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    fill: Annotated[int, Field(ge=0, le=255)] = 0
+
+
+def preprocess(
+    pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], spec: ImageSpec
+) -> npt.NDArray[np.uint8]:
+    """Display values over the dtype's whole range, [rows, columns] → uint8[height, width]."""
+    image = _resize(_as_image(pixels), spec)
+    levels = np.asarray(image)
+    if levels.dtype != np.uint8:
+        levels = np.rint(np.clip(levels, 0, 65535) / 257).astype(np.uint8)
+    return levels
+
+
+def _as_image(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Image.Image:
+    if pixels.dtype == np.uint8:
+        return Image.fromarray(pixels)
+    return Image.fromarray(pixels.astype(np.float32))
+
+
+def _resize(image: Image.Image, spec: ImageSpec) -> Image.Image:
+    target = (spec.width, spec.height)
+    if spec.fit == "squash":
+        return image.resize(target, _RESAMPLING[spec.interpolation])
+    scales = (spec.width / image.width, spec.height / image.height)
+    scale = max(scales) if spec.fit == "shortest" else min(scales)
+    size = _scaled_size(image.size, scale, spec)
+    resized = image.resize(size, _RESAMPLING[spec.interpolation])
+    return _centre(resized, target, spec.fill if image.mode == "L" else spec.fill * 257)
+
+
+def _scaled_size(size: tuple[int, int], scale: float, spec: ImageSpec) -> tuple[int, int]:
+    """Square crops truncate the longer side, as torchvision's Resize does; else round."""
+    if spec.fit == "shortest" and spec.width == spec.height:
+        short = min(size)
+        width, height = (spec.width * side // short for side in size)
+        return width, height
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _centre(image: Image.Image, target: tuple[int, int], fill: int) -> Image.Image:
+    """Crop or pad around the centre, with open_clip's rounding of odd margins."""
+    canvas = Image.new(image.mode, target, fill)
+    left, top = (_offset(image.size[axis], target[axis]) for axis in (0, 1))
+    canvas.paste(image, (left, top))
+    return canvas
+
+
+def _offset(size: int, target: int) -> int:
+    return (target - size) // 2 if target > size else -round((size - target) / 2)

@@ -1,0 +1,1 @@
+"""Vectors → known studies."""

@@ -1,0 +1,404 @@
+"""Studies ↔ points: everything about a case store that does not depend on the engine.
+
+A study becomes one point for each image, report and passage, each holding exactly one named
+vector and the payload a Hit needs, and one vector-less *record*, which holds the whole Study.
+A study is whole if and only if its record has a digest: a replacement blanks the digest first
+and writes the record last, so that a crash in between loses nothing and hides nothing.
+"""
+
+import threading
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any, get_args
+
+import numpy as np
+
+from service.cases.schema import (
+    CaseFilter,
+    EmbeddedStudy,
+    Exclusion,
+    Hit,
+    Image,
+    Part,
+    Passage,
+    Study,
+    Vector,
+)
+from service.errors import BundleMismatch
+
+SCHEMA_VERSION = 1
+PARTS: tuple[Part, ...] = get_args(Part)
+INDEXED = ("part", "study_id", "patient_id", "source", "views", "findings", "section")
+
+_NAMESPACE = uuid.UUID("0b6f3a3e-6c1d-5e0e-9d0c-6a1f5c6f2f5b")
+_RECORD = "study"
+_IDS_A_REQUEST = 1000
+_OVERFETCH = 4
+
+Payload = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a collection belongs to; it is written once, with the collection."""
+
+    bundle_id: str
+    key_fingerprint: str
+    dimension: int
+    schema_version: int = SCHEMA_VERSION
+
+    def require(self, stored: "Identity") -> None:
+        """Raise BundleMismatch unless the stored collection has this identity."""
+        if stored == self:
+            return
+        mend = "Index the studies again into a new, empty library, or serve what wrote this one."
+        raise BundleMismatch(f"{self._difference(stored)} {mend}")
+
+    def _difference(self, stored: "Identity") -> str:
+        for what, theirs, ours in (
+            ("bundle", stored.bundle_id[:12], self.bundle_id[:12]),
+            ("hash key", stored.key_fingerprint[:12], self.key_fingerprint[:12]),
+            ("dimension", stored.dimension, self.dimension),
+        ):
+            if theirs != ours:
+                return f"The case library was written with {what} {theirs}, not {ours}."
+        return (
+            f"The case library has schema version {stored.schema_version}, "
+            f"not {self.schema_version}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What an engine stores under an id: one vector of the kind `part`, or none for a record."""
+
+    id: str
+    part: str
+    vector: Vector | None
+    payload: Payload
+
+    @property
+    def vectors(self) -> dict[str, list[float]]:
+        """The named vectors, as engines take them."""
+        return {} if self.vector is None else {self.part: self.vector.tolist()}
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Points which, for every key, have one of the values of `must` and none of `must_not`.
+
+    Points whose ids are in `spared` are not selected.
+    """
+
+    must: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    must_not: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    spared: Sequence[str] = ()
+
+    def without_studies(self, study_ids: Iterable[str]) -> "Selection":
+        """The same selection less some studies."""
+        refused = [*self.must_not.get("study_id", ()), *study_ids]
+        return replace(self, must_not={**self.must_not, "study_id": refused}) if refused else self
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettle:
+    """Blank the digest of the selected records: their studies are about to be replaced."""
+
+    selection: Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove the selected points."""
+
+    selection: Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """Write points, records last."""
+
+    points: Sequence[Point]
+
+
+Operation = Unsettle | Remove | Upsert
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A point that a search found."""
+
+    id: str
+    score: float
+    payload: Payload
+
+
+Nearest = Callable[[Selection, int], list[Found]]
+"""A search that lacks only its selection and its limit."""
+
+
+def to_points(embedded: EmbeddedStudy) -> list[Point]:
+    """The study's points, parts first and the record last."""
+    return [
+        *_image_points(embedded),
+        *_report_points(embedded),
+        *_passage_points(embedded),
+        _record_point(embedded.study),
+    ]
+
+
+def to_study(payload: Payload) -> Study:
+    """The Study in a record's payload."""
+    values = {name: payload[name] for name in Study.__dataclass_fields__} | {
+        "passages": tuple(Passage(**passage) for passage in payload["passages"]),
+        "images": tuple(Image(**image) for image in payload["images"]),
+        "findings": tuple(payload["findings"]),
+    }
+    return Study(**values)
+
+
+def to_hit(found: Found) -> Hit:
+    """The Hit in a part's payload."""
+    values: Payload = {name: found.payload.get(name) for name in Hit.__dataclass_fields__} | {
+        "score": found.score,
+        "findings": tuple(found.payload["findings"]),
+    }
+    return Hit(**values)
+
+
+def to_selection(where: CaseFilter, exclude: Exclusion) -> Selection:
+    """The points a search may return."""
+    must = {
+        "source": where.source,
+        "views": where.view,
+        "findings": where.findings,
+        "section": where.section,
+    }
+    must_not = {"patient_id": exclude.patient_id, "study_id": exclude.study_id}
+    return Selection(
+        must={key: values for key, values in must.items() if values},
+        must_not={key: [value] for key, value in must_not.items() if value is not None},
+    )
+
+
+class PointStore(ABC):
+    """A CaseStore over an engine that can write, select, count and rank points.
+
+    Writes of one store exclude each other; reads run beside them, and may see a study that is
+    being replaced with parts of both versions and no digest.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        self._dimension = dimension
+        self._writing = threading.Lock()
+
+    def put(self, studies: Sequence[EmbeddedStudy]) -> None:
+        """Write whole studies in one request, replacing earlier versions.
+
+        Raises ValueError, with nothing written, for a vector that is not of this store's
+        dimension and unit length.
+        """
+        latest = {embedded.study.study_id: embedded for embedded in studies}
+        points = [point for embedded in latest.values() for point in to_points(embedded)]
+        for point in points:
+            if point.vector is not None:
+                self._require_unit(point.vector)
+        if points:
+            with self._writing:
+                self._write(_replacement(list(latest), points))
+
+    def get(self, study_id: str) -> Study | None:
+        """The stored study, or None."""
+        records = self._select(_records_of([study_id]), limit=1)
+        return to_study(records[0]) if records else None
+
+    def digests(self, study_ids: Iterable[str]) -> dict[str, str]:
+        """study_id → digest for those that are stored whole."""
+        return {
+            record["study_id"]: record["digest"]
+            for some in _chunks(list(study_ids), _IDS_A_REQUEST)
+            for record in self._select(
+                _records_of(some), limit=len(some), fields=["study_id", "digest"]
+            )
+            if record["digest"]
+        }
+
+    def delete(self, study_id: str) -> bool:
+        """Remove every point of the study; False when there was none."""
+        points = Selection(must={"study_id": [study_id]})
+        with self._writing:
+            if not self._count(points):
+                return False
+            self._write([Remove(points)])
+        return True
+
+    def search(
+        self,
+        vector: Vector,
+        target: Part,
+        *,
+        k: int,
+        where: CaseFilter,
+        exclude: Exclusion,
+        min_score: float | None = None,
+        group_by_study: bool = False,
+    ) -> list[Hit]:
+        """The k ≥ 1 nearest parts of one kind, best first, equal scores in order of point id."""
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}.")
+        self._require_unit(vector)
+        nearest = partial(self._nearest, vector, target, above=_just_below(min_score))
+        rank = _best_of_each_study if group_by_study else _best
+        return [to_hit(found) for found in rank(nearest, to_selection(where, exclude), k)]
+
+    def count(self) -> int:
+        """Number of studies."""
+        return self._count(Selection(must={"part": [_RECORD]}))
+
+    @abstractmethod
+    def check(self) -> None:
+        """Return when the engine answers, else raise StoreUnavailable."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the engine."""
+
+    @abstractmethod
+    def _write(self, operations: Sequence[Operation]) -> None:
+        """Apply the operations in their order; durable on return."""
+
+    @abstractmethod
+    def _select(
+        self, selection: Selection, *, limit: int, fields: list[str] | None = None
+    ) -> list[Payload]:
+        """The payloads, whole or only some fields of them, of the selected points."""
+
+    @abstractmethod
+    def _nearest(
+        self,
+        vector: Vector,
+        target: Part,
+        selection: Selection,
+        limit: int,
+        *,
+        above: float | None,
+    ) -> list[Found]:
+        """The selected points whose `target` vector scores best and strictly above a bound."""
+
+    @abstractmethod
+    def _count(self, selection: Selection) -> int:
+        """The exact number of selected points."""
+
+    def _require_unit(self, vector: Vector) -> None:
+        if vector.shape != (self._dimension,) or not abs(np.linalg.norm(vector) - 1) < 1e-2:
+            raise ValueError(
+                f"Expected a vector of {self._dimension} values and unit length, got shape "
+                f"{vector.shape} and length {np.linalg.norm(vector):.3g}."
+            )
+
+
+def _image_points(embedded: EmbeddedStudy) -> Iterator[Point]:
+    study = embedded.study
+    for index, (image, vector) in enumerate(zip(study.images, embedded.image_vectors, strict=True)):
+        yield _part_point(study, "image", index, vector, image, views=[image])
+
+
+def _report_points(embedded: EmbeddedStudy) -> Iterator[Point]:
+    study = embedded.study
+    if embedded.report_vector is not None:
+        yield _text_point(study, "report", 0, embedded.report_vector, text=study.report)
+
+
+def _passage_points(embedded: EmbeddedStudy) -> Iterator[Point]:
+    study = embedded.study
+    for index, (passage, vector) in enumerate(
+        zip(study.passages, embedded.passage_vectors, strict=True)
+    ):
+        yield _text_point(
+            study,
+            "passage",
+            index,
+            vector,
+            text=passage.text,
+            passage_id=passage.id,
+            section=passage.section,
+        )
+
+
+def _text_point(study: Study, part: Part, index: int, vector: Vector, **payload: Any) -> Point:
+    first = study.images[0] if study.images else None
+    return _part_point(study, part, index, vector, first, views=study.images, **payload)
+
+
+def _part_point(
+    study: Study,
+    part: Part,
+    index: int,
+    vector: Vector,
+    shown: Image | None,
+    *,
+    views: Sequence[Image],
+    **payload: Any,
+) -> Point:
+    """A part's point; `shown` is the image a Hit shows, `views` are those a filter looks at."""
+    payload |= {
+        "part": part,
+        "study_id": study.study_id,
+        "patient_id": study.patient_id,
+        "source": study.source,
+        "findings": list(study.findings),
+        "metadata": study.metadata,
+        "rendition": shown and shown.rendition,
+        "view": shown and shown.view,
+        "views": [image.view for image in views if image.view is not None],
+    }
+    return Point(_point_id(study, f"{part}/{index}"), part, vector, payload)
+
+
+def _record_point(study: Study) -> Point:
+    payload = {"part": _RECORD, **asdict(study)}
+    return Point(_point_id(study, _RECORD), _RECORD, None, payload)
+
+
+def _point_id(study: Study, part: str) -> str:
+    return str(uuid.uuid5(_NAMESPACE, "\0".join((study.source, study.study_id, part))))
+
+
+def _records_of(study_ids: Sequence[str]) -> Selection:
+    return Selection(must={"part": [_RECORD], "study_id": study_ids})
+
+
+def _replacement(study_ids: list[str], points: list[Point]) -> list[Operation]:
+    stale = Selection(must={"study_id": study_ids}, spared=[point.id for point in points])
+    return [Unsettle(_records_of(study_ids)), Remove(stale), Upsert(points)]
+
+
+def _just_below(min_score: float | None) -> float | None:
+    """Engines return what scores strictly above a float32 bound; `min_score` is inclusive."""
+    if min_score is None:
+        return None
+    return float(np.nextafter(np.float32(min_score), np.float32(-np.inf)))
+
+
+def _best(nearest: Nearest, selection: Selection, k: int) -> list[Found]:
+    return sorted(nearest(selection, k), key=lambda found: (-found.score, found.id))
+
+
+def _best_of_each_study(nearest: Nearest, selection: Selection, k: int) -> list[Found]:
+    """Each round asks only for studies that no earlier round found, so k rounds are enough."""
+    best: dict[str, Found] = {}
+    limit = k * _OVERFETCH
+    exhausted = False
+    while len(best) < k and not exhausted:
+        found = _best(nearest, selection.without_studies(best), limit)
+        for one in found:
+            best.setdefault(one.payload["study_id"], one)
+        exhausted = len(found) < limit
+    return sorted(best.values(), key=lambda one: (-one.score, one.id))[:k]
+
+
+def _chunks(items: list[str], size: int) -> Iterator[list[str]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,0 +1,104 @@
+"""Studies as the case library stores them, and what a search gives back.
+
+Every identifier here is already a keyed hash (`service.imaging.deidentify`): the plain
+patient and study ids never reach this package.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Part = Literal["image", "report", "passage"]
+Vector = npt.NDArray[np.float32]
+"""float32[D], unit length."""
+Metadata = dict[str, str | int | float | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One view of a study. `rendition` is the sha256 of its JPEG rendition."""
+
+    rendition: str
+    view: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One sentence of a report, as written (negation kept), and the section it stands in."""
+
+    id: str
+    section: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study as stored, without vectors."""
+
+    study_id: str
+    patient_id: str | None
+    source: str
+    digest: str
+    """sha256 of everything that was ingested, by which a re-run knows what is already there.
+
+    Empty in a stored study whose replacement was begun and not finished.
+    """
+    report: str | None = None
+    passages: tuple[Passage, ...] = ()
+    images: tuple[Image, ...] = ()
+    findings: tuple[str, ...] = ()
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedStudy:
+    """A study with its vectors: image_vectors[i] belongs to images[i], and so on."""
+
+    study: Study
+    image_vectors: tuple[Vector, ...]
+    report_vector: Vector | None
+    passage_vectors: tuple[Vector, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFilter:
+    """Conjunction of conditions; each tuple is any-of; an empty tuple is no condition.
+
+    `view` looks at the image itself when images are searched, else at all images of the study.
+    Only passages have a section: with `section`, a search for images or reports finds nothing.
+    """
+
+    source: tuple[str, ...] = ()
+    view: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+    section: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Whose cases must not come back: hashed patient and study ids."""
+
+    patient_id: str | None = None
+    study_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One found part of a study. `score` is the cosine of query and stored vector."""
+
+    score: float
+    part: Part
+    study_id: str
+    patient_id: str | None
+    source: str
+    text: str | None
+    """The report's or passage's text; None for an image."""
+    passage_id: str | None
+    section: str | None
+    rendition: str | None
+    """Of the matched image, or of the study's first image."""
+    view: str | None
+    findings: tuple[str, ...]
+    metadata: Metadata

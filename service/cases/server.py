@@ -1,0 +1,198 @@
+"""A Qdrant server or cluster, through qdrant-client."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import grpc  # type: ignore[import-untyped]
+from qdrant_client import QdrantClient, models
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ApiException
+
+from service.cases.points import (
+    INDEXED,
+    PARTS,
+    Found,
+    Identity,
+    Operation,
+    Payload,
+    Point,
+    PointStore,
+    Remove,
+    Selection,
+    Unsettle,
+    Upsert,
+)
+from service.cases.schema import Part, Vector
+from service.errors import BundleMismatch, StoreUnavailable
+
+_RETRY_AFTER_S = 5.0
+_SEARCH = models.SearchParams(hnsw_ef=256)
+
+
+def connect(url: str, *, api_key: str | None = None, timeout_s: int = 10) -> QdrantClient:
+    """A client that speaks gRPC (port 6334 of the URL's host) and has not yet connected."""
+    return QdrantClient(
+        url=url, api_key=api_key, timeout=timeout_s, prefer_grpc=True, check_compatibility=False
+    )
+
+
+class ServerStore(PointStore):
+    """A CaseStore in a collection of a Qdrant server, made on first use.
+
+    The collection's metadata hold its identity. Parts are written before records, in one
+    request: one that is cut short leaves no digest of a half study.
+
+    Raises StoreUnavailable when the server does not answer, BundleMismatch when another
+    bundle or hash key wrote the collection.
+    """
+
+    def __init__(
+        self,
+        client: QdrantClient,
+        *,
+        collection: str,
+        dimension: int,
+        bundle_id: str,
+        key_fingerprint: str,
+    ) -> None:
+        super().__init__(dimension)
+        self._client = client
+        self._collection = collection
+        self._identity = Identity(bundle_id, key_fingerprint, dimension)
+        with _engine():
+            self._create_if_missing()
+        self.check()
+        with _engine():
+            for key in INDEXED:
+                client.create_payload_index(
+                    collection, key, models.PayloadSchemaType.KEYWORD, wait=True
+                )
+
+    def check(self) -> None:
+        """Return when the server answers and the collection is still this bundle's."""
+        with _engine():
+            stored = self._client.get_collection(self._collection).config.metadata
+        try:
+            identity = Identity(**(stored or {}))
+        except TypeError:
+            raise BundleMismatch(
+                "The collection was not made by this service; choose another collection."
+            ) from None
+        self._identity.require(identity)
+
+    def close(self) -> None:
+        """Close the client's connections."""
+        self._client.close()
+
+    def _create_if_missing(self) -> None:
+        if self._client.collection_exists(self._collection):
+            return
+        params = models.VectorParams(size=self._identity.dimension, distance=models.Distance.COSINE)
+        try:
+            self._client.create_collection(
+                self._collection,
+                vectors_config=dict.fromkeys(PARTS, params),
+                metadata=asdict(self._identity),
+            )
+        except (ApiException, grpc.RpcError):
+            made_by_another_replica = self._client.collection_exists(self._collection)
+            if not made_by_another_replica:
+                raise
+
+    def _write(self, operations: Sequence[Operation]) -> None:
+        updates = [update for operation in operations for update in _updates(operation)]
+        with _engine():
+            self._client.batch_update_points(self._collection, updates, wait=True)
+
+    def _select(
+        self, selection: Selection, *, limit: int, fields: list[str] | None = None
+    ) -> list[Payload]:
+        with _engine():
+            records, _ = self._client.scroll(
+                self._collection,
+                scroll_filter=_filter(selection),
+                limit=limit,
+                with_payload=fields or True,
+            )
+        return [record.payload or {} for record in records]
+
+    def _nearest(
+        self,
+        vector: Vector,
+        target: Part,
+        selection: Selection,
+        limit: int,
+        *,
+        above: float | None,
+    ) -> list[Found]:
+        with _engine():
+            answer = self._client.query_points(
+                self._collection,
+                query=vector.tolist(),
+                using=target,
+                query_filter=_filter(selection),
+                search_params=_SEARCH,
+                limit=limit,
+                score_threshold=above,
+                with_payload=True,
+            )
+        return [Found(str(point.id), point.score, point.payload or {}) for point in answer.points]
+
+    def _count(self, selection: Selection) -> int:
+        with _engine():
+            return self._client.count(
+                self._collection, count_filter=_filter(selection), exact=True
+            ).count
+
+
+def _filter(selection: Selection) -> models.Filter:
+    must_not = _any_of(selection.must_not)
+    if selection.spared:
+        must_not.append(models.HasIdCondition(has_id=list(selection.spared)))
+    return models.Filter(must=_any_of(selection.must), must_not=must_not)
+
+
+def _any_of(conditions: Mapping[str, Sequence[str]]) -> list[models.Condition]:
+    return [
+        models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
+        for key, values in conditions.items()
+    ]
+
+
+def _updates(operation: Operation) -> list[models.UpdateOperation]:
+    match operation:
+        case Unsettle(selection):
+            blank = models.SetPayload(payload={"digest": ""}, filter=_filter(selection))
+            return [models.SetPayloadOperation(set_payload=blank)]
+        case Remove(selection):
+            chosen = models.FilterSelector(filter=_filter(selection))
+            return [models.DeleteOperation(delete=chosen)]
+        case Upsert(points):
+            parts = [point for point in points if point.vector is not None]
+            records = [point for point in points if point.vector is None]
+            return [_upsert(group) for group in (parts, records) if group]
+
+
+def _upsert(points: Sequence[Point]) -> models.UpsertOperation:
+    structs = [
+        models.PointStruct(id=point.id, vector=point.vectors, payload=point.payload)
+        for point in points
+    ]
+    return models.UpsertOperation(upsert=models.PointsList(points=structs))
+
+
+@contextmanager
+def _engine() -> Iterator[None]:
+    try:
+        yield
+    except ResourceExhaustedResponse as error:
+        raise StoreUnavailable(
+            "The Qdrant server is over its rate limit.", retry_after_s=error.retry_after_s
+        ) from error
+    except (ApiException, grpc.RpcError) as error:
+        raise StoreUnavailable(
+            "The Qdrant server does not answer or refuses the request; check that it runs, its "
+            "address and its API key.",
+            retry_after_s=_RETRY_AFTER_S,
+        ) from error

@@ -1,0 +1,55 @@
+"""The CaseStore protocol: what an engine must do to hold a case library."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from service.cases.schema import CaseFilter, EmbeddedStudy, Exclusion, Hit, Part, Study, Vector
+
+
+class CaseStore(Protocol):
+    """A collection of studies written by exactly one bundle.
+
+    Opening a collection that another bundle or another hash key wrote raises BundleMismatch;
+    an engine that does not answer raises StoreUnavailable. Methods are thread-safe.
+    """
+
+    def put(self, studies: Sequence[EmbeddedStudy]) -> None:
+        """Write whole studies, replacing earlier versions; durable on return, idempotent.
+
+        One call is one request to the engine: callers bound it to some hundreds of studies.
+        Raises ValueError, with nothing written, for a vector of another dimension or length.
+        """
+
+    def get(self, study_id: str) -> Study | None:
+        """The stored study, or None."""
+
+    def digests(self, study_ids: Iterable[str]) -> dict[str, str]:
+        """study_id → digest for those that are stored whole."""
+
+    def delete(self, study_id: str) -> bool:
+        """Remove every point of the study; False when there was none."""
+
+    def search(
+        self,
+        vector: Vector,
+        target: Part,
+        *,
+        k: int,
+        where: CaseFilter,
+        exclude: Exclusion,
+        min_score: float | None = None,
+        group_by_study: bool = False,
+    ) -> list[Hit]:
+        """The k ≥ 1 nearest parts of one kind, best first; with grouping at most one a study.
+
+        A hit has at least `min_score`; equal scores come in order of point id.
+        """
+
+    def count(self) -> int:
+        """Number of studies."""
+
+    def check(self) -> None:
+        """Return when the engine answers, else raise StoreUnavailable (or BundleMismatch)."""
+
+    def close(self) -> None:
+        """Release the engine (and, for an embedded one, its lock)."""

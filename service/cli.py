@@ -1,0 +1,188 @@
+"""eclip: serve | index | search | report | bundle. Each calls the domain functions of the API."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from service.api.context import Services
+from service.app import create_app, open_services
+from service.bundle.manifest import load
+from service.cases.ingest import Outcome, count_lines, ingest
+from service.cases.library import Query
+from service.cases.schema import Hit, Part
+from service.errors import EclipError
+from service.inference.batching import Deadline
+from service.reporting.evidence import Subject
+from service.reporting.pipeline import Report, ReportRequest
+from service.settings import DEMO_LIBRARY, Settings
+from service.telemetry import configure_logging
+
+cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+out, err = Console(), Console(stderr=True)
+COMMAND_S = 600.0
+SHOWN_REJECTS = 20
+
+Image = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="PNG, JPEG or DICOM")]
+
+
+def main() -> None:
+    """Run the command line; a typed error prints its detail and exits with 1."""
+    try:
+        cli()
+    except EclipError as error:
+        err.print(f"[red]{error.title}:[/red] {error.detail}", highlight=False)
+        sys.exit(1)
+    except ValidationError as error:
+        for problem in error.errors(include_input=False):
+            name = "_".join(str(part) for part in problem["loc"][:1])
+            err.print(f"[red]Setting ECLIP_{name.upper()}:[/red] {problem['msg']}")
+        sys.exit(2)
+
+
+@cli.command()
+def serve(
+    demo: Annotated[
+        bool, typer.Option(help="First index the demo case library, if it is not yet there.")
+    ] = False,
+) -> None:
+    """Serve the HTTP API; every setting is an ECLIP_* environment variable."""
+    settings = _settings()
+    if demo:
+        with open_services(settings) as wired:
+            _show_outcome(_index(wired, DEMO_LIBRARY))
+    out.print(f"Workbench: http://{settings.host}:{settings.port}/   API: …/docs")
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_level="warning",
+    )
+
+
+@cli.command()
+def index(
+    manifest: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="studies.jsonl")],
+) -> None:
+    """Ingest a studies.jsonl into the case library; run again to resume."""
+    with open_services(_settings()) as wired:
+        outcome = _index(wired, manifest)
+        _show_outcome(outcome)
+    if outcome.rejected:
+        raise typer.Exit(1)
+
+
+@cli.command()
+def search(
+    query: Annotated[str, typer.Argument(help="A sentence, or the path of a radiograph")],
+    target: Annotated[str, typer.Option(help="report, passage or image")] = "report",
+    k: Annotated[int, typer.Option(min=1, max=100)] = 10,
+) -> None:
+    """Find the nearest parts of known studies."""
+    if target not in ("report", "passage", "image"):
+        raise typer.BadParameter("choose report, passage or image", param_hint="--target")
+    part: Part = target  # type: ignore[assignment]
+    with open_services(_settings()) as wired:
+        path = Path(query)
+        if path.is_file():
+            vector = wired.encoder.image(path.read_bytes(), Deadline(COMMAND_S)).vector
+        else:
+            vector = wired.encoder.texts([query], Deadline(COMMAND_S))[0].vector
+        _show_hits(wired.library.search(vector, Query(target=part, k=k)))
+
+
+@cli.command()
+def report(
+    images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)],
+    patient_id: Annotated[str | None, typer.Option(help="Whose cases to leave out")] = None,
+    k: Annotated[int, typer.Option(min=1, max=100)] = 8,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Write a cited report for the images of one study."""
+    with open_services(_settings()) as wired:
+        deadline = Deadline(COMMAND_S)
+        encoded = [wired.encoder.image(path.read_bytes(), deadline) for path in images]
+        request = ReportRequest(k=k, subject=Subject(patient_id=patient_id))
+        written = wired.reporter.report(encoded, request, deadline)
+    if as_json:
+        out.print_json(json.dumps(dataclasses.asdict(written)))
+    else:
+        _show_report(written)
+
+
+@cli.command()
+def bundle(
+    directory: Annotated[Path | None, typer.Argument(exists=True, file_okay=False)] = None,
+) -> None:
+    """Verify a bundle and show what it is."""
+    verified = load(directory or _settings().bundle)
+    manifest = verified.manifest
+    table = Table(title=f"{manifest.name} {manifest.version}", show_header=False)
+    table.add_row("id", manifest.id)
+    table.add_row("embedding", f"{manifest.dimension} dimensions")
+    table.add_row("image", f"{manifest.image.height}×{manifest.image.width}")
+    table.add_row("text", f"{manifest.context_length} tokens")
+    for name, labels in verified.label_sets.root.items():
+        table.add_row(f"labels: {name}", ", ".join(labels))
+    for name, value in manifest.metrics.items():
+        table.add_row(name, f"{value:.3f}")
+    for name, entry in manifest.files.items():
+        table.add_row(name, f"{entry.bytes:,} bytes, verified")
+    out.print(table)
+
+
+def _settings() -> Settings:
+    settings = Settings()
+    configure_logging(settings.log_level)
+    return settings
+
+
+def _index(wired: Services, manifest: Path) -> Outcome:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task("Indexing", total=count_lines(manifest))
+        return ingest(wired.library, manifest, lambda done: progress.advance(task, done))
+
+
+def _show_outcome(outcome: Outcome) -> None:
+    out.print(f"{outcome.stored} studies in the library, {len(outcome.rejected)} rejected")
+    for rejected in outcome.rejected[:SHOWN_REJECTS]:
+        err.print(f"  line {rejected.line}: {rejected.reason}", highlight=False)
+
+
+def _show_hits(hits: list[Hit]) -> None:
+    table = Table("score", "study", "findings", "text")
+    for hit in hits:
+        text = hit.text or f"image ({hit.view or 'view unknown'})"
+        table.add_row(f"{hit.score:.3f}", hit.study_id[:12], ", ".join(hit.findings), text)
+    out.print(table)
+
+
+def _show_report(written: Report) -> None:
+    for title, sentences in (("FINDINGS", written.findings), ("IMPRESSION", written.impression)):
+        out.print(f"[bold]{title}[/bold]")
+        for sentence in sentences:
+            cited = ", ".join(str(number) for number in sentence.evidence)
+            out.print(f"  {sentence.text} \\[{cited}]", highlight=False)
+    if written.abstained:
+        out.print(f"[yellow]Abstained:[/yellow] {written.abstained}")
+    cited_numbers = {n for s in (*written.findings, *written.impression) for n in s.evidence}
+    table = Table("", "study", "passage", title="Evidence")
+    for item in written.evidence:
+        if item.number in cited_numbers:
+            table.add_row(str(item.number), item.study_id[:12], item.text)
+    out.print(table)

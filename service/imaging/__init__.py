@@ -1,0 +1,1 @@
+"""Bytes → Radiograph: decoding and de-identification."""

@@ -1,0 +1,118 @@
+"""Bytes → Radiograph: sniff the real type, cap the pixels, then decode PNG, JPEG or DICOM."""
+
+import io
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from service.errors import (
+    ImageNotARadiograph,
+    ImageTooLarge,
+    ImageUndecodable,
+    ImageUnsupported,
+)
+from service.imaging import dicom
+from service.imaging.radiograph import Format, Pixels, Radiograph, Window
+
+MIN_SIDE = 32
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+_DEEP = frozenset({"I", "I;16", "I;16B", "I;16L"})
+
+Image.MAX_IMAGE_PIXELS = None  # the cap below is decided from the header, before decoding
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """Bounds on one image, checked before any pixel is decoded."""
+
+    max_bytes: int = 48 * 2**20
+    max_pixels: int = 64 * 10**6
+
+    def check_bytes(self, data: bytes) -> None:
+        """Raise ImageTooLarge for a file over the cap."""
+        if len(data) > self.max_bytes:
+            raise ImageTooLarge(
+                f"The image has {len(data)} bytes, over the cap of {self.max_bytes}. "
+                "Compress it or raise ECLIP_MAX_IMAGE_BYTES."
+            )
+
+    def check_pixels(self, rows: int, columns: int) -> None:
+        """Raise ImageTooLarge for declared dimensions over the cap."""
+        if rows * columns > self.max_pixels:
+            raise ImageTooLarge(
+                f"The image declares {rows}×{columns} pixels, over the cap of "
+                f"{self.max_pixels}. Downsample it or raise ECLIP_MAX_IMAGE_PIXELS."
+            )
+
+
+def decode(data: bytes, limits: ImageLimits) -> Radiograph:
+    """Decode one image of any supported type.
+
+    Raises ImageTooLarge, ImageUnsupported, ImageUndecodable or ImageNotARadiograph.
+    """
+    limits.check_bytes(data)
+    kind = sniff(data)
+    if kind == "dicom":
+        radiograph = dicom.decode(data, limits.check_pixels)
+    else:
+        radiograph = _decode_picture(data, kind, limits)
+    _check_content(radiograph.pixels)
+    radiograph.pixels.flags.writeable = False
+    return radiograph
+
+
+def sniff(data: bytes) -> Format:
+    """The type that the bytes themselves declare; raises ImageUndecodable or ImageUnsupported."""
+    if not data:
+        raise ImageUndecodable("The image is empty (0 bytes). Send the file's content.")
+    if data.startswith(_PNG):
+        return "png"
+    if data.startswith(_JPEG):
+        return "jpeg"
+    if dicom.looks_like_dicom(data):
+        return "dicom"
+    raise ImageUnsupported("The bytes are neither PNG, JPEG nor DICOM. Convert the image to one.")
+
+
+def _decode_picture(data: bytes, kind: Format, limits: ImageLimits) -> Radiograph:
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
+            limits.check_pixels(image.height, image.width)
+            if getattr(image, "n_frames", 1) > 1:
+                raise ImageUnsupported("The file has several frames. Send one image a file.")
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels, window = _to_gray(image)
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError) as error:
+        raise ImageUndecodable(
+            f"The {kind.upper()} is damaged or truncated ({type(error).__name__}). Send it again."
+        ) from None
+    return Radiograph(pixels, kind, window)
+
+
+def _to_gray(image: Image.Image) -> tuple[Pixels, Window]:
+    """Deep images are stretched from their value range; others are Pillow's 8-bit luma."""
+    if image.mode not in _DEEP:
+        return np.array(image.convert("L")), Window(0, 255, "stored-range")
+    values = np.asarray(image).astype(np.int64)
+    low, high = int(values.min()), int(values.max())
+    return stretch(values, low, high), Window(low, high, "value-range")
+
+
+def stretch(values: npt.NDArray[np.int64], low: float, high: float) -> npt.NDArray[np.uint16]:
+    """Map low…high onto the whole of uint16, clipping what lies outside."""
+    scaled = (values - low) * (65535 / max(high - low, 1))
+    return np.rint(np.clip(scaled, 0, 65535)).astype(np.uint16)
+
+
+def _check_content(pixels: Pixels) -> None:
+    rows, columns = pixels.shape
+    if min(rows, columns) < MIN_SIDE:
+        raise ImageNotARadiograph(
+            f"The image is {rows}×{columns}; a radiograph has at least {MIN_SIDE} pixels a side."
+        )
+    if pixels.min() == pixels.max():
+        raise ImageNotARadiograph("Every pixel has the same value; send an exposed radiograph.")

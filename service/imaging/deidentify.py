@@ -1,0 +1,87 @@
+"""What may leave the decoder, and how identifiers are hidden.
+
+The allow-list holds only coded or technical attributes that cannot point at a person; free text,
+dates, names and UIDs never pass (cf. PS3.15 E, Basic Application Confidentiality Profile).
+"""
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+ALLOWED = (
+    "Modality",
+    "ViewPosition",
+    "PatientOrientation",
+    "PhotometricInterpretation",
+    "Rows",
+    "Columns",
+    "BitsStored",
+    "VOILUTFunction",
+    "PresentationLUTShape",
+)
+KEY_BYTES = 32
+_CODED = re.compile(r"^[A-Z0-9 _.\\\[\]',]{1,64}$")
+_STUDY = re.compile(r"^stu_[0-9a-f]{32}$")
+_PATIENT = re.compile(r"^pat_[0-9a-f]{32}$")
+
+
+def allowed_tags(dataset: Dataset) -> dict[str, str]:
+    """The allow-listed attributes that hold a code or a number, as text."""
+    values = {name: str(dataset.get(name, "")) for name in ALLOWED}
+    return {name: value for name, value in values.items() if _CODED.match(value)}
+
+
+class Pseudonymiser:
+    """Keyed hashes (HMAC-SHA256) of patient and study ids; without the key nobody can reverse them.
+
+    A reference that this class made passes unchanged, so that answers can be sent back as ids.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) < KEY_BYTES:
+            raise ValueError(f"the key must have at least {KEY_BYTES} bytes")
+        self._key = key
+
+    def study(self, study_id: str) -> str:
+        """`stu_` and 32 hexadecimal digits."""
+        return study_id if _STUDY.match(study_id) else f"stu_{self._digest('study', study_id)}"
+
+    def patient(self, patient_id: str) -> str:
+        """`pat_` and 32 hexadecimal digits."""
+        if _PATIENT.match(patient_id):
+            return patient_id
+        return f"pat_{self._digest('patient', patient_id)}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two keys apart; 16 hexadecimal digits."""
+        return self._digest("fingerprint", "")[:16]
+
+    def _digest(self, domain: str, value: str) -> str:
+        message = f"{domain}\0{value}".encode()
+        return hmac.new(self._key, message, hashlib.sha256).hexdigest()[:32]
+
+
+def load_or_create_key(path: Path) -> bytes:
+    """The key kept in `path`; the first process to ask makes it, readable by its owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(KEY_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return bytes.fromhex(path.read_text())

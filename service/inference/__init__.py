@@ -1,0 +1,1 @@
+"""Radiographs and texts → unit vectors."""

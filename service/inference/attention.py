@@ -1,0 +1,40 @@
+"""Where in the image a text is found: patch–text similarity maps."""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from service.imaging.radiograph import Radiograph
+from service.inference.batching import Deadline
+from service.inference.encoder import Encoder
+
+FloatArray = npt.NDArray[np.float32]
+OVERLAY_SIDE = 512
+TINT = (255, 64, 0)
+
+
+def attention(
+    encoder: Encoder, image: bytes, text: str, deadline: Deadline
+) -> tuple[Radiograph, FloatArray]:
+    """The radiograph and the cosine of each patch with the text, float32[G,G].
+
+    The grid covers the model's input, after the resizing and cropping of the bundle's ImageSpec.
+    """
+    radiograph, patches = encoder.patches(image)
+    (encoded,) = encoder.texts([text], deadline)
+    return radiograph, patches @ encoded.vector
+
+
+def overlay(pixels: npt.NDArray[np.uint8], grid: FloatArray) -> bytes:
+    """PNG of the model's input uint8[H,W] with the map's upper half tinted, scaled to its range."""
+    low, high = float(np.median(grid)), float(grid.max())
+    strength = np.clip((grid - low) / max(high - low, 1e-6), 0, 1)
+    size = (OVERLAY_SIDE, OVERLAY_SIDE)
+    base = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).convert("RGB")
+    mask = Image.fromarray((strength * 160).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    base.paste(TINT, mask=mask)
+    png = io.BytesIO()
+    base.save(png, format="PNG")
+    return png.getvalue()

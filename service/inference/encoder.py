@@ -1,0 +1,169 @@
+"""Bytes or texts → unit vectors: decode → preprocess → batch → vector."""
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from service.bundle.manifest import Bundle
+from service.bundle.preprocess import preprocess
+from service.errors import DeadlineExceeded, EclipError, PatchesUnavailable, TextInvalid
+from service.imaging.decode import ImageLimits, decode
+from service.imaging.radiograph import Radiograph
+from service.inference.batching import Batcher, Deadline, Embedded
+from service.inference.session import Towers
+from service.telemetry import record, timed
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """A radiograph and its embedding, unit float32[D]."""
+
+    radiograph: Radiograph
+    vector: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedText:
+    """A text's embedding, unit float32[D], the tokens that the tower read, and whether it cut."""
+
+    vector: FloatArray
+    tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    radiograph: Radiograph
+    pixels: npt.NDArray[np.uint8]
+    decode_s: float
+    preprocess_s: float
+
+
+class Encoder:
+    """The one way from bytes and texts to vectors; API, CLI and ingestion share it. Thread-safe."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        towers: Towers,
+        limits: ImageLimits,
+        *,
+        max_batch: int,
+        max_waiting: int,
+        max_text_chars: int,
+    ) -> None:
+        self.bundle = bundle
+        self._towers, self._limits, self._max_text_chars = towers, limits, max_text_chars
+        self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+        queue = {"max_batch": max_batch, "max_waiting": max_waiting}
+        self._image = Batcher("image", towers.image, **queue)
+        self._text = Batcher("text", towers.text, **queue)
+
+    def images(self, items: Sequence[bytes], deadline: Deadline) -> list[EncodedImage | EclipError]:
+        """One answer an item, in order; a bad item is its own error and harms no neighbour.
+
+        Raises QueueFull or DeadlineExceeded for the whole batch.
+        """
+        prepared = self._prepare(items)
+        good = [p for p in prepared if isinstance(p, _Prepared)]
+        futures = self._image.submit([p.pixels for p in good], deadline)
+        vectors = iter(_collect(futures, deadline))
+        return [
+            EncodedImage(p.radiograph, next(vectors)) if isinstance(p, _Prepared) else p
+            for p in prepared
+        ]
+
+    def image(self, data: bytes, deadline: Deadline) -> EncodedImage:
+        """One image; raises what is wrong with it."""
+        (encoded,) = self.images([data], deadline)
+        if isinstance(encoded, EclipError):
+            raise encoded
+        return encoded
+
+    def texts(self, texts: Sequence[str], deadline: Deadline) -> list[EncodedText]:
+        """One answer a text, in order; raises TextInvalid for an empty or overlong one."""
+        for index, text in enumerate(texts):
+            self._check(index, text)
+        tokens = self.bundle.tokenizer(texts)
+        vectors = _collect(self._text.submit(list(tokens.ids), deadline), deadline)
+        return [
+            EncodedText(vector, int(count), bool(truncated))
+            for vector, count, truncated in zip(
+                vectors, tokens.counts, tokens.truncated, strict=True
+            )
+        ]
+
+    def text_matrix(self, texts: Sequence[str], deadline: Deadline) -> FloatArray:
+        """N texts → float32[N,D], in calls that fit the queue."""
+        return np.stack([encoded.vector for encoded in self.texts(texts, deadline)])
+
+    def patches(self, data: bytes) -> tuple[Radiograph, FloatArray]:
+        """One image → its radiograph and unit patch embeddings float32[G,G,D]."""
+        if self.bundle.manifest.patch_grid is None:
+            raise PatchesUnavailable(
+                f"The image tower of bundle {self.bundle.manifest.name} yields no patch "
+                "embeddings. Export a bundle from a vision transformer without attention pooling."
+            )
+        (prepared,) = self._prepare([data])
+        if isinstance(prepared, EclipError):
+            raise prepared
+        with timed("infer"):
+            grid = self._towers.patches(prepared.pixels[np.newaxis])[0]
+        return prepared.radiograph, grid
+
+    @property
+    def beating(self) -> bool:
+        """Whether both workers live."""
+        return self._image.beating and self._text.beating
+
+    def close(self) -> None:
+        """Answer what is queued and end the workers."""
+        self._image.close()
+        self._text.close()
+        self._pool.shutdown()
+
+    def _prepare(self, items: Sequence[bytes]) -> list[_Prepared | EclipError]:
+        prepared = list(self._pool.map(self._prepare_one, items))
+        done = [p for p in prepared if isinstance(p, _Prepared)]
+        record("decode", sum(p.decode_s for p in done))
+        record("preprocess", sum(p.preprocess_s for p in done))
+        return prepared
+
+    def _prepare_one(self, data: bytes) -> _Prepared | EclipError:
+        start = time.perf_counter()
+        try:
+            radiograph = decode(data, self._limits)
+        except EclipError as error:
+            return error
+        decoded = time.perf_counter()
+        pixels = preprocess(radiograph.pixels, self.bundle.manifest.image)
+        return _Prepared(radiograph, pixels, decoded - start, time.perf_counter() - decoded)
+
+    def _check(self, index: int, text: str) -> None:
+        if not text.strip():
+            raise TextInvalid(f"Text {index} is empty. Send at least one word.")
+        if len(text) > self._max_text_chars:
+            raise TextInvalid(
+                f"Text {index} has {len(text)} characters, over the bound of "
+                f"{self._max_text_chars}. Send it in parts."
+            )
+
+
+def _collect(futures: Sequence[Future[Embedded]], deadline: Deadline) -> list[FloatArray]:
+    try:
+        done = [future.result(timeout=deadline.remaining) for future in futures]
+    except FutureTimeout:
+        deadline.cancel()
+        raise DeadlineExceeded("The deadline passed while the item was being encoded.") from None
+    if done:
+        record("queue", max(answer.queue_s for answer in done))
+        record("infer", max(answer.infer_s for answer in done))
+    return [answer.vector for answer in done]

@@ -1,0 +1,1 @@
+"""Cases → a report whose every sentence cites its evidence."""

@@ -1,0 +1,94 @@
+"""The writer without a language model: what most of the nearest reports say, in their own words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from service.inference.batching import Deadline
+from service.inference.encoder import Encoder
+from service.reporting.evidence import Evidence, FloatArray
+from service.reporting.grounding import Draft, Statement, compare
+
+BoolArray = npt.NDArray[np.bool_]
+
+MODEL = "extractive-consensus-1"
+SHARE = 0.25
+"""Least share of the evidence's weight that must say the same for a sentence to be written."""
+MAX_FINDINGS = 6
+MAX_IMPRESSIONS = 2
+TEMPERATURE = 0.1
+"""How steeply a study's weight falls with its distance to the nearest one."""
+
+
+def write(
+    evidence: Sequence[Evidence], encoder: Encoder, deadline: Deadline
+) -> tuple[list[Draft], list[Draft]]:
+    """(findings, impression): the passages with the widest agreement, each citing all that agree.
+
+    A passage's weight is its study's nearness to the radiograph; a study votes once for a
+    statement. A statement already made, or its denial, is not made again.
+    """
+    if not evidence:
+        return [], []
+    vectors = encoder.text_matrix([item.text for item in evidence], deadline)
+    agreeing = _agreement(evidence, vectors)
+    votes = np.array([_votes(evidence, row) for row in agreeing])
+    return (
+        _choose(evidence, agreeing, votes, "findings", MAX_FINDINGS),
+        _choose(evidence, agreeing, votes, "impression", MAX_IMPRESSIONS),
+    )
+
+
+def _agreement(evidence: Sequence[Evidence], vectors: FloatArray) -> BoolArray:
+    """bool[N,N]: passage j says what passage i says."""
+    stated = [Statement.of(item.text) for item in evidence]
+    rows = (zip(stated, row, strict=True) for row in vectors @ vectors.T)
+    return np.array(
+        [
+            [compare(one, other, float(cosine))[0] == "supported" for other, cosine in row]
+            for one, row in zip(stated, rows, strict=True)
+        ]
+    )
+
+
+def _votes(evidence: Sequence[Evidence], row: BoolArray) -> float:
+    """Share of the studies' weight that agrees with one passage."""
+    weights = _study_weights(evidence)
+    voters = {item.study_id for item, agrees in zip(evidence, row, strict=True) if agrees}
+    return sum(weights[study] for study in voters)
+
+
+def _study_weights(evidence: Sequence[Evidence]) -> Mapping[str, float]:
+    scores = {item.study_id: item.score for item in evidence}
+    best = max(scores.values())
+    raw = {study: float(np.exp((score - best) / TEMPERATURE)) for study, score in scores.items()}
+    total = sum(raw.values())
+    return {study: weight / total for study, weight in raw.items()}
+
+
+def _choose(
+    evidence: Sequence[Evidence],
+    agreeing: BoolArray,
+    votes: npt.NDArray[np.float64],
+    section: Literal["findings", "impression"],
+    count: int,
+) -> list[Draft]:
+    """At most `count` statements with enough votes, the best one in any case, none said twice."""
+    wanted = section == "impression"
+    rows = [i for i, item in enumerate(evidence) if (item.section == "impression") == wanted]
+    rows.sort(key=lambda row: (-votes[row], evidence[row].number))
+    chosen: list[int] = []
+    for row in rows:
+        new = not any(agreeing[row, other] or agreeing[other, row] for other in chosen)
+        if new and (votes[row] >= SHARE or not chosen) and len(chosen) < count:
+            chosen.append(row)
+    return [_draft(evidence, agreeing[row], row) for row in chosen]
+
+
+def _draft(evidence: Sequence[Evidence], agrees: BoolArray, row: int) -> Draft:
+    """The passage's own words, citing itself first and then what agrees with it."""
+    others = [item.number for item, same in zip(evidence, agrees, strict=True) if same]
+    own = evidence[row].number
+    return Draft(evidence[row].text, (own, *(number for number in others if number != own)))

@@ -1,0 +1,63 @@
+"""Every setting of the service, one place. Environment variables carry the prefix ECLIP_."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, HttpUrl, PositiveFloat, PositiveInt, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEMO = Path(__file__).parent / "demo"
+DEMO_BUNDLE = DEMO / "bundle"
+DEMO_LIBRARY = DEMO / "library" / "studies.jsonl"
+
+Scope = Literal["read", "write"]
+KeyHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Settings(BaseSettings):
+    """What a deployment may choose; `ECLIP_PORT=9000` sets `port`."""
+
+    model_config = SettingsConfigDict(env_prefix="ECLIP_", frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+
+    bundle: Path = DEMO_BUNDLE
+    """Directory of the bundle to serve."""
+    data_dir: Path = Path("var")
+    """Case library (Qdrant Edge), image renditions and the identifier key; must be writable."""
+
+    qdrant_url: HttpUrl | None = None
+    """A Qdrant server; without one the library is embedded in `data_dir`."""
+    qdrant_api_key: SecretStr | None = None
+    collection: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "studies"
+
+    llm_url: HttpUrl | None = None
+    """Base URL of an OpenAI-compatible server (vLLM), such as http://vllm:8000/v1; without one,
+    reports are extractive."""
+    llm_api_key: SecretStr | None = None
+    llm_timeout_s: PositiveFloat = 120
+    llm_max_tokens: PositiveInt = 768
+
+    api_keys: dict[KeyHash, tuple[Scope, ...]] = {}
+    """sha256 of each key → its scopes. Empty: no key is asked for."""
+
+    threads: PositiveInt | None = None
+    """ONNX Runtime threads of one call; None lets it use every core."""
+    providers: tuple[str, ...] = ()
+    """ONNX Runtime execution providers, best first; empty: CUDA where available, then CPU."""
+    max_batch: PositiveInt = 16
+    queue_items: PositiveInt = 256
+    """Images or texts that may wait; one more is answered 429."""
+    deadline_s: PositiveFloat = 30
+    """Time a request may take, report generation by an LLM excepted."""
+
+    max_body_bytes: PositiveInt = 64 * 2**20
+    max_image_bytes: PositiveInt = 48 * 2**20
+    max_image_pixels: PositiveInt = 64 * 10**6
+    max_images: PositiveInt = 64
+    max_texts: PositiveInt = 256
+    max_text_chars: PositiveInt = 20_000
+    max_k: PositiveInt = 100
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"

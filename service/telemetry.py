@@ -1,0 +1,87 @@
+"""What the service tells its operators: stage timings, Prometheus metrics, structured logs.
+
+Nothing here takes a patient identifier, a file name or a text of a report: requests are logged by
+their route template, never by their path.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+REQUESTS = Counter(
+    "eclip_requests_total", "Answered requests", ["route", "status"], registry=REGISTRY
+)
+ERRORS = Counter("eclip_errors_total", "Errors by URN", ["type"], registry=REGISTRY)
+STAGE_SECONDS = Histogram(
+    "eclip_stage_seconds",
+    "Time spent in one stage of a request",
+    ["stage"],
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+    registry=REGISTRY,
+)
+WAITING = Gauge("eclip_queue_items", "Items waiting for a tower", ["tower"], registry=REGISTRY)
+BATCH_SIZE = Histogram(
+    "eclip_batch_items",
+    "Items in one call of a tower",
+    ["tower"],
+    buckets=(1, 2, 4, 8, 16, 32, 64),
+    registry=REGISTRY,
+)
+
+_stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
+
+
+@contextmanager
+def request_stages() -> Iterator[dict[str, float]]:
+    """Collect the stages of one request: name → seconds."""
+    stages: dict[str, float] = {}
+    token = _stages.set(stages)
+    try:
+        yield stages
+    finally:
+        _stages.reset(token)
+
+
+def record(stage: str, seconds: float) -> None:
+    """Add time to a stage of the current request, and to the histogram."""
+    STAGE_SECONDS.labels(stage).observe(seconds)
+    stages = _stages.get()
+    if stages is not None:
+        stages[stage] = stages.get(stage, 0.0) + seconds
+
+
+@contextmanager
+def timed(stage: str) -> Iterator[None]:
+    """Record how long the block took."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        record(stage, time.perf_counter() - start)
+
+
+def configure_logging(level: str) -> None:
+    """JSON lines on standard error; third-party loggers only from warning up."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(),
+    )
+
+
+def log() -> structlog.typing.FilteringBoundLogger:
+    """The service's logger."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    return logger

@@ -1,0 +1,1 @@
+"""The workbench: one page in a browser."""

@@ -1,0 +1,112 @@
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+
+from service.cases.edge import EdgeStore
+from service.cases.points import PointStore
+from service.cases.schema import EmbeddedStudy, Image, Passage, Study, Vector
+from service.cases.server import ServerStore
+
+DIMENSION = 16
+IDENTITY = {"dimension": DIMENSION, "bundle_id": "b" * 64, "key_fingerprint": "k" * 16}
+
+
+def unit_vector(name: str) -> Vector:
+    vector = np.random.default_rng(crc32(name.encode())).standard_normal(DIMENSION)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def embedded_study(
+    study_id: str,
+    *,
+    version: int = 1,
+    patient_id: str | None = "patient",
+    source: str = "ward",
+    sections: tuple[str, ...] = ("findings", "impression"),
+    views: tuple[str | None, ...] = ("PA",),
+    report: bool = True,
+    findings: tuple[str, ...] = (),
+) -> EmbeddedStudy:
+    """A study whose vectors are functions of its id and version: "s/1/passage/0" and so on."""
+    name = f"{study_id}/{version}"
+    passages = tuple(
+        Passage(f"p{index}", section, f"Passage {index} of {name}.")
+        for index, section in enumerate(sections)
+    )
+    images = tuple(Image(f"{name}/rendition/{index}", view) for index, view in enumerate(views))
+    return EmbeddedStudy(
+        Study(
+            study_id=study_id,
+            patient_id=patient_id,
+            source=source,
+            digest=f"digest of {name}",
+            report=f"Report of {name}." if report else None,
+            passages=passages,
+            images=images,
+            findings=findings,
+            metadata={"age": 61, "dose": 2.0, "portable": True, "site": "north"},
+        ),
+        tuple(unit_vector(f"{name}/image/{index}") for index in range(len(images))),
+        unit_vector(f"{name}/report") if report else None,
+        tuple(unit_vector(f"{name}/passage/{index}") for index in range(len(passages))),
+    )
+
+
+@pytest.fixture(scope="session")
+def vector() -> Callable[[str], Vector]:
+    return unit_vector
+
+
+@pytest.fixture(scope="session")
+def study() -> Callable[..., EmbeddedStudy]:
+    return embedded_study
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """A directory for a library, in memory where there is room: tests wait for many fsyncs."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 512 * 2**20
+    with tempfile.TemporaryDirectory(dir=memory if roomy else None) as directory:
+        yield Path(directory) / "cases"
+
+
+@pytest.fixture
+def open_edge(path: Path) -> Callable[..., EdgeStore]:
+    def open_store(**other: object) -> EdgeStore:
+        return EdgeStore(path, **{**IDENTITY, **other})
+
+    return open_store
+
+
+@pytest.fixture
+def open_server() -> Callable[..., ServerStore]:
+    def open_store(client: QdrantClient, **other: object) -> ServerStore:
+        return ServerStore(client, collection="cases", **{**IDENTITY, **other})
+
+    return open_store
+
+
+@pytest.fixture
+def edge(open_edge: Callable[..., EdgeStore]) -> Iterator[EdgeStore]:
+    store = open_edge()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def server(open_server: Callable[..., ServerStore]) -> Iterator[ServerStore]:
+    store = open_server(QdrantClient(":memory:"))
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["edge", "server"])
+def store(request: pytest.FixtureRequest) -> PointStore:
+    return request.getfixturevalue(request.param)

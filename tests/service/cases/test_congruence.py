@@ -1,0 +1,147 @@
+"""Random operations on both engines and on a plain model give the same answers."""
+
+import random
+
+import numpy as np
+import pytest
+
+from service.cases.schema import CaseFilter, Exclusion
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
+OPERATIONS = 150
+STUDIES = [f"s{n}" for n in range(25)]
+PATIENTS = ["p0", "p1", "p2", None]
+SOURCES = ["ward", "clinic"]
+VIEWS = ["PA", "AP", "LL"]
+FINDINGS = ["Edema", "Mass", "Effusion"]
+SECTIONS = ["findings", "impression"]
+TARGETS = ["image", "report", "passage"]
+
+
+def some(rng, values, most=2):
+    return tuple(rng.sample(values, rng.randint(0, most)))
+
+
+def random_study(rng, study):
+    return study(
+        rng.choice(STUDIES),
+        version=rng.randint(1, 1000),
+        patient_id=rng.choice(PATIENTS),
+        source=rng.choice(SOURCES),
+        sections=tuple(rng.choices(SECTIONS, k=rng.randint(0, 6))),
+        views=tuple(rng.choices([*VIEWS, None], k=rng.randint(0, 3))),
+        report=rng.random() < 0.8,
+        findings=some(rng, FINDINGS),
+    )
+
+
+def random_search(rng, vector):
+    where = CaseFilter(
+        source=some(rng, SOURCES, 1),
+        view=some(rng, VIEWS) if rng.random() < 0.3 else (),
+        findings=some(rng, FINDINGS) if rng.random() < 0.3 else (),
+        section=some(rng, SECTIONS, 1) if rng.random() < 0.3 else (),
+    )
+    exclude = Exclusion(patient_id=rng.choice(PATIENTS), study_id=rng.choice([None, *STUDIES[:5]]))
+    return {
+        "vector": vector(f"query {rng.random()}"),
+        "target": rng.choice(TARGETS),
+        "k": rng.choice([1, 3, 10, 100]),
+        "where": where,
+        "exclude": exclude,
+        "min_score": rng.choice([None, None, -0.2, 0.1, 0.4]),
+        "group_by_study": rng.random() < 0.5,
+    }
+
+
+def model_parts(embedded, target):
+    """(vector, views, section) of each part, straight from the schema."""
+    study = embedded.study
+    views = {image.view for image in study.images}
+    if target == "image":
+        return [
+            (vector, {image.view}, None)
+            for image, vector in zip(study.images, embedded.image_vectors, strict=True)
+        ]
+    if target == "report":
+        return [] if embedded.report_vector is None else [(embedded.report_vector, views, None)]
+    return [
+        (vector, views, passage.section)
+        for passage, vector in zip(study.passages, embedded.passage_vectors, strict=True)
+    ]
+
+
+def model_scores(
+    model, *, vector, target, k, where, exclude, min_score, group_by_study
+) -> list[float]:
+    scores = {}
+    for embedded in model.values():
+        study = embedded.study
+        if study.study_id == exclude.study_id:
+            continue
+        if exclude.patient_id is not None and study.patient_id == exclude.patient_id:
+            continue
+        if where.source and study.source not in where.source:
+            continue
+        if where.findings and not set(where.findings) & set(study.findings):
+            continue
+        scores[study.study_id] = [
+            float(np.dot(part, vector))
+            for part, views, section in model_parts(embedded, target)
+            if (not where.view or set(where.view) & views)
+            and (not where.section or section in where.section)
+        ]
+    if group_by_study:
+        scores = {study_id: [max(own)] for study_id, own in scores.items() if own}
+    ranked = sorted((score for own in scores.values() for score in own), reverse=True)
+    return [score for score in ranked if min_score is None or score >= min_score][:k]
+
+
+def assert_same_hits(ours, theirs):
+    assert [hit.score for hit in ours] == pytest.approx([hit.score for hit in theirs], abs=1e-5)
+    scores = np.array([hit.score for hit in ours])
+    for mine, other in zip(ours, theirs, strict=True):
+        tied = np.sum(np.abs(scores - mine.score) < 1e-5) > 1
+        if not tied:
+            assert {**as_dict(mine), "score": 0} == {**as_dict(other), "score": 0}
+
+
+def as_dict(hit):
+    return {name: getattr(hit, name) for name in hit.__dataclass_fields__}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_both_engines_agree_with_each_other_and_with_a_plain_model(
+    edge, server, study, vector, seed
+):
+    rng = random.Random(seed)
+    stores, model = (edge, server), {}
+    for _ in range(OPERATIONS):
+        action = rng.choices(["put", "delete", "look", "search"], weights=[3, 1, 1, 5])[0]
+        if action == "put":
+            batch = [random_study(rng, study) for _ in range(rng.randint(1, 3))]
+            for store in stores:
+                store.put(batch)
+            model |= {embedded.study.study_id: embedded for embedded in batch}
+        elif action == "delete":
+            study_id = rng.choice(STUDIES)
+            known = model.pop(study_id, None) is not None
+            assert [store.delete(study_id) for store in stores] == [known, known]
+        elif action == "look":
+            look(stores, model, rng)
+        else:
+            search = random_search(rng, vector)
+            ours, theirs = (store.search(**search) for store in stores)
+            assert_same_hits(ours, theirs)
+            expected = model_scores(model, **search)
+            assert [hit.score for hit in ours] == pytest.approx(expected, abs=1e-5)
+
+
+def look(stores, model, rng):
+    study_id = rng.choice(STUDIES)
+    expected = model[study_id].study if study_id in model else None
+    digests = {study_id: embedded.study.digest for study_id, embedded in model.items()}
+    for store in stores:
+        assert store.get(study_id) == expected
+        assert store.digests(STUDIES) == digests
+        assert store.count() == len(model)

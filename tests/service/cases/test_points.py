@@ -1,0 +1,248 @@
+"""What every case store does, on both engines."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from service.cases.points import Found, Identity, to_hit, to_points, to_study
+from service.cases.schema import CaseFilter, Exclusion
+from service.errors import BundleMismatch
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
+ANYTHING = {"where": CaseFilter(), "exclude": Exclusion()}
+
+
+def found_studies(store, vector, target="passage", k=100, **options):
+    hits = store.search(vector, target, k=k, **{**ANYTHING, **options})
+    return [hit.study_id for hit in hits]
+
+
+def test_every_part_of_a_study_is_a_point_with_one_vector_and_the_record_comes_last(study):
+    points = to_points(study("s", sections=("findings",), views=("PA", "LL")))
+    assert [point.part for point in points] == ["image", "image", "report", "passage", "study"]
+    assert [list(point.vectors) for point in points] == [
+        ["image"],
+        ["image"],
+        ["report"],
+        ["passage"],
+        [],
+    ]
+
+
+def test_point_ids_follow_from_source_study_and_part_alone(study):
+    ids = [point.id for point in to_points(study("s"))]
+    assert ids == [point.id for point in to_points(study("s", version=2))]
+    assert len(set(ids)) == len(ids)
+    assert not set(ids) & {point.id for point in to_points(study("s", source="elsewhere"))}
+    assert not set(ids) & {point.id for point in to_points(study("t"))}
+
+
+def test_a_study_comes_back_from_its_record(study):
+    embedded = study("s", findings=("Edema",), views=("PA", None))
+    assert to_study(to_points(embedded)[-1].payload) == embedded.study
+
+
+def test_a_text_hit_shows_the_first_image_and_an_image_hit_itself(study):
+    points = to_points(study("s", sections=("findings",), views=("PA", "LL")))
+    _, lateral, report, passage = (to_hit(Found(p.id, 0.5, p.payload)) for p in points[:-1])
+    assert (lateral.view, lateral.rendition, lateral.text) == ("LL", "s/1/rendition/1", None)
+    assert (report.view, report.text, report.passage_id) == ("PA", "Report of s/1.", None)
+    assert (passage.rendition, passage.passage_id) == ("s/1/rendition/0", "p0")
+    assert (passage.section, passage.score) == ("findings", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        (Identity("a" * 64, "key", 16), "bundle aaaaaaaaaaaa, not bbbbbbbbbbbb"),
+        (Identity("b" * 64, "other", 16), "hash key other, not key"),
+        (Identity("b" * 64, "key", 8), "dimension 8, not 16"),
+        (Identity("b" * 64, "key", 16, schema_version=0), "schema version 0, not 1"),
+    ],
+)
+def test_another_identity_is_refused_with_a_word_on_what_differs(stored, said):
+    with pytest.raises(BundleMismatch, match=said) as refused:
+        Identity("b" * 64, "key", 16).require(stored)
+    assert "again" in refused.value.detail
+
+
+def test_a_stored_study_comes_back_whole(store, study):
+    embedded = study("s", findings=("Edema",), views=("PA", None))
+    store.put([embedded, study("t")])
+    assert store.get("s") == embedded.study
+    assert store.get("unknown") is None
+    assert store.count() == 2
+    assert store.digests(["s", "t", "unknown"]) == {"s": "digest of s/1", "t": "digest of t/1"}
+    store.check()
+
+
+def test_digests_of_many_studies_come_in_one_call(store, study):
+    store.put([study(f"s{n}", sections=(), views=(), report=True) for n in range(1500)])
+    assert len(store.digests(f"s{n}" for n in range(2000))) == 1500
+
+
+@pytest.mark.parametrize("target", ["image", "report", "passage"])
+def test_a_part_is_found_by_its_own_vector_and_no_part_of_another_kind_is(
+    store, study, vector, target
+):
+    store.put([study(f"s{n}") for n in range(5)])
+    name = {"image": "s3/1/image/0", "report": "s3/1/report", "passage": "s3/1/passage/0"}[target]
+    hits = store.search(vector(name), target, k=100, **ANYTHING)
+    assert hits[0].study_id == "s3"
+    assert hits[0].score == pytest.approx(1, abs=1e-6)
+    assert {hit.part for hit in hits} == {target}
+    assert len(hits) == (10 if target == "passage" else 5)
+    assert hits == sorted(hits, key=lambda hit: -hit.score)
+    assert hits[0].metadata == {"age": 61, "dose": 2.0, "portable": True, "site": "north"}
+
+
+def test_a_newer_version_leaves_nothing_of_the_older(store, study, vector):
+    store.put([study("s", sections=("findings",) * 5, views=("PA", "LL")), study("t")])
+    smaller = study("s", version=2, sections=("findings",), views=(), report=False)
+    store.put([smaller])
+    assert store.get("s") == smaller.study
+    assert store.count() == 2
+    assert found_studies(store, vector("any")).count("s") == 1
+    assert found_studies(store, vector("any"), "image") == ["t"]
+    assert found_studies(store, vector("any"), "report") == ["t"]
+
+
+def test_a_version_from_another_source_replaces_too(store, study, vector):
+    store.put([study("s")])
+    store.put([study("s", version=2, source="elsewhere")])
+    assert store.count() == 1
+    assert len(found_studies(store, vector("any"))) == 2
+
+
+def test_the_last_of_two_versions_in_one_call_wins(store, study, vector):
+    store.put([study("s", sections=("findings",) * 5), study("s", version=2, sections=())])
+    assert store.digests(["s"]) == {"s": "digest of s/2"}
+    assert found_studies(store, vector("any")) == []
+
+
+def test_writing_the_same_twice_changes_nothing(store, study, vector):
+    for _ in range(2):
+        store.put([study("s")])
+    assert store.count() == 1
+    assert len(found_studies(store, vector("any"))) == 2
+
+
+def test_putting_nothing_is_no_error(store):
+    store.put([])
+    assert store.count() == 0
+    assert store.digests([]) == {}
+
+
+def test_a_deleted_study_is_gone_with_all_its_parts(store, study, vector):
+    store.put([study("s"), study("t")])
+    assert store.delete("s")
+    assert not store.delete("s")
+    assert store.get("s") is None
+    assert store.count() == 1
+    assert set(found_studies(store, vector("any"))) == {"t"}
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (CaseFilter(), {"a", "b", "c"}),
+        (CaseFilter(source=("ward",)), {"a", "b"}),
+        (CaseFilter(source=("ward", "clinic")), {"a", "b", "c"}),
+        (CaseFilter(view=("LL",)), {"a", "b"}),
+        (CaseFilter(findings=("Edema", "Mass")), {"b", "c"}),
+        (CaseFilter(section=("impression",)), {"c"}),
+        (CaseFilter(source=("ward",), findings=("Edema",)), {"b"}),
+        (CaseFilter(source=("nowhere",)), set()),
+    ],
+)
+def test_a_filter_is_a_conjunction_of_any_ofs(store, study, vector, where, expected):
+    store.put(
+        [
+            study("a", views=("PA", "LL"), sections=("findings",)),
+            study("b", views=("LL",), sections=("findings",), findings=("Edema", "Effusion")),
+            study("c", source="clinic", sections=("impression",), findings=("Mass",)),
+        ]
+    )
+    assert set(found_studies(store, vector("any"), where=where)) == expected
+
+
+def test_a_view_filter_on_images_looks_at_each_image(store, study, vector):
+    store.put([study("s", views=("PA", "LL", None))])
+    hits = store.search(
+        vector("any"), "image", k=10, where=CaseFilter(view=("LL",)), exclude=Exclusion()
+    )
+    assert [hit.view for hit in hits] == ["LL"]
+
+
+def test_an_excluded_patient_or_study_never_comes_back(store, study, vector):
+    store.put([study("a", patient_id="p"), study("b", patient_id="q"), study("c", patient_id=None)])
+    query = vector("a/1/passage/0")
+
+    def found(**exclude):
+        return set(found_studies(store, query, exclude=Exclusion(**exclude)))
+
+    assert found(patient_id="p") == {"b", "c"}
+    assert found(study_id="a") == {"b", "c"}
+    assert found(patient_id="p", study_id="b") == {"c"}
+    assert found(patient_id="nobody") == {"a", "b", "c"}
+
+
+def test_grouping_gives_the_best_part_of_each_of_the_k_best_studies(store, study, vector):
+    store.put([study(f"s{n}", sections=("findings",) * (1 + 20 * (n % 3))) for n in range(12)])
+    hits = store.search(vector("any"), "passage", k=1000, **ANYTHING)
+    best = {hit.study_id: hit for hit in reversed(hits)}
+    expected = sorted(best.values(), key=lambda hit: -hit.score)
+    for k in (1, 5, 12, 50):
+        grouped = store.search(vector("any"), "passage", k=k, group_by_study=True, **ANYTHING)
+        assert [hit.text for hit in grouped] == [hit.text for hit in expected[:k]]
+
+
+def test_grouping_reaches_the_studies_behind_one_with_very_many_passages(store, study, vector):
+    crowd = study("crowd", sections=("findings",) * 100)
+    query = vector("any")
+    store.put([crowd, *(study(f"s{n}") for n in range(3))])
+    found = found_studies(store, query, k=4, group_by_study=True)
+    assert sorted(found) == ["crowd", "s0", "s1", "s2"]
+
+
+@pytest.mark.parametrize(("min_score", "expected"), [(0.59, 1), (0.6, 1), (0.601, 0), (-1, 2)])
+def test_a_minimal_score_is_inclusive(store, study, min_score, expected):
+    query, near, opposite = np.zeros((3, 16), np.float32)
+    query[0], near[:2], opposite[0] = 1, (0.6, 0.8), -1
+    store.put([replace(study("s"), passage_vectors=(near, opposite))])
+    found = found_studies(store, query, min_score=min_score)
+    assert len(found) == expected
+
+
+def test_equal_scores_come_in_one_order_on_every_call(store, study, vector):
+    same = vector("same")
+    twins = [
+        replace(study(f"s{n}", sections=("findings",)), passage_vectors=(same,)) for n in range(6)
+    ]
+    store.put(twins)
+    first = found_studies(store, same)
+    store.put(twins[::-1])
+    assert found_studies(store, same) == first
+
+
+def test_k_must_be_positive(store, vector):
+    with pytest.raises(ValueError, match="k must be"):
+        store.search(vector("any"), "passage", k=0, **ANYTHING)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [np.ones(3, np.float32), np.zeros(16, np.float32), np.full(16, np.nan, np.float32)],
+    ids=["dimension", "length", "nan"],
+)
+def test_a_vector_of_another_dimension_or_length_is_refused_and_nothing_is_written(
+    store, study, vector, bad
+):
+    broken = replace(study("s", sections=("findings",)), passage_vectors=(bad,))
+    with pytest.raises(ValueError, match="unit length"):
+        store.put([study("t"), broken])
+    assert store.count() == 0
+    assert found_studies(store, vector("any"), "image") == []
+    with pytest.raises(ValueError, match="unit length"):
+        store.search(bad, "passage", k=1, **ANYTHING)

@@ -1,0 +1,91 @@
+from dataclasses import replace
+
+import pytest
+
+from training.data.study import Gaze, Study, read_studies, split_of, write_studies
+
+STUDY = Study(
+    study_id="s1",
+    patient_id="p1",
+    source="phantom",
+    images=("images/s1.png",),
+    report="FINDINGS: Überblick. IMPRESSION: Normal.",
+    view="PA",
+    findings=("nodule",),
+    gaze=Gaze((0.25, 0.5), (0.5, 0.75), (120.0, 300.0)),
+    metadata={"age": 61, "ratio": 0.5, "portable": False, "site": "A"},
+)
+
+
+def test_a_manifest_reads_back_what_was_written(tmp_path):
+    path = tmp_path / "studies.jsonl"
+    studies = [STUDY, replace(STUDY, study_id="s2", gaze=None, findings=())]
+    write_studies(path, studies)
+    assert list(read_studies(path)) == studies
+
+
+def test_gaze_is_left_out_of_the_record_where_none_was_recorded(tmp_path):
+    path = tmp_path / "studies.jsonl"
+    write_studies(path, [replace(STUDY, gaze=None), STUDY])
+    without, with_gaze = path.read_text("utf-8").splitlines()
+    assert '"gaze"' not in without
+    assert '"gaze"' in with_gaze
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{not json",
+        "",
+        '{"study_id": "s1"}',
+        '{"study_id":1,"patient_id":"p","source":"x","images":[],"report":"","view":"PA"}',
+        '{"study_id":"s","patient_id":"p","source":"x","images":[],"report":"","view":"","x":1}',
+        '{"study_id":"s","patient_id":"p","source":"x","images":[],"report":"","view":"",'
+        '"gaze":{"x":[0.5],"y":[],"duration":[1]}}',
+        '{"study_id":"s","patient_id":"p","source":"x","images":[],"report":"","view":"",'
+        '"metadata":{"nested":{}}}',
+    ],
+    ids=["syntax", "blank", "missing", "type", "unknown key", "ragged gaze", "nested metadata"],
+)
+def test_a_bad_line_is_refused_with_its_number(tmp_path, line):
+    path = tmp_path / "studies.jsonl"
+    write_studies(path, [STUDY])
+    with path.open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(ValueError, match="line 2"):
+        list(read_studies(path))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "duration"),
+    [
+        ((0.5,), (0.5,), ()),
+        ((1.1,), (0.5,), (1.0,)),
+        ((0.5,), (float("nan"),), (1.0,)),
+        ((0.5,), (0.5,), (-1.0,)),
+        ((0.5,), (0.5,), (float("inf"),)),
+    ],
+)
+def test_gaze_refuses_values_that_are_no_fixations(x, y, duration):
+    with pytest.raises(ValueError, match=r"must"):
+        Gaze(x, y, duration)
+
+
+def test_splits_take_their_fractions_of_the_patients():
+    splits = [split_of(f"patient-{i}", (0.7, 0.2, 0.1)) for i in range(4000)]
+    shares = [splits.count(name) / 4000 for name in ("train", "validation", "test")]
+    assert shares == pytest.approx([0.7, 0.2, 0.1], abs=0.03)
+
+
+def test_a_patient_stays_in_one_split_until_the_salt_changes():
+    patients = [f"patient-{i}" for i in range(200)]
+    once = [split_of(patient) for patient in patients]
+    assert once == [split_of(patient) for patient in patients]
+    assert once != [split_of(patient, salt="other") for patient in patients]
+    assert split_of("p1") == "validation"
+
+
+@pytest.mark.parametrize("fractions", [(0.8, 0.1, 0.2), (1.1, -0.1, 0.0)])
+def test_fractions_that_are_no_partition_are_refused(fractions):
+    with pytest.raises(ValueError, match="fractions"):
+        split_of("p1", fractions)

@@ -1,0 +1,1 @@
+"""Training: studies → CLIP → evaluation → a bundle that the service reads."""

@@ -1,0 +1,1 @@
+"""Studies, gaze and the phantoms that stand in for them."""

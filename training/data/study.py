@@ -1,0 +1,96 @@
+"""Study and gaze records, their NDJSON manifest, and the patient-disjoint split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+Scalar = str | int | float | bool
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gaze:
+    """Fixations on one image: x and y as fractions of width and height, duration in ms."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    x: tuple[float, ...] = ()
+    y: tuple[float, ...] = ()
+    duration: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.x) == len(self.y) == len(self.duration):
+            raise ValueError("x, y and duration must have one value a fixation")
+        if not all(0.0 <= value <= 1.0 for value in (*self.x, *self.y)):
+            raise ValueError("x and y must be fractions of the image in [0, 1]")
+        if not all(math.isfinite(value) and value >= 0.0 for value in self.duration):
+            raise ValueError("durations must be finite and not negative")
+
+    def __len__(self) -> int:
+        return len(self.duration)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One imaging study: its images (relative paths), its report and, if recorded, its gaze."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    study_id: str
+    patient_id: str
+    source: str
+    images: tuple[str, ...]
+    report: str
+    view: str
+    findings: tuple[str, ...] = ()
+    gaze: Gaze | None = None
+    metadata: dict[str, Scalar] = field(default_factory=dict)
+
+
+_STUDY = TypeAdapter(Study)
+
+
+def read_studies(path: Path) -> Iterator[Study]:
+    """Yield the studies of a `studies.jsonl`; a bad line raises ValueError with its number."""
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield _STUDY.validate_json(line)
+            except ValidationError as error:
+                raise ValueError(f"{path.name}, line {number}: {error}") from error
+
+
+def write_studies(path: Path, studies: Iterable[Study]) -> None:
+    """Write one JSON record a line; `gaze` is left out where none was recorded."""
+    with path.open("w", encoding="utf-8") as file:
+        for study in studies:
+            file.write(json.dumps(_record(study), ensure_ascii=False) + "\n")
+
+
+def split_of(
+    patient_id: str, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1), salt: str = ""
+) -> Split:
+    """Assign a patient to a split by hash, so that every study of a patient falls in the same."""
+    if min(fractions) < 0.0 or not math.isclose(sum(fractions), 1.0):
+        raise ValueError("fractions must be non-negative and sum to 1")
+    digest = hashlib.sha256(f"{salt}:{patient_id}".encode()).digest()
+    position = int.from_bytes(digest[:8], "big") / 2**64
+    train, validation, _ = fractions
+    if position < train:
+        return "train"
+    return "validation" if position < train + validation else "test"
+
+
+def _record(study: Study) -> dict[str, object]:
+    record = asdict(study)
+    if study.gaze is None:
+        del record["gaze"]
+    return record

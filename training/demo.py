@@ -1,0 +1,91 @@
+"""The demo assets of `service/demo`: a bundle trained on phantoms, and a library of phantom cases.
+
+Everything is made from nothing by `eclip-train demo`.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from service.bundle.labels import LabelSets, Prompts
+from service.bundle.manifest import Bundle
+from training.data.pairs import Pairs, split_pairs
+from training.data.phantom import PROMPTS, PhantomConfig, fingerprint, phantom
+from training.data.study import Study, write_studies
+from training.evaluate.encode import encode_images, encode_texts
+from training.evaluate.retrieval import image_to_report
+from training.evaluate.zero_shot import calibrate, zero_shot_metrics
+from training.export import annotate, export
+from training.recipe import Phantoms, Recipe
+from training.trainer import fit, load_run
+
+NAME, VERSION = "phantom-demo", "1"
+LABEL_SET = "phantom"
+LIBRARY = PhantomConfig(size=256, seed=7_000)
+STUDIES = 240
+EXAMPLE = STUDIES + 3
+"""A phantom outside the library: the radiograph of the README's worked example."""
+JPEG_QUALITY = 85
+
+
+def make_demo(recipe: Recipe, run: Path, destination: Path) -> Bundle:
+    """Train in `run` (resuming what is there), then replace bundle and library in `destination`."""
+    fit(recipe, run)
+    shutil.rmtree(destination / "bundle", ignore_errors=True)
+    shutil.rmtree(destination / "library", ignore_errors=True)
+    make_library(destination / "library")
+    Image.fromarray(phantom(LIBRARY, EXAMPLE).image).save(destination / "radiograph.png")
+    return make_bundle(run, destination / "bundle")
+
+
+def make_bundle(run: Path, directory: Path) -> Bundle:
+    """Export a phantom run: calibrated on its validation split, measured on its test split."""
+    recipe, clip = load_run(run)
+    if not isinstance(recipe.data, Phantoms):
+        raise ValueError(f"{run} was not trained on phantoms")
+    prompts = {label: Prompts.model_validate(texts) for label, texts in PROMPTS.items()}
+    validation, test = (
+        split_pairs(recipe.data, split, clip.image, run) for split in ("validation", "test")
+    )
+    clip.provenance.update(
+        command="eclip-train demo",
+        data="synthetic phantoms: no patient, no real radiograph",
+        phantom=fingerprint(PhantomConfig(size=recipe.data.size, seed=recipe.data.seed)),
+    )
+    shutil.rmtree(run / "draft", ignore_errors=True)
+    draft = export(
+        clip,
+        run / "draft",
+        name=NAME,
+        bundle_version=VERSION,
+        label_sets=LabelSets.model_validate({LABEL_SET: PROMPTS}),
+    )
+    label_sets = LabelSets({LABEL_SET: calibrate(draft, validation, prompts)})
+    return annotate(draft, directory, label_sets, measure(draft, test, prompts))
+
+
+def measure(bundle: Bundle, pairs: Pairs, prompts: dict[str, Prompts]) -> dict[str, float]:
+    """Zero-shot AUROC and image-to-report recall on one split."""
+    images, texts = encode_images(bundle, pairs.images), encode_texts(bundle, pairs.reports)
+    patients = [study.patient_id for study in pairs.studies]
+    recalls = image_to_report(images, texts, pairs.reports, patients)
+    return zero_shot_metrics(bundle, pairs, prompts) | {
+        f"recall@{r.k}/image-to-report (chance {r.chance:.3f})": r.value for r in recalls
+    }
+
+
+def make_library(folder: Path) -> None:
+    """Write `STUDIES` phantom studies: images as JPEG, and studies.jsonl."""
+    (folder / "images").mkdir(parents=True)
+    write_studies(folder / "studies.jsonl", _library_studies(folder))
+
+
+def _library_studies(folder: Path) -> Iterator[Study]:
+    for index in range(STUDIES):
+        drawn = phantom(LIBRARY, index)
+        name = f"images/{index:03d}.jpg"
+        Image.fromarray(drawn.image).save(folder / name, quality=JPEG_QUALITY)
+        yield replace(drawn.study, images=(name,), gaze=None)

@@ -1,0 +1,1 @@
+"""Model configs, and (with gaze) the expert path."""

@@ -1,0 +1,96 @@
+"""An open_clip model with all that training and export need to know about it."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import open_clip
+from pydantic import JsonValue
+
+from service.bundle.preprocess import ImageSpec
+from service.bundle.tokenizer import Tokenizer
+from training.model.pixels import Normalisation
+from training.model.tokenizer import from_open_clip as convert_tokenizer
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The model, its tokenizer and how its input is prepared."""
+
+    model: Any
+    """open_clip ships no types; any of its models with encode_image and encode_text."""
+    tokenizer: Tokenizer
+    context_length: int
+    image: ImageSpec
+    normalisation: Normalisation
+    provenance: dict[str, JsonValue] = field(default_factory=dict)
+
+
+def from_open_clip(name: str, pretrained: str | None = None) -> Clip:
+    """Load any open_clip model, as open_clip names it.
+
+    name: a built-in config (`ViT-B-32`), `local-dir:PATH`, or, where a network exists,
+    `hf-hub:ORG/MODEL`. pretrained: a weights tag, a checkpoint path, or None for random weights.
+    """
+    model, _, _ = open_clip.create_model_and_transforms(name, pretrained=pretrained)
+    tokenizer = open_clip.get_tokenizer(name)
+    preprocess = open_clip.get_model_preprocess_cfg(model)
+    height, width = _pair(preprocess["size"])
+    return Clip(
+        model=model,
+        tokenizer=convert_tokenizer(tokenizer),
+        context_length=tokenizer.context_length,
+        image=ImageSpec(
+            height=height,
+            width=width,
+            fit=preprocess.get("resize_mode", "shortest"),
+            interpolation=preprocess.get("interpolation", "bicubic"),
+            fill=preprocess.get("fill_color", 0),
+        ),
+        normalisation=Normalisation(tuple(preprocess["mean"]), tuple(preprocess["std"])),
+        provenance={"open_clip_model": name, "pretrained": _weights_name(pretrained)},
+    )
+
+
+def from_config(name: str, tokenizer: Tokenizer) -> Clip:
+    """A randomly initialised model of training/model/configs, with a tokenizer learned elsewhere.
+
+    The config's `vocab_size` is an upper bound; the tokenizer may have learned fewer tokens.
+    """
+    return Clip(
+        model=open_clip.CLIP(**_config(name)),
+        tokenizer=tokenizer,
+        context_length=text_config(name)["context_length"],
+        image=image_spec(name),
+        normalisation=Normalisation(),
+        provenance={"open_clip_model": name, "pretrained": None},
+    )
+
+
+def text_config(name: str) -> dict[str, int]:
+    """The text tower's section of a config of training/model/configs."""
+    section: dict[str, int] = _config(name)["text_cfg"]
+    return section
+
+
+def image_spec(name: str) -> ImageSpec:
+    """The input of the image tower of a config of training/model/configs."""
+    size = _config(name)["vision_cfg"]["image_size"]
+    return ImageSpec(height=size, width=size)
+
+
+def _config(name: str) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
+    return config
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _weights_name(pretrained: str | None) -> str | None:
+    """A path names a machine; only its last part goes into a bundle."""
+    return Path(pretrained).name if pretrained and Path(pretrained).exists() else pretrained

@@ -1,0 +1,33 @@
+"""Model pixels → the normalised image that open_clip's towers take."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Per-channel mean and standard deviation on the 0…1 scale."""
+
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+
+
+class NormalisePixels(nn.Module):
+    """pixels uint8[N,H,W] → images float32[N,3,H,W]."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, normalisation: Normalisation) -> None:
+        super().__init__()
+        mean = torch.tensor(normalisation.mean).view(1, -1, 1, 1)
+        std = torch.tensor(normalisation.std).view(1, -1, 1, 1)
+        self.register_buffer("scale", 1 / (255 * std), persistent=False)
+        self.register_buffer("shift", -mean / std, persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Scale, replicate the channel and normalise."""
+        channels = pixels.unsqueeze(1).to(self.scale.dtype).expand(-1, 3, -1, -1)
+        return channels * self.scale + self.shift
