@@ -1,5 +1,6 @@
 """eclip-train: data | fit | evaluate | export | demo."""
 
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -32,6 +33,8 @@ DEMO = Path("service/demo")
 
 def main() -> None:
     """Run the command line; what a user can mend is one line, not a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:
         cli()
     except (RecipeError, ParityError, TokenizerMismatch, FileExistsError, EclipError) as error:

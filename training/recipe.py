@@ -44,7 +44,7 @@ class Recipe(_Strict):
     name: str
     seed: int
     model: str
-    """A config of training/model/configs, or any model name that open_clip builds."""
+    """A config of training/model/configs."""
     data: Annotated[Phantoms | Manifest, Field(discriminator="source")]
     epochs: PositiveInt
     batch_size: PositiveInt

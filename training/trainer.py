@@ -4,8 +4,8 @@ The order of the data in epoch e depends on (seed, e) alone, so a resumed run se
 uninterrupted one would have seen.
 """
 
+import logging
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from service.bundle.manifest import TOKENIZER
 from service.bundle.tokenizer import Tokenizer
@@ -27,14 +27,16 @@ from training.model.clip import Clip, from_config, image_spec, text_config
 from training.model.pixels import NormalisePixels
 from training.model.tokenizer import learn
 from training.objective import Contrastive
-from training.recipe import Recipe
+from training.recipe import Recipe, RecipeError
+
+log = logging.getLogger(__name__)
 
 RECIPE = "recipe.json"
 CHECKPOINT = "last.ckpt"
 MAX_LOGIT_SCALE = math.log(100)
 
 
-class Batches(IterableDataset[tuple[Tensor, Tensor]]):
+class Batches(Dataset[tuple[Tensor, Tensor]]):
     """One epoch of pixels uint8[B,H,W] and tokens int64[B,L], ordered by (seed, epoch)."""
 
     def __init__(self, pairs: Pairs, tokenizer: Tokenizer, recipe: Recipe, epoch: int) -> None:
@@ -46,10 +48,9 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.order) // self.batch_size
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for step in range(len(self)):
-            chosen = self.order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield self.pixels[chosen], self.tokens[chosen]
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        chosen = self.order[step * self.batch_size : (step + 1) * self.batch_size]
+        return self.pixels[chosen], self.tokens[chosen]
 
 
 class ClipTraining(lightning.LightningModule):
@@ -110,12 +111,17 @@ def learning_rate_factor(step: int, warmup: int, steps: int) -> float:
 def fit(recipe: Recipe, run: Path) -> Clip:
     """Train in the directory `run`, resuming from its checkpoint when it holds one.
 
-    Raises ValueError when `run` was begun with another recipe.
+    Raises RecipeError when `run` was begun with another recipe, or when the pairs fill no batch.
     """
     _claim(run, recipe)
     lightning.seed_everything(recipe.seed)
     train = split_pairs(recipe.data, "train", image_spec(recipe.model), run)
+    if len(train) < recipe.batch_size:
+        raise RecipeError(f"{len(train)} training pairs do not fill a batch of {recipe.batch_size}")
     tokenizer = _tokenizer(recipe, train, run)
+    log.info(
+        "%.1f %% of the reports are truncated", 100 * tokenizer(train.reports).truncated.mean()
+    )
     training = ClipTraining(from_config(recipe.model, tokenizer), recipe, train)
     trainer = lightning.Trainer(
         default_root_dir=run,
@@ -153,7 +159,7 @@ def _claim(run: Path, recipe: Recipe) -> None:
     run.mkdir(parents=True, exist_ok=True)
     text = recipe.model_dump_json(indent=1)
     if (run / RECIPE).exists() and (run / RECIPE).read_text(encoding="utf-8") != text:
-        raise ValueError(f"{run} holds a run of another recipe; choose another directory")
+        raise RecipeError(f"{run} holds a run of another recipe; choose another directory")
     (run / RECIPE).write_text(text, encoding="utf-8")
 
 

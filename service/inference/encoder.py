@@ -15,7 +15,7 @@ from service.bundle.preprocess import preprocess
 from service.errors import DeadlineExceeded, EclipError, PatchesUnavailable, TextInvalid
 from service.imaging.decode import ImageLimits, decode
 from service.imaging.radiograph import Radiograph
-from service.inference.batching import Batcher, Deadline, Embedded
+from service.inference.batching import Batcher, Deadline, Embedded, Row
 from service.inference.session import Towers
 from service.telemetry import record, timed
 
@@ -63,6 +63,7 @@ class Encoder:
         self.bundle = bundle
         self._towers, self._limits, self._max_text_chars = towers, limits, max_text_chars
         self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+        self._part = max(1, max_waiting // 2)
         queue = {"max_batch": max_batch, "max_waiting": max_waiting}
         self._image = Batcher("image", towers.image, **queue)
         self._text = Batcher("text", towers.text, **queue)
@@ -74,8 +75,7 @@ class Encoder:
         """
         prepared = self._prepare(items)
         good = [p for p in prepared if isinstance(p, _Prepared)]
-        futures = self._image.submit([p.pixels for p in good], deadline)
-        vectors = iter(_collect(futures, deadline))
+        vectors = iter(self._vectors(self._image, [p.pixels for p in good], deadline))
         return [
             EncodedImage(p.radiograph, next(vectors)) if isinstance(p, _Prepared) else p
             for p in prepared
@@ -93,7 +93,7 @@ class Encoder:
         for index, text in enumerate(texts):
             self._check(index, text)
         tokens = self.bundle.tokenizer(texts)
-        vectors = _collect(self._text.submit(list(tokens.ids), deadline), deadline)
+        vectors = self._vectors(self._text, list(tokens.ids), deadline)
         return [
             EncodedText(vector, int(count), bool(truncated))
             for vector, count, truncated in zip(
@@ -102,7 +102,7 @@ class Encoder:
         ]
 
     def text_matrix(self, texts: Sequence[str], deadline: Deadline) -> FloatArray:
-        """N texts → float32[N,D], in calls that fit the queue."""
+        """N texts → float32[N,D]."""
         return np.stack([encoded.vector for encoded in self.texts(texts, deadline)])
 
     def patches(self, data: bytes) -> tuple[Radiograph, FloatArray]:
@@ -129,6 +129,16 @@ class Encoder:
         self._image.close()
         self._text.close()
         self._pool.shutdown()
+
+    def _vectors(self, tower: Batcher, rows: Sequence[Row], deadline: Deadline) -> list[FloatArray]:
+        """One vector a row; a large request queues in parts, so that others find a place."""
+        return [
+            vector
+            for start in range(0, len(rows), self._part)
+            for vector in _collect(
+                tower.submit(rows[start : start + self._part], deadline), deadline
+            )
+        ]
 
     def _prepare(self, items: Sequence[bytes]) -> list[_Prepared | EclipError]:
         prepared = list(self._pool.map(self._prepare_one, items))
