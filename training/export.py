@@ -4,7 +4,6 @@ Scaling, channel replication, normalisation and unit length go inside the ONNX g
 (ARCHITECTURE rule 3): `image.onnx` takes pixels uint8[N,H,W], `text.onnx` tokens int64[N,L].
 """
 
-import copy
 import json
 import shutil
 import tempfile
@@ -20,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir
 import onnxruntime
-import open_clip
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,6 +39,7 @@ from service.bundle.manifest import (
 from service.bundle.preprocess import ImageSpec
 from training.model.card import model_card
 from training.model.clip import Clip
+from training.model.patches import patch_tokens
 from training.model.pixels import NormalisePixels
 from training.model.tokenizer import PROBES
 
@@ -65,7 +64,7 @@ class ImageTower(nn.Module):
     def __init__(self, clip: Clip) -> None:
         super().__init__()
         self.model = clip.model
-        self.patches = PatchTokens.of(clip.model.visual)
+        self.patches = patch_tokens(clip.model.visual)
         self.normalise = NormalisePixels(clip.normalisation)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -75,31 +74,6 @@ class ImageTower(nn.Module):
             return (_unit(self.model.encode_image(images)),)
         pooled, patches = self.patches(images)
         return _unit(pooled), _unit(patches)
-
-
-class PatchTokens(nn.Module):
-    """A VisionTransformer read twice in one pass: pooled embedding and projected patch tokens."""
-
-    def __init__(self, visual: Any) -> None:
-        super().__init__()
-        self.visual = copy.copy(visual)
-        self.visual.output_tokens = True
-        self.grid: tuple[int, int] = tuple(visual.grid_size)
-
-    @classmethod
-    def of(cls, visual: nn.Module) -> "PatchTokens | None":
-        """None for towers whose patches are not in the joint space (ResNet, attention pooling)."""
-        plain = isinstance(visual, open_clip.transformer.VisionTransformer)
-        return cls(visual) if plain and visual.attn_pool is None else None
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """float32[N,3,H,W] → pooled float32[N,D], patches float32[N,G,G,D]."""
-        pooled, tokens = self.visual(images)
-        if self.visual.final_ln_after_pool:
-            tokens = self.visual.ln_post(tokens)
-        if self.visual.proj is not None:
-            tokens = tokens @ self.visual.proj
-        return pooled, tokens.reshape(-1, *self.grid, tokens.shape[-1])
 
 
 class TextTower(nn.Module):
@@ -202,7 +176,7 @@ def _name_outputs(graph: onnx_ir.Graph, names: list[str]) -> None:
 
 def _manifest(clip: Clip, directory: Path, name: str, bundle_version: str) -> Manifest:
     image_answers, text_answers, difference = check_parity(clip, directory)
-    grid = PatchTokens.of(clip.model.visual)
+    grid = patch_tokens(clip.model.visual)
     logit_bias = getattr(clip.model, "logit_bias", None)
     return Manifest(
         name=name,
