@@ -186,3 +186,7 @@ def _show_report(written: Report) -> None:
         if item.number in cited_numbers:
             table.add_row(str(item.number), item.study_id[:12], item.text)
     out.print(table)
+
+
+if __name__ == "__main__":
+    main()

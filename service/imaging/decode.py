@@ -79,6 +79,8 @@ def sniff(data: bytes) -> Format:
 
 
 def _decode_picture(data: bytes, kind: Format, limits: ImageLimits) -> Radiograph:
+    if kind == "png":
+        limits.check_pixels(*_png_size(data))
     try:
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
             limits.check_pixels(image.height, image.width)
@@ -93,6 +95,11 @@ def _decode_picture(data: bytes, kind: Format, limits: ImageLimits) -> Radiograp
     return Radiograph(pixels, kind, window)
 
 
+def _png_size(data: bytes) -> tuple[int, int]:
+    """Rows and columns of the IHDR chunk, which Pillow gives only once it has seen pixel data."""
+    return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+
+
 def _to_gray(image: Image.Image) -> tuple[Pixels, Window]:
     """Deep images are stretched from their value range; others are Pillow's 8-bit luma."""
     if image.mode not in _DEEP:
@@ -105,7 +112,8 @@ def _to_gray(image: Image.Image) -> tuple[Pixels, Window]:
 def stretch(values: npt.NDArray[np.int64], low: float, high: float) -> npt.NDArray[np.uint16]:
     """Map low…high onto the whole of uint16, clipping what lies outside."""
     scaled = (values - low) * (65535 / max(high - low, 1))
-    return np.rint(np.clip(scaled, 0, 65535)).astype(np.uint16)
+    levels: npt.NDArray[np.uint16] = np.rint(np.clip(scaled, 0, 65535)).astype(np.uint16)
+    return levels
 
 
 def _check_content(pixels: Pixels) -> None:

@@ -1,7 +1,7 @@
 """What may leave the decoder, and how identifiers are hidden.
 
-The allow-list holds only coded or technical attributes that cannot point at a person; free text,
-dates, names and UIDs never pass (cf. PS3.15 E, Basic Application Confidentiality Profile).
+Only coded or technical attributes pass, and of them only values that cannot point at a person; free
+text, dates, names and UIDs never do (cf. PS3.15 E, Basic Application Confidentiality Profile).
 """
 
 import hashlib
@@ -13,27 +13,26 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-ALLOWED = (
-    "Modality",
-    "ViewPosition",
-    "PatientOrientation",
-    "PhotometricInterpretation",
-    "Rows",
-    "Columns",
-    "BitsStored",
-    "VOILUTFunction",
-    "PresentationLUTShape",
-)
+ALLOWED = {
+    "Modality": "CR|DX|RG|OT|SC",
+    "ViewPosition": "AP|PA|LL|RL|RLD|LLD|RLO|LLO|LAT|LATERAL",
+    "PhotometricInterpretation": "MONOCHROME[12]|RGB|YBR_[A-Z0-9_]+",
+    "Rows": r"\d+",
+    "Columns": r"\d+",
+    "BitsStored": r"\d+",
+    "VOILUTFunction": "LINEAR|LINEAR_EXACT|SIGMOID",
+    "PresentationLUTShape": "IDENTITY|INVERSE",
+}
+"""Attribute → the values that may pass: a name typed into a coded field stops here."""
 KEY_BYTES = 32
-_CODED = re.compile(r"^[A-Z0-9 _.\\\[\]',]{1,64}$")
 _STUDY = re.compile(r"^stu_[0-9a-f]{32}$")
 _PATIENT = re.compile(r"^pat_[0-9a-f]{32}$")
 
 
 def allowed_tags(dataset: Dataset) -> dict[str, str]:
-    """The allow-listed attributes that hold a code or a number, as text."""
-    values = {name: str(dataset.get(name, "")) for name in ALLOWED}
-    return {name: value for name, value in values.items() if _CODED.match(value)}
+    """The allow-listed attributes that hold an allowed value, as text."""
+    values = {name: str(dataset.get(name, "")).strip() for name in ALLOWED}
+    return {name: v for name, v in values.items() if re.fullmatch(ALLOWED[name], v)}
 
 
 class Pseudonymiser:
@@ -70,7 +69,10 @@ class Pseudonymiser:
 
 
 def load_or_create_key(path: Path) -> bytes:
-    """The key kept in `path`; the first process to ask makes it, readable by its owner only."""
+    """The key kept in `path`; the first process to ask makes it, readable by its owner only.
+
+    Raises ValueError, and replaces nothing, when the file holds no key.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -84,4 +86,10 @@ def load_or_create_key(path: Path) -> bytes:
         pass
     finally:
         draft.unlink()
-    return bytes.fromhex(path.read_text())
+    try:
+        return bytes.fromhex(path.read_text())
+    except ValueError:
+        raise ValueError(
+            f"{path} is damaged; restore it from a back-up. Without it no stored study can be "
+            "found by its own id again."
+        ) from None

@@ -6,7 +6,6 @@ logger is silenced, its value checks are off, and no text of its exceptions leav
 
 import io
 import logging
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,9 @@ from PIL import Image
 from pydicom import config
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.multival import MultiValue
-from pydicom.pixels import apply_modality_lut, apply_voi_lut, get_decoder, pixel_array
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from service.errors import EclipError, ImageNotARadiograph, ImageUndecodable, ImageUnsupported
@@ -45,10 +46,9 @@ def looks_like_dicom(data: bytes) -> bool:
         return True
     if len(data) < 12:
         return False
-    group, _, vr, short, long = struct.unpack("<HH2sHI", data[:12])
-    explicit = vr in _VRS and short <= _MAX_FIRST_ELEMENT
-    implicit = int.from_bytes(data[4:8], "little") <= _MAX_FIRST_ELEMENT
-    return group in _FIRST_GROUPS and (explicit or implicit)
+    group, vr = int.from_bytes(data[:2], "little"), data[4:6]
+    length = data[6:8] if vr in _VRS else data[4:8]
+    return group in _FIRST_GROUPS and int.from_bytes(length, "little") <= _MAX_FIRST_ELEMENT
 
 
 def decode(data: bytes, check_pixels: CheckPixels) -> Radiograph:
@@ -75,14 +75,15 @@ def _radiograph(dataset: Dataset) -> Radiograph:
     inverted = _is_inverted(dataset)
     shown = 1 - shown if inverted else shown
     shown[_padding(stored, dataset)] = 0
+    tags = allowed_tags(dataset)
     return Radiograph(
         pixels=np.rint(shown * 65535).astype(np.uint16),
         format="dicom",
         window=window,
         inverted=inverted,
-        view=_text(dataset, "ViewPosition"),
+        view=tags.get("ViewPosition"),
         spacing_mm=_spacing(dataset),
-        provenance=allowed_tags(dataset),
+        provenance=tags,
     )
 
 

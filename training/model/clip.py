@@ -13,6 +13,7 @@ from service.bundle.tokenizer import Tokenizer
 from training.model.pixels import Normalisation
 from training.model.tokenizer import from_open_clip as convert_tokenizer
 
+LOCAL = "local-dir:"
 CONFIGS = Path(__file__).parent / "configs"
 
 
@@ -51,7 +52,10 @@ def from_open_clip(name: str, pretrained: str | None = None) -> Clip:
             fill=preprocess.get("fill_color", 0),
         ),
         normalisation=Normalisation(tuple(preprocess["mean"]), tuple(preprocess["std"])),
-        provenance={"open_clip_model": name, "pretrained": _weights_name(pretrained)},
+        provenance={
+            "open_clip_model": _without_folder(name),
+            "pretrained": pretrained and _without_folder(pretrained),
+        },
     )
 
 
@@ -91,6 +95,7 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def _weights_name(pretrained: str | None) -> str | None:
-    """A path names a machine; only its last part goes into a bundle."""
-    return Path(pretrained).name if pretrained and Path(pretrained).exists() else pretrained
+def _without_folder(name: str) -> str:
+    """A path names a machine and perhaps a person; only its last part goes into a bundle."""
+    path = Path(name.removeprefix(LOCAL))
+    return path.name if path.exists() else name

@@ -1,0 +1,133 @@
+"""Fixtures that several folders share: the demo bundle, an in-process app, a live server."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app, open_services
+from service.cases.ingest import ingest
+from service.inference.batching import Deadline
+from service.inference.encoder import Encoder
+from service.settings import DEMO, DEMO_LIBRARY, Settings
+
+ROOT = Path(__file__).parents[1]
+RADIOGRAPH = DEMO / "radiograph.png"
+START_S = 60
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running `eclip serve`, its address, data directory and log."""
+
+    url: str
+    data_dir: Path
+    log: Path
+    process: subprocess.Popen[bytes]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real radiographs and reports, where a developer has them."""
+    folder = Path(os.environ.get("ECLIP_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; set ECLIP_SHARED_DATA to test with some")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def radiograph() -> bytes:
+    return RADIOGRAPH.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with the demo library in it."""
+    data_dir = tmp_path_factory.mktemp("demo")
+    with open_services(Settings(data_dir=data_dir)) as wired:
+        outcome = ingest(wired.library, DEMO_LIBRARY)
+    assert outcome.rejected == []
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def client(demo_data: Path) -> Iterator[TestClient]:
+    """The app in this process, on the demo library."""
+    with TestClient(create_app(Settings(data_dir=demo_data)), raise_server_exceptions=False) as c:
+        yield c
+
+
+@pytest.fixture(scope="session")
+def encoder(client: TestClient) -> Encoder:
+    return client.app.state.services.encoder
+
+
+@pytest.fixture
+def deadline() -> Deadline:
+    return Deadline(60)
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., object]:
+    """Start `eclip serve` as a user would: `with serve(data_dir, ECLIP_…=…) as server`."""
+    return run_server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A live server with the demo library, over a real socket."""
+    with run_server(tmp_path_factory.mktemp("live"), "--demo") as running:
+        yield running
+
+
+@contextmanager
+def run_server(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Server]:
+    """A server process that is ready on entry, and has ended with 0 on SIGTERM at exit."""
+    port = _free_port()
+    log = data_dir / "server.log"
+    variables = {"ECLIP_PORT": str(port), "ECLIP_DATA_DIR": str(data_dir), **environment}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service.cli", "serve", *arguments],
+            env=os.environ | variables,
+            stdout=output,
+            stderr=output,
+        )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _wait_until_ready(url, process, log)
+            yield Server(url, data_dir, log, process)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/health/ready", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise AssertionError(f"the server did not become ready:\n{log.read_text()}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

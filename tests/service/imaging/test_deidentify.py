@@ -1,0 +1,52 @@
+import multiprocessing
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.imaging.deidentify import Pseudonymiser, load_or_create_key
+
+KEY = bytes(range(32))
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_ids_are_hashed_by_kind_and_key(one, other):
+    ours, theirs = Pseudonymiser(KEY), Pseudonymiser(KEY[::-1])
+    assert ours.study(one) == Pseudonymiser(KEY).study(one)
+    assert ours.study(one)[4:] != ours.patient(one)[4:]
+    assert ours.study(one) != theirs.study(one)
+    assert (ours.patient(one) == ours.patient(other)) == (one == other)
+
+
+def test_a_pseudonym_passes_unchanged():
+    names = Pseudonymiser(KEY)
+    assert names.study(names.study("a")) == names.study("a")
+    assert names.patient(names.patient("a")) == names.patient("a")
+    assert names.patient(names.study("a")) != names.study("a")
+
+
+def test_a_short_key_is_refused_and_no_key_is_shown():
+    with pytest.raises(ValueError, match="32 bytes"):
+        Pseudonymiser(b"short")
+    assert KEY.hex() not in repr(Pseudonymiser(KEY))
+    assert Pseudonymiser(KEY).fingerprint != Pseudonymiser(KEY[::-1]).fingerprint
+
+
+def test_processes_that_start_together_share_one_key(tmp_path: Path):
+    path = tmp_path / "data" / "identifiers.key"
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        keys = pool.map(load_or_create_key, [path] * 8)
+    assert len(set(keys)) == 1
+    assert load_or_create_key(path) == keys[0]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_damaged_key_is_refused_and_never_replaced(tmp_path: Path):
+    path = tmp_path / "identifiers.key"
+    path.write_text("not a key")
+    with pytest.raises(ValueError, match="back-up"):
+        load_or_create_key(path)
+    assert path.read_text() == "not a key"

@@ -1,0 +1,115 @@
+"""From a config and an index to a phantom."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from training.data.phantom.anatomy import draw_chest
+from training.data.phantom.canvas import Frame, Mask, draw_pose
+from training.data.phantom.distractors import DISTRACTORS, corner_marker
+from training.data.phantom.exposure import expose, stack_layers
+from training.data.phantom.findings import Finding
+from training.data.phantom.gaze import draw_gaze
+from training.data.phantom.lesions import LESIONS
+from training.data.phantom.plan import draw_findings, draw_marker
+from training.data.phantom.report import write_report
+from training.data.study import Gaze, Study
+
+
+@dataclass(frozen=True)
+class PhantomConfig:
+    """What a phantom data set depends on.
+
+    size: pixels a side. seed: the data set. normal: share of studies without findings.
+    distractors: chance of each kind of unreported distractor. contrast: multiplies the density of
+    local findings. shortcut: chance that a corner marker agrees with the presence of
+    `SHORTCUT_LABEL`; None draws no marker.
+    """
+
+    size: int = 256
+    seed: int = 0
+    normal: float = 0.3
+    distractors: float = 0.25
+    contrast: float = 1.0
+    shortcut: float | None = None
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A rendered phantom.
+
+    image: uint8[H, W], bright = dense. lesions: bool[F, H, W], one mask a local finding, in the
+    order of `local_findings`.
+    """
+
+    image: npt.NDArray[np.uint8]
+    study: Study
+    findings: tuple[Finding, ...]
+    lesions: Mask
+    gaze: Gaze
+
+    @property
+    def local_findings(self) -> tuple[Finding, ...]:
+        """The findings that occupy a zone."""
+        return tuple(finding for finding in self.findings if finding.zone is not None)
+
+
+def phantom(config: PhantomConfig, index: int) -> Phantom:
+    """Render patient `index` of the data set; nothing but the config and the index matters."""
+    streams = [
+        np.random.Generator(np.random.PCG64(child))
+        for child in np.random.SeedSequence([config.seed, index]).spawn(7)
+    ]
+    plan, habitus, anatomy, pathology, devices, reader, noise = streams
+    findings = draw_findings(plan, config.normal)
+    distractors = tuple(name for name in DISTRACTORS if plan.random() < config.distractors)
+    marker = draw_marker(plan, findings, config.shortcut)
+    pose = draw_pose(habitus)
+    frame = Frame.of(config.size, pose)
+    chest = draw_chest(frame, anatomy, findings)
+    lesions = [
+        LESIONS[finding.label](chest, finding, pathology, config.contrast) for finding in findings
+    ]
+    density = stack_layers(chest, lesions)
+    for name in distractors:
+        density += DISTRACTORS[name](chest, devices)
+    if marker:
+        density += corner_marker(frame)
+    gaze = draw_gaze(reader, findings, pose)
+    study = Study(
+        study_id=f"phantom-{config.seed}-{index}",
+        patient_id=f"phantom-{config.seed}-{index}",
+        source="phantom",
+        images=(f"images/phantom-{config.seed}-{index}.png",),
+        report=write_report(reader, findings),
+        view="PA",
+        findings=tuple(finding.label for finding in findings),
+        gaze=gaze,
+        metadata={"distractors": ", ".join(distractors), "shortcut": marker},
+    )
+    masks = [lesion.mask for lesion in lesions if lesion.mask is not None]
+    return Phantom(
+        image=expose(density, habitus, noise),
+        study=study,
+        findings=findings,
+        lesions=np.stack(masks) if masks else np.zeros((0, config.size, config.size), bool),
+        gaze=gaze,
+    )
+
+
+def fingerprint(config: PhantomConfig, count: int = 4) -> str:
+    """Return the sha256 of the first phantoms: pixels, masks, reports and gaze rounded to 1e-9.
+
+    NumPy promises stable bit streams but not stable distributions; a new fingerprint under a new
+    NumPy means new phantoms.
+    """
+    digest = hashlib.sha256()
+    for index in range(count):
+        one = phantom(config, index)
+        digest.update(one.image.tobytes())
+        digest.update(np.packbits(one.lesions).tobytes())
+        digest.update(one.study.report.encode())
+        digest.update(np.round([one.gaze.x, one.gaze.y, one.gaze.duration], 9).tobytes())
+    return digest.hexdigest()
