@@ -106,7 +106,12 @@ class CaseLibrary:
         known = self.store.digests(self._pseudonyms.study(s.study_id) for s in studies)
         outcomes = [self._embed(study, known, deadline) for study in studies]
         fresh = [outcome for outcome in outcomes if isinstance(outcome, EmbeddedStudy)]
+        replaced = [self.store.get(e.study.study_id) for e in fresh if e.study.study_id in known]
         self.store.put(fresh)
+        self._remove_stale_renditions(
+            before={image.rendition for old in replaced if old for image in old.images},
+            after={image.rendition for e in fresh for image in e.study.images},
+        )
         return [o.study if isinstance(o, EmbeddedStudy) else o for o in outcomes]
 
     def get(self, study_id: str) -> Study:
@@ -120,8 +125,7 @@ class CaseLibrary:
         """Remove the study, its points and its renditions; raises StudyUnknown."""
         study = self.get(study_id)
         self.store.delete(study.study_id)
-        for image in study.images:
-            self._rendition_path(image.rendition).unlink(missing_ok=True)
+        self._remove_stale_renditions({image.rendition for image in study.images}, after=set())
 
     def rendition(self, study_id: str, index: int = 0) -> bytes:
         """JPEG of one of the study's images, without metadata; raises StudyUnknown."""
@@ -192,6 +196,10 @@ class CaseLibrary:
         name = hashlib.sha256(study_id.encode() + jpeg).hexdigest()
         _write_durably(self._rendition_path(name), jpeg)
         return Image(rendition=name, view=radiograph.view or record.view)
+
+    def _remove_stale_renditions(self, before: set[str], after: set[str]) -> None:
+        for name in before - after:
+            self._rendition_path(name).unlink(missing_ok=True)
 
     def _rendition_path(self, name: str) -> Path:
         return self._renditions / name[:2] / f"{name}.jpg"

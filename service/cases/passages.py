@@ -5,7 +5,10 @@ import re
 from service.cases.schema import Passage
 
 UNTITLED = "report"
-_HEADER = re.compile(r"(?:^|(?<=[\s.]))([A-Z][A-Z /&]{2,40}):(?=\s|$)")
+_HEADER = re.compile(
+    r"(?:^|(?<=[\s.]))([A-Z][A-Z /&]{2,40}?|(?m:^)(?i:findings|impression|indication|history"
+    r"|technique|comparison|conclusion|recommendation)) ?:(?=\s|$)"
+)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"(])")
 _ABBREVIATION = re.compile(r"(?:\b(?:Dr|Mr|Mrs|Ms|vs|approx|No|Fig|St)|\b[A-Z]|\d)\.$")
 _NUMBERED = re.compile(r"^\d{1,2}\.$")

@@ -128,6 +128,7 @@ class Batcher:
         start = time.perf_counter()
         try:
             vectors = self._run(np.stack([item.row for item in batch]))
+            answers = list(zip(batch, vectors, strict=True))
         except Exception as error:  # the runtime may raise anything, and no worker may die of it
             if len(batch) == 1:
                 batch[0].future.set_exception(error)
@@ -138,7 +139,7 @@ class Batcher:
         infer_s = time.perf_counter() - start
         BATCH_SIZE.labels(self._name).observe(len(batch))
         self._seconds_per_item += SMOOTHING * (infer_s / len(batch) - self._seconds_per_item)
-        for item, vector in zip(batch, vectors, strict=True):
+        for item, vector in answers:
             item.future.set_result(Embedded(vector, start - item.since, infer_s))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.bundle.labels import Calibration, Label, Prompts
-from service.errors import LabelsEmpty, LabelSetUnknown, LabelsInvalid
+from service.errors import LabelsEmpty, LabelsInvalid
 from service.inference.batching import Deadline
 from service.inference.encoder import Encoder
 
@@ -69,17 +69,6 @@ class Classifier:
             return Finding(scorer.label, similarity, probability, True, low < probability < high)
         raw = _sigmoid(self._scale * margin) if scorer.absent is not None else None
         return Finding(scorer.label, similarity, raw, False, False)
-
-
-def bundle_labels(encoder: Encoder, name: str | None) -> Mapping[str, Prompts]:
-    """A label set of the bundle by name; its first one when no name is given."""
-    sets = encoder.bundle.label_sets.root
-    chosen = next(iter(sets)) if name is None else name
-    if chosen not in sets:
-        raise LabelSetUnknown(
-            f"The bundle has no such label set; it has {', '.join(sets)}. Or send `labels`."
-        )
-    return sets[chosen]
 
 
 def check_labels(labels: Mapping[str, Prompts]) -> None:

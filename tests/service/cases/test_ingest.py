@@ -1,0 +1,62 @@
+import json
+
+import pytest
+
+from service.app import open_services
+from service.cases.ingest import ingest
+from service.settings import DEMO_LIBRARY, Settings
+
+PICTURE = next(iter(sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))))
+
+
+@pytest.fixture
+def library(tmp_path):
+    with open_services(Settings(data_dir=tmp_path / "var")) as wired:
+        yield wired.library
+
+
+def manifest(tmp_path, lines):
+    (tmp_path / "a.jpg").write_bytes(PICTURE.read_bytes())
+    path = tmp_path / "studies.jsonl"
+    path.write_text(
+        "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    )
+    return path
+
+
+def record(study_id, **fields):
+    return {"study_id": study_id, "patient_id": "canary-7", "report": "Clear.", **fields}
+
+
+def test_bad_lines_are_rejected_with_their_number_and_reason(library, tmp_path):
+    path = manifest(
+        tmp_path,
+        [
+            record("s1", images=["a.jpg"]),
+            "{broken",
+            record("s2", images=["canary-7.jpg"]),
+            record("s3", images=["../../etc/passwd"]),
+            record("s4", report=None),
+            record("s5", colour="red"),
+            '{"study_id": "s6", "report": "x", "metadata": {"a": NaN}}',
+            record("s7", gaze={"x": [0.1], "y": [0.1], "duration": [5]}),
+        ],
+    )
+    outcome = ingest(library, path)
+    reasons = {rejected.line: rejected.reason for rejected in outcome.rejected}
+    assert sorted(reasons) == [2, 3, 4, 5, 6, 7]
+    assert "cannot be read" in reasons[3]
+    assert "leaves the manifest's folder" in reasons[4]
+    assert "neither a report nor an image" in reasons[5]
+    assert "colour" in reasons[6]
+    assert not any("canary-7" in reason for reason in reasons.values())
+    assert outcome.stored == library.store.count() == 2
+
+
+def test_ingesting_again_changes_nothing(library, tmp_path):
+    path = manifest(tmp_path, [record(f"s{index}") for index in range(40)])
+    progress = []
+    assert ingest(library, path, progress.append).stored == 40
+    assert sum(progress) == 40
+    assert ingest(library, path).stored == 40
+    assert library.store.count() == 40

@@ -1,0 +1,125 @@
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from service.app import open_services
+from service.cases.library import NewStudy, Query, StudyRecord
+from service.errors import EclipError, ImageUnsupported, StudyInvalid, StudyUnknown
+from service.settings import DEMO_LIBRARY, Settings
+
+PICTURES = [path.read_bytes() for path in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:4]]
+REPORT = "FINDINGS: Small left effusion. No pneumothorax. IMPRESSION: Effusion."
+
+
+@pytest.fixture
+def library(tmp_path):
+    with open_services(Settings(data_dir=tmp_path)) as wired:
+        yield wired.library
+
+
+def study(study_id, *images, patient_id="p1", report=REPORT, **fields):
+    return NewStudy(study_id, StudyRecord(patient_id=patient_id, report=report, **fields), images)
+
+
+def everything(library, deadline, **query):
+    vector = library._encoder.image(PICTURES[0], deadline).vector
+    return library.search(vector, Query(target="report", k=50, **query))
+
+
+def files(tmp_path: Path):
+    return sorted((tmp_path / "renditions").rglob("*.jpg"))
+
+
+def test_a_study_comes_back_under_its_own_id_and_its_pseudonym(library, deadline):
+    stored = library.put(study("s1", PICTURES[0], view="PA", findings=["effusion"]), deadline)
+    assert library.get("s1") == library.get(stored.study_id) == stored
+    assert stored.study_id.startswith("stu_")
+    assert stored.patient_id.startswith("pat_")
+    assert [p.text for p in stored.passages][1] == "No pneumothorax."
+    assert stored.images[0].view == "PA"
+
+
+def test_renditions_are_jpegs_without_metadata(library, deadline):
+    exif = Image.Exif()
+    exif[0x010E] = "a patient's name"
+    photo = io.BytesIO()
+    Image.open(io.BytesIO(PICTURES[0])).save(photo, "JPEG", exif=exif, comment=b"a name")
+    library.put(study("s1", photo.getvalue()), deadline)
+    jpeg = library.rendition("s1")
+    rendition = Image.open(io.BytesIO(jpeg))
+    assert rendition.format == "JPEG"
+    assert not rendition.getexif()
+    assert b"a name" not in jpeg
+    assert b"patient" not in jpeg
+
+
+def test_the_excluded_patient_is_never_found(library, deadline):
+    library.put_many(
+        [study(f"s{i}", PICTURES[i], patient_id=f"p{i % 2}") for i in range(4)], deadline
+    )
+    assert len(everything(library, deadline)) == 4
+    hidden = library.get("s0").patient_id
+    for patient in ("p0", hidden):
+        hits = everything(library, deadline, patient_id=patient)
+        assert len(hits) == 2
+        assert hidden not in {hit.patient_id for hit in hits}
+    assert len(everything(library, deadline, study_id="s1")) == 3
+
+
+def test_an_unchanged_study_is_not_written_again(library, deadline, monkeypatch):
+    library.put(study("s1", PICTURES[0]), deadline)
+    written = []
+    monkeypatch.setattr(library.store, "put", written.extend)
+    library.put(study("s1", PICTURES[0]), deadline)
+    assert written == []
+
+
+def test_a_new_version_replaces_the_old_one_whole(library, deadline, tmp_path):
+    library.put(study("s1", PICTURES[0], PICTURES[1]), deadline)
+    library.put(study("s1", PICTURES[2], report="Clear lungs."), deadline)
+    assert library.store.count() == 1
+    assert [p.text for p in library.get("s1").passages] == ["Clear lungs."]
+    assert len(everything(library, deadline)) == 1
+    assert len(files(tmp_path)) == 1
+
+
+def test_deleting_a_study_leaves_nothing_of_it(library, deadline, tmp_path):
+    library.put(study("s1", PICTURES[0]), deadline)
+    library.delete("s1")
+    assert library.store.count() == 0
+    assert everything(library, deadline) == []
+    assert files(tmp_path) == []
+    with pytest.raises(StudyUnknown):
+        library.get("s1")
+    with pytest.raises(StudyUnknown):
+        library.delete("s1")
+
+
+def test_two_studies_with_the_same_picture_do_not_share_its_rendition(library, deadline):
+    library.put_many([study("s1", PICTURES[0]), study("s2", PICTURES[0])], deadline)
+    library.delete("s1")
+    assert library.rendition("s2")
+
+
+def test_a_bad_study_in_a_batch_harms_no_other(library, deadline):
+    outcomes = library.put_many(
+        [study("s1", PICTURES[0]), study("s2", b"no image"), study("s3", report=None)], deadline
+    )
+    assert [type(outcome) for outcome in outcomes[1:]] == [ImageUnsupported, StudyInvalid]
+    assert not isinstance(outcomes[0], EclipError)
+    assert library.store.count() == 1
+
+
+@pytest.mark.parametrize("key", ["PatientName", "mrn", "date_of_birth", "accession number"])
+def test_metadata_that_looks_like_an_identifier_is_refused(library, deadline, key):
+    with pytest.raises(StudyInvalid) as refused:
+        library.put(study("s1", metadata={key: "Doe"}), deadline)
+    assert "Doe" not in refused.value.detail
+
+
+def test_asking_for_an_image_that_is_not_there_is_a_typed_error(library, deadline):
+    library.put(study("s1"), deadline)
+    with pytest.raises(StudyUnknown, match="0 images"):
+        library.rendition("s1")

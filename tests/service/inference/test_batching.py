@@ -1,0 +1,144 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.errors import DeadlineExceeded, QueueFull
+from service.inference.batching import Batcher, Deadline
+
+POISON = -1.0
+
+
+def row(value: float) -> np.ndarray:
+    return np.array([value], dtype=np.float32)
+
+
+def double(rows: np.ndarray) -> np.ndarray:
+    if (rows == POISON).any():
+        raise RuntimeError("a poisoned row")
+    return rows * 2
+
+
+class Gate:
+    """A tower that waits to be opened, and remembers the batches it was given."""
+
+    def __init__(self) -> None:
+        self.open, self.entered, self.batches = threading.Event(), threading.Event(), []
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        self.entered.set()
+        assert self.open.wait(10)
+        self.batches.append(len(rows))
+        return double(rows)
+
+
+@pytest.fixture
+def gated():
+    gate = Gate()
+    batcher = Batcher("test", gate, max_batch=4, max_waiting=8)
+    yield gate, batcher
+    gate.open.set()
+    batcher.close()
+
+
+@given(
+    values=st.lists(st.sampled_from([1.0, 2.0, 3.0, POISON]), max_size=40),
+    parts=st.integers(1, 5),
+    expired=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_every_item_is_resolved_exactly_once(values, parts, expired):
+    batcher = Batcher("test", double, max_batch=4, max_waiting=100)
+    futures = []
+    for part in np.array_split(np.array(values, dtype=np.float32), parts):
+        futures += batcher.submit([row(v) for v in part], Deadline(0 if expired else 30))
+    batcher.close()
+    assert len(futures) == len(values)
+    assert all(future.done() for future in futures)
+    for value, future in zip(values, futures, strict=True):
+        if expired:
+            assert isinstance(future.exception(), DeadlineExceeded)
+        elif value == POISON:
+            assert isinstance(future.exception(), RuntimeError)
+        else:
+            assert future.result().vector.item() == value * 2
+
+
+def test_a_bad_row_in_a_batch_of_32_harms_only_itself():
+    batcher = Batcher("test", double, max_batch=32, max_waiting=32)
+    values = [float(v) for v in range(32)]
+    values[17] = POISON
+    futures = batcher.submit([row(v) for v in values], Deadline(30))
+    batcher.close()
+    failed = [index for index, future in enumerate(futures) if future.exception()]
+    assert failed == [17]
+
+
+def test_items_of_several_callers_share_a_call_of_at_most_max_batch(gated):
+    gate, batcher = gated
+    first = batcher.submit([row(1)], Deadline(30))
+    gate.entered.wait(10)
+    others = [batcher.submit([row(v)], Deadline(30)) for v in range(6)]
+    gate.open.set()
+    for (future,) in [first, *others]:
+        future.result(10)
+    assert gate.batches == [1, 4, 2]
+
+
+def test_a_full_queue_takes_all_items_of_a_call_or_none(gated):
+    gate, batcher = gated
+    batcher.submit([row(0)], Deadline(30))
+    gate.entered.wait(10)
+    waiting = batcher.submit([row(v) for v in range(6)], Deadline(30))
+    with pytest.raises(QueueFull, match="6 of 8 places") as full:
+        batcher.submit([row(v) for v in range(3)], Deadline(30))
+    assert full.value.retry_after_s >= 1
+    waiting += batcher.submit([row(v) for v in range(2)], Deadline(30))
+    gate.open.set()
+    assert len([future.result(10) for future in waiting]) == 8
+
+
+def test_what_was_cancelled_while_waiting_is_not_run(gated):
+    gate, batcher = gated
+    batcher.submit([row(0)], Deadline(30))
+    gate.entered.wait(10)
+    left = Deadline(30)
+    (dropped,) = batcher.submit([row(1)], left)
+    (kept,) = batcher.submit([row(2)], Deadline(30))
+    left.cancel()
+    gate.open.set()
+    assert kept.result(10).vector.item() == 4
+    assert isinstance(dropped.exception(10), DeadlineExceeded)
+    assert gate.batches == [1, 1]
+
+
+def test_a_tower_that_answers_too_few_rows_fails_those_items_and_lives():
+    batcher = Batcher("test", lambda rows: rows[:-1], max_batch=4, max_waiting=8)
+    futures = batcher.submit([row(1), row(2)], Deadline(30))
+    assert all(future.exception(10) is not None for future in futures)
+    assert batcher.beating
+    batcher.close()
+
+
+def test_a_closed_batcher_takes_nothing_more():
+    batcher = Batcher("test", double, max_batch=4, max_waiting=8)
+    batcher.close()
+    with pytest.raises(QueueFull):
+        batcher.submit([row(1)], Deadline(30))
+    assert not batcher.beating
+
+
+def test_a_deadline_counts_down_and_can_be_cancelled():
+    deadline = Deadline(30)
+    assert 29 < deadline.remaining <= 30
+    deadline.check()
+    deadline.cancel()
+    assert deadline.remaining == 0
+    with pytest.raises(DeadlineExceeded):
+        deadline.check()
+    time.sleep(0.01)
+    with pytest.raises(DeadlineExceeded):
+        Deadline(0).check()

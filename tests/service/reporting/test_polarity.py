@@ -1,0 +1,38 @@
+import pytest
+
+from service.reporting.polarity import polarity
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "No pneumothorax.",
+        "There is no evidence of pleural effusion.",
+        "The lungs are clear.",
+        "Heart size is within normal limits.",
+        "Lungs are free of focal airspace disease.",
+        "The effusion has resolved.",
+        "Negative for pneumonia.",
+        "The bony thorax is unremarkable.",
+        "Without focal consolidation.",
+    ],
+)
+def test_a_denial_is_heard(sentence):
+    assert polarity(sentence) == "denied"
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Small left pleural effusion.",
+        "No significant change in the left effusion.",
+        "No interval change in cardiomegaly.",
+        "Pneumonia cannot be excluded.",
+        "Abnormal left hilum.",
+        "The left base is not clear.",
+        "Moderate pneumothorax is seen.",
+        "A nodule projects over the normally aerated lung.",
+    ],
+)
+def test_an_affirmation_is_heard(sentence):
+    assert polarity(sentence) == "affirmed"
