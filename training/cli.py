@@ -33,8 +33,8 @@ DEMO = Path("service/demo")
 
 def main() -> None:
     """Run the command line; what a user can mend is one line, not a traceback."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("training").setLevel(logging.INFO)
     try:
         cli()
     except (RecipeError, ParityError, TokenizerMismatch, FileExistsError, EclipError) as error:

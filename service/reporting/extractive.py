@@ -9,9 +9,10 @@ import numpy.typing as npt
 from service.inference.batching import Deadline
 from service.inference.encoder import Encoder
 from service.reporting.evidence import Evidence, FloatArray
-from service.reporting.grounding import Draft, Statement, compare
+from service.reporting.grounding import Draft, Statement, Status, compare
 
 BoolArray = npt.NDArray[np.bool_]
+Relations = npt.NDArray[np.str_]
 
 MODEL = "extractive-consensus-1"
 SHARE = 0.25
@@ -32,22 +33,24 @@ def write(
     """
     if not evidence:
         return [], []
-    vectors = encoder.text_matrix([item.text for item in evidence], deadline)
-    agreeing = _agreement(evidence, vectors)
+    relation = _relations(evidence, encoder.text_matrix([i.text for i in evidence], deadline))
+    agreeing = relation == "supported"
     votes = np.array([_votes(evidence, row) for row in agreeing])
+    findings = _choose(evidence, relation, votes, "findings", MAX_FINDINGS, settled=[])
+    impression = _choose(evidence, relation, votes, "impression", MAX_IMPRESSIONS, findings)
     return (
-        _choose(evidence, agreeing, votes, "findings", MAX_FINDINGS),
-        _choose(evidence, agreeing, votes, "impression", MAX_IMPRESSIONS),
+        [_draft(evidence, agreeing[row], row) for row in findings],
+        [_draft(evidence, agreeing[row], row) for row in impression],
     )
 
 
-def _agreement(evidence: Sequence[Evidence], vectors: FloatArray) -> BoolArray:
-    """bool[N,N]: passage j says what passage i says."""
+def _relations(evidence: Sequence[Evidence], vectors: FloatArray) -> Relations:
+    """str[N,N]: how passage j stands to what passage i says."""
     stated = [Statement.of(item.text) for item in evidence]
     rows = (zip(stated, row, strict=True) for row in vectors @ vectors.T)
     return np.array(
         [
-            [compare(one, other, float(cosine))[0] == "supported" for other, cosine in row]
+            [compare(one, other, float(cosine))[0] for other, cosine in row]
             for one, row in zip(stated, rows, strict=True)
         ]
     )
@@ -70,21 +73,32 @@ def _study_weights(evidence: Sequence[Evidence]) -> Mapping[str, float]:
 
 def _choose(
     evidence: Sequence[Evidence],
-    agreeing: BoolArray,
+    relation: Relations,
     votes: npt.NDArray[np.float64],
     section: Literal["findings", "impression"],
     count: int,
-) -> list[Draft]:
-    """At most `count` statements with enough votes, the best one in any case, none said twice."""
+    settled: list[int],
+) -> list[int]:
+    """Rows of at most `count` statements with enough votes, the best one in any case.
+
+    None is said twice, and none denies another or what is `settled`.
+    """
     wanted = section == "impression"
     rows = [i for i, item in enumerate(evidence) if (item.section == "impression") == wanted]
     rows.sort(key=lambda row: (-votes[row], evidence[row].number))
     chosen: list[int] = []
     for row in rows:
-        new = not any(agreeing[row, other] or agreeing[other, row] for other in chosen)
-        if new and (votes[row] >= SHARE or not chosen) and len(chosen) < count:
+        said = _stands(relation, row, chosen, "supported")
+        denied = _stands(relation, row, [*chosen, *settled], "contradicted")
+        enough = votes[row] >= SHARE or not chosen
+        if enough and not said and not denied and len(chosen) < count:
             chosen.append(row)
-    return [_draft(evidence, agreeing[row], row) for row in chosen]
+    return chosen
+
+
+def _stands(relation: Relations, row: int, others: list[int], status: Status) -> bool:
+    """Whether the row stands so to any of the others, in either direction."""
+    return any(status in (relation[row, other], relation[other, row]) for other in others)
 
 
 def _draft(evidence: Sequence[Evidence], agrees: BoolArray, row: int) -> Draft:

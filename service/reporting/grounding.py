@@ -23,39 +23,11 @@ _PARTICULAR = re.compile(
     r"\b(?:left|right|bilateral|upper|lower|mid(?:dle)?|apical|basal"
     r"|mild|small|moderate|severe|large|\d+(?:\.\d+)?)\b"
 )
-_FILLER = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "at",
-        "be",
-        "been",
-        "by",
-        "for",
-        "from",
-        "has",
-        "have",
-        "in",
-        "is",
-        "it",
-        "of",
-        "on",
-        "or",
-        "seen",
-        "shows",
-        "that",
-        "the",
-        "there",
-        "this",
-        "to",
-        "was",
-        "were",
-        "which",
-        "with",
-    ]
-)
+_FILLER = frozenset({
+    "a", "an", "and", "are", "at", "be", "been", "by", "evidence", "for", "from", "has",
+    "have", "in", "is", "it", "no", "not", "of", "on", "or", "seen", "shows", "that", "the",
+    "there", "this", "to", "was", "were", "which", "with", "without",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
