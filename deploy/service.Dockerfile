@@ -1,0 +1,50 @@
+# The service: no torch, no compiler, no pip, no root.
+#   docker build -f deploy/service.Dockerfile -t eclip:0.1.0 .
+
+FROM debian:trixie-slim AS python
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3 \
+    && rm -rf /var/cache/apt /var/lib/apt/lists
+
+
+FROM python AS builder
+RUN apt-get update && apt-get install -y --no-install-recommends python3-venv
+RUN python3 -m venv /pip && python3 -m venv --without-pip /opt/eclip
+WORKDIR /src
+COPY LICENSE README.md constraints.txt pyproject.toml ./
+COPY service service
+COPY training training
+# cpu, or gpu for onnxruntime-gpu
+ARG EXTRA=cpu
+# More to install, such as the CUDA libraries that onnxruntime-gpu loads
+ARG PACKAGES=""
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /pip/bin/pip --python /opt/eclip/bin/python install -c constraints.txt ".[${EXTRA}]" ${PACKAGES} \
+    && find /opt/eclip -type d -name tests -prune -exec rm -rf {} + \
+    && hardlink --quiet --ignore-time /opt/eclip  # wheels hold copies where a library wants links
+
+
+FROM python
+LABEL org.opencontainers.image.title="eCLIP Radiology" \
+      org.opencontainers.image.description="Chest radiographs to embeddings, findings, similar cases and cited reports. Research software, not a medical device." \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN groupadd --gid 10001 eclip \
+    && useradd --uid 10001 --gid eclip --no-create-home --home-dir /data --shell /usr/sbin/nologin eclip \
+    && install -d -o eclip -g eclip -m 0700 /data
+COPY --from=builder /opt/eclip /opt/eclip
+ENV PATH=/opt/eclip/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    ECLIP_HOST=0.0.0.0 \
+    ECLIP_PORT=8000 \
+    ECLIP_DATA_DIR=/data
+USER 10001:10001
+WORKDIR /data
+VOLUME /data
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python3", "-c", "import os, urllib.request as http; http.urlopen('http://127.0.0.1:' + os.environ['ECLIP_PORT'] + '/health/ready', timeout=4)"]
+ENTRYPOINT ["eclip"]
+CMD ["serve", "--demo"]
