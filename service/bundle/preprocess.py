@@ -52,20 +52,20 @@ def _resize(image: Image.Image, spec: ImageSpec) -> Image.Image:
     target = (spec.width, spec.height)
     if spec.fit == "squash":
         return image.resize(target, _RESAMPLING[spec.interpolation])
-    scales = (spec.width / image.width, spec.height / image.height)
-    scale = max(scales) if spec.fit == "shortest" else min(scales)
-    size = _scaled_size(image.size, scale, spec)
+    ratios = (image.width / spec.width, image.height / spec.height)
+    ratio = min(ratios) if spec.fit == "shortest" else max(ratios)
+    size = _scaled_size(image.size, ratio, spec)
     resized = image.resize(size, _RESAMPLING[spec.interpolation])
     return _centre(resized, target, spec.fill if image.mode == "L" else spec.fill * 257)
 
 
-def _scaled_size(size: tuple[int, int], scale: float, spec: ImageSpec) -> tuple[int, int]:
+def _scaled_size(size: tuple[int, int], ratio: float, spec: ImageSpec) -> tuple[int, int]:
     """Square crops truncate the longer side, as torchvision's Resize does; else round."""
     if spec.fit == "shortest" and spec.width == spec.height:
         short = min(size)
         width, height = (spec.width * side // short for side in size)
         return width, height
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    return max(1, round(size[0] / ratio)), max(1, round(size[1] / ratio))
 
 
 def _centre(image: Image.Image, target: tuple[int, int], fill: int) -> Image.Image:

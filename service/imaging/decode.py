@@ -1,7 +1,7 @@
 """Bytes → Radiograph: sniff the real type, cap the pixels, then decode PNG, JPEG or DICOM."""
 
 import io
-import struct
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from service.errors import (
+    EclipError,
     ImageNotARadiograph,
     ImageTooLarge,
     ImageUndecodable,
@@ -22,6 +23,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L"})
 
+logging.getLogger("PIL").setLevel(logging.WARNING)  # below that it quotes EXIF values
 Image.MAX_IMAGE_PIXELS = None  # the cap below is decided from the header, before decoding
 
 
@@ -88,11 +90,13 @@ def _decode_picture(data: bytes, kind: Format, limits: ImageLimits) -> Radiograp
                 raise ImageUnsupported("The file has several frames. Send one image a file.")
             ImageOps.exif_transpose(image, in_place=True)
             pixels, window = _to_gray(image)
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError) as error:
-        raise ImageUndecodable(
-            f"The {kind.upper()} is damaged or truncated ({type(error).__name__}). Send it again."
-        ) from None
-    return Radiograph(pixels, kind, window)
+    except EclipError:
+        raise
+    except Exception as error:  # damaged metadata makes Pillow raise anything
+        reason = type(error).__name__
+    else:
+        return Radiograph(pixels, kind, window)
+    raise ImageUndecodable(f"The {kind.upper()} is damaged or truncated ({reason}). Send it again.")
 
 
 def _png_size(data: bytes) -> tuple[int, int]:

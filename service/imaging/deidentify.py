@@ -9,6 +9,7 @@ import hmac
 import os
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -25,8 +26,8 @@ ALLOWED = {
 }
 """Attribute → the values that may pass: a name typed into a coded field stops here."""
 KEY_BYTES = 32
-_STUDY = re.compile(r"^stu_[0-9a-f]{32}$")
-_PATIENT = re.compile(r"^pat_[0-9a-f]{32}$")
+_STUDY = re.compile(r"stu_[0-9a-f]{32}")
+_PATIENT = re.compile(r"pat_[0-9a-f]{32}")
 
 
 def allowed_tags(dataset: Dataset) -> dict[str, str]:
@@ -50,11 +51,13 @@ class Pseudonymiser:
 
     def study(self, study_id: str) -> str:
         """`stu_` and 32 hexadecimal digits."""
-        return study_id if _STUDY.match(study_id) else f"stu_{self._digest('study', study_id)}"
+        if _STUDY.fullmatch(study_id):
+            return study_id
+        return f"stu_{self._digest('study', study_id)}"
 
     def patient(self, patient_id: str) -> str:
         """`pat_` and 32 hexadecimal digits."""
-        if _PATIENT.match(patient_id):
+        if _PATIENT.fullmatch(patient_id):
             return patient_id
         return f"pat_{self._digest('patient', patient_id)}"
 
@@ -64,7 +67,7 @@ class Pseudonymiser:
         return self._digest("fingerprint", "")[:16]
 
     def _digest(self, domain: str, value: str) -> str:
-        message = f"{domain}\0{value}".encode()
+        message = f"{domain}\0{value}".encode(errors="surrogatepass")
         return hmac.new(self._key, message, hashlib.sha256).hexdigest()[:32]
 
 
@@ -73,23 +76,31 @@ def load_or_create_key(path: Path) -> bytes:
 
     Raises ValueError, and replaces nothing, when the file holds no key.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(KEY_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
+    if not path.exists():
+        _create_key(path)
     try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-    try:
-        return bytes.fromhex(path.read_text())
+        key = bytes.fromhex(path.read_text())
     except ValueError:
+        key = b""
+    if len(key) < KEY_BYTES:
         raise ValueError(
             f"{path} is damaged; restore it from a back-up. Without it no stored study can be "
             "found by its own id again."
-        ) from None
+        )
+    return key
+
+
+def _create_key(path: Path) -> None:
+    """Write the key aside and link it into place whole, unless another process was first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            path.hardlink_to(draft)
+    finally:
+        draft.unlink()

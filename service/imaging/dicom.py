@@ -1,12 +1,19 @@
 """DICOM → Radiograph: modality LUT → VOI LUT or window → polarity (PS3.3 C.11, PS3.4 N.2).
 
 pydicom may quote a header's values in warnings and errors, and those may name a patient. So its
-logger is silenced, its value checks are off, and no text of its exceptions leaves this module.
+logger and warnings are silenced, its value checks are off, and no text of its exceptions leaves
+this module.
 """
 
 import io
 import logging
+import struct
+import subprocess
+import sys
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,17 +22,36 @@ import pydicom
 from PIL import Image
 from pydicom import config
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import generate_frames
+from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from service.errors import EclipError, ImageNotARadiograph, ImageUndecodable, ImageUnsupported
 from service.imaging.deidentify import allowed_tags
 from service.imaging.radiograph import Radiograph, Window
 
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+warnings.filterwarnings("ignore", module=r"pydicom\.")
 config.settings.reading_validation_mode = config.IGNORE
 
 PROJECTION = frozenset({"CR", "DX", "RG", "OT", "SC", ""})
@@ -35,6 +61,20 @@ _VRS = frozenset(
     b"UR US UT UV".split()
 )
 _MAX_FIRST_ELEMENT = 1024
+_CODECS = {
+    **dict.fromkeys((ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian), ""),
+    RLELossless: "pydicom",
+    **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit), "pillow"),
+    **dict.fromkeys(
+        (JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL), "pylibjpeg"
+    ),
+    **dict.fromkeys((JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless), "gdcm"),
+}
+"""Transfer syntax → the pydicom plugin that decodes it; native ones need none."""
+_GDCM = Path(__file__).with_name("codec.py")
+_GDCM_TIMEOUT_S = 60
+_JPEG_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+_JPEG2000 = b"\xff\x4f\xff\x51"
 
 CheckPixels = Callable[[int, int], None]
 Values = npt.NDArray[np.float64]
@@ -57,20 +97,20 @@ def decode(data: bytes, check_pixels: CheckPixels) -> Radiograph:
     Raises ImageUnsupported, ImageUndecodable, ImageNotARadiograph, or what `check_pixels` raises.
     """
     try:
+        _check_not_deflated(data)
         dataset = pydicom.dcmread(io.BytesIO(data), force=True)
         _check_header(dataset, check_pixels)
-        return _radiograph(dataset)
+        return _radiograph(dataset, _stored_values(dataset, data))
     except EclipError:
         raise
     except Exception as error:  # a header can make pydicom raise anything, with its values inside
-        raise ImageUndecodable(
-            f"The DICOM is damaged or truncated ({type(error).__name__}). Export it again, "
-            "uncompressed if possible."
-        ) from None
+        reason = type(error).__name__
+    raise ImageUndecodable(  # outside the handler, so that it does not carry pydicom's error along
+        f"The DICOM is damaged or truncated ({reason}). Export it again, uncompressed if possible."
+    )
 
 
-def _radiograph(dataset: Dataset) -> Radiograph:
-    stored = _stored_values(dataset)
+def _radiograph(dataset: Dataset, stored: npt.NDArray[Any]) -> Radiograph:
     shown, window = _display(stored, dataset)
     inverted = _is_inverted(dataset)
     shown = 1 - shown if inverted else shown
@@ -87,8 +127,17 @@ def _radiograph(dataset: Dataset) -> Radiograph:
     )
 
 
+def _check_not_deflated(data: bytes) -> None:
+    """Refuse deflated objects (PS3.5 A.5): pydicom inflates them whole, whatever their size."""
+    file = io.BytesIO(data)
+    file.seek(132 if data[128:132] == b"DICM" else 0)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise _unsupported(DeflatedExplicitVRLittleEndian)
+
+
 def _check_header(dataset: Dataset, check_pixels: CheckPixels) -> None:
-    if (_text(dataset, "Modality") or "") not in PROJECTION:
+    if _text(dataset, "Modality") not in PROJECTION:
         raise ImageNotARadiograph(
             "The DICOM's modality is not projection radiography. Send CR, DX or RG objects."
         )
@@ -96,19 +145,40 @@ def _check_header(dataset: Dataset, check_pixels: CheckPixels) -> None:
         raise ImageUnsupported("The DICOM holds no pixel data. Send the image object itself.")
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         raise ImageUnsupported("The DICOM has several frames. Send one frame an object.")
+    if _text(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
+        raise ImageUnsupported("The DICOM is in colour. Send a monochrome radiograph.")
     check_pixels(int(dataset.Rows), int(dataset.Columns))
 
 
-def _stored_values(dataset: Dataset) -> npt.NDArray[Any]:
+def _stored_values(dataset: Dataset, data: bytes) -> npt.NDArray[Any]:
     """Decompressed pixels as stored; colour is brought to luma."""
     syntax = _transfer_syntax(dataset)
-    _check_decodable(syntax)
-    pixels = pixel_array(dataset)
+    codec = _codec(syntax, int(dataset.BitsStored))
+    if syntax.is_encapsulated and syntax != RLELossless:
+        _check_codestream(dataset)
+    if codec == "gdcm":
+        pixels = _decode_apart(data)
+    else:  # index: else pydicom decodes frames that the header denies
+        pixels = pixel_array(dataset, index=0, decoding_plugin=codec)
     if pixels.ndim == 2:
         return pixels
-    if dataset.PhotometricInterpretation == "PALETTE COLOR" or pixels.dtype != np.uint8:
+    if pixels.dtype != np.uint8:
         raise ImageUnsupported("The DICOM is in colour. Send a monochrome radiograph.")
     return np.asarray(Image.fromarray(pixels).convert("L"))
+
+
+def _decode_apart(data: bytes) -> npt.NDArray[Any]:
+    """The pixels by gdcm in a process of its own (see `service.imaging.codec`)."""
+    ended = subprocess.run(  # noqa: S603 - our own file, by this interpreter
+        [sys.executable, "-P", str(_GDCM)],
+        input=data,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=_GDCM_TIMEOUT_S,
+        check=True,
+    )
+    pixels: npt.NDArray[Any] = np.load(io.BytesIO(ended.stdout), allow_pickle=False)
+    return pixels
 
 
 def _transfer_syntax(dataset: Dataset) -> UID:
@@ -123,50 +193,127 @@ def _transfer_syntax(dataset: Dataset) -> UID:
     return syntax
 
 
-def _check_decodable(syntax: UID) -> None:
-    try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        available = False
-    if not available:
-        name = syntax.name if not syntax.is_private else "private"
-        raise ImageUnsupported(
-            f"The DICOM's transfer syntax ({name}) cannot be decoded here. Export it uncompressed."
+def _codec(syntax: UID, bits: int) -> str:
+    """The plugin for a syntax; raises ImageUnsupported where none reads it, as JPEG of 12 bits."""
+    if syntax not in _CODECS or (syntax == JPEGExtended12Bit and bits > 8):
+        raise _unsupported(syntax)
+    return _CODECS[syntax]
+
+
+def _unsupported(syntax: UID) -> ImageUnsupported:
+    """Names the syntax only where the standard does: else the header's own text would show."""
+    name = syntax.name if syntax.name != syntax else "unknown"
+    return ImageUnsupported(
+        f"The DICOM's transfer syntax ({name}) cannot be decoded here. Export it uncompressed."
+    )
+
+
+def _check_codestream(dataset: Dataset) -> None:
+    """Refuse a frame whose size is not the header's, before a codec allocates it (PS3.5 8.2)."""
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    if _codestream_shape(frame) != (dataset.Rows, dataset.Columns, dataset.SamplesPerPixel):
+        raise ImageUndecodable(
+            "The DICOM's compressed frame is damaged, or not of the size that its header declares. "
+            "Export it uncompressed."
         )
+
+
+def _codestream_shape(frame: bytes) -> tuple[int, int, int]:
+    """Rows, columns and components in the header of a JPEG, JPEG-LS or JPEG 2000 frame."""
+    if not frame.startswith(b"\xff\xd8"):
+        start = frame.index(_JPEG2000)
+        right, bottom, left, top, components = struct.unpack_from(">4I16xH", frame, start + 8)
+        return bottom - top, right - left, components
+    position = 3
+    while (marker := frame[position]) not in _JPEG_FRAME_HEADERS:
+        is_fill = marker == 0xFF
+        length = int.from_bytes(frame[position + 1 : position + 3], "big")
+        position += 1 if is_fill else length + 2
+    rows, columns, components = struct.unpack_from(">2HB", frame, position + 4)
+    return rows, columns, components
 
 
 def _display(stored: npt.NDArray[Any], dataset: Dataset) -> tuple[Values, Window]:
     """Display values 0…1, before polarity, and the window that made them."""
-    values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
-    if "VOILUTSequence" in dataset:
-        return _voi_lut(values, dataset)
+    values = _modality_values(stored, dataset)
+    lut = next((i for i in dataset.get("VOILUTSequence") or [] if "LUTData" in i), None)
+    if lut is not None:
+        return _voi_lut(values, lut, dataset)
     window = _stored_window(dataset)
     if window is None:
         seen = values[~_padding(stored, dataset)]
         window = Window(float(seen.min()), float(seen.max()), "value-range")
-    elif dataset.get("VOILUTFunction") == "SIGMOID":
+    elif _text(dataset, "VOILUTFunction") == "SIGMOID":
         centre, width = (window.low + window.high) / 2, window.high - window.low
-        return 1 / (1 + np.exp(-4 * (values - centre) / width)), window
+        return (1 + np.tanh(2 * (values - centre) / width)) / 2, window
     span = max(window.high - window.low, 1e-9)
     return np.clip((values - window.low) / span, 0, 1), window
 
 
-def _voi_lut(values: Values, dataset: Dataset) -> tuple[Values, Window]:
-    """The first VOI LUT, over its own output range (PS3.3 C.11.2.1.1)."""
-    shown = np.asarray(apply_voi_lut(values.astype(np.int64), dataset), dtype=np.float64)
-    entries, first, bits = dataset.VOILUTSequence[0].LUTDescriptor
-    low, high = float(first), float(first) + (entries or 65536) - 1
-    return np.clip(shown / (2**bits - 1), 0, 1), Window(low, high, "voi-lut")
+def _modality_values(stored: npt.NDArray[Any], dataset: Dataset) -> Values:
+    """Modality LUT, or else rescale, or else as stored (PS3.3 C.11.1)."""
+    if dataset.get("ModalityLUTSequence"):
+        return _read_lut(dataset.ModalityLUTSequence[0], dataset, bool(stored.min() < 0))(stored)
+    values = stored.astype(np.float64)
+    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    if slope is None or intercept is None:
+        return values
+    if not np.isfinite([float(slope), float(intercept)]).all():
+        raise ValueError("the rescale is not finite")
+    return values * float(slope) + float(intercept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lut:
+    """A lookup table; `first` is the value that its first entry stands for."""
+
+    table: Values
+    first: int
+    bits: int
+
+    def __call__(self, values: npt.NDArray[Any]) -> Values:
+        index = np.clip(np.rint(values) - self.first, 0, len(self.table) - 1)
+        shown: Values = self.table[index.astype(np.intp)]
+        return shown
+
+
+def _read_lut(item: Dataset, dataset: Dataset, signed: bool) -> _Lut:
+    """A LUT of 8- or 16-bit entries (PS3.3 C.11.1.1.1, C.11.2.1.1).
+
+    Its first value is signed where its input is, whatever VR the header gives it. pydicom's own
+    LUTs fail on entries of 8 bits and on depths that are no whole bytes.
+    """
+    entries, first, bits = (int(number) for number in item.LUTDescriptor)
+    entries = entries % 2**16 or 2**16
+    first -= 2**16 if signed and first >= 2**15 else 0
+    data = item.LUTData
+    if isinstance(data, bytes):
+        _, little = dataset.original_encoding
+        wide = "<u2" if little else ">u2"
+        data = np.frombuffer(data, wide if len(data) >= 2 * entries else "u1")
+    if len(data) < entries:
+        raise ValueError("the LUT is shorter than its descriptor says")
+    return _Lut(np.asarray(data[:entries], dtype=np.float64), first, bits)
+
+
+def _voi_lut(values: Values, item: Dataset, dataset: Dataset) -> tuple[Values, Window]:
+    """The VOI LUT over its own output range (PS3.3 C.11.2.1.1)."""
+    lut = _read_lut(item, dataset, bool(values.min() < 0))
+    window = Window(float(lut.first), float(lut.first + len(lut.table) - 1), "voi-lut")
+    return np.clip(lut(values) / (2**lut.bits - 1), 0, 1), window
 
 
 def _stored_window(dataset: Dataset) -> Window | None:
-    """The first window of the file (PS3.3 C.11.2.1.2); None where it has no sensible one."""
-    centre, width = (_number(dataset, name) for name in ("WindowCenter", "WindowWidth"))
-    if centre is None or width is None or not width > 1:
+    """The first window of the file (PS3.3 C.11.2.1.2, C.11.2.1.3).
+
+    None where it has none that shows grays: a LINEAR width of 1 would only be a threshold.
+    """
+    centre, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+    if centre is None or width is None:
         return None
-    if dataset.get("VOILUTFunction", "LINEAR") != "LINEAR":
-        return Window(centre - width / 2, centre + width / 2, "window")
-    return Window(centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2, "window")
+    if _text(dataset, "VOILUTFunction") not in {"LINEAR_EXACT", "SIGMOID"}:
+        centre, width = centre - 0.5, width - 1
+    return Window(centre - width / 2, centre + width / 2, "window") if width > 0 else None
 
 
 def _padding(stored: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.bool_]:
@@ -182,29 +329,31 @@ def _padding(stored: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.bool_
 
 def _is_inverted(dataset: Dataset) -> bool:
     """Whether low stored values are shown bright (PS3.3 C.7.6.3.1.2, C.11.6)."""
-    shape, photometric = (
-        dataset.get("PresentationLUTShape"),
-        dataset.get("PhotometricInterpretation"),
-    )
-    return bool(shape == "INVERSE" or photometric == "MONOCHROME1")
+    shape = _text(dataset, "PresentationLUTShape")
+    return shape == "INVERSE" or _text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
 
 
 def _spacing(dataset: Dataset) -> tuple[float, float] | None:
     for name in ("ImagerPixelSpacing", "PixelSpacing"):
-        spacing = dataset.get(name)
-        if spacing is not None and len(spacing) == 2:
-            return float(spacing[0]), float(spacing[1])
+        spacing = _numbers(dataset, name)
+        if len(spacing) == 2 and min(spacing) > 0:
+            return spacing[0], spacing[1]
     return None
 
 
 def _number(dataset: Dataset, name: str) -> float | None:
-    """A numeric element's first value, or None where it is absent or not finite."""
-    value = dataset.get(name)
-    if isinstance(value, MultiValue):
-        value = value[0] if value else None
-    return float(value) if value is not None and np.isfinite(float(value)) else None
+    return next(iter(_numbers(dataset, name)), None)
 
 
-def _text(dataset: Dataset, name: str) -> str | None:
-    value = dataset.get(name)
-    return str(value).strip().upper() or None if value is not None else None
+def _numbers(dataset: Dataset, name: str) -> list[float]:
+    """An optional element's values; none where it is absent, malformed or not finite."""
+    try:
+        value = dataset.get(name)
+        numbers = [float(each) for each in (value if isinstance(value, MultiValue) else [value])]
+    except (TypeError, ValueError):
+        return []
+    return numbers if np.isfinite(numbers).all() else []
+
+
+def _text(dataset: Dataset, name: str) -> str:
+    return str(dataset.get(name, "")).strip().upper()

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from open_clip.transform import image_transform
 from PIL import Image
@@ -36,10 +36,63 @@ def test_model_pixels_are_open_clips_own(fit, interpolation, shape, target):
     np.testing.assert_array_equal(preprocess(pixels, spec), open_clips_own(pixels, spec))
 
 
+FITS = st.sampled_from(["shortest", "longest", "squash"])
+
+
+@given(
+    shape=st.tuples(st.integers(1, 240), st.integers(1, 240)),
+    target=st.tuples(st.integers(16, 130), st.integers(16, 130)),
+    square=st.booleans(),
+    fit=FITS,
+    interpolation=st.sampled_from(["bicubic", "bilinear"]),
+)
+@example(shape=(165, 180), target=(32, 126), square=False, fit="shortest", interpolation="bicubic")
+@settings(max_examples=150, deadline=None)
+def test_every_size_is_resized_and_cropped_as_open_clip_does(
+    shape, target, square, fit, interpolation
+):
+    """In the example a side scales to exactly 115.5, where the order of rounding shows."""
+    assume(max(shape) < 20 * min(shape))  # beyond it open_clip may scale a side to nothing and fail
+    height, width = (target[0], target[0]) if square else target
+    if fit == "shortest" and height != width:
+        interpolation = "bicubic"  # open_clip ignores the choice there
+    pixels = np.random.default_rng(shape).integers(0, 256, shape).astype(np.uint8)
+    spec = ImageSpec(height=height, width=width, fit=fit, interpolation=interpolation)
+    np.testing.assert_array_equal(preprocess(pixels, spec), open_clips_own(pixels, spec))
+
+
+@given(
+    shape=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    dtype=st.sampled_from([np.uint8, np.uint16]),
+    height=st.integers(16, 80),
+    width=st.integers(16, 80),
+    fit=FITS,
+    fill=st.integers(0, 255),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_radiograph_comes_out_as_the_tower_takes_it(shape, dtype, height, width, fit, fill):
+    """And one without contrast keeps its level; `longest` alone may add the fill."""
+    level = np.iinfo(dtype).max // 3
+    spec = ImageSpec(height=height, width=width, fit=fit, fill=fill)
+    levels = preprocess(np.full(shape, level, dtype), spec)
+    assert levels.shape == (height, width)
+    assert levels.dtype == np.uint8
+    assert set(np.unique(levels)) <= ({85, fill} if fit == "longest" else {85})
+
+
+def test_deep_pixels_keep_black_and_white_and_do_not_wrap_around():
+    """Bicubic overshoots at an edge; past the range it must clip."""
+    pixels = np.zeros((64, 64), np.uint16)
+    pixels[:, 32:] = 65535
+    levels = preprocess(pixels, ImageSpec(height=48, width=48))
+    assert (levels[:, :20] == 0).all()
+    assert (levels[:, 28:] == 255).all()
+
+
 @given(
     st.integers(32, 200),
     st.integers(32, 200),
-    st.sampled_from(["shortest", "longest", "squash"]),
+    FITS,
 )
 @settings(max_examples=40, deadline=None)
 def test_deep_pixels_give_the_same_levels_as_eight_bit_ones(rows, columns, fit):

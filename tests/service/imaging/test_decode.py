@@ -1,5 +1,7 @@
 import io
+import logging
 import struct
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydicom.uid import JPEG2000Lossless
 
 from service.errors import (
     EclipError,
@@ -24,10 +27,14 @@ from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture, 
 LIMITS = ImageLimits(max_bytes=2**20, max_pixels=10**6)
 COLOUR = Image.fromarray(np.stack([ramp(), ramp()[::-1], ramp() // 2], axis=-1))
 GRAY = Image.fromarray(ramp())
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
 VALID = {
     "png": picture(GRAY, "PNG"),
     "deep png": picture(Image.fromarray(ramp(np.uint16, 4095)), "PNG"),
     "jpeg": picture(GRAY, "JPEG"),
+    "turned jpeg": picture(GRAY, "JPEG", exif=TURNED),
+    "two pictures in one jpeg": picture(COLOUR, "MPO", save_all=True, append_images=[COLOUR]),
     "dicom": dicom_bytes(dicom_dataset()),
     "headless dicom": dicom_bytes(dicom_dataset(), headless=True),
 }
@@ -73,11 +80,45 @@ def test_sixteen_bit_png_is_stretched_over_its_own_values():
     assert radiograph.window.source == "value-range"
 
 
-def test_a_jpegs_orientation_is_applied():
+TURNS = {
+    1: lambda image: image,
+    2: np.fliplr,
+    3: lambda image: np.rot90(image, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: np.rot90(image, 2).T,
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_a_jpegs_orientation_is_applied(orientation):
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
     turned = decode(picture(GRAY, "JPEG", exif=exif), LIMITS)
-    assert (turned.rows, turned.columns) == GRAY.size
+    upright = decode(VALID["jpeg"], LIMITS)
+    np.testing.assert_array_equal(turned.pixels, TURNS[orientation](upright.pixels))
+
+
+def test_metadata_that_breaks_pillow_gives_a_typed_error(monkeypatch):
+    def fail(*_arguments, **_keywords):
+        raise TypeError("Doe-Canary")
+
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", fail)
+    with pytest.raises(ImageUndecodable, match="TypeError") as raised:
+        decode(VALID["jpeg"], LIMITS)
+    assert raised.value.__context__ is None
+
+
+def test_a_name_in_a_jpegs_metadata_is_never_logged(caplog):
+    exif = Image.Exif()
+    exif[0x010E] = "Doe-Canary"
+    exif[0x0112] = 6
+    data = picture(GRAY, "JPEG", exif=exif, comment=b"Doe-Canary")
+    with caplog.at_level(logging.DEBUG):
+        radiograph = decode(data, LIMITS)
+    assert "Doe-Canary" not in caplog.text + repr(radiograph)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "deep png"])
@@ -88,16 +129,42 @@ def test_a_truncated_picture_is_undecodable_and_never_padded(kind, share):
         decode(data[: int(len(data) * share)], LIMITS)
 
 
-def png_header(width: int, height: int) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    checksum = zlib.crc32(b"IHDR" + header)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + struct.pack(">I", 13)
-        + b"IHDR"
-        + header
-        + struct.pack(">I", checksum)
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+def png_header(width: int, height: int, *, bits: int = 8, colour: int = 0) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_sixteen_bit_png_with_several_channels_becomes_eight_bit_luma(colour, channels):
+    values = np.repeat(ramp(np.uint16, 65535)[..., None], channels, axis=-1).astype(">u2")
+    rows, columns = values.shape[:2]
+    lines = b"".join(b"\0" + line.tobytes() for line in values)
+    data = (
+        png_header(columns, rows, bits=16, colour=colour)
+        + png_chunk(b"IDAT", zlib.compress(lines))
+        + png_chunk(b"IEND", b"")
     )
+    np.testing.assert_array_equal(decode(data, LIMITS).pixels, values[..., 0] >> 8)
+
+
+def test_a_jpeg_header_over_the_cap_is_too_large():
+    data = bytearray(VALID["jpeg"])
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", 30_000, 30_000)
+    with pytest.raises(ImageTooLarge):
+        decode(bytes(data), LIMITS)
+
+
+def test_a_header_over_the_cap_is_refused_without_decoding():
+    start = time.perf_counter()
+    with pytest.raises(ImageTooLarge, match="ECLIP_MAX_IMAGE_PIXELS"):
+        decode(png_header(30_000, 30_000), ImageLimits())
+    assert time.perf_counter() - start < 0.5
 
 
 @pytest.mark.parametrize(
@@ -105,6 +172,10 @@ def png_header(width: int, height: int) -> bytes:
     [
         (b"", ImageUndecodable),
         (b"a text renamed .png", ImageUnsupported),
+        (b"\x08\x00 a report that begins oddly", ImageUnsupported),
+        (b"\xff\xd8\xff", ImageUndecodable),
+        (b"\x89PNG\r\n\x1a\n", ImageUndecodable),
+        (VALID["two pictures in one jpeg"], ImageUnsupported),
         (b"GIF89a" + bytes(100), ImageUnsupported),
         (png_header(30_000, 30_000) + bytes(50), ImageTooLarge),
         (bytes(2**20 + 1), ImageTooLarge),
@@ -130,8 +201,18 @@ def test_arbitrary_bytes_give_a_typed_error(data):
         decode(data, LIMITS)
 
 
+@pytest.mark.filterwarnings("ignore")
 @given(st.data())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
+def test_a_truncated_file_gives_a_radiograph_or_a_typed_error(data):
+    whole = VALID[data.draw(st.sampled_from(sorted(VALID)))]
+    with suppress(EclipError):
+        decode(whole[: data.draw(st.integers(0, len(whole) - 1))], LIMITS)
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(st.data())
+@settings(max_examples=400, deadline=None)
 def test_a_damaged_file_gives_a_radiograph_or_a_typed_error(data):
     damaged = bytearray(VALID[data.draw(st.sampled_from(sorted(VALID)))])
     for _ in range(data.draw(st.integers(1, 4))):
@@ -143,7 +224,11 @@ def test_a_damaged_file_gives_a_radiograph_or_a_typed_error(data):
 
 
 def test_decoding_in_threads_equals_decoding_in_a_row():
-    files = list(VALID.values()) * 8
+    compressed = dicom_dataset()
+    dicom_bytes(compressed)
+    compressed.compress(JPEG2000Lossless, generate_instance_uid=False)
+    files = [data for name, data in VALID.items() if name != "two pictures in one jpeg"]
+    files = [*files, dicom_bytes(compressed, JPEG2000Lossless)] * 8
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda data: decode(data, LIMITS).pixels, files))
     for data, pixels in zip(files, together, strict=True):
