@@ -1,7 +1,7 @@
 """Wiring and lifespan, nothing else."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -42,15 +42,15 @@ STARTUP_S = 120.0
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The HTTP service; its parts open when the server starts and close when it stops."""
+def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
+    """The HTTP service over the parts given, or over its own from the server's start to its end."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if settings.host not in LOOPBACK and not settings.api_keys:
             log().warning("listening beyond this machine without API keys", host=settings.host)
-        with open_services(settings) as wired:
-            app.state.services = wired
+        with open_services(settings) if wired is None else nullcontext(wired) as services:
+            app.state.services = services
             yield
 
     app = FastAPI(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -56,17 +57,18 @@ def serve(
 ) -> None:
     """Serve the HTTP API; every setting is an ECLIP_* environment variable."""
     settings = _settings()
-    if demo:
-        with open_services(settings) as wired:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when done
+    with open_services(settings) as wired:
+        if demo:
             _show_outcome(_index(wired, DEMO_LIBRARY))
-    out.print(f"Workbench: http://{settings.host}:{settings.port}/   API: …/docs")
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        access_log=False,
-        log_level="warning",
-    )
+        out.print(f"Workbench: http://{settings.host}:{settings.port}/   API: …/docs")
+        uvicorn.run(
+            create_app(settings, wired),
+            host=settings.host,
+            port=settings.port,
+            access_log=False,
+            log_level="warning",
+        )
 
 
 @cli.command()

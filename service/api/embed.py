@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from service.api.context import Services, Wired, work
-from service.api.inputs import Parameters, Upload, read_input, some_images
+from service.api.inputs import Parameters, Upload, read_input, read_json, some_images
 from service.api.schemas import (
     BundleName,
     Encoding,
@@ -63,8 +63,9 @@ async def embed_image(request: Request, wired: Wired) -> ImageEmbeddings:
 
 
 @router.post("/text")
-async def embed_text(request: Request, body: EmbedTextBody, wired: Wired) -> TextEmbeddings:
+async def embed_text(request: Request, wired: Wired) -> TextEmbeddings:
     """Texts → unit vectors in the same space."""
+    body = await read_json(request, EmbedTextBody)
     if len(body.texts) > wired.settings.max_texts:
         raise RequestMalformed(
             f"{len(body.texts)} texts are over the bound of {wired.settings.max_texts}."

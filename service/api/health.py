@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from service.api.context import Services, Wired
 from service.api.schemas import BundleOut
 from service.auth import reader
-from service.errors import StoreUnavailable
+from service.errors import EclipError
 from service.telemetry import REGISTRY
 
 router = APIRouter(tags=["operations"])
@@ -49,7 +49,7 @@ def bundle(wired: Wired) -> BundleOut:
 def _store(wired: Services) -> str:
     try:
         wired.library.store.check()
-    except StoreUnavailable as error:
+    except EclipError as error:
         return error.detail
     return "ready"
 

@@ -6,21 +6,22 @@ query string), or JSON (`images: [{id?, data: base64}]` beside the parameters).
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from service.api.problems import malformed
 from service.errors import EclipError, ImageUndecodable, RequestMalformed
 
 MAX_FIELDS = 64
-MAX_FIELD_BYTES = 1 << 20
+MAX_FIELD_BYTES = 4 << 20
 
 
 def _json_text(value: Any) -> Any:
@@ -79,6 +80,26 @@ async def read_input(
     if len(uploads) > max_images:
         raise RequestMalformed(f"{len(uploads)} images are over the bound of {max_images}.")
     return uploads, validate(model, values)
+
+
+async def read_json(request: Request, model: type[ParametersT]) -> ParametersT:
+    """The validated body of a request that is JSON and nothing else; raises RequestMalformed."""
+    return validate(model, json_object(await request.body()))
+
+
+@asynccontextmanager
+async def open_form(request: Request, max_files: int) -> AsyncIterator[FormData]:
+    """The multipart form; raises RequestMalformed."""
+    form = request.form(max_files=max_files, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+    try:
+        async with form as fields:
+            for name, value in fields.multi_items():
+                f"{name}{value if isinstance(value, str) else ''}".encode()
+            yield fields
+    except HTTPException as error:
+        raise RequestMalformed(f"The form cannot be read: {error.detail}") from None
+    except UnicodeEncodeError:  # a form may name a charset that decodes to lone surrogates
+        raise RequestMalformed("The form cannot be read: a field is not Unicode text.") from None
 
 
 def validate(model: type[ParametersT], values: Any) -> ParametersT:
@@ -143,12 +164,8 @@ def _read_json(body: bytes) -> tuple[list[Upload], dict[str, Any]]:
 
 
 async def _read_form(request: Request, max_images: int) -> tuple[list[Upload], Mapping[str, str]]:
-    form = request.form(max_files=max_images, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
-    try:
-        async with form as fields:
-            files = [item for item in fields.getlist("files") if isinstance(item, UploadFile)]
-            uploads = [Upload(None, await file.read()) for file in files]
-            values = {name: text for name, text in fields.items() if isinstance(text, str)}
-    except HTTPException as error:
-        raise RequestMalformed(f"The form cannot be read: {error.detail}") from None
+    async with open_form(request, max_images) as fields:
+        files = [item for item in fields.getlist("files") if isinstance(item, UploadFile)]
+        uploads = [Upload(None, await file.read()) for file in files]
+        values = {name: text for name, text in fields.items() if isinstance(text, str)}
     return uploads, values

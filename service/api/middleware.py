@@ -5,16 +5,22 @@ import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.problems import unexpected
 from service.errors import BodyTooLarge
 from service.telemetry import REQUESTS, log, request_stages
 
+_CLIENT_LEFT = 499
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 
 class RequestEnvelope:
-    """Adds X-Request-ID and Server-Timing, counts and logs by route template, never by path."""
+    """Adds X-Request-ID and Server-Timing, counts and logs by route template, never by path.
+
+    A defect of ours ends here, as an answer and a log line without its message.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -28,13 +34,13 @@ class RequestEnvelope:
         request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         start = time.perf_counter()
-        status = 500
+        status, started = 500, False
         with request_stages() as stages:
 
             async def send_with_headers(message: Message) -> None:
-                nonlocal status
+                nonlocal status, started
                 if message["type"] == "http.response.start":
-                    status = message["status"]
+                    status, started = message["status"], True
                     headers = MutableHeaders(scope=message)
                     headers["X-Request-ID"] = request_id
                     if stages:
@@ -43,6 +49,12 @@ class RequestEnvelope:
 
             try:
                 await self.app(scope, receive, send_with_headers)
+            except ClientDisconnect:
+                status = _CLIENT_LEFT
+            except Exception as error:  # raised further, its message would stand in uvicorn's log
+                answer = unexpected(request_id, error)
+                if not started:
+                    await answer(scope, receive, send_with_headers)
             finally:
                 route = getattr(scope.get("route"), "path", "none")
                 REQUESTS.labels(route, str(status)).inc()

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field
 
 from service.api.context import Services, Wired, work
-from service.api.inputs import ImageItem, Parameters, decode_item, raised
+from service.api.inputs import ImageItem, Parameters, decode_item, raised, read_json
 from service.api.schemas import (
     Encoding,
     OpenAIEmbedding,
@@ -34,8 +34,9 @@ class EmbeddingsBody(Parameters):
 
 
 @router.post("/embeddings")
-async def embeddings(request: Request, body: EmbeddingsBody, wired: Wired) -> OpenAIEmbeddings:
+async def embeddings(request: Request, wired: Wired) -> OpenAIEmbeddings:
     """Texts and images → unit vectors."""
+    body = await read_json(request, EmbeddingsBody)
     manifest = wired.bundle.manifest
     if body.model not in (manifest.name, manifest.id):
         raise BundleUnknown(f"This server serves the bundle {manifest.name!r}, and no other.")

@@ -9,8 +9,9 @@ from pydantic.json_schema import models_json_schema
 
 from service.api.attention import AttentionParameters
 from service.api.classify import ClassifyParameters
-from service.api.embed import EmbedImageParameters
+from service.api.embed import EmbedImageParameters, EmbedTextBody
 from service.api.inputs import ImageItems
+from service.api.openai import EmbeddingsBody
 from service.api.problems import MEDIA_TYPE
 from service.api.reports import ReportParameters
 from service.api.retrieve import RetrieveParameters
@@ -23,6 +24,10 @@ WITH_IMAGES: dict[tuple[str, str], type[BaseModel]] = {
     ("/generate-report", "post"): ReportParameters,
     ("/attention", "post"): AttentionParameters,
     ("/studies/{study_id}", "put"): StudyParameters,
+}
+WITH_JSON: dict[tuple[str, str], type[BaseModel]] = {
+    ("/embed/text", "post"): EmbedTextBody,
+    ("/v1/embeddings", "post"): EmbeddingsBody,
 }
 RAW_TYPES = ("image/png", "image/jpeg", "application/dicom")
 _REF = "#/components/schemas/{model}"
@@ -54,7 +59,12 @@ def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    models: list[type[BaseModel]] = [*WITH_IMAGES.values(), StudyLine, ImageItems]
+    models: list[type[BaseModel]] = [
+        *WITH_IMAGES.values(),
+        *WITH_JSON.values(),
+        StudyLine,
+        ImageItems,
+    ]
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template=_REF
     )
@@ -63,6 +73,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas["Problem"] = _PROBLEM
     for (path, method), model in WITH_IMAGES.items():
         document["paths"][path][method]["requestBody"] = _image_body(model)
+    for (path, method), model in WITH_JSON.items():
+        content = {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}}
+        document["paths"][path][method]["requestBody"] = {"required": True, "content": content}
     document["paths"]["/studies"]["post"]["requestBody"] = _study_batch_body()
     for operations in document["paths"].values():
         for operation in operations.values():

@@ -25,7 +25,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(EclipError, _typed)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 def describe(error: EclipError) -> dict[str, Any]:
@@ -72,19 +71,20 @@ async def _http(request: Request, error: Exception) -> Problem:
     return Problem(members, error.status_code, error.headers)
 
 
-async def _unexpected(request: Request, error: Exception) -> Problem:
+def unexpected(request_id: str, error: Exception) -> Problem:
     """A defect of ours: the log names its type and place, never its message."""
+    ERRORS.labels("urn:eclip:internal").inc()
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     place = f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else "unknown"
-    log().error("unexpected error", error=type(error).__name__, place=place)
+    log().error("unexpected error", request_id=request_id, error=type(error).__name__, place=place)
     members = {
         "type": "urn:eclip:internal",
         "title": "Internal error",
         "status": 500,
         "detail": "A defect of the service. Report it with the request id.",
-        "request_id": _request_id(request),
+        "request_id": request_id,
     }
     return Problem(members, 500)
 

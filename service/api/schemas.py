@@ -13,6 +13,7 @@ from service.cases.schema import Hit, Metadata, Part, Study
 from service.errors import AllItemsFailed, EclipError
 from service.imaging.radiograph import Radiograph
 
+RETRYABLE = frozenset({429, 503, 504})
 Encoding = Literal["float", "base64"]
 Vector = Annotated[
     list[float] | str,
@@ -341,10 +342,12 @@ def image_facts(radiograph: Radiograph) -> ImageFacts:
 
 
 def checked(items: list[Any], errors: list[EclipError]) -> list[Any]:
-    """The items, unless every one failed: a lone item's own error, or AllItemsFailed with all."""
+    """The items, unless every one failed: then AllItemsFailed with all of them, or the one error
+    itself, when there is only one or when the service, not the items, is to blame.
+    """
     if len(errors) < len(items) or not items:
         return items
-    if len(errors) == 1:
+    if len(errors) == 1 or all(error.status in RETRYABLE for error in errors):
         raise errors[0]
     raise AllItemsFailed(
         f"None of the {len(items)} items could be processed; `items` says why.",

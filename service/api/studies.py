@@ -6,12 +6,13 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 from starlette.datastructures import UploadFile
 
-from service.api.context import Wired, work
+from service.api.context import Services, Wired, work
 from service.api.inputs import (
     AsJson,
     ImageItem,
     Upload,
     decode_item,
+    open_form,
     parse_json,
     raised,
     read_input,
@@ -32,7 +33,8 @@ from service.errors import EclipError, RequestMalformed, StudyInvalid
 from service.inference.batching import Deadline
 
 router = APIRouter(prefix="/studies", tags=["studies"])
-StudyId = Annotated[str, Path(min_length=1, max_length=256)]
+StudyId = Annotated[str, Path(min_length=1, max_length=256, pattern=r"\S")]
+MAX_VIEWS = 16
 
 
 class StudyParameters(StudyRecord):
@@ -50,7 +52,7 @@ class StudyLine(StudyParameters):
     """One study of a batch. `images`: {data: base64}, or in a form the names of its files."""
 
     study_id: Identifier
-    images: Annotated[list[ImageItem | str], Field(max_length=16)] = []
+    images: Annotated[list[ImageItem | str], Field(max_length=MAX_VIEWS)] = []
 
 
 @router.put("/{study_id}", dependencies=[writer])
@@ -66,7 +68,7 @@ async def put_study(study_id: StudyId, request: Request, wired: Wired) -> StudyO
 @router.post("", dependencies=[writer])
 async def post_studies(request: Request, wired: Wired) -> StudyBatch:
     """Store a batch: NDJSON, or multipart with `studies` (JSON list) and `files`."""
-    lines = await _read_batch(request)
+    lines = await _read_batch(request, wired)
     if not 0 < len(lines) <= wired.settings.max_images:
         raise RequestMalformed(
             f"{len(lines)} studies in one batch; send 1 to {wired.settings.max_images}."
@@ -103,9 +105,9 @@ def get_image(study_id: StudyId, wired: Wired, index: int = 0) -> Response:
     return Response(wired.library.rendition(study_id, index), media_type="image/jpeg")
 
 
-async def _read_batch(request: Request) -> list[NewStudy | EclipError]:
+async def _read_batch(request: Request, wired: Services) -> list[NewStudy | EclipError]:
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        async with request.form() as form:
+        async with open_form(request, max_files=MAX_VIEWS * wired.settings.max_images) as form:
             studies, files = form.get("studies"), form.getlist("files")
             if not isinstance(studies, str):
                 raise RequestMalformed("The form has no `studies` field with a JSON list.")
