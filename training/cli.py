@@ -21,7 +21,7 @@ from training.data.study import Study, read_studies, split_of, write_studies
 from training.evaluate.encode import encode_images, encode_texts
 from training.evaluate.retrieval import Recall, image_to_report
 from training.export import ParityError, export
-from training.model.clip import from_open_clip
+from training.model.clip import WeightsIgnored, from_open_clip
 from training.model.tokenizer import TokenizerMismatch
 from training.recipe import CONFIGS, RecipeError, load_recipe
 from training.trainer import RECIPE, load_run
@@ -37,7 +37,15 @@ def main() -> None:
     logging.getLogger("training").setLevel(logging.INFO)
     try:
         cli()
-    except (RecipeError, ParityError, TokenizerMismatch, FileExistsError, EclipError) as error:
+    except (
+        RecipeError,
+        ParityError,
+        TokenizerMismatch,
+        WeightsIgnored,
+        FileExistsError,
+        FileNotFoundError,
+        EclipError,
+    ) as error:
         Console(stderr=True).print(f"[red]{type(error).__name__}:[/red] {error}", highlight=False)
         sys.exit(1)
     except ValidationError as error:
@@ -55,6 +63,8 @@ def data(
     if name not in SOURCES:
         raise typer.BadParameter(f"there are {', '.join(SOURCES)}", param_hint="NAME")
     studies = list(SOURCES[name](root))
+    if not studies:
+        raise typer.BadParameter("no radiograph with a report lies here", param_hint="--root")
     for study in track(studies, "Copying", console=out):
         for image in study.images:
             (destination / image).parent.mkdir(parents=True, exist_ok=True)

@@ -78,8 +78,16 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"{override!r} is not key=value")
     *parents, leaf = key.split(".")
     for parent in parents:
-        values = values.get(parent, {})
-    if leaf not in values:
-        nearest = difflib.get_close_matches(leaf, values, n=1, cutoff=0)
-        raise RecipeError(f"unknown key {key!r}; the nearest is {nearest[0]!r}")
+        _require(values, parent, key)
+        values = values[parent]
+    _require(values, leaf, key)
     values[leaf] = yaml.safe_load(text)
+
+
+def _require(values: Any, part: str, key: str) -> None:
+    """Raise RecipeError, with the nearest name that exists, unless `values` has `part`."""
+    if not isinstance(values, dict):
+        raise RecipeError(f"unknown key {key!r}; there is nothing below a single value")
+    if part not in values:
+        nearest = difflib.get_close_matches(part, values, n=1, cutoff=0)
+        raise RecipeError(f"unknown key {key!r}; the nearest to {part!r} is {nearest[0]!r}")

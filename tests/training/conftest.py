@@ -1,6 +1,10 @@
 """The smallest CLIPs of each kind that export must carry, with random weights."""
 
-from collections.abc import Callable
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -8,11 +12,15 @@ import torch
 
 from service.bundle.labels import LabelSets
 from service.bundle.preprocess import ImageSpec
+from training.data.pairs import split_pairs
 from training.data.phantom import PhantomConfig
 from training.data.phantom import phantom as draw
-from training.model.clip import Clip
+from training.model import clip as clip_module
+from training.model.clip import Clip, image_spec
 from training.model.pixels import Normalisation
 from training.model.tokenizer import learn
+from training.recipe import Recipe, load_recipe
+from training.trainer import ClipTraining, fit
 
 SIDE, CONTEXT, DIMENSION = 64, 48, 32
 TEXT = {"context_length": CONTEXT, "vocab_size": 420, "width": 32, "heads": 2, "layers": 1}
@@ -32,12 +40,12 @@ def resnet() -> torch.nn.Module:
     )
 
 
-def timm(name: str, **arguments: object) -> torch.nn.Module:
+def timm(name: str, pool: str = "", **arguments: object) -> torch.nn.Module:
     vision = {
         "image_size": 160,
         "timm_model_name": name,
         "timm_model_pretrained": False,
-        "timm_pool": "",
+        "timm_pool": pool,
         "timm_proj": "linear",
     }
     return open_clip.model.CustomTextCLIP(DIMENSION, vision, TEXT, **arguments)
@@ -54,6 +62,68 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
 WITH_PATCHES = {"vit": (4, 4), "vit-mean-pooling": (4, 4), "timm-vit-siglip": (10, 10)}
 
 
+TINY = {"embed_dim": DIMENSION, "vision_cfg": VIT | {"image_size": 32}, "text_cfg": TEXT}
+TINY_RUN = [
+    "model=tiny",
+    "epochs=4",
+    "batch_size=16",
+    "learning_rate=3e-3",
+    "data.train=96",
+    "data.validation=32",
+    "data.test=32",
+    "data.size=64",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a model config that lies beside the project's while the tests run."""
+    configs = tmp_path_factory.mktemp("models") / "configs"
+    shutil.copytree(clip_module.CONFIGS, configs)
+    (configs / "tiny.json").write_text(json.dumps(TINY))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clip_module, "CONFIGS", configs)
+        yield "tiny"
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Recipe:
+    return load_recipe("phantom-tiny", TINY_RUN)
+
+
+@pytest.fixture(scope="session")
+def rendered(tiny_model, tiny_recipe, tmp_path_factory) -> Path:
+    """A run directory where nothing but the phantoms' pixels and reports is there yet."""
+    run = tmp_path_factory.mktemp("rendered") / "run"
+    run.mkdir()
+    for split in ("train", "validation", "test"):
+        split_pairs(tiny_recipe.data, split, image_spec(tiny_model), run)
+    return run
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run trained without interruption, the model it gave, and its loss at every step."""
+
+    run: Path
+    clip: Clip
+    losses: list[float]
+
+
+@pytest.fixture(scope="session")
+def finished(rendered, tiny_recipe, tmp_path_factory) -> Finished:
+    run = Path(shutil.copytree(rendered, tmp_path_factory.mktemp("finished") / "run"))
+    losses: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            ClipTraining,
+            "on_before_zero_grad",
+            lambda self, _: losses.append(float(self.trainer.callback_metrics["loss"])),
+        )
+        clip = fit(tiny_recipe, run)
+    return Finished(run, clip, losses)
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     reports = [draw(PhantomConfig(size=32), index).study.report for index in range(40)]
@@ -65,6 +135,9 @@ def make_clip(tokenizer) -> Callable[[str], Clip]:
     def make(kind: str) -> Clip:
         torch.manual_seed(0)
         model = MODELS[kind]().eval()
+        for parameter in model.parameters():
+            if parameter.ndim > 0:  # layer scales start near 0 and would hide a layer
+                parameter.data += 0.05 * torch.randn_like(parameter)
         size = model.visual.image_size
         height, width = (size, size) if isinstance(size, int) else size
         spec = ImageSpec(height=height, width=width)

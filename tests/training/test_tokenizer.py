@@ -3,9 +3,9 @@ import open_clip
 import pytest
 import tokenizers
 import transformers
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tokenizers import models, normalizers, pre_tokenizers, processors
+from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from training.model.tokenizer import PROBES, TokenizerMismatch, from_open_clip, learn
 
@@ -13,6 +13,9 @@ REPORTS = [
     "FINDINGS: Small left pleural effusion. No pneumothorax. IMPRESSION: Effusion.",
     "FINDINGS: The heart is enlarged. IMPRESSION: Cardiomegaly.",
 ]
+
+
+LEARNED = learn(REPORTS, vocabulary_size=400, context_length=16)
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +28,31 @@ def converted(clip_bpe):
     return from_open_clip(clip_bpe)
 
 
-@given(st.text(st.characters(codec="latin-1", exclude_categories=["C"], exclude_characters="&")))
-@settings(max_examples=200, deadline=None)
+LATIN = st.characters(codec="latin-1", exclude_categories=["C"], exclude_characters="&")
+PRINTABLE = st.characters(codec="utf-8", exclude_categories=["C"], exclude_characters="&Σ\u0345")
+
+
+@given(st.text(LATIN) | st.text(PRINTABLE) | st.text(st.sampled_from("a'stve'rLD .,1²µ°\n\t")))
+@settings(max_examples=300, deadline=None)
 def test_clips_own_token_ids_are_reproduced(clip_bpe, converted, text):
-    """Characters that open_clip repairs (HTML entities, mojibake) are stated as not repaired."""
-    if open_clip.tokenizer.basic_clean(text) != text.strip():
-        return
+    """What open_clip repairs (HTML entities, mojibake) is stated as not repaired."""
+    assume(open_clip.tokenizer.basic_clean(text) == text.strip())
     np.testing.assert_array_equal(converted([text]).ids, clip_bpe([text]).numpy())
+
+
+@given(st.lists(st.sampled_from(["lungs", "CLEAR;", "2.5cm", "no", "é"]), min_size=60))
+@settings(max_examples=50, deadline=None)
+def test_clips_own_truncation_is_reproduced(clip_bpe, converted, words):
+    text = " ".join(words)
+    tokens = converted([text])
+    np.testing.assert_array_equal(tokens.ids, clip_bpe([text]).numpy())
+    assert tokens.truncated[0] == (len(clip_bpe.encode(text)) > 75)
+    assert tokens.counts[0] == min(77, len(clip_bpe.encode(text)) + 2)
+
+
+def test_a_report_cannot_end_itself_by_spelling_the_end_token(converted):
+    ids = converted(["clear <end_of_text> lungs"]).ids[0]
+    assert (ids == ids.max()).sum() == 1
 
 
 def test_truncation_is_reported(converted):
@@ -57,6 +78,29 @@ def word_piece(tmp_path, **arguments):
     return open_clip.tokenizer.HFTokenizer(str(tmp_path), context_length=24, **arguments)
 
 
+def byte_pairs(tmp_path):
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<pad>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(PROBES, trainer)
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 1))
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(tmp_path)
+    return open_clip.tokenizer.HFTokenizer(str(tmp_path), context_length=32)
+
+
+def test_a_hugging_face_byte_pair_tokenizer_is_reproduced(tmp_path):
+    theirs = byte_pairs(tmp_path)
+    texts = [*PROBES, "An unseen word: bronchiectasis 胸部 😀"]
+    np.testing.assert_array_equal(from_open_clip(theirs)(texts).ids, theirs(texts).numpy())
+
+
 @pytest.mark.parametrize("clean", ["whitespace", "lower", "canonicalize"])
 def test_a_hugging_face_tokenizer_is_reproduced(tmp_path, clean):
     theirs = word_piece(tmp_path, clean=clean)
@@ -69,6 +113,13 @@ def test_a_tokenizer_that_cannot_be_reproduced_is_refused(tmp_path):
         from_open_clip(word_piece(tmp_path, strip_sep_token=True))
 
 
+def test_an_unknown_cleaning_step_is_refused(tmp_path):
+    tokenizer = word_piece(tmp_path)
+    tokenizer.clean_fn = str.upper
+    with pytest.raises(TokenizerMismatch, match="cleaning step"):
+        from_open_clip(tokenizer)
+
+
 def test_a_learned_tokenizer_ends_texts_with_its_highest_id():
     tokenizer = learn(REPORTS, vocabulary_size=400, context_length=16)
     tokens = tokenizer(["No pneumothorax.", REPORTS[0] * 5])
@@ -77,6 +128,18 @@ def test_a_learned_tokenizer_ends_texts_with_its_highest_id():
     assert tokens.ids[0, tokens.counts[0] - 1] == end
     assert tokens.ids[1, -1] == end == tokens.ids.max()
     assert tokens.truncated.tolist() == [False, True]
+    assert (tokens.ids[0, tokens.counts[0] :] == 0).all()
+    assert (tokens.ids[0, : tokens.counts[0]] != 0).all()
+
+
+@given(st.text(st.characters(exclude_categories=["C"]), max_size=40))
+@settings(max_examples=50, deadline=None)
+def test_a_learned_tokenizer_reads_any_text_within_its_context(text):
+    tokens = LEARNED([text])
+    assert tokens.ids.shape == (1, 16)
+    assert tokens.ids.max() < LEARNED.vocabulary_size <= 400
+    assert 2 <= tokens.counts[0] <= 16
+    assert tokens.truncated[0] <= (tokens.counts[0] == 16)
 
 
 def test_learning_twice_gives_the_same_tokenizer(tmp_path):

@@ -16,7 +16,7 @@ from service.bundle.preprocess import ImageSpec, preprocess
 from service.imaging.decode import ImageLimits, decode
 from training.data.phantom import PhantomConfig, phantom
 from training.data.study import Split, Study, read_studies, split_of, write_studies
-from training.recipe import Manifest, Phantoms
+from training.recipe import Manifest, Phantoms, RecipeError
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,11 @@ def phantom_pairs(config: PhantomConfig, indices: Sequence[int], spec: ImageSpec
 
 
 def study_pairs(studies: Iterable[Study], folder: Path, spec: ImageSpec) -> Pairs:
-    """Read the first image of each study through the service's own decoder."""
-    return Pairs.of((_read(folder / study.images[0], spec), study) for study in studies)
+    """Read the first image of each study that has one through the service's own decoder."""
+    imaged = [study for study in studies if study.images]
+    if not imaged:
+        raise RecipeError("no study with an image in this split; check the manifest and its shares")
+    return Pairs.of((_read(folder / study.images[0], spec), study) for study in imaged)
 
 
 def _phantom_pair(

@@ -31,14 +31,17 @@ def image_to_report(
 ) -> list[Recall]:
     """Each image searches the distinct reports; the one it was filed with is correct.
 
+    Reports that score alike share their ranks, so that a collapsed embedding measures at chance.
     images, reports: unit float32[N,D], row i of both from the same study; texts: the N reports;
     groups: what is resampled together (the patient).
     """
     distinct, gallery, correct = _group(texts)
     scores = images @ reports[gallery].T
-    rank = (scores > np.take_along_axis(scores, correct[:, None], axis=1)).sum(axis=1)
+    own = np.take_along_axis(scores, correct[:, None], axis=1)
+    better, alike = (scores > own).sum(axis=1), (scores == own).sum(axis=1)
     resamples = _cluster_bootstrap(np.asarray(groups), seed)
-    return [_recall(rank < k, k, min(1.0, k / len(distinct)), resamples) for k in ks]
+    found = {k: np.clip((k - better) / alike, 0, 1) for k in ks}
+    return [_recall(found[k], k, min(1.0, k / len(distinct)), resamples) for k in ks]
 
 
 def _group(
@@ -52,7 +55,7 @@ def _group(
 
 
 def _recall(
-    found: npt.NDArray[np.bool_], k: int, chance: float, resamples: list[npt.NDArray[np.intp]]
+    found: npt.NDArray[np.float64], k: int, chance: float, resamples: list[npt.NDArray[np.intp]]
 ) -> Recall:
     low, high = np.quantile([found[rows].mean() for rows in resamples], [0.025, 0.975])
     return Recall(k, float(found.mean()), float(low), float(high), chance)

@@ -40,12 +40,16 @@ def zero_shot_metrics(
             if 0 < pairs.has_finding(label).sum() < len(pairs)
         }
         metrics |= {f"auroc_{kind}/{label}": value for label, value in aurocs.items()}
-        metrics[f"auroc_{kind}/macro"] = float(np.mean(list(aurocs.values())))
+        if aurocs:
+            metrics[f"auroc_{kind}/macro"] = float(np.mean(list(aurocs.values())))
     return metrics
 
 
 def calibrate(bundle: Bundle, pairs: Pairs, prompts: Mapping[str, Prompts]) -> dict[str, Label]:
-    """Platt scaling and an abstention band for each label, fitted on a validation split."""
+    """Platt scaling and an abstention band for each label, fitted on a validation split.
+
+    A label that all or none of the split's studies have stays uncalibrated.
+    """
     images = encode_images(bundle, pairs.images)
     return {
         label: Label(
@@ -57,7 +61,9 @@ def calibrate(bundle: Bundle, pairs: Pairs, prompts: Mapping[str, Prompts]) -> d
     }
 
 
-def _fit(margin: FloatArray, truth: npt.NDArray[np.bool_]) -> Calibration:
+def _fit(margin: FloatArray, truth: npt.NDArray[np.bool_]) -> Calibration | None:
+    if truth.all() or not truth.any():
+        return None
     platt = LogisticRegression(C=1e6).fit(margin[:, None], truth)
     probability = platt.predict_proba(margin[:, None])[:, 1]
     return Calibration(
@@ -72,12 +78,13 @@ def abstention_band(
 ) -> tuple[float, float]:
     """The narrowest band around 0.5 outside which at most `TOLERATED_ERROR` of calls are wrong."""
     for half_width in np.arange(0, 0.5, 0.05):
-        called = np.abs(probability - 0.5) >= half_width
+        low, high = float(0.5 - half_width), float(0.5 + half_width)
+        called = (probability <= low) | (probability >= high)
         if (
             called.any()
             and np.mean((probability > 0.5)[called] != truth[called]) <= TOLERATED_ERROR
         ):
-            return float(0.5 - half_width), float(0.5 + half_width)
+            return low, high
     return 0.0, 1.0
 
 

@@ -14,7 +14,12 @@ from training.model.pixels import Normalisation
 from training.model.tokenizer import from_open_clip as convert_tokenizer
 
 LOCAL = "local-dir:"
+WITH_WEIGHTS = (LOCAL, "hf-hub:")
 CONFIGS = Path(__file__).parent / "configs"
+
+
+class WeightsIgnored(ValueError):
+    """Weights were named for a model that comes with its own; open_clip would ignore them."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,11 @@ def from_open_clip(name: str, pretrained: str | None = None) -> Clip:
     """Load any open_clip model, as open_clip names it.
 
     name: a built-in config (`ViT-B-32`), `local-dir:PATH`, or, where a network exists,
-    `hf-hub:ORG/MODEL`. pretrained: a weights tag, a checkpoint path, or None for random weights.
+    `hf-hub:ORG/MODEL`. pretrained: for a built-in config, a weights tag, a checkpoint path, or None
+    for random weights; the others come with their own.
     """
+    if pretrained and name.startswith(WITH_WEIGHTS):
+        raise WeightsIgnored(f"{_without_folder(name)} comes with its own weights; give no others")
     model, _, _ = open_clip.create_model_and_transforms(name, pretrained=pretrained)
     tokenizer = open_clip.get_tokenizer(name)
     preprocess = open_clip.get_model_preprocess_cfg(model)

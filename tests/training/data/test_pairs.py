@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.bundle.preprocess import ImageSpec, preprocess
+from training.data.pairs import Pairs, phantom_indices, phantom_pairs, split_pairs
+from training.data.phantom import PhantomConfig, phantom
+from training.data.study import Study, write_studies
+from training.recipe import Manifest, Phantoms, RecipeError
+
+SPEC = ImageSpec(height=32, width=32)
+SPLITS = ("train", "validation", "test")
+PHANTOMS = Phantoms(source="phantom", train=5, validation=3, test=4, size=48, seed=11)
+
+
+def study(number: int, patient: str, **fields: object) -> Study:
+    values = {"images": (f"{number}.png",), "report": f"Report {number}.", "view": "PA"}
+    return Study(study_id=str(number), patient_id=patient, source="test", **values | fields)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """40 studies of 20 patients."""
+    studies = [study(number, f"patient {number // 2}") for number in range(40)]
+    for number in range(40):
+        image = Image.new("L", (40, 32), number)
+        image.putpixel((39, 0), 255)  # cropped away; the decoder refuses a blank image
+        image.save(tmp_path / f"{number}.png")
+    write_studies(tmp_path / "studies.jsonl", studies)
+    return tmp_path / "studies.jsonl"
+
+
+def test_phantom_splits_share_no_patient():
+    ranges = [phantom_indices(PHANTOMS, split) for split in SPLITS]
+    assert [len(indices) for indices in ranges] == [5, 3, 4]
+    assert sorted(index for indices in ranges for index in indices) == list(range(12))
+
+
+def test_manifest_splits_share_no_patient_and_lose_no_study(manifest, tmp_path):
+    data = Manifest(source="manifest", path=manifest, fractions=(0.5, 0.25, 0.25))
+    splits = [split_pairs(data, split, SPEC, tmp_path) for split in SPLITS]
+    patients = [{s.patient_id for s in pairs.studies} for pairs in splits]
+    assert sum(len(pairs) for pairs in splits) == 40
+    assert len(set.union(*patients)) == sum(len(some) for some in patients) == 20
+
+
+def test_each_image_stays_with_its_report(manifest, tmp_path):
+    data = Manifest(source="manifest", path=manifest, fractions=(1, 0, 0))
+    pairs = split_pairs(data, "train", SPEC, tmp_path)
+    assert pairs.images.shape == (40, 32, 32)
+    assert pairs.reports == [f"Report {level}." for level in pairs.images[:, 0, 0]]
+
+
+def test_a_split_without_studies_says_so(manifest, tmp_path):
+    data = Manifest(source="manifest", path=manifest, fractions=(1, 0, 0))
+    with pytest.raises(RecipeError, match="no study with an image"):
+        split_pairs(data, "test", SPEC, tmp_path)
+
+
+def test_a_study_without_an_image_is_passed_over(manifest, tmp_path):
+    write_studies(manifest, [study(0, "a", images=()), study(1, "b"), study(2, "c", images=())])
+    data = Manifest(source="manifest", path=manifest, fractions=(1, 0, 0))
+    assert split_pairs(data, "train", SPEC, tmp_path).reports == ["Report 1."]
+
+
+def test_rendered_pairs_are_the_phantoms_through_preprocess():
+    config = PhantomConfig(size=48, seed=11)
+    pairs = phantom_pairs(config, range(3, 6), SPEC)
+    for index, image, record in zip(range(3, 6), pairs.images, pairs.studies, strict=True):
+        drawn = phantom(config, index)
+        np.testing.assert_array_equal(image, preprocess(drawn.image, SPEC))
+        assert record == drawn.study
+
+
+def test_phantoms_are_rendered_once_and_kept(tmp_path, monkeypatch):
+    first = split_pairs(PHANTOMS, "validation", SPEC, tmp_path)
+    monkeypatch.setattr("training.data.pairs.phantom_pairs", None)
+    again = split_pairs(PHANTOMS, "validation", SPEC, tmp_path)
+    np.testing.assert_array_equal(first.images, again.images)
+    assert first.studies == again.studies
+
+
+def test_pairs_survive_a_save(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8)).astype(np.uint8)
+    pairs = Pairs(images, (study(0, "a", findings=("nodule",)), study(1, "ä\n")))
+    pairs.save(tmp_path / "kept")
+    again = Pairs.load(tmp_path / "kept")
+    np.testing.assert_array_equal(again.images, images)
+    assert again.images.dtype == np.uint8
+    assert again.studies == pairs.studies
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("training.data.pairs.write_studies", full)
+    with pytest.raises(OSError, match="disk full"):
+        Pairs(np.zeros((1, 8, 8), np.uint8), (study(0, "a"),)).save(tmp_path / "kept")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finding_is_looked_up_by_its_name():
+    records = (study(0, "a", findings=("nodule", "fibrosis")), study(1, "b"))
+    pairs = Pairs(np.zeros((2, 8, 8), np.uint8), records)
+    assert pairs.has_finding("nodule").tolist() == [True, False]
+    assert pairs.has_finding("nod").tolist() == [False, False]

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.evaluate.retrieval import image_to_report
+
+
+def unit(seed, count, dimension=4):
+    vectors = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def reports_for(texts, seed):
+    """Unit vectors that are the same for the same text."""
+    of_text = dict(zip(sorted(set(texts)), unit(seed, len(set(texts))), strict=True))
+    return np.stack([of_text[text] for text in texts])
+
+
+def measure(images, reports, texts, groups=None, **arguments):
+    return image_to_report(images, reports, texts, groups or list(texts), **arguments)
+
+
+@given(st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=25), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_recall_equals_a_brute_force_search_of_the_distinct_reports(texts, seed):
+    images, reports = unit(seed, len(texts)), reports_for(texts, seed + 1)
+    distinct = {text: reports[row] for row, text in enumerate(texts)}
+    for recall in measure(images, reports, texts, ks=(1, 3)):
+        found = 0
+        for image, text in zip(images, texts, strict=True):
+            nearest = sorted(distinct, key=lambda t: -float(image @ distinct[t]))
+            found += text in nearest[: recall.k]
+        assert recall.value == pytest.approx(found / len(texts))
+        assert recall.chance == pytest.approx(min(1, recall.k / len(distinct)))
+
+
+def test_a_perfect_embedding_finds_everything():
+    texts = [str(number) for number in range(30)]
+    vectors = unit(0, 30)
+    for recall in measure(vectors, vectors, texts):
+        assert (recall.value, recall.low, recall.high) == (1, 1, 1)
+
+
+def test_any_study_with_the_same_report_is_a_hit():
+    """Two patients, one text: neither image can tell their reports apart, nor should it."""
+    vectors = np.eye(3, dtype=np.float32)[[0, 0, 1]]
+    (recall,) = measure(vectors, vectors, ["normal", "normal", "mass"], ["a", "b", "c"], ks=(1,))
+    assert (recall.value, recall.chance) == (1, 0.5)
+
+
+def test_a_collapsed_embedding_measures_at_chance():
+    texts = [str(number) for number in range(20)]
+    same = np.tile(np.float32([1, 0, 0, 0]), (20, 1))
+    for recall in measure(same, same, texts):
+        assert recall.value == pytest.approx(recall.chance)
+
+
+@given(st.integers(0, 99))
+@settings(max_examples=15, deadline=None)
+def test_the_interval_holds_the_value(seed):
+    texts = [str(number) for number in range(40)]
+    images = unit(seed, 40) + unit(seed + 1, 40)
+    for recall in measure(images, unit(seed, 40), texts):
+        assert 0 <= recall.low <= recall.value <= recall.high <= 1
+
+
+def test_the_interval_depends_on_nothing_but_the_seed():
+    texts = [str(number) for number in range(40)]
+    images, reports = unit(0, 40) + unit(1, 40), unit(0, 40)
+    assert measure(images, reports, texts) == measure(images, reports, texts)
+    assert measure(images, reports, texts) != measure(images, reports, texts, seed=1)
+
+
+def test_patients_are_resampled_whole():
+    """Twenty patients with five identical studies each vary like twenty, not like a hundred."""
+    texts = [str(number) for number in range(20)]
+    images, reports = unit(0, 20) + unit(1, 20), unit(0, 20)
+    rows = np.repeat(np.arange(20), 5)
+    once = measure(images, reports, texts)
+    repeated = measure(images[rows], reports[rows], [texts[r] for r in rows])
+    apart = measure(images[rows], reports[rows], [texts[r] for r in rows], list(range(100)))
+    for one, other in zip(once, repeated, strict=True):
+        assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high))
+    assert apart[0].high - apart[0].low < 0.7 * (once[0].high - once[0].low)
+
+
+def test_all_studies_of_one_patient_have_no_interval():
+    texts = [str(number) for number in range(10)]
+    (recall,) = measure(
+        unit(0, 10) + unit(1, 10), unit(0, 10), texts, ["one patient"] * 10, ks=(1,)
+    )
+    assert recall.low == recall.value == recall.high

@@ -1,0 +1,164 @@
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from service.bundle.manifest import load
+from training import cli
+from training.data.study import read_studies
+
+PATIENTS = 12
+
+
+@pytest.fixture
+def invoke():
+    def run(*arguments):
+        result = CliRunner().invoke(cli.cli, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return run
+
+
+@pytest.fixture
+def fails(monkeypatch, capsys):
+    """Run the installed command; returns its one line of complaint."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["eclip-train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code != 0
+        complaint = capsys.readouterr().err
+        assert "Traceback" not in complaint
+        return " ".join(complaint.split())
+
+    return run
+
+
+@pytest.fixture
+def downloaded(tmp_path):
+    """A data set as its authors publish it, with a picture that has no note."""
+    root = tmp_path / "downloaded"
+    (root / "images").mkdir(parents=True)
+    columns = ["patientid", "finding", "view", "modality", "filename", "clinical_notes"]
+    with (root / "metadata.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(columns)
+        for number in range(PATIENTS + 1):
+            note = f"Opacity number {number}." if number < PATIENTS else ""
+            table.writerow([number, "Pneumonia", "PA", "X-ray", f"{number}.png", note])
+            levels = np.random.default_rng(number).integers(0, 256, (48, 40)).astype(np.uint8)
+            Image.fromarray(levels).save(root / "images" / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize("command", ["data", "fit", "evaluate", "export", "demo"])
+def test_every_command_explains_itself(invoke, command):
+    assert command in invoke("--help")
+    assert "Usage" in invoke(command, "--help")
+
+
+def test_a_downloaded_data_set_becomes_a_measured_bundle(invoke, downloaded, tiny_model, tmp_path):
+    """data → fit → export → evaluate, as a user would on pairs of their own."""
+    out, run, bundle = tmp_path / "pairs", tmp_path / "run", tmp_path / "bundle"
+    summary = invoke("data", "covid_chestxray", "--root", downloaded, "--out", out)
+    assert f"{PATIENTS} pairs of {PATIENTS} patients" in summary
+    studies = list(read_studies(out / "studies.jsonl"))
+    assert sorted(path.name for path in (out / "images").iterdir()) == sorted(
+        f"{study.study_id}.png" for study in studies
+    )
+    recipe = [
+        "own-pairs",
+        run,
+        f"model={tiny_model}",
+        f"data.path={out / 'studies.jsonl'}",
+        "data.fractions=[0.5, 0, 0.5]",
+        "epochs=1",
+        "batch_size=2",
+    ]
+    assert "Trained" in invoke("fit", *recipe)
+    assert "within" in invoke("export", run, bundle, "--name", "mine", "--version", "2")
+    manifest = load(bundle).manifest
+    assert (manifest.name, manifest.version) == ("mine", "2")
+    assert manifest.provenance["recipe"]["epochs"] == 1
+    table = invoke("evaluate", bundle, out / "studies.jsonl", "--train-share", "0.5")
+    assert "recall@k" in table
+    assert f"{PATIENTS} images" not in table
+    assert f"{PATIENTS} images" in invoke("evaluate", bundle, out / "studies.jsonl")
+
+
+def test_the_demo_can_be_made_small(invoke, monkeypatch, tmp_path):
+    seen = {}
+
+    def make_demo(recipe, run, destination):
+        seen.update(recipe=recipe, run=run, destination=destination)
+        return load(cli.DEMO / "bundle")
+
+    monkeypatch.setattr("training.demo.make_demo", make_demo)
+    output = invoke("demo", "--run", tmp_path / "r", "--out", tmp_path / "d", "data.train=7")
+    assert seen["recipe"].data.train == 7
+    assert (seen["run"], seen["destination"]) == (tmp_path / "r", tmp_path / "d")
+    assert "auroc_present/macro" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["fit", "nothing", "run"], "RecipeError: no recipe 'nothing'"),
+        (["fit", "phantom-tiny", "run", "epoch=1"], "RecipeError: unknown key 'epoch'"),
+        (["fit", "phantom-tiny", "run", "epochs=0"], "epochs Input should be greater than 0"),
+        (["fit", "phantom-tiny", "run", "model=nothing"], "nothing.json"),
+        (["fit", "own-pairs", "run", "data.path=nothing.jsonl"], "nothing.jsonl"),
+        (["export", "local-dir:x", "bundle", "--pretrained", "w.pt"], "its own weights"),
+        (["data", "nothing", "--root", ".", "--out", "pairs"], "there are covid_chestxray"),
+        (["evaluate", "nothing", "nothing.jsonl"], "does not exist"),
+    ],
+)
+def test_what_a_user_can_mend_is_said_without_a_traceback(
+    fails, monkeypatch, tmp_path, arguments, complaint
+):
+    monkeypatch.chdir(tmp_path)
+    assert complaint in fails(*arguments)
+
+
+def test_a_bundle_that_exists_is_not_overwritten(fails, finished, tmp_path):
+    assert "immutable" in fails("export", finished.run, tmp_path)
+
+
+def test_a_run_without_a_finished_epoch_cannot_be_exported(fails, finished, tmp_path):
+    for name in ("recipe.json", "tokenizer.json"):
+        (tmp_path / name).write_bytes((finished.run / name).read_bytes())
+    assert "last.ckpt" in fails("export", tmp_path, tmp_path / "bundle")
+
+
+def test_a_data_set_without_a_single_pair_is_refused(fails, downloaded, tmp_path):
+    (downloaded / "images").rename(downloaded / "elsewhere")
+    complaint = fails("data", "covid_chestxray", "--root", downloaded, "--out", tmp_path / "pairs")
+    assert "no radiograph with a report" in complaint
+    assert not (tmp_path / "pairs").exists()
+
+
+def test_a_split_without_studies_is_refused(fails, tmp_path):
+    (tmp_path / "studies.jsonl").write_text("")
+    bundle = cli.DEMO.absolute() / "bundle"
+    assert "no study with an image" in fails("evaluate", bundle, tmp_path / "studies.jsonl")
+
+
+def test_labels_of_ones_own_go_into_the_bundle(finished, invoke, monkeypatch, tmp_path):
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps({"mine": {"mass": {"present": ["A mass."]}}}))
+    given = {}
+
+    def export(*_, **arguments):
+        given.update(arguments)
+        return load(cli.DEMO / "bundle")
+
+    monkeypatch.setattr(cli, "export", export)
+    invoke("export", finished.run, tmp_path / "b", "--labels", labels)
+    assert list(given["label_sets"].root) == ["mine"]
+    assert given["name"] == "phantom-tiny"

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.bundle.manifest import load
+from service.cases.ingest import ManifestRecord
+from training import demo
+from training.data.phantom import LABELS, phantom
+from training.data.study import read_studies
+from training.recipe import load_recipe
+
+
+@pytest.fixture
+def studies(monkeypatch):
+    monkeypatch.setattr(demo, "STUDIES", 3)
+    return 3
+
+
+@pytest.fixture
+def library(studies, tmp_path):
+    demo.make_library(tmp_path / "library")
+    assert len(list((tmp_path / "library" / "images").iterdir())) == studies
+    return tmp_path / "library"
+
+
+def test_the_service_accepts_every_line_of_the_library(library):
+    lines = (library / "studies.jsonl").read_text().splitlines()
+    records = [ManifestRecord.model_validate_json(line) for line in lines]
+    assert len({record.study_id for record in records}) == 3
+    for record in records:
+        (image,) = record.images
+        with Image.open(library / image) as opened:
+            assert (opened.format, opened.mode, opened.size) == ("JPEG", "L", (256, 256))
+
+
+def test_the_library_holds_the_phantoms_it_names(library):
+    for index, study in enumerate(read_studies(library / "studies.jsonl")):
+        drawn = phantom(demo.LIBRARY, index)
+        assert (study.study_id, study.report) == (drawn.study.study_id, drawn.study.report)
+        assert study.gaze is None
+        pixels = np.asarray(Image.open(library / study.images[0])).astype(int)
+        assert np.abs(pixels - drawn.image).mean() < 5
+
+
+def test_the_worked_example_is_not_in_the_library():
+    assert demo.EXAMPLE >= demo.STUDIES
+
+
+def test_the_demo_is_made_from_a_run_and_replaces_what_was_there(
+    finished, tiny_recipe, studies, tmp_path
+):
+    for old in ("bundle", "library"):
+        (tmp_path / old).mkdir()
+        (tmp_path / old / "old").touch()
+    bundle = demo.make_demo(tiny_recipe, finished.run, tmp_path)
+    assert not list(tmp_path.rglob("old"))
+    assert len(list(read_studies(tmp_path / "library" / "studies.jsonl"))) == studies
+    assert load(tmp_path / "bundle").manifest == bundle.manifest
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "bundle",
+        "library",
+        "radiograph.png",
+    ]
+    assert set(bundle.label_sets.root[demo.LABEL_SET]) == set(LABELS)
+    calibrated = [label.calibration for label in bundle.label_sets.root[demo.LABEL_SET].values()]
+    assert any(calibrated)
+    metrics = bundle.manifest.metrics
+    assert {"auroc_present/macro", "auroc_margin/macro"} <= set(metrics)
+    assert any(name.startswith("recall@10") for name in metrics)
+    assert all(0 <= value <= 1 for value in metrics.values())
+    assert bundle.manifest.provenance["recipe"]["data"]["train"] == 96
+    assert "synthetic phantoms" in bundle.model_card
+
+
+def test_a_run_on_real_data_is_no_demo(finished, tmp_path, monkeypatch):
+    recipe = load_recipe("own-pairs", [])
+    monkeypatch.setattr(demo, "load_run", lambda _: (recipe, finished.clip))
+    with pytest.raises(ValueError, match="not trained on phantoms"):
+        demo.make_bundle(finished.run, tmp_path / "b")

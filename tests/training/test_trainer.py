@@ -1,0 +1,177 @@
+import math
+import shutil
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+
+from training.data.pairs import Pairs
+from training.model.clip import from_config
+from training.recipe import RecipeError
+from training.trainer import (
+    CHECKPOINT,
+    MAX_LOGIT_SCALE,
+    Batches,
+    ClipTraining,
+    fit,
+    learning_rate_factor,
+    load_run,
+)
+
+
+def weights(clip):
+    return {name: value.clone() for name, value in clip.model.state_dict().items()}
+
+
+def assert_same_weights(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+@pytest.fixture
+def train(rendered):
+    return Pairs.load(rendered / "train")
+
+
+@pytest.mark.parametrize(
+    ("step", "factor"),
+    [(0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0), (32.5, 0.8535534), (55, 0.5), (100, 0.0)],
+)
+def test_the_learning_rate_rises_linearly_and_falls_as_a_half_cosine(step, factor):
+    assert learning_rate_factor(step, warmup=10, steps=100) == pytest.approx(factor, abs=1e-7)
+
+
+def test_a_run_that_is_all_warm_up_has_a_learning_rate():
+    assert [learning_rate_factor(step, 2, 2) for step in range(3)] == [0.5, 1.0, 1.0]
+
+
+def test_batches_depend_on_seed_and_epoch_alone(train, tiny_recipe, tokenizer):
+    def order(seed, epoch):
+        recipe = tiny_recipe.model_copy(update={"seed": seed})
+        return Batches(train, tokenizer, recipe, epoch).order.tolist()
+
+    assert order(0, 1) == order(0, 1)
+    assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1, 2)}) == 6
+
+
+def test_an_epoch_shows_every_pair_once_with_its_own_report(train, tiny_recipe, tokenizer):
+    batches = Batches(train, tokenizer, tiny_recipe, epoch=3)
+    pixels, tokens = (
+        torch.cat(part) for part in zip(*(b for b in batches_of(batches)), strict=True)
+    )
+    assert len(batches) == 6
+    np.testing.assert_array_equal(pixels.numpy(), train.images[batches.order])
+    np.testing.assert_array_equal(tokens.numpy(), tokenizer(train.reports).ids[batches.order])
+    assert sorted(batches.order) == list(range(96))
+
+
+def batches_of(batches):
+    return [batches[step] for step in range(len(batches))]
+
+
+def test_a_last_batch_that_is_not_full_is_dropped(train, tiny_recipe, tokenizer):
+    recipe = tiny_recipe.model_copy(update={"batch_size": 36})
+    batches = batches_of(Batches(train, tokenizer, recipe, epoch=0))
+    assert [len(pixels) for pixels, _ in batches] == [36, 36]
+
+
+@pytest.mark.parametrize(("learned", "kept"), [(9.0, MAX_LOGIT_SCALE), (2.0, 2.0)])
+def test_the_logit_scale_stays_at_or_below_a_hundred(
+    tiny_model, tiny_recipe, tokenizer, train, learned, kept
+):
+    training = ClipTraining(from_config(tiny_model, tokenizer), tiny_recipe, train)
+    training.model.logit_scale.data.fill_(learned)
+    training.on_train_batch_end()
+    assert training.model.logit_scale.item() == pytest.approx(kept)
+    assert math.exp(MAX_LOGIT_SCALE) == pytest.approx(100)
+
+
+def test_every_weight_is_optimised_and_only_matrices_decay(
+    tiny_model, tiny_recipe, tokenizer, train
+):
+    training = ClipTraining(from_config(tiny_model, tokenizer), tiny_recipe, train)
+    (optimizer,), _ = training.configure_optimizers()
+    decayed, plain = optimizer.param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (tiny_recipe.weight_decay, 0.0)
+    assert min(p.ndim for p in decayed["params"]) == 2
+    optimised = {id(p) for p in chain(decayed["params"], plain["params"])}
+    assert optimised == {id(p) for p in training.parameters()}
+
+
+def test_training_lowers_the_loss(finished):
+    epochs = np.array(finished.losses).reshape(4, 6).mean(axis=1)
+    assert epochs[0] == pytest.approx(math.log(16), abs=0.3)
+    assert epochs[-1] < epochs[0] - 0.05
+
+
+@pytest.mark.parametrize("stopped_at", [6, 15])
+def test_a_resumed_run_equals_one_that_never_stopped(
+    rendered, finished, tiny_recipe, tmp_path, monkeypatch, stopped_at
+):
+    """Power fails before step `stopped_at`: at the start of an epoch, or in the middle of one."""
+    run = shutil.copytree(rendered, tmp_path / "run")
+    step = ClipTraining.training_step
+
+    def fails(self, batch, index):
+        if self.global_step == stopped_at:
+            raise RuntimeError("no power")
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipTraining, "training_step", fails)
+        with pytest.raises(RuntimeError, match="no power"):
+            fit(tiny_recipe, run)
+    _, stopped = load_run(run)
+    assert not torch.equal(stopped.model.visual.proj, finished.clip.model.visual.proj)
+    assert_same_weights(weights(fit(tiny_recipe, run)), weights(finished.clip))
+    kept = [torch.load(r / CHECKPOINT, weights_only=True) for r in (run, finished.run)]
+    assert [k["global_step"] for k in kept] == [24, 24]
+    for one, other in zip(*(k["optimizer_states"][0]["state"].values() for k in kept), strict=True):
+        assert torch.equal(one["exp_avg_sq"], other["exp_avg_sq"])
+
+
+def test_another_seed_gives_other_weights(rendered, finished, tiny_recipe, tmp_path):
+    run = shutil.copytree(rendered, tmp_path / "run")
+    other = fit(tiny_recipe.model_copy(update={"seed": 1, "epochs": 1}), run)
+    assert not torch.equal(other.model.visual.proj, finished.clip.model.visual.proj)
+
+
+def test_a_finished_run_is_not_trained_further(finished, tiny_recipe):
+    before = (finished.run / CHECKPOINT).read_bytes()
+    assert_same_weights(weights(fit(tiny_recipe, finished.run)), weights(finished.clip))
+    assert (finished.run / CHECKPOINT).read_bytes() == before
+
+
+def test_a_run_of_another_recipe_is_refused_and_left_alone(finished, tiny_recipe):
+    files = {path: path.stat().st_mtime_ns for path in finished.run.rglob("*")}
+    with pytest.raises(RecipeError, match="another recipe"):
+        fit(tiny_recipe.model_copy(update={"weight_decay": 0.3}), finished.run)
+    assert {path: path.stat().st_mtime_ns for path in finished.run.rglob("*")} == files
+
+
+def test_pairs_that_fill_no_batch_are_refused(rendered, tiny_recipe, tmp_path):
+    run = shutil.copytree(rendered, tmp_path / "run")
+    with pytest.raises(RecipeError, match="96 training pairs do not fill a batch of 97"):
+        fit(tiny_recipe.model_copy(update={"batch_size": 97}), run)
+
+
+def test_a_loaded_run_encodes_as_the_trained_model(finished, tiny_recipe):
+    recipe, loaded = load_run(finished.run)
+    assert recipe == tiny_recipe
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    texts = ["No pneumothorax.", "Left effusion.", ""]
+    tokens = loaded.tokenizer(texts).ids
+    np.testing.assert_array_equal(tokens, finished.clip.tokenizer(texts).ids)
+    with torch.no_grad():
+        for clip in (loaded, finished.clip):
+            clip.model.eval()
+        assert torch.equal(
+            loaded.model.encode_image(images), finished.clip.model.encode_image(images)
+        )
+        assert torch.equal(
+            loaded.model.encode_text(torch.from_numpy(tokens)),
+            finished.clip.model.encode_text(torch.from_numpy(tokens)),
+        )
+    assert loaded.provenance["recipe"]["seed"] == tiny_recipe.seed
