@@ -49,7 +49,7 @@ class Study:
     source: str
     images: tuple[str, ...]
     report: str
-    view: str
+    view: str | None = None
     findings: tuple[str, ...] = ()
     gaze: Gaze | None = None
     metadata: dict[str, Scalar] = field(default_factory=dict)

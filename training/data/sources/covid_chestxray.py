@@ -33,6 +33,6 @@ def _study(row: dict[str, str], note: str) -> Study:
         source=SOURCE,
         images=(f"images/{row['filename']}",),
         report=note,
-        view=row["view"],
+        view=row["view"] or None,
         findings=() if finding in ("", "No Finding", "todo") else (finding.lower(),),
     )

@@ -52,6 +52,11 @@ def test_a_radiograph_with_a_note_becomes_a_study(tmp_path):
     assert study.findings == ("covid-19",)
 
 
+def test_a_view_that_is_not_stated_is_none(tmp_path):
+    (study,) = read(tmp_path, {"view": "", "clinical_notes": "Cough."})
+    assert study.view is None
+
+
 @pytest.mark.parametrize(
     "row", [{"clinical_notes": " \n"}, {"modality": "CT"}, {"image": None}], ids=str
 )
