@@ -1,0 +1,121 @@
+import json
+import sys
+
+import pytest
+import structlog
+from typer.testing import CliRunner
+
+from service import cli
+from service.settings import DEMO, DEMO_BUNDLE
+
+REPORTS = {
+    "s1": "FINDINGS: Small left pleural effusion. No pneumothorax. IMPRESSION: Effusion.",
+    "s2": "FINDINGS: The lungs are clear. IMPRESSION: Normal chest radiograph.",
+    "s3": "FINDINGS: Moderate cardiomegaly. IMPRESSION: Cardiomegaly.",
+}
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECLIP_DATA_DIR", str(tmp_path / "var"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(cli, "out", cli.Console(width=200))
+    yield tmp_path / "var"
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def manifest(tmp_path, radiograph):
+    """Three studies, one with an image, as a user would write them."""
+    (tmp_path / "s1.png").write_bytes(radiograph)
+    path = tmp_path / "studies.jsonl"
+    records = [
+        {"study_id": name, "patient_id": f"p-{name}", "report": report}
+        for name, report in REPORTS.items()
+    ]
+    records[0]["images"] = ["s1.png"]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def invoke(*arguments, code=0):
+    result = CliRunner().invoke(cli.cli, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def fails(monkeypatch, capsys, *arguments):
+    """Run the installed command; returns its exit code and its complaint."""
+    monkeypatch.setattr(sys, "argv", ["eclip", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    complaint = capsys.readouterr().err
+    assert "Traceback" not in complaint
+    return ended.value.code, " ".join(complaint.split())
+
+
+@pytest.mark.parametrize("command", ["serve", "index", "search", "report", "bundle"])
+def test_every_command_explains_itself(command):
+    assert command in invoke("--help")
+    assert "Usage" in invoke(command, "--help")
+
+
+def test_studies_are_indexed_searched_and_cited(manifest):
+    assert "3 studies in the library, 0 rejected" in invoke("index", manifest)
+    assert "3 studies in the library, 0 rejected" in invoke("index", manifest)
+    by_text = invoke("search", REPORTS["s3"], "--k", "1")
+    assert "Moderate cardiomegaly." in by_text
+    assert "1.000" in by_text
+    assert "image" in invoke("search", DEMO / "radiograph.png", "--target", "image")
+    written = invoke("report", DEMO / "radiograph.png", "--patient-id", "p-s1")
+    assert "FINDINGS" in written
+    assert "effusion" not in written.lower()
+
+
+def test_a_report_as_json_is_all_that_stands_on_standard_output(manifest):
+    invoke("index", manifest)
+    result = CliRunner().invoke(cli.cli, ["report", str(DEMO / "radiograph.png"), "--json"])
+    body = json.loads(result.stdout)
+    numbers = {item["number"] for item in body["evidence"]}
+    assert body["findings"]
+    assert all(set(sentence["evidence"]) <= numbers for sentence in body["findings"])
+
+
+def test_lines_that_are_rejected_are_told_by_number_and_end_with_1(manifest, monkeypatch, capsys):
+    with manifest.open("a") as lines:
+        lines.write('{"study_id": "s4"}\nnot json\n{"study_id": "s5", "images": ["../x.png"]}\n')
+    code, complaint = fails(monkeypatch, capsys, "index", manifest)
+    assert code == 1
+    for line in (4, 5, 6):
+        assert f"line {line}:" in complaint
+
+
+def test_a_bundle_is_verified_and_shown():
+    shown = invoke("bundle", DEMO_BUNDLE)
+    assert "phantom-demo 1" in shown
+    assert "image.onnx" in shown
+    assert "verified" in shown
+
+
+def test_what_a_user_can_mend_is_said_without_a_traceback(manifest, monkeypatch, capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, complaint = fails(monkeypatch, capsys, "bundle", tmp_path / "empty")
+    assert (code, complaint) == (
+        1,
+        "Corrupt bundle: bundle.json cannot be read: No such file or directory.",
+    )
+    code, complaint = fails(monkeypatch, capsys, "report", manifest)
+    assert code == 1
+    assert "Unsupported image: The bytes are neither PNG, JPEG nor DICOM." in complaint
+    monkeypatch.setenv("ECLIP_MAX_K", "none")
+    code, complaint = fails(monkeypatch, capsys, "bundle")
+    assert code == 2
+    assert complaint.startswith("Setting ECLIP_MAX_K:")
+
+
+def test_only_one_process_at_a_time_has_the_library(manifest, monkeypatch, capsys, serve, data_dir):
+    data_dir.mkdir()
+    with serve(data_dir):
+        code, complaint = fails(monkeypatch, capsys, "index", manifest)
+    assert code == 1
+    assert "Another process has this case library open" in complaint
