@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -74,6 +76,14 @@ def encoder(client: TestClient) -> Encoder:
 
 
 @pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of this machine that refuses connections for as long as the test lasts."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
 def deadline() -> Deadline:
     return Deadline(60)
 
@@ -91,9 +101,26 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def problem() -> Callable[[httpx.Response, int, str], dict[str, Any]]:
+    """Require a problem+json answer of this status and type, and give its members."""
+
+    def require(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
+        members: dict[str, Any] = answer.json()
+        assert (answer.status_code, members["type"]) == (status, f"urn:eclip:{kind}"), members
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert members["status"] == status
+        assert members["request_id"] == answer.headers["x-request-id"]
+        assert members["title"]
+        assert members["detail"].endswith((".", ";"))
+        return members
+
+    return require
+
+
 @contextmanager
 def run_server(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Server]:
-    """A server process that is ready on entry, and has ended with 0 on SIGTERM at exit."""
+    """A server that is ready on entry; at exit it ends with 0 on SIGTERM, or a test killed it."""
     port = _free_port()
     log = data_dir / "server.log"
     variables = {"ECLIP_PORT": str(port), "ECLIP_DATA_DIR": str(data_dir), **environment}
@@ -108,8 +135,9 @@ def run_server(data_dir: Path, *arguments: str, **environment: str) -> Iterator[
         try:
             _wait_until_ready(url, process, log)
             yield Server(url, data_dir, log, process)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=30) == 0
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(timeout=30) == 0
         finally:
             process.kill()
             process.wait()

@@ -70,7 +70,10 @@ class RequestEnvelope:
 
 
 class BodyLimit:
-    """Refuses a body over the cap: by its declared length at once, else while it streams."""
+    """Refuses a body over the cap: by its declared length at once, else while it streams.
+
+    Starlette's own limit answers in plain text, where the contract promises problem+json.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app, self.max_bytes = app, max_bytes

@@ -1,0 +1,48 @@
+"""Schemathesis reads the contract and sends what it allows, and what it does not."""
+
+import json
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    unsupported_method,
+)
+
+from tests.contract.openapi_golden import GOLDEN
+
+CHECKS = [
+    not_a_server_error,
+    content_type_conformance,
+    response_schema_conformance,
+    unsupported_method,
+]
+
+
+@schemathesis.serializer("application/dicom")
+def dicom(_, value):
+    return value if isinstance(value, bytes) else json.dumps(value).encode()
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(_, value):
+    return json.dumps(value).encode()
+
+
+contract = schemathesis.openapi.from_path(GOLDEN)
+
+
+@pytest.fixture(scope="module")
+def url(serve, tmp_path_factory):
+    """A server with a demo library of its own, which the requests may spoil."""
+    with serve(tmp_path_factory.mktemp("fuzz"), "--demo") as server:
+        yield server.url
+
+
+@contract.parametrize()
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_request_breaks_the_service_or_the_contract(case, url):
+    case.call_and_validate(base_url=url, checks=CHECKS)

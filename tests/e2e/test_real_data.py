@@ -1,0 +1,99 @@
+"""Real radiographs, where a developer has them: through the whole service, by the demo bundle.
+
+The demo bundle has seen only phantoms, so nothing here asks whether its answers are right.
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from training.cli import cli
+from training.data.study import read_studies
+
+BATCH = 16
+UNSEEN = 5
+
+
+@pytest.fixture(scope="module")
+def pairs(shared_data, tmp_path_factory):
+    """covid_chestxray as `eclip-train data` brings it into one form."""
+    root, out = shared_data / "covid_chestxray", tmp_path_factory.mktemp("pairs")
+    arguments = ["data", "covid_chestxray", "--root", str(root), "--out", str(out)]
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def live(serve, pairs, tmp_path_factory):
+    """A server over a library that `eclip index` made of the pairs."""
+    data_dir = tmp_path_factory.mktemp("real")
+    subprocess.run(
+        [sys.executable, "-m", "service.cli", "index", str(pairs / "studies.jsonl")],
+        env=os.environ | {"ECLIP_DATA_DIR": str(data_dir)},
+        check=True,
+        timeout=200,
+    )
+    with (
+        serve(data_dir) as server,
+        httpx.Client(base_url=server.url, timeout=120) as client,
+    ):
+        yield client
+
+
+def test_every_real_dicom_embeds(live, shared_data):
+    facts = {}
+    for path in sorted((shared_data / "dicom").glob("*.dcm")):
+        answer = live.post("/embed/image", content=path.read_bytes())
+        assert answer.status_code == 200, answer.text
+        facts[path.name] = answer.json()["items"][0]["image"]
+    assert len(facts) == 2
+    assert facts["CR-MONO1-10-chest.dcm"]["inverted"]
+
+
+def test_every_covid_radiograph_embeds(live, shared_data):
+    images = sorted((shared_data / "covid_chestxray" / "images").iterdir())
+    assert len(images) == 379
+    for start in range(0, len(images), BATCH):
+        files = [("files", path.read_bytes()) for path in images[start : start + BATCH]]
+        answer = live.post("/embed/image", files=files)
+        assert answer.status_code == 200
+        assert all("embedding" in item for item in answer.json()["items"])
+
+
+def test_all_pairs_are_indexed_and_unseen_images_get_reports_from_other_patients(
+    live, shared_data, pairs
+):
+    studies = list(read_studies(pairs / "studies.jsonl"))
+    assert len(studies) == 311
+    patient_of = {
+        live.get(f"/studies/{s.study_id}").json()["study_id"]: s.patient_id for s in studies
+    }
+    assert len(patient_of) == 311
+    for patient_id, image in _without_note(shared_data):
+        exclude = json.dumps({"patient_id": patient_id})
+        answer = live.post("/generate-report", files={"files": image}, data={"exclude": exclude})
+        body = answer.json()
+        sentences = [*body["report"]["findings"], *body["report"]["impression"]]
+        evidence = {item["number"]: item for item in body["evidence"]}
+        assert sentences
+        assert patient_id not in {patient_of[item["study_id"]] for item in evidence.values()}
+        for sentence in sentences:
+            assert sentence["evidence"]
+            for number in sentence["evidence"]:
+                passages = live.get(f"/studies/{evidence[number]['study_id']}").json()["passages"]
+                assert evidence[number]["text"] in [passage["text"] for passage in passages]
+
+
+def _without_note(shared_data):
+    """(patient, image) of radiographs that are in no pair."""
+    root = shared_data / "covid_chestxray"
+    with (root / "metadata.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if not row["clinical_notes"].strip()]
+    found = [(row["patientid"], root / "images" / row["filename"]) for row in rows]
+    return [(patient, path.read_bytes()) for patient, path in found if path.is_file()][:UNSEEN]

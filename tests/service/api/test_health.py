@@ -1,0 +1,67 @@
+from dataclasses import replace
+
+import pytest
+
+from service.errors import StoreUnavailable
+from service.settings import DEMO_BUNDLE
+
+
+def test_a_running_service_is_live_and_ready(client):
+    assert client.get("/health/live").json() == {"status": "live"}
+    ready = client.get("/health/ready")
+    assert ready.status_code == 200
+    assert ready.json()["parts"] == {"bundle": "ready", "store": "ready", "workers": "ready"}
+
+
+@pytest.fixture
+def with_services(writable):
+    """Exchange a part of a running app."""
+    wired = writable.app.state.services
+
+    def exchange(**parts):
+        writable.app.state.services = replace(wired, **parts)
+
+    yield exchange
+    writable.app.state.services = wired
+
+
+def test_a_store_that_does_not_answer_is_not_ready_and_still_live(writable, with_services):
+    class Down:
+        class store:
+            @staticmethod
+            def check():
+                raise StoreUnavailable("The store is away.")
+
+    with_services(library=Down)
+    ready = writable.get("/health/ready")
+    assert ready.status_code == 503
+    assert ready.json()["parts"]["store"] == "The store is away."
+    assert ready.json()["parts"]["workers"] == "ready"
+    assert writable.get("/health/live").status_code == 200
+
+
+def test_a_worker_that_has_ended_is_not_ready(writable):
+    encoder = writable.app.state.services.encoder
+    encoder._text.close()
+    ready = writable.get("/health/ready")
+    assert ready.status_code == 503
+    assert "worker" in ready.json()["parts"]["workers"]
+
+
+def test_the_bundle_is_shown_whole(client):
+    body = client.get("/bundle").json()
+    assert body["manifest"]["id"] in (DEMO_BUNDLE / "bundle.json").read_text()
+    assert body["label_sets"]["phantom"][:2] == ["atelectasis", "cardiomegaly"]
+    assert body["metrics"] == body["manifest"]["metrics"]
+    assert body["model_card"] == (DEMO_BUNDLE / "MODEL_CARD.md").read_text()
+
+
+def test_metrics_count_by_route_template(client, radiograph):
+    client.get("/studies/some-study")
+    client.post("/embed/image", files={"files": radiograph})
+    text = client.get("/metrics").text
+    assert 'eclip_requests_total{route="/studies/{study_id}",status="404"}' in text
+    assert "some-study" not in text
+    assert 'eclip_stage_seconds_count{stage="infer"}' in text
+    assert 'eclip_batch_items_count{tower="image"}' in text
+    assert 'eclip_errors_total{type="urn:eclip:study/unknown"}' in text

@@ -1,0 +1,82 @@
+import json
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+from structlog.testing import capture_logs
+
+from service.app import create_app
+from service.settings import Settings
+
+CANARY = "Doe-Jane-19610304"
+
+
+def test_an_answer_carries_the_callers_request_id_or_a_new_one(client):
+    assert (
+        client.get("/health/live", headers={"x-request-id": "r-1"}).headers["x-request-id"] == "r-1"
+    )
+    made = client.get("/health/live", headers={"x-request-id": "spaces are no id"})
+    assert re.fullmatch(r"[0-9a-f]{32}", made.headers["x-request-id"])
+
+
+def test_server_timing_names_the_stages(client, radiograph):
+    timing = client.post("/retrieve", files={"files": radiograph}).headers["server-timing"]
+    stages = dict(re.findall(r"(\w+);dur=([\d.]+)", timing))
+    assert list(stages) == ["decode", "preprocess", "queue", "infer", "search"]
+
+
+@pytest.fixture
+def small(tmp_path):
+    settings = Settings(data_dir=tmp_path, max_body_bytes=1000)
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+def test_a_body_over_the_cap_is_refused_by_its_declared_length(small, problem):
+    problem(small.post("/embed/text", content=b"x" * 1001), 413, "request/too-large")
+
+
+def test_a_body_over_the_cap_is_refused_while_it_streams(small, problem):
+    sent = []
+
+    def chunks():
+        for _ in range(100):
+            sent.append(1)
+            yield b"x" * 100
+
+    problem(small.post("/embed/text", content=chunks()), 413, "request/too-large")
+    files = {"files": b"x" * 2000}
+    problem(small.post("/embed/image", files=files), 413, "request/too-large")
+    assert small.post("/embed/text", json={"texts": ["fine"]}).status_code == 200
+
+
+def test_one_line_a_request_is_logged_without_what_it_holds(client):
+    with capture_logs() as logs:
+        client.get(f"/studies/{CANARY}?patient={CANARY}")
+    (line,) = [log for log in logs if log["event"] == "request"]
+    assert line["route"] == "/studies/{study_id}"
+    assert (line["method"], line["status"]) == ("GET", 404)
+    assert CANARY not in json.dumps(logs)
+
+
+def test_a_defect_is_answered_and_logged_without_its_message(writable, monkeypatch, problem):
+    def breaks(*_):
+        raise RuntimeError(CANARY)
+
+    monkeypatch.setattr(writable.app.state.services.library, "get", breaks)
+    with capture_logs() as logs:
+        members = problem(writable.get("/studies/s1"), 500, "internal")
+    (line,) = [log for log in logs if log["event"] == "unexpected error"]
+    assert line["error"] == "RuntimeError"
+    assert "breaks" in line["place"]
+    assert line["request_id"] == members["request_id"]
+    assert CANARY not in json.dumps([logs, members])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nothing", 404), ("GET", "/classify", 405)]
+)
+def test_what_does_not_exist_is_a_problem_too(client, method, path, status):
+    answer = client.request(method, path)
+    assert answer.status_code == answer.json()["status"] == status
+    assert answer.headers["content-type"] == "application/problem+json"

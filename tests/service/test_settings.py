@@ -1,0 +1,29 @@
+import pytest
+from pydantic import ValidationError
+
+from service.settings import DEMO_BUNDLE, Settings
+
+
+def test_a_setting_is_read_from_the_environment_with_its_prefix(monkeypatch, tmp_path):
+    monkeypatch.setenv("ECLIP_PORT", "9000")
+    monkeypatch.setenv("ECLIP_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("ECLIP_API_KEYS", f'{{"{"a" * 64}": ["read"]}}')
+    settings = Settings()
+    assert (settings.port, settings.data_dir) == (9000, tmp_path)
+    assert settings.api_keys == {"a" * 64: ("read",)}
+    assert settings.bundle == DEMO_BUNDLE
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "70000"), ("MAX_K", "0"), ("LOG_LEVEL", "loud"), ("API_KEYS", '{"key": ["read"]}')],
+)
+def test_a_value_out_of_bounds_is_refused(monkeypatch, name, value):
+    monkeypatch.setenv(f"ECLIP_{name}", value)
+    with pytest.raises(ValidationError):
+        Settings()
+
+
+def test_secrets_do_not_show():
+    settings = Settings(llm_api_key="hush", qdrant_api_key="hush")
+    assert "hush" not in repr(settings)

@@ -1,0 +1,82 @@
+"""The workbench page in a real Chromium, against a real server."""
+
+import shutil
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from service.settings import DEMO
+from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
+
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no chromium on this machine; .ci/run installs it")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    page = browser.new_page()
+    complaints = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(server.url)
+    yield page
+    page.close()
+    assert complaints == []
+
+
+def choose(page, name, data, kind="image/png"):
+    page.locator("#file").set_input_files({"name": name, "mimeType": kind, "buffer": data})
+
+
+def test_a_dropped_radiograph_becomes_a_cited_report(page, radiograph):
+    expect(page.locator("#bundle")).to_have_text("Bundle phantom-demo 1")
+    choose(page, "radiograph.png", radiograph)
+    expect(page.get_by_role("status")).to_have_text("Done.", timeout=20_000)
+    cited = page.locator("#report p sup a")
+    assert cited.count() > 0
+    for link in cited.all():
+        assert page.locator(link.get_attribute("href")).count() == 1
+    assert page.locator("#findings tr").count() == 8
+    expect(page.locator("#cases figure")).to_have_count(6)
+    loaded = "images => images.every(i => i.complete && i.naturalWidth > 0)"
+    page.wait_for_function(f"({loaded})([...document.querySelectorAll('#cases img')])")
+    assert "not a medical device" in page.inner_text("header")
+
+
+def test_a_dicom_that_the_browser_cannot_show_is_read_all_the_same(page):
+    choose(page, "a.dcm", dicom_bytes(dicom_dataset()), "application/dicom")
+    expect(page.get_by_role("status")).to_have_text("Done.", timeout=20_000)
+    expect(page.locator("#shown")).to_be_hidden()
+
+
+def test_a_file_that_is_no_image_is_told_so_and_the_next_one_works(page, radiograph):
+    choose(page, "notes.png", b"plain text")
+    expect(page.get_by_role("alert")).to_contain_text("Unsupported image", timeout=20_000)
+    expect(page.locator("#answer")).to_be_hidden()
+    choose(page, "radiograph.png", radiograph)
+    expect(page.get_by_role("status")).to_have_text("Done.", timeout=20_000)
+    expect(page.get_by_role("alert")).to_have_text("")
+
+
+def test_what_a_report_says_is_shown_as_text_and_never_run(browser, serve, tmp_path):
+    """A report in the library is somebody's data: markup in it stays markup."""
+    script = "<img src=x onerror=window.harmed=1>"
+    with serve(tmp_path) as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        report = f"FINDINGS: Effusion {script} here. IMPRESSION: {script} Effusion."
+        assert page.request.put(f"{server.url}/studies/s1", data={"report": report}).ok
+        choose(page, "radiograph.png", (DEMO / "radiograph.png").read_bytes())
+        expect(page.get_by_role("status")).to_have_text("Done.", timeout=20_000)
+        assert "onerror" in page.inner_text("#answer")
+        assert page.evaluate("window.harmed") is None
+        page.close()
