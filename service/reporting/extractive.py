@@ -29,12 +29,14 @@ def write(
     """(findings, impression): the passages with the widest agreement, each citing all that agree.
 
     A passage's weight is its study's nearness to the radiograph; a study votes once for a
-    statement. A statement already made, or its denial, is not made again.
+    statement. A statement already made, of whatever severity, or its denial, is not made again.
     """
     if not evidence:
         return [], []
-    relation = _relations(evidence, encoder.text_matrix([i.text for i in evidence], deadline))
-    agreeing = relation == "supported"
+    vectors = encoder.text_matrix([item.text for item in evidence], deadline)
+    stated = [Statement.of(item.text) for item in evidence]
+    agreeing = _relations(stated, vectors) == "supported"
+    relation = _relations([statement.ungraded() for statement in stated], vectors)
     votes = np.array([_votes(evidence, row) for row in agreeing])
     findings = _choose(evidence, relation, votes, "findings", MAX_FINDINGS, settled=[])
     impression = _choose(evidence, relation, votes, "impression", MAX_IMPRESSIONS, findings)
@@ -44,9 +46,8 @@ def write(
     )
 
 
-def _relations(evidence: Sequence[Evidence], vectors: FloatArray) -> Relations:
-    """str[N,N]: how passage j stands to what passage i says."""
-    stated = [Statement.of(item.text) for item in evidence]
+def _relations(stated: Sequence[Statement], vectors: FloatArray) -> Relations:
+    """str[N,N]: how statement j stands to statement i."""
     rows = (zip(stated, row, strict=True) for row in vectors @ vectors.T)
     return np.array(
         [

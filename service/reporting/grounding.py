@@ -7,7 +7,7 @@ stands in that passage; `contradicted` when such a passage says the opposite; el
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from service.inference.batching import Deadline
@@ -18,10 +18,11 @@ from service.reporting.polarity import Polarity, polarity
 Status = Literal["supported", "contradicted", "unsupported"]
 SUPPORT = 0.6
 _STRONGEST_FIRST: tuple[Status, ...] = ("supported", "contradicted", "unsupported")
-_WORD = re.compile(r"[a-z]+|\d+(?:\.\d+)?")
+_WORD = re.compile(r"[^\W\d_]+|\d+(?:\.\d+)?")
+_SEVERITIES = frozenset({"mild", "small", "moderate", "severe", "large"})
 _PARTICULAR = re.compile(
     r"\b(?:left|right|bilateral|upper|lower|mid(?:dle)?|apical|basal"
-    r"|mild|small|moderate|severe|large|\d+(?:\.\d+)?)\b"
+    rf"|{'|'.join(sorted(_SEVERITIES))}|\d+(?:\.\d+)?)\b"
 )
 _FILLER = frozenset({
     "a", "an", "and", "are", "at", "be", "been", "by", "evidence", "for", "from", "has",
@@ -98,6 +99,12 @@ class Statement:
         words = frozenset(_WORD.findall(lower)) - _FILLER
         return cls(words, frozenset(_PARTICULAR.findall(lower)), polarity(text))
 
+    def ungraded(self) -> Self:
+        """The same statement less its severity."""
+        return replace(
+            self, words=self.words - _SEVERITIES, particulars=self.particulars - _SEVERITIES
+        )
+
 
 def compare(statement: Statement, passage: Statement, cosine: float) -> tuple[Status, float]:
     """Whether the passage says what the statement says, and how nearly, 0…1.
@@ -106,7 +113,7 @@ def compare(statement: Statement, passage: Statement, cosine: float) -> tuple[St
     passage holds, weighted by the cosine; the same words alone are enough.
     """
     share = len(statement.words & passage.words) / max(1, len(statement.words))
-    support = 1.0 if statement.words <= passage.words else share * max(cosine, 0.0)
+    support = 1.0 if share == 1 else share * max(cosine, 0.0)
     if support < SUPPORT or not statement.particulars <= passage.particulars:
         return "unsupported", support
     if statement.polarity != passage.polarity:

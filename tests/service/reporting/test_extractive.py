@@ -50,6 +50,19 @@ def test_a_statement_and_its_denial_are_never_both_written(encoder, deadline):
     assert [draft.text for draft in findings] == ["No left effusion."]
 
 
+def test_a_finding_is_written_once_with_the_severity_that_most_report(encoder, deadline):
+    rows = [
+        Evidence(1, "a/1", "a", "findings", "Moderate right lower lung consolidation.", 0.5),
+        Evidence(2, "b/2", "b", "findings", "Mild right lower lung consolidation.", 0.5),
+        Evidence(
+            3, "c/3", "c", "findings", "There is mild consolidation in the right lower lung.", 0.5
+        ),
+        Evidence(4, "d/4", "d", "findings", "Mild left lower lung consolidation.", 0.5),
+    ]
+    findings, _ = write(rows, encoder, deadline)
+    assert [draft.evidence for draft in findings] == [(2, 3), (4,)]
+
+
 def test_the_same_evidence_gives_the_same_report(encoder, deadline):
     assert write(evidence(), encoder, deadline) == write(evidence(), encoder, deadline)
 

@@ -62,6 +62,11 @@ def test_what_the_passage_does_not_say_is_never_supported(checked, text, number)
     assert checked(text, number).status != "supported"
 
 
+@pytest.mark.parametrize("text", ["…", "There is.", "胸腔积液。", "Épanchement pleural gauche."])
+def test_a_sentence_without_a_word_of_the_passage_is_never_supported(checked, text):
+    assert checked(text, *range(1, len(PASSAGES) + 1)).status == "unsupported"
+
+
 def test_a_denied_statement_is_contradicted(checked):
     assert checked("No right lower lung consolidation.", 3).status == "contradicted"
 
