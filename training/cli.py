@@ -3,6 +3,7 @@
 import logging
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,8 @@ def main() -> None:
     """Run the command line; what a user can mend is one line, not a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("training").setLevel(logging.INFO)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module=r"pytorch_lightning\.")  # a resumed run has files
     try:
         cli()
     except (

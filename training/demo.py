@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from service.bundle.labels import LabelSets, Prompts
 from service.bundle.manifest import Bundle
+from training.data.gaze import heatmap
 from training.data.pairs import Pairs, split_pairs
 from training.data.phantom import PROMPTS, PhantomConfig, fingerprint, phantom
 from training.data.study import Study, write_studies
@@ -29,6 +31,8 @@ STUDIES = 240
 EXAMPLE = STUDIES + 3
 """A phantom outside the library: the radiograph of the README's worked example."""
 JPEG_QUALITY = 85
+GAZE_SIGMA = 0.05
+GAZE_TINT = (255, 64, 0)
 
 
 def make_demo(recipe: Recipe, run: Path, destination: Path) -> Bundle:
@@ -37,7 +41,7 @@ def make_demo(recipe: Recipe, run: Path, destination: Path) -> Bundle:
     shutil.rmtree(destination / "bundle", ignore_errors=True)
     shutil.rmtree(destination / "library", ignore_errors=True)
     make_library(destination / "library")
-    Image.fromarray(phantom(LIBRARY, EXAMPLE).image).save(destination / "radiograph.png")
+    make_example(destination)
     return make_bundle(run, destination / "bundle")
 
 
@@ -75,6 +79,17 @@ def measure(bundle: Bundle, pairs: Pairs, prompts: dict[str, Prompts]) -> dict[s
     return zero_shot_metrics(bundle, pairs, prompts) | {
         f"recall@{r.k}/image-to-report (chance {r.chance:.3f})": r.value for r in recalls
     }
+
+
+def make_example(folder: Path) -> None:
+    """Write the README's radiograph.png, and gaze.png: where its (synthetic) reader looked."""
+    drawn = phantom(LIBRARY, EXAMPLE)
+    image = Image.fromarray(drawn.image)
+    image.save(folder / "radiograph.png")
+    looked = heatmap(drawn.gaze, image.height, image.width, GAZE_SIGMA)
+    picture = image.convert("RGB")
+    picture.paste(GAZE_TINT, mask=Image.fromarray((looked * 160).astype(np.uint8)))
+    picture.save(folder / "gaze.png")
 
 
 def make_library(folder: Path) -> None:

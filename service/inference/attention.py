@@ -1,4 +1,8 @@
-"""Where in the image a text is found: patch–text similarity maps."""
+"""Where in the image a text is found: patch–text similarity maps.
+
+Contrastive training rewards the pooled embedding alone: whether a bundle's patches point at a
+finding is to be measured before a reader is shown the map (in the demo bundle they do not).
+"""
 
 import io
 

@@ -46,6 +46,17 @@ def test_the_worked_example_is_not_in_the_library():
     assert demo.EXAMPLE >= demo.STUDIES
 
 
+def test_the_pictures_of_the_example_show_one_phantom_and_where_its_reader_looked(tmp_path):
+    demo.make_example(tmp_path)
+    radiograph = np.asarray(Image.open(tmp_path / "radiograph.png")).astype(int)
+    gaze = np.asarray(Image.open(tmp_path / "gaze.png")).astype(int)
+    tint = gaze[..., 0] - gaze[..., 2]
+    drawn = phantom(demo.LIBRARY, demo.EXAMPLE)
+    assert (radiograph == drawn.image).all()
+    assert tint[drawn.lesions.any(axis=0)].mean() > 2 * tint.mean()
+    assert (np.abs(gaze[..., 0] - radiograph)[tint == 0] <= 1).all()
+
+
 def test_the_demo_is_made_from_a_run_and_replaces_what_was_there(
     finished, tiny_recipe, studies, tmp_path
 ):
@@ -58,6 +69,7 @@ def test_the_demo_is_made_from_a_run_and_replaces_what_was_there(
     assert load(tmp_path / "bundle").manifest == bundle.manifest
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "bundle",
+        "gaze.png",
         "library",
         "radiograph.png",
     ]
