@@ -103,4 +103,4 @@ def _library_studies(folder: Path) -> Iterator[Study]:
         drawn = phantom(LIBRARY, index)
         name = f"images/{index:03d}.jpg"
         Image.fromarray(drawn.image).save(folder / name, quality=JPEG_QUALITY)
-        yield replace(drawn.study, images=(name,), gaze=None)
+        yield replace(drawn.study, images=(name,), gaze=())

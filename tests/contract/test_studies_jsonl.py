@@ -6,7 +6,7 @@ import pytest
 
 from service.cases.ingest import ManifestRecord
 from training.data.phantom import PhantomConfig, phantom
-from training.data.study import read_studies, write_studies
+from training.data.study import Gaze, read_studies, write_studies
 
 DRAWN = phantom(PhantomConfig(size=32), 0)
 
@@ -15,8 +15,8 @@ DRAWN = phantom(PhantomConfig(size=32), 0)
     "study",
     [
         DRAWN.study,
-        replace(DRAWN.study, gaze=DRAWN.gaze),
-        replace(DRAWN.study, gaze=None, view=None, findings=(), metadata={}),
+        replace(DRAWN.study, gaze=(DRAWN.gaze, Gaze())),
+        replace(DRAWN.study, gaze=(), view=None, findings=(), metadata={}),
         replace(DRAWN.study, images=()),
     ],
     ids=["phantom", "with gaze", "sparse", "without image"],

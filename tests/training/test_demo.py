@@ -37,7 +37,7 @@ def test_the_library_holds_the_phantoms_it_names(library):
     for index, study in enumerate(read_studies(library / "studies.jsonl")):
         drawn = phantom(demo.LIBRARY, index)
         assert (study.study_id, study.report) == (drawn.study.study_id, drawn.study.report)
-        assert study.gaze is None
+        assert study.gaze == ()
         pixels = np.asarray(Image.open(library / study.images[0])).astype(int)
         assert np.abs(pixels - drawn.image).mean() < 5
 

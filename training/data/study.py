@@ -18,13 +18,19 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Gaze:
-    """Fixations on one image: x and y as fractions of width and height, duration in ms."""
+    """One reader's fixations on one image; all lengths are fractions of its width and height."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     x: tuple[float, ...] = ()
     y: tuple[float, ...] = ()
     duration: tuple[float, ...] = ()
+    """Milliseconds."""
+    degree: tuple[tuple[float, float], ...] = ()
+    """What one degree of visual angle spans at each fixation: (width, height); empty if unknown."""
+    shown: tuple[tuple[float, float, float, float], ...] = ()
+    """The part of the image on the screen at each fixation: (left, top, right, bottom); empty if
+    the whole image was always shown."""
 
     def __post_init__(self) -> None:
         if not len(self.x) == len(self.y) == len(self.duration):
@@ -33,6 +39,15 @@ class Gaze:
             raise ValueError("x and y must be fractions of the image in [0, 1]")
         if not all(math.isfinite(value) and value >= 0.0 for value in self.duration):
             raise ValueError("durations must be finite and not negative")
+        if {len(self.degree), len(self.shown)} - {0, len(self)}:
+            raise ValueError("degree and shown must be empty or have one entry a fixation")
+        if not all(math.isfinite(value) and value > 0.0 for each in self.degree for value in each):
+            raise ValueError("degrees must be finite and positive")
+        if not all(
+            0.0 <= left < right <= 1.0 and 0.0 <= top < bottom <= 1.0
+            for left, top, right, bottom in self.shown
+        ):
+            raise ValueError("shown must be (left, top, right, bottom) inside [0, 1]")
 
     def __len__(self) -> int:
         return len(self.duration)
@@ -40,7 +55,10 @@ class Gaze:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One imaging study: its images (relative paths), its report and, if recorded, its gaze."""
+    """One imaging study: its images (relative paths), its report, and the gaze on its first image.
+
+    gaze: one entry a reader; empty where none was recorded.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
@@ -51,7 +69,7 @@ class Study:
     report: str
     view: str | None = None
     findings: tuple[str, ...] = ()
-    gaze: Gaze | None = None
+    gaze: tuple[Gaze, ...] = ()
     metadata: dict[str, Scalar] = field(default_factory=dict)
 
 
@@ -91,6 +109,6 @@ def split_of(
 
 def _record(study: Study) -> dict[str, object]:
     record = asdict(study)
-    if study.gaze is None:
+    if not study.gaze:
         del record["gaze"]
     return record

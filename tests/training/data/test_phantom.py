@@ -210,7 +210,7 @@ def test_half_to_two_thirds_of_the_dwell_is_near_a_lone_finding(phantoms):
 def test_fixations_last_as_long_as_fixations_do(phantoms):
     durations = np.concatenate([one.gaze.duration for one in phantoms])
     assert 150 < np.median(durations) < 600
-    assert all(one.gaze == one.study.gaze for one in phantoms)
+    assert all((one.gaze,) == one.study.gaze for one in phantoms)
 
 
 def test_distractors_are_drawn_and_never_reported():

@@ -12,21 +12,24 @@ STUDY = Study(
     report="FINDINGS: Überblick. IMPRESSION: Normal.",
     view="PA",
     findings=("nodule",),
-    gaze=Gaze((0.25, 0.5), (0.5, 0.75), (120.0, 300.0)),
+    gaze=(
+        Gaze((0.25, 0.5), (0.5, 0.75), (120.0, 300.0)),
+        Gaze((0.1,), (0.9,), (80.0,), ((0.04, 0.05),), ((0.0, 0.25, 0.5, 1.0),)),
+    ),
     metadata={"age": 61, "ratio": 0.5, "portable": False, "site": "A"},
 )
 
 
 def test_a_manifest_reads_back_what_was_written(tmp_path):
     path = tmp_path / "studies.jsonl"
-    studies = [STUDY, replace(STUDY, study_id="s2", gaze=None, findings=())]
+    studies = [STUDY, replace(STUDY, study_id="s2", gaze=(), findings=())]
     write_studies(path, studies)
     assert list(read_studies(path)) == studies
 
 
 def test_gaze_is_left_out_of_the_record_where_none_was_recorded(tmp_path):
     path = tmp_path / "studies.jsonl"
-    write_studies(path, [replace(STUDY, gaze=None), STUDY])
+    write_studies(path, [replace(STUDY, gaze=()), STUDY])
     without, with_gaze = path.read_text("utf-8").splitlines()
     assert '"gaze"' not in without
     assert '"gaze"' in with_gaze
@@ -41,11 +44,22 @@ def test_gaze_is_left_out_of_the_record_where_none_was_recorded(tmp_path):
         '{"study_id":1,"patient_id":"p","source":"x","images":[],"report":"","view":"PA"}',
         '{"study_id":"s","patient_id":"p","source":"x","images":[],"report":"","view":"","x":1}',
         '{"study_id":"s","patient_id":"p","source":"x","images":[],"report":"","view":"",'
-        '"gaze":{"x":[0.5],"y":[],"duration":[1]}}',
+        '"gaze":[{"x":[0.5],"y":[],"duration":[1]}]}',
+        '{"study_id":"s","patient_id":"p","source":"x","images":[],"report":"","view":"",'
+        '"gaze":{"x":[0.5],"y":[0.5],"duration":[1]}}',
         '{"study_id":"s","patient_id":"p","source":"x","images":[],"report":"","view":"",'
         '"metadata":{"nested":{}}}',
     ],
-    ids=["syntax", "blank", "missing", "type", "unknown key", "ragged gaze", "nested metadata"],
+    ids=[
+        "syntax",
+        "blank",
+        "missing",
+        "type",
+        "unknown key",
+        "ragged gaze",
+        "one gaze",
+        "nested metadata",
+    ],
 )
 def test_a_bad_line_is_refused_with_its_number(tmp_path, line):
     path = tmp_path / "studies.jsonl"
@@ -69,6 +83,22 @@ def test_a_bad_line_is_refused_with_its_number(tmp_path, line):
 def test_gaze_refuses_values_that_are_no_fixations(x, y, duration):
     with pytest.raises(ValueError, match=r"must"):
         Gaze(x, y, duration)
+
+
+@pytest.mark.parametrize(
+    ("degree", "shown"),
+    [
+        (((0.1, 0.1),) * 2, ()),
+        (((0.1, 0.0),), ()),
+        (((0.1, float("nan")),), ()),
+        ((), ((0.5, 0.0, 0.5, 1.0),)),
+        ((), ((0.0, 0.0, 1.1, 1.0),)),
+        ((), ((0.0, 0.0, 1.0, 1.0),) * 2),
+    ],
+)
+def test_gaze_refuses_what_nobody_can_have_seen(degree, shown):
+    with pytest.raises(ValueError, match=r"must"):
+        Gaze((0.5,), (0.5,), (1.0,), degree, shown)
 
 
 def test_splits_take_their_fractions_of_the_patients():

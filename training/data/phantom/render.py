@@ -86,7 +86,7 @@ def phantom(config: PhantomConfig, index: int) -> Phantom:
         report=write_report(reader, findings),
         view="PA",
         findings=tuple(finding.label for finding in findings),
-        gaze=gaze,
+        gaze=(gaze,),
         metadata={"distractors": ", ".join(distractors), "shortcut": marker},
     )
     masks = [lesion.mask for lesion in lesions if lesion.mask is not None]
