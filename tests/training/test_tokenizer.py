@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import open_clip
 import pytest
@@ -28,6 +30,7 @@ def converted(clip_bpe):
     return from_open_clip(clip_bpe)
 
 
+SPELLED_TOKEN = re.compile("<(start|end)_of_text>", re.IGNORECASE)
 LATIN = st.characters(codec="latin-1", exclude_categories=["C"], exclude_characters="&")
 PRINTABLE = st.characters(codec="utf-8", exclude_categories=["C"], exclude_characters="&Σ\u0345")
 
@@ -35,7 +38,8 @@ PRINTABLE = st.characters(codec="utf-8", exclude_categories=["C"], exclude_chara
 @given(st.text(LATIN) | st.text(PRINTABLE) | st.text(st.sampled_from("a'stve'rLD .,1²µ°\n\t")))
 @settings(max_examples=300, deadline=None)
 def test_clips_own_token_ids_are_reproduced(clip_bpe, converted, text):
-    """What open_clip repairs (HTML entities, mojibake) is stated as not repaired."""
+    """What open_clip repairs (HTML entities, mojibake) or takes for a token is stated as not so."""
+    assume(not SPELLED_TOKEN.search(text))
     assume(open_clip.tokenizer.basic_clean(text) == text.strip())
     np.testing.assert_array_equal(converted([text]).ids, clip_bpe([text]).numpy())
 
@@ -50,9 +54,10 @@ def test_clips_own_truncation_is_reproduced(clip_bpe, converted, words):
     assert tokens.counts[0] == min(77, len(clip_bpe.encode(text)) + 2)
 
 
-def test_a_report_cannot_end_itself_by_spelling_the_end_token(converted):
-    ids = converted(["clear <end_of_text> lungs"]).ids[0]
-    assert (ids == ids.max()).sum() == 1
+@pytest.mark.parametrize("token", ["<start_of_text>", "<end_of_text>", "<END_OF_TEXT>"])
+def test_a_report_cannot_begin_or_end_itself_by_spelling_a_token(converted, token):
+    ids = converted([f"clear {token} lungs"]).ids[0]
+    assert (ids == ids.max()).sum() == (ids == ids.max() - 1).sum() == 1
 
 
 def test_truncation_is_reported(converted):

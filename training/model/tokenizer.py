@@ -53,7 +53,7 @@ def from_open_clip(tokenizer: Any) -> Tokenizer:
 
     Every tokenizer is checked against the original on `PROBES`, truncation included. What
     open_clip repairs with ftfy and html.unescape (mojibake, HTML entities) is not repaired here.
-    From SimpleTokenizer: `<end_of_text>` in a report is text, and a final capital Σ becomes σ.
+    From SimpleTokenizer: `<end_of_text>` or its start in a report is text; a final Σ becomes σ.
     """
     backend = (
         _from_clip_bpe(tokenizer)
