@@ -34,12 +34,11 @@ from service.inference.session import Towers, self_test
 from service.inference.zero_shot import Classifier
 from service.reporting.llm import LanguageModel
 from service.reporting.pipeline import Reporter
-from service.settings import Settings
+from service.settings import LOOPBACK, Settings
 from service.telemetry import log
 from service.web import page
 
 STARTUP_S = 120.0
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:

@@ -11,6 +11,7 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -40,7 +41,7 @@ def main() -> None:
     try:
         cli()
     except EclipError as error:
-        err.print(f"[red]{error.title}:[/red] {error.detail}", highlight=False)
+        err.print(f"[red]{error.title}:[/red] {escape(error.detail)}", highlight=False)
         sys.exit(1)
     except ValidationError as error:
         for problem in error.errors(include_input=False):
@@ -163,14 +164,15 @@ def _index(wired: Services, manifest: Path) -> Outcome:
 def _show_outcome(outcome: Outcome) -> None:
     out.print(f"{outcome.stored} studies in the library, {len(outcome.rejected)} rejected")
     for rejected in outcome.rejected[:SHOWN_REJECTS]:
-        err.print(f"  line {rejected.line}: {rejected.reason}", highlight=False)
+        err.print(escape(f"  line {rejected.line}: {rejected.reason}"), highlight=False)
 
 
 def _show_hits(hits: list[Hit]) -> None:
     table = Table("score", "study", "findings", "text")
     for hit in hits:
         text = hit.text or f"image ({hit.view or 'view unknown'})"
-        table.add_row(f"{hit.score:.3f}", hit.study_id[:12], ", ".join(hit.findings), text)
+        cells = (f"{hit.score:.3f}", hit.study_id[:12], ", ".join(hit.findings), text)
+        table.add_row(*map(escape, cells))
     out.print(table)
 
 
@@ -179,14 +181,14 @@ def _show_report(written: Report) -> None:
         out.print(f"[bold]{title}[/bold]")
         for sentence in sentences:
             cited = ", ".join(str(number) for number in sentence.evidence)
-            out.print(f"  {sentence.text} \\[{cited}]", highlight=False)
+            out.print(escape(f"  {sentence.text} [{cited}]"), highlight=False)
     if written.abstained:
-        out.print(f"[yellow]Abstained:[/yellow] {written.abstained}")
+        out.print(f"[yellow]Abstained:[/yellow] {escape(written.abstained)}")
     cited_numbers = {n for s in (*written.findings, *written.impression) for n in s.evidence}
     table = Table("", "study", "passage", title="Evidence")
     for item in written.evidence:
         if item.number in cited_numbers:
-            table.add_row(str(item.number), item.study_id[:12], item.text)
+            table.add_row(str(item.number), item.study_id[:12], escape(item.text))
     out.print(table)
 
 

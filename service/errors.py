@@ -51,6 +51,12 @@ class ScopeMissing(EclipError):
     type, title, status = "auth/scope-missing", "Key lacks the scope", 403
 
 
+class ForeignRequest(EclipError):
+    """A server without keys was asked under another name, or by another site's page."""
+
+    type, title, status = "auth/foreign", "Foreign request", 403
+
+
 class BundleUnknown(EclipError):
     """The caller named a bundle that this server does not serve."""
 

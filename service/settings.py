@@ -10,6 +10,8 @@ DEMO = Path(__file__).parent / "demo"
 DEMO_BUNDLE = DEMO / "bundle"
 DEMO_LIBRARY = DEMO / "library" / "studies.jsonl"
 
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
 Scope = Literal["read", "write"]
 KeyHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -40,7 +42,9 @@ class Settings(BaseSettings):
     llm_max_tokens: PositiveInt = 768
 
     api_keys: dict[KeyHash, tuple[Scope, ...]] = {}
-    """sha256 of each key → its scopes. Empty: no key is asked for."""
+    """sha256 of each key → its scopes. Empty: no key is asked for, on this machine."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names, besides this machine's own, under which a server without keys may be asked."""
 
     threads: PositiveInt | None = None
     """ONNX Runtime threads of one call; None lets it use every core."""

@@ -39,6 +39,12 @@ class Server:
     process: subprocess.Popen[bytes]
 
 
+def in_process(settings: Settings) -> TestClient:
+    """The app in this process, asked under this machine's own name."""
+    app = create_app(settings)
+    return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real radiographs and reports, where a developer has them."""
@@ -66,8 +72,8 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def client(demo_data: Path) -> Iterator[TestClient]:
     """The app in this process, on the demo library."""
-    with TestClient(create_app(Settings(data_dir=demo_data)), raise_server_exceptions=False) as c:
-        yield c
+    with in_process(Settings(data_dir=demo_data)) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ class EmbedImageParameters(Parameters):
 class EmbedTextBody(Parameters):
     """Body of /embed/text."""
 
-    texts: Annotated[list[str], Field(min_length=1)]
+    texts: Annotated[list[str], Field(min_length=1, fail_fast=True)]
     encoding: Encoding = "float"
 
 

@@ -1,5 +1,6 @@
 """GET /health/live, /health/ready, /metrics and /bundle."""
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -11,6 +12,8 @@ from service.errors import EclipError
 from service.telemetry import REGISTRY
 
 router = APIRouter(tags=["operations"])
+_PROBES = CapacityLimiter(2)
+"""Threads of their own: a probe is answered while slow requests hold all the others."""
 
 
 @router.get("/health/live")
@@ -20,9 +23,10 @@ async def live() -> dict[str, str]:
 
 
 @router.get("/health/ready")
-def ready(wired: Wired) -> JSONResponse:
+async def ready(wired: Wired) -> JSONResponse:
     """Every part can serve: bundle verified and self-tested, store reachable, workers beating."""
-    parts = {"bundle": "ready", "store": _store(wired), "workers": _workers(wired)}
+    store = await to_thread.run_sync(_store, wired, limiter=_PROBES)
+    parts = {"bundle": "ready", "store": store, "workers": _workers(wired)}
     good = all(state == "ready" for state in parts.values())
     body = {"status": "ready" if good else "not ready", "parts": parts}
     return JSONResponse(body, status_code=200 if good else 503)

@@ -22,6 +22,8 @@ from service.errors import EclipError, ImageUndecodable, RequestMalformed
 
 MAX_FIELDS = 64
 MAX_FIELD_BYTES = 4 << 20
+MAX_JSON_VALUES = 500_000
+"""More values than any request needs, and few enough to be parsed between two other requests."""
 
 
 def _json_text(value: Any) -> Any:
@@ -50,7 +52,7 @@ class ImageItem(BaseModel):
 class ImageItems(BaseModel):
     """The images of a JSON request."""
 
-    images: list[ImageItem] = []
+    images: Annotated[list[ImageItem], Field(max_length=1024, fail_fast=True)] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,9 @@ def validate(model: type[ParametersT], values: Any) -> ParametersT:
 
 def parse_json(text: str | bytes) -> Any:
     """Strict JSON: NaN and infinities are no numbers."""
+    encoded = text.encode() if isinstance(text, str) else text
+    if sum(encoded.count(mark) for mark in (b"[", b"{", b",")) > MAX_JSON_VALUES:
+        raise RequestMalformed(f"The JSON has more than {MAX_JSON_VALUES} values. Send less.")
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError as error:
@@ -166,6 +171,8 @@ def _read_json(body: bytes) -> tuple[list[Upload], dict[str, Any]]:
 async def _read_form(request: Request, max_images: int) -> tuple[list[Upload], Mapping[str, str]]:
     async with open_form(request, max_images) as fields:
         files = [item for item in fields.getlist("files") if isinstance(item, UploadFile)]
+        if sum(isinstance(value, UploadFile) for _, value in fields.multi_items()) > len(files):
+            raise RequestMalformed("The form holds a file under another name than `files`.")
         uploads = [Upload(None, await file.read()) for file in files]
         values = {name: text for name, text in fields.items() if isinstance(text, str)}
     return uploads, values

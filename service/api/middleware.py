@@ -43,8 +43,9 @@ class RequestEnvelope:
                     status, started = message["status"], True
                     headers = MutableHeaders(scope=message)
                     headers["X-Request-ID"] = request_id
-                    if stages:
-                        headers["Server-Timing"] = _server_timing(stages)
+                    headers["X-Content-Type-Options"] = "nosniff"
+                    total = {"total": time.perf_counter() - start}
+                    headers["Server-Timing"] = _server_timing(stages | total)
                 await send(message)
 
             try:

@@ -29,7 +29,7 @@ class EmbeddingsBody(Parameters):
 
     model: str
     """The bundle's name or id."""
-    input: str | Annotated[list[str], Field(min_length=1)]
+    input: str | Annotated[list[str], Field(min_length=1, fail_fast=True)]
     encoding_format: Encoding = "float"
 
 

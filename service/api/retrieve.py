@@ -9,13 +9,13 @@ from service.api.context import Services, Wired, work
 from service.api.inputs import AsJson, Parameters, Upload, one_image, read_input
 from service.api.schemas import BundleName, HitOut, Retrieval
 from service.auth import reader
-from service.cases.library import Query
+from service.cases.library import Identifier, Query
 from service.cases.schema import CaseFilter, Hit, Part
 from service.errors import RequestMalformed
 from service.inference.batching import Deadline
 
 router = APIRouter(tags=["retrieve"], dependencies=[reader])
-AnyOf = Annotated[tuple[str, ...], Field(max_length=64)]
+AnyOf = Annotated[tuple[str, ...], Field(max_length=64, fail_fast=True)]
 
 
 class Filter(BaseModel):
@@ -38,8 +38,8 @@ class Exclude(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    patient_id: Annotated[str | None, Field(max_length=256)] = None
-    study_id: Annotated[str | None, Field(max_length=256)] = None
+    patient_id: Identifier | None = None
+    study_id: Identifier | None = None
 
 
 class RetrieveParameters(Parameters):

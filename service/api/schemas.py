@@ -157,7 +157,8 @@ class HitOut(Answer):
     @classmethod
     def of(cls, hit: Hit) -> "HitOut":
         """Shape a hit."""
-        url = f"/studies/{hit.study_id}/image" if hit.rendition else None
+        index = hit.image_index
+        url = None if index is None else f"/studies/{hit.study_id}/image?index={index}"
         fields = {name: getattr(hit, name) for name in cls.model_fields if name != "image_url"}
         return cls(**fields | {"findings": list(hit.findings), "image_url": url})
 

@@ -1,12 +1,15 @@
 """PUT, POST, GET and DELETE /studies: the case library's content."""
 
+import io
+from collections.abc import Mapping
+from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
-from service.api.context import Services, Wired, work
+from service.api.context import Wired, work
 from service.api.inputs import (
     AsJson,
     ImageItem,
@@ -40,7 +43,7 @@ MAX_VIEWS = 16
 class StudyParameters(StudyRecord):
     """A study's fields; in a form or a query string, lists and objects are JSON text."""
 
-    findings: Annotated[list[Word], AsJson, Field(max_length=64)] = []
+    findings: Annotated[list[Word], Field(max_length=64, fail_fast=True), AsJson] = []
     metadata: Annotated[Metadata, AsJson, Field(max_length=32)] = {}
 
     def record(self) -> StudyRecord:
@@ -52,7 +55,7 @@ class StudyLine(StudyParameters):
     """One study of a batch. `images`: {data: base64}, or in a form the names of its files."""
 
     study_id: Identifier
-    images: Annotated[list[ImageItem | str], Field(max_length=MAX_VIEWS)] = []
+    images: Annotated[list[ImageItem | str], Field(max_length=MAX_VIEWS, fail_fast=True)] = []
 
 
 @router.put("/{study_id}", dependencies=[writer])
@@ -68,11 +71,7 @@ async def put_study(study_id: StudyId, request: Request, wired: Wired) -> StudyO
 @router.post("", dependencies=[writer])
 async def post_studies(request: Request, wired: Wired) -> StudyBatch:
     """Store a batch: NDJSON, or multipart with `studies` (JSON list) and `files`."""
-    lines = await _read_batch(request, wired)
-    if not 0 < len(lines) <= wired.settings.max_images:
-        raise RequestMalformed(
-            f"{len(lines)} studies in one batch; send 1 to {wired.settings.max_images}."
-        )
+    lines = await _read_batch(request, wired.settings.max_images)
     deadline = Deadline(wired.settings.deadline_s)
     good = [line for line in lines if isinstance(line, NewStudy)]
     stored = iter(await work(request, deadline, wired.library.put_many, good, deadline))
@@ -105,21 +104,53 @@ def get_image(study_id: StudyId, wired: Wired, index: int = 0) -> Response:
     return Response(wired.library.rendition(study_id, index), media_type="image/jpeg")
 
 
-async def _read_batch(request: Request, wired: Services) -> list[NewStudy | EclipError]:
+async def _read_batch(request: Request, max_studies: int) -> list[NewStudy | EclipError]:
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        async with open_form(request, max_files=MAX_VIEWS * wired.settings.max_images) as form:
-            studies, files = form.get("studies"), form.getlist("files")
-            if not isinstance(studies, str):
-                raise RequestMalformed("The form has no `studies` field with a JSON list.")
-            uploads = {
-                file.filename: await file.read() for file in files if isinstance(file, UploadFile)
-            }
-        values = parse_json(studies)
-        if not isinstance(values, list):
-            raise RequestMalformed("`studies` must be a JSON list.")
-        return [_new_study(value, uploads) for value in values]
-    lines = (await request.body()).splitlines()
-    return [_new_study_line(line) for line in lines if line.strip()]
+        async with open_form(request, max_files=MAX_VIEWS * max_studies) as form:
+            values, files = _study_list(form), await _named_files(form)
+        _check_count(len(values), max_studies)
+        batch = [_new_study(value, files) for value in values]
+        _check_all_named(values, files)
+        return batch
+    body = io.BytesIO(await request.body())
+    lines = list(islice((line for line in body if line.strip()), max_studies + 1))
+    _check_count(len(lines), max_studies)
+    return [_new_study_line(line) for line in lines]
+
+
+def _check_count(count: int, max_studies: int) -> None:
+    if not 0 < count <= max_studies:
+        raise RequestMalformed(f"Send 1 to {max_studies} studies in one batch.")
+
+
+def _study_list(form: FormData) -> list[Any]:
+    studies = form.get("studies")
+    if not isinstance(studies, str):
+        raise RequestMalformed("The form has no `studies` field with a JSON list.")
+    values = parse_json(studies)
+    if not isinstance(values, list):
+        raise RequestMalformed("`studies` must be a JSON list.")
+    return values
+
+
+async def _named_files(form: FormData) -> dict[str, bytes]:
+    """The form's files by their names, which must tell them apart."""
+    uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    files = {upload.filename or "": await upload.read() for upload in uploads}
+    if len(files) < len(uploads):
+        raise RequestMalformed("Two files of the form have the same name. Give each its own.")
+    return files
+
+
+def _check_all_named(values: list[Any], files: Mapping[str, bytes]) -> None:
+    named = {name for value in values if isinstance(value, dict) for name in _names(value)}
+    if files.keys() - named:
+        raise RequestMalformed("The form holds a file that no study names in its `images`.")
+
+
+def _names(value: dict[str, Any]) -> list[str]:
+    images = value.get("images")
+    return [name for name in images if isinstance(name, str)] if isinstance(images, list) else []
 
 
 def _new_study_line(line: bytes) -> NewStudy | EclipError:
@@ -129,7 +160,7 @@ def _new_study_line(line: bytes) -> NewStudy | EclipError:
         return error
 
 
-def _new_study(value: Any, files: dict[str | None, bytes]) -> NewStudy | EclipError:
+def _new_study(value: Any, files: Mapping[str, bytes]) -> NewStudy | EclipError:
     try:
         line = validate(StudyLine, value)
         images = tuple(raised(_upload(image, files).data) for image in line.images)
@@ -138,7 +169,7 @@ def _new_study(value: Any, files: dict[str | None, bytes]) -> NewStudy | EclipEr
     return NewStudy(line.study_id, line.record(), images)
 
 
-def _upload(image: ImageItem | str, files: dict[str | None, bytes]) -> Upload:
+def _upload(image: ImageItem | str, files: Mapping[str, bytes]) -> Upload:
     if isinstance(image, ImageItem):
         return decode_item(image)
     if image not in files:

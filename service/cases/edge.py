@@ -38,6 +38,7 @@ _SCANNED_KB = 100_000
 """Below this size a segment is scanned exactly; above it, an HNSW graph is built."""
 _OPTIMIZE_EVERY = 20_000
 """Points written between two runs of the optimizer, which the write that is due waits for."""
+_RETRY_AFTER_S = 5.0
 _SEARCH = qdrant.SearchParams(hnsw_ef=256)
 
 
@@ -208,7 +209,9 @@ def _engine() -> Iterator[None]:
         yield
     except Exception as error:
         raise StoreUnavailable(
-            "The case library's engine failed; the server's log has its message."
+            "The case library's engine failed. Check the disk's space and the directory's "
+            "permissions, then start the server again.",
+            retry_after_s=_RETRY_AFTER_S,
         ) from error
 
 

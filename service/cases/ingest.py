@@ -70,7 +70,7 @@ def count_lines(manifest: Path) -> int:
 
 
 def _read(manifest: Path) -> Iterator[tuple[int, NewStudy | EclipError]]:
-    with manifest.open(encoding="utf-8") as lines:
+    with manifest.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 yield number, _new_study(line, manifest.parent)
@@ -78,7 +78,7 @@ def _read(manifest: Path) -> Iterator[tuple[int, NewStudy | EclipError]]:
                 yield number, error
 
 
-def _new_study(line: str, folder: Path) -> NewStudy:
+def _new_study(line: bytes, folder: Path) -> NewStudy:
     try:
         record = ManifestRecord.model_validate_json(line)
     except ValidationError as error:
@@ -93,13 +93,15 @@ def _new_study(line: str, folder: Path) -> NewStudy:
 
 
 def _image_bytes(folder: Path, name: str) -> bytes:
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise StudyInvalid("An image path leaves the manifest's folder. Use relative paths.")
     try:
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise StudyInvalid("An image path leaves the manifest's folder. Use relative paths.")
         return path.read_bytes()
     except OSError as error:
         raise StudyInvalid(f"An image cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise StudyInvalid("An image path is no path.") from None
 
 
 def _batches(

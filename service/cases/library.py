@@ -2,13 +2,16 @@
 
 The one place where a caller's plain ids become keyed hashes, vectors meet the store, and renditions
 reach the disk. Order of a write: renditions, then points, so that no acknowledged study lacks a
-file and a crash leaves at most a file that nothing points to.
+file and a crash leaves at most a file that nothing points to. One write at a time does both, so
+that none removes a file that another has come to need.
 """
 
 import hashlib
 import io
 import os
 import re
+import secrets
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +44,9 @@ from service.telemetry import timed
 RENDITION_SIDE = 1024
 RENDITION_QUALITY = 90
 IDENTIFYING = re.compile(
-    r"name|birth|dob|mrn|accession|address|phone|ssn|patient|study_?id|uid", re.IGNORECASE
+    r"name|birth|dob|mrn|accession|address|phone|ssn|patient|study_?id"
+    r"|(?:^|[\W_]|instance|study|series)uid",
+    re.IGNORECASE,
 )
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"\S")]
@@ -57,7 +62,7 @@ class StudyRecord(BaseModel):
     source: Annotated[Word, Field(description="Where the study comes from.")] = "local"
     report: Annotated[str | None, Field(max_length=20_000)] = None
     view: Word | None = None
-    findings: Annotated[list[Word], Field(max_length=64)] = []
+    findings: Annotated[list[Word], Field(max_length=64, fail_fast=True)] = []
     metadata: Annotated[
         Metadata, Field(max_length=32, description="Scalars without patient identifiers.")
     ] = {}
@@ -70,6 +75,14 @@ class NewStudy:
     study_id: str
     record: StudyRecord
     images: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """An embedded study with its renditions: sha256 → JPEG."""
+
+    embedded: EmbeddedStudy
+    renditions: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +106,7 @@ class CaseLibrary:
     ) -> None:
         self.store = store
         self._encoder, self._pseudonyms, self._renditions = encoder, pseudonyms, renditions
+        self._writing = threading.Lock()
 
     def put(self, study: NewStudy, deadline: Deadline) -> Study:
         """Store one study, replacing an earlier version; raises what is wrong with it."""
@@ -102,17 +116,20 @@ class CaseLibrary:
         return stored
 
     def put_many(self, studies: Sequence[NewStudy], deadline: Deadline) -> list[Study | EclipError]:
-        """One outcome a study, in order; studies already stored unchanged are not written again."""
-        known = self.store.digests(self._pseudonyms.study(s.study_id) for s in studies)
-        outcomes = [self._embed(study, known, deadline) for study in studies]
-        fresh = [outcome for outcome in outcomes if isinstance(outcome, EmbeddedStudy)]
-        replaced = [self.store.get(e.study.study_id) for e in fresh if e.study.study_id in known]
-        self.store.put(fresh)
-        self._remove_stale_renditions(
-            before={image.rendition for old in replaced if old for image in old.images},
-            after={image.rendition for e in fresh for image in e.study.images},
-        )
-        return [o.study if isinstance(o, EmbeddedStudy) else o for o in outcomes]
+        """One outcome a study, in order; studies already stored unchanged are not written again.
+
+        Of an id that comes twice in one call only the first is taken.
+        """
+        ids = [self._pseudonyms.study(study.study_id) for study in studies]
+        known = self.store.digests(ids)
+        outcomes = [
+            StudyInvalid("The batch has this study twice; send its other version on its own.")
+            if study_id in ids[:index]
+            else self._embed(study, study_id, known, deadline)
+            for index, (study_id, study) in enumerate(zip(ids, studies, strict=True))
+        ]
+        self._write([outcome for outcome in outcomes if isinstance(outcome, _Ready)])
+        return [o.embedded.study if isinstance(o, _Ready) else o for o in outcomes]
 
     def get(self, study_id: str) -> Study:
         """The stored study, by the caller's id or by its pseudonym; raises StudyUnknown."""
@@ -123,16 +140,22 @@ class CaseLibrary:
 
     def delete(self, study_id: str) -> None:
         """Remove the study, its points and its renditions; raises StudyUnknown."""
-        study = self.get(study_id)
-        self.store.delete(study.study_id)
-        self._remove_stale_renditions({image.rendition for image in study.images}, after=set())
+        with self._writing:
+            study = self.get(study_id)
+            self.store.delete(study.study_id)
+            self._remove_renditions(_renditions_of(study))
 
     def rendition(self, study_id: str, index: int = 0) -> bytes:
         """JPEG of one of the study's images, without metadata; raises StudyUnknown."""
         study = self.get(study_id)
         if not 0 <= index < len(study.images):
             raise StudyUnknown(f"The study has {len(study.images)} images; there is no {index}.")
-        return self._rendition_path(study.images[index].rendition).read_bytes()
+        try:
+            return self._rendition_path(study.images[index].rendition).read_bytes()
+        except FileNotFoundError:
+            raise StudyUnknown(
+                "The study's image is not on this server's disk. Put the study again."
+            ) from None
 
     def search(self, vector: Vector, query: Query) -> list[Hit]:
         """Nearest parts, best first; the named patient's and study's own parts never come back."""
@@ -151,28 +174,42 @@ class CaseLibrary:
                 group_by_study=query.group_by_study,
             )
 
+    def _write(self, ready: Sequence[_Ready]) -> None:
+        """Put renditions, then points, then remove what the earlier versions alone had."""
+        if not ready:
+            return
+        with self._writing:
+            studies = [one.embedded.study for one in ready]
+            replaced = [self.store.get(study.study_id) for study in studies]
+            for one in ready:
+                for name, jpeg in one.renditions.items():
+                    _write_durably(self._rendition_path(name), jpeg)
+            self.store.put([one.embedded for one in ready])
+            for old, new in zip(replaced, studies, strict=True):
+                if old is not None:
+                    self._remove_renditions(_renditions_of(old) - _renditions_of(new))
+
     def _embed(
-        self, new: NewStudy, known: Mapping[str, str], deadline: Deadline
-    ) -> EmbeddedStudy | Study | EclipError:
+        self, new: NewStudy, study_id: str, known: Mapping[str, str], deadline: Deadline
+    ) -> _Ready | Study | EclipError:
         """An embedded study, or the stored one if nothing changed, or what is wrong with it."""
         try:
             _check(new)
-            study_id = self._pseudonyms.study(new.study_id)
             digest = self._digest(new)
-            if known.get(study_id) == digest:
-                return self.get(study_id)
+            if known.get(study_id) == digest and self._is_whole(stored := self.get(study_id)):
+                return stored
             return self._embed_new(new, study_id, digest, deadline)
         except EclipError as error:
             return error
 
-    def _embed_new(
-        self, new: NewStudy, study_id: str, digest: str, deadline: Deadline
-    ) -> EmbeddedStudy:
+    def _embed_new(self, new: NewStudy, study_id: str, digest: str, deadline: Deadline) -> _Ready:
         encoded = [_raised(image) for image in self._encoder.images(new.images, deadline)]
         passages = split_report(new.record.report or "", study_id)
         texts = [new.record.report, *(p.text for p in passages)] if new.record.report else []
         vectors = [text.vector for text in self._encoder.texts(texts, deadline)]
         patient_id = new.record.patient_id
+        jpegs = [render(image.radiograph) for image in encoded]
+        names = [hashlib.sha256(study_id.encode() + jpeg).hexdigest() for jpeg in jpegs]
         study = Study(
             study_id=study_id,
             patient_id=patient_id and self._pseudonyms.patient(patient_id),
@@ -180,25 +217,26 @@ class CaseLibrary:
             digest=digest,
             report=new.record.report,
             passages=passages,
-            images=tuple(self._keep(study_id, image.radiograph, new.record) for image in encoded),
+            images=tuple(
+                Image(rendition=name, view=image.radiograph.view or new.record.view)
+                for name, image in zip(names, encoded, strict=True)
+            ),
             findings=tuple(new.record.findings),
             metadata=new.record.metadata,
         )
-        return EmbeddedStudy(
+        embedded = EmbeddedStudy(
             study=study,
             image_vectors=tuple(image.vector for image in encoded),
             report_vector=vectors[0] if vectors else None,
             passage_vectors=tuple(vectors[1:]),
         )
+        return _Ready(embedded, dict(zip(names, jpegs, strict=True)))
 
-    def _keep(self, study_id: str, radiograph: Radiograph, record: StudyRecord) -> Image:
-        jpeg = render(radiograph)
-        name = hashlib.sha256(study_id.encode() + jpeg).hexdigest()
-        _write_durably(self._rendition_path(name), jpeg)
-        return Image(rendition=name, view=radiograph.view or record.view)
+    def _is_whole(self, study: Study) -> bool:
+        return all(self._rendition_path(name).is_file() for name in _renditions_of(study))
 
-    def _remove_stale_renditions(self, before: set[str], after: set[str]) -> None:
-        for name in before - after:
+    def _remove_renditions(self, names: set[str]) -> None:
+        for name in names:
             self._rendition_path(name).unlink(missing_ok=True)
 
     def _rendition_path(self, name: str) -> Path:
@@ -234,6 +272,10 @@ def _check(new: NewStudy) -> None:
         )
 
 
+def _renditions_of(study: Study) -> set[str]:
+    return {image.rendition for image in study.images}
+
+
 def _raised(image: EncodedImage | EclipError) -> EncodedImage:
     if isinstance(image, EclipError):
         raise image
@@ -241,12 +283,18 @@ def _raised(image: EncodedImage | EclipError) -> EncodedImage:
 
 
 def _write_durably(path: Path, data: bytes) -> None:
+    """Write aside, then rename: the file is there whole or not at all, also after a power cut."""
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}.part")
+    draft = path.with_suffix(f".{secrets.token_hex(4)}.part")
     with draft.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -29,7 +29,7 @@ from service.cases.schema import (
 )
 from service.errors import BundleMismatch
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PARTS: tuple[Part, ...] = get_args(Part)
 INDEXED = ("part", "study_id", "patient_id", "source", "views", "findings", "section")
 
@@ -303,7 +303,7 @@ class PointStore(ABC):
 def _image_points(embedded: EmbeddedStudy) -> Iterator[Point]:
     study = embedded.study
     for index, (image, vector) in enumerate(zip(study.images, embedded.image_vectors, strict=True)):
-        yield _part_point(study, "image", index, vector, image, views=[image])
+        yield _part_point(study, "image", index, vector, index, views=[image])
 
 
 def _report_points(embedded: EmbeddedStudy) -> Iterator[Point]:
@@ -329,7 +329,7 @@ def _passage_points(embedded: EmbeddedStudy) -> Iterator[Point]:
 
 
 def _text_point(study: Study, part: Part, index: int, vector: Vector, **payload: Any) -> Point:
-    first = study.images[0] if study.images else None
+    first = 0 if study.images else None
     return _part_point(study, part, index, vector, first, views=study.images, **payload)
 
 
@@ -338,12 +338,12 @@ def _part_point(
     part: Part,
     index: int,
     vector: Vector,
-    shown: Image | None,
+    shown: int | None,
     *,
     views: Sequence[Image],
     **payload: Any,
 ) -> Point:
-    """A part's point; `shown` is the image a Hit shows, `views` are those a filter looks at."""
+    """A part's point; a Hit shows the image of index `shown`, a filter looks at `views`."""
     payload |= {
         "part": part,
         "study_id": study.study_id,
@@ -351,8 +351,8 @@ def _part_point(
         "source": study.source,
         "findings": list(study.findings),
         "metadata": study.metadata,
-        "rendition": shown and shown.rendition,
-        "view": shown and shown.view,
+        "image_index": shown,
+        "view": None if shown is None else study.images[shown].view,
         "views": [image.view for image in views if image.view is not None],
     }
     return Point(_point_id(study, f"{part}/{index}"), part, vector, payload)

@@ -97,8 +97,8 @@ class Hit:
     """The report's or passage's text; None for an image."""
     passage_id: str | None
     section: str | None
-    rendition: str | None
-    """Of the matched image, or of the study's first image."""
+    image_index: int | None
+    """Of the matched image among its study's, or of the study's first; None without an image."""
     view: str | None
     findings: tuple[str, ...]
     metadata: Metadata

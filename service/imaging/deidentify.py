@@ -9,6 +9,7 @@ import hmac
 import os
 import re
 import secrets
+import unicodedata
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,6 +41,8 @@ class Pseudonymiser:
     """Keyed hashes (HMAC-SHA256) of patient and study ids; without the key nobody can reverse them.
 
     A reference that this class made passes unchanged, so that answers can be sent back as ids.
+    Blanks around an id do not count, as DICOM pads its values with them (PS3.5 6.2), nor does the
+    Unicode form of its letters.
     """
 
     __slots__ = ("_key",)
@@ -67,7 +70,8 @@ class Pseudonymiser:
         return self._digest("fingerprint", "")[:16]
 
     def _digest(self, domain: str, value: str) -> str:
-        message = f"{domain}\0{value}".encode(errors="surrogatepass")
+        plain = unicodedata.normalize("NFC", value.strip("\0 \t\r\n"))
+        message = f"{domain}\0{plain}".encode(errors="surrogatepass")
         return hmac.new(self._key, message, hashlib.sha256).hexdigest()[:32]
 
 

@@ -1,15 +1,15 @@
 import shutil
 
 import pytest
-from fastapi.testclient import TestClient
 from qdrant_client import QdrantClient
 from structlog.testing import capture_logs
 
-from service.app import create_app, open_services
+from service.app import open_services
 from service.bundle.manifest import load, seal
 from service.cases.server import ServerStore
 from service.errors import BundleCorrupt, BundleMismatch, BundleNotReady, StoreUnavailable
 from service.settings import DEMO_BUNDLE, Settings
+from tests.conftest import in_process
 
 
 def test_a_library_of_another_bundle_is_refused(tmp_path):
@@ -63,7 +63,7 @@ def test_the_parts_meet_a_qdrant_server_through_its_client(tmp_path, monkeypatch
     """qdrant-client's own in-memory engine stands where the server does."""
     monkeypatch.setattr("service.app.connect", lambda *_, **__: QdrantClient(":memory:"))
     settings = Settings(data_dir=tmp_path, qdrant_url="http://qdrant:6333")
-    with TestClient(create_app(settings)) as client:
+    with in_process(settings) as client:
         assert isinstance(client.app.state.services.library.store, ServerStore)
         client.put("/studies/s1", json={"report": "Small left effusion. No pneumothorax."})
         found = client.post("/retrieve", json={"text": "effusion"}).json()
@@ -72,6 +72,6 @@ def test_the_parts_meet_a_qdrant_server_through_its_client(tmp_path, monkeypatch
 
 @pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
 def test_listening_beyond_this_machine_without_keys_is_warned_of(tmp_path, host, warned):
-    with capture_logs() as logs, TestClient(create_app(Settings(data_dir=tmp_path, host=host))):
+    with capture_logs() as logs, in_process(Settings(data_dir=tmp_path, host=host)):
         pass
     assert any("without API keys" in log["event"] for log in logs) == warned

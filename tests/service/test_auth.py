@@ -1,10 +1,9 @@
 import hashlib
 
 import pytest
-from fastapi.testclient import TestClient
 
-from service.app import create_app
 from service.settings import Settings
+from tests.conftest import in_process
 
 READ, BOTH = "read-key", "both-key"
 
@@ -17,7 +16,7 @@ def digest(key):
 def guarded(tmp_path_factory):
     keys = {digest(READ): ("read",), digest(BOTH): ("read", "write")}
     settings = Settings(data_dir=tmp_path_factory.mktemp("guarded"), api_keys=keys)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with in_process(settings) as client:
         yield client
 
 
@@ -67,3 +66,46 @@ def test_a_key_opens_what_its_scopes_say(guarded):
 
 def test_without_configured_keys_nothing_is_asked_for(client):
     assert client.get("/bundle").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "rebound.example"},
+        {"host": "127.0.0.1.rebound.example:8000"},
+        {"host": "[::1"},
+        {"host": ""},
+        {"origin": "https://other.example"},
+        {"origin": "null"},
+        {"host": "127.0.0.1:8000", "origin": "http://127.0.0.1:9000"},
+    ],
+)
+def test_without_keys_nobody_elses_page_is_answered(client, problem, headers):
+    """DNS rebinding and cross-site requests: what a visited page could make a browser send."""
+    problem(client.get("/bundle", headers=headers), 403, "auth/foreign")
+    planted = client.put("/studies/s", json={"report": "Planted."}, headers=headers)
+    problem(planted, 403, "auth/foreign")
+    problem(client.get("/studies/s"), 404, "study/unknown")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "localhost:8000", "origin": "http://localhost:8000"},
+        {"host": "[::1]:8000"},
+        {"host": "LOCALHOST"},
+    ],
+)
+def test_without_keys_this_machines_own_names_are_answered(client, headers):
+    assert client.get("/bundle", headers=headers).status_code == 200
+
+
+def test_a_host_that_the_operator_names_is_answered_and_a_key_makes_names_needless(
+    guarded, tmp_path
+):
+    settings = Settings(data_dir=tmp_path, allowed_hosts=("gpu-box",))
+    with in_process(settings) as named:
+        assert named.get("/bundle", headers={"host": "gpu-box:8000"}).status_code == 200
+        assert named.get("/bundle", headers={"host": "gpu-boy:8000"}).status_code == 403
+    headers = {"host": "anywhere.example", "authorization": f"Bearer {READ}"}
+    assert guarded.get("/bundle", headers=headers).status_code == 200

@@ -81,6 +81,18 @@ def test_a_report_as_json_is_all_that_stands_on_standard_output(manifest):
     assert all(set(sentence["evidence"]) <= numbers for sentence in body["findings"])
 
 
+def test_brackets_in_a_report_are_its_words_and_no_markup(tmp_path):
+    path = tmp_path / "studies.jsonl"
+    report = "FINDINGS: Small [left] effusion [/REDACTED]. IMPRESSION: [bold] Effusion."
+    path.write_text(json.dumps({"study_id": "s1", "report": report, "findings": ["[left]"]}))
+    invoke("index", path)
+    found = invoke("search", "effusion")
+    written = invoke("report", DEMO / "radiograph.png")
+    for shown in (found, written):
+        assert "Small [left] effusion [/REDACTED]." in shown
+    assert "[bold] Effusion." in written
+
+
 def test_lines_that_are_rejected_are_told_by_number_and_end_with_1(manifest, monkeypatch, capsys):
     with manifest.open("a") as lines:
         lines.write('{"study_id": "s4"}\nnot json\n{"study_id": "s5", "images": ["../x.png"]}\n')

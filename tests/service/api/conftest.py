@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
 from service.settings import DEMO_LIBRARY, Settings
+from tests.conftest import in_process
 
 PICTURES = sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:6]
 
@@ -15,7 +15,7 @@ PICTURES = sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:6]
 def writable(tmp_path: Path) -> Iterator[TestClient]:
     """The app on an empty library that one test may fill."""
     settings = Settings(data_dir=tmp_path / "var", max_images=4, max_texts=4, max_k=10)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with in_process(settings) as client:
         yield client
 
 

@@ -139,6 +139,8 @@ def test_vectors_name_the_bundle_that_made_them(client, radiograph):
         (b"\xff\xfe", 400, "request/malformed"),
         (b"", 400, "request/malformed"),
         (b'{"texts": ["a", "b", "c", "d", "e"]}', 400, "request/malformed"),
+        (b'{"texts": [' + b"0," * 499_000 + b"0]}", 400, "request/malformed"),
+        (b'{"texts": [' + b"{}," * 1_000_000 + b"{}]}", 400, "request/malformed"),
         (b'{"texts": ["Nodule.", "  "]}', 422, "text/invalid"),
     ],
 )

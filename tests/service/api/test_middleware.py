@@ -2,11 +2,10 @@ import json
 import re
 
 import pytest
-from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
-from service.app import create_app
 from service.settings import Settings
+from tests.conftest import in_process
 
 CANARY = "Doe-Jane-19610304"
 
@@ -22,13 +21,15 @@ def test_an_answer_carries_the_callers_request_id_or_a_new_one(client):
 def test_server_timing_names_the_stages(client, radiograph):
     timing = client.post("/retrieve", files={"files": radiograph}).headers["server-timing"]
     stages = dict(re.findall(r"(\w+);dur=([\d.]+)", timing))
-    assert list(stages) == ["decode", "preprocess", "queue", "infer", "search"]
+    assert list(stages) == ["decode", "preprocess", "queue", "infer", "search", "total"]
+    assert float(stages["total"]) >= float(stages["infer"])
+    assert "total;dur=" in client.get("/bundle").headers["server-timing"]
 
 
 @pytest.fixture
 def small(tmp_path):
     settings = Settings(data_dir=tmp_path, max_body_bytes=1000)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with in_process(settings) as client:
         yield client
 
 

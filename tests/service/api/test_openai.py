@@ -14,7 +14,7 @@ def data_uri(data):
 @pytest.fixture
 def openai(client):
     """OpenAI's own client, over the app in this process."""
-    return OpenAI(base_url="http://testserver/v1", api_key="none", http_client=client)
+    return OpenAI(base_url="http://127.0.0.1/v1", api_key="none", http_client=client)
 
 
 def test_openais_own_client_gets_the_vectors_of_the_other_endpoints(client, openai, radiograph):

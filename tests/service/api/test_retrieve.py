@@ -102,6 +102,7 @@ def test_it_abstains_below_the_least_score(client):
         {"text": "a", "filter": {"finding": ["nodule"]}},
         {"text": "a", "filter": "nodule"},
         {"text": "a", "exclude": {"patient": "p"}},
+        {"text": "a", "exclude": {"patient_id": " "}},
         {"text": 7},
     ],
 )
@@ -118,3 +119,14 @@ def test_an_image_and_a_text_at_once_are_malformed(client, problem, radiograph):
 
 def test_an_empty_text_is_told_apart_from_none(client, problem):
     problem(client.post("/retrieve", json={"text": " "}), 422, "text/invalid")
+
+
+def test_a_hit_shows_the_very_image_that_was_found(writable, pictures):
+    files = [("files", ("a", pictures[0])), ("files", ("b", pictures[1]))]
+    writable.put("/studies/s1", files=files, data={"report": "Nodule."})
+    shown = [writable.get(f"/studies/s1/image?index={index}").content for index in (0, 1)]
+    assert shown[0] != shown[1]
+    for index in (0, 1):
+        query = {"files": pictures[index]}
+        (found,) = hits(writable.post("/retrieve", files=query, data={"target": "image", "k": "1"}))
+        assert writable.get(found["image_url"]).content == shown[index]

@@ -91,6 +91,45 @@ def test_a_batch_as_a_form_names_its_files(writable, pictures):
     assert items[1]["error"]["type"] == "urn:eclip:study/invalid"
 
 
+def test_files_that_cannot_be_told_apart_are_refused(writable, problem, pictures):
+    """Else one patient's image would stand under another's study."""
+    studies = json.dumps([{"study_id": n, "images": ["1.jpg"]} for n in ("s1", "s2")])
+    files = [("files", ("1.jpg", picture)) for picture in pictures[:2]]
+    answer = writable.post("/studies", data={"studies": studies}, files=files)
+    assert "same name" in problem(answer, 400, "request/malformed")["detail"]
+    problem(writable.get("/studies/s1"), 404, "study/unknown")
+
+
+def test_a_file_that_no_study_names_is_not_lost_silently(writable, problem, radiograph):
+    studies = json.dumps([{"study_id": "s1", "report": REPORT}])
+    files = {"files": ("1.png", radiograph)}
+    answer = writable.post("/studies", data={"studies": studies}, files=files)
+    problem(answer, 400, "request/malformed")
+    answer = writable.put("/studies/s1", data={"report": REPORT}, files={"image": radiograph})
+    assert "`files`" in problem(answer, 400, "request/malformed")["detail"]
+
+
+def test_an_id_that_comes_twice_in_a_batch_is_taken_once(writable, radiograph, in_base64):
+    lines = [
+        {"study_id": "s1", "report": REPORT},
+        {"study_id": " s1", "images": [{"data": in_base64(radiograph)}]},
+    ]
+    items = writable.post("/studies", **ndjson(*lines)).json()["items"]
+    assert items[0]["study"]["report"] == REPORT
+    assert items[1]["error"]["type"] == "urn:eclip:study/invalid"
+    assert writable.get("/studies/s1").json()["images"] == []
+
+
+def test_blanks_around_an_id_do_not_make_another_patient(writable):
+    """DICOM pads its values: the guard must not miss a patient for a trailing blank."""
+    writable.put("/studies/s1 ", json={"report": REPORT, "patient_id": "p1 "})
+    assert writable.get("/studies/s1").json() == writable.get("/studies/ s1").json()
+    for patient in ("p1", "p1 ", " p1", "p1\0"):
+        exclude = {"patient_id": patient}
+        found = writable.post("/retrieve", json={"text": "effusion", "exclude": exclude})
+        assert found.json()["hits"] == []
+
+
 def test_identifiers_never_come_back(writable):
     answers = [
         writable.put(f"/studies/{CANARY}", json={"patient_id": CANARY, "report": REPORT}),
@@ -125,8 +164,8 @@ def test_a_study_that_cannot_be_stored_is_refused(writable, problem, body, statu
     problem(writable.get("/studies/s1"), 404, "study/unknown")
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n"])
-def test_an_empty_batch_is_malformed(writable, problem, content):
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"0\n" * 1_000_000])
+def test_a_batch_of_none_or_of_countless_studies_is_malformed(writable, problem, content):
     answer = writable.post("/studies", content=content)
     problem(answer, 400, "request/malformed")
 

@@ -73,7 +73,9 @@ def parts_by_study(store, vector) -> dict[str, list[str]]:
         for hit in store.search(vector("any"), target, k=10_000, **ANYTHING)
     ]
     return {
-        study_id: sorted(str(hit.text or hit.rendition) for hit in hits if hit.study_id == study_id)
+        study_id: sorted(
+            hit.text or f"image {hit.image_index}" for hit in hits if hit.study_id == study_id
+        )
         for study_id in {hit.study_id for hit in hits}
     }
 
@@ -85,7 +87,7 @@ def version_of(study, study_id: str, version: int):
 def parts_of(embedded) -> list[str]:
     study = embedded.study
     texts = [passage.text for passage in study.passages]
-    return sorted([study.report, *texts, *(image.rendition for image in study.images)])
+    return sorted([study.report, *texts, *(f"image {index}" for index in range(len(study.images)))])
 
 
 def test_a_library_survives_a_restart(open_edge, study, vector):

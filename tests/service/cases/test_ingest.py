@@ -18,8 +18,8 @@ def library(tmp_path):
 def manifest(tmp_path, lines):
     (tmp_path / "a.jpg").write_bytes(PICTURE.read_bytes())
     path = tmp_path / "studies.jsonl"
-    path.write_text(
-        "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    path.write_bytes(
+        b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
     )
     return path
 
@@ -33,18 +33,20 @@ def test_bad_lines_are_rejected_with_their_number_and_reason(library, tmp_path):
         tmp_path,
         [
             record("s1", images=["a.jpg"]),
-            "{broken",
+            b"{broken",
             record("s2", images=["canary-7.jpg"]),
             record("s3", images=["../../etc/passwd"]),
             record("s4", report=None),
             record("s5", colour="red"),
-            '{"study_id": "s6", "report": "x", "metadata": {"a": NaN}}',
+            b'{"study_id": "s6", "report": "x", "metadata": {"a": NaN}}',
+            json.dumps(record("s8", report="Größer."), ensure_ascii=False).encode("latin-1"),
+            record("s9", images=["a\0.jpg"]),
             record("s7", gaze={"x": [0.1], "y": [0.1], "duration": [5]}),
         ],
     )
     outcome = ingest(library, path)
     reasons = {rejected.line: rejected.reason for rejected in outcome.rejected}
-    assert sorted(reasons) == [2, 3, 4, 5, 6, 7]
+    assert sorted(reasons) == [2, 3, 4, 5, 6, 7, 8, 9]
     assert "cannot be read" in reasons[3]
     assert "leaves the manifest's folder" in reasons[4]
     assert "neither a report nor an image" in reasons[5]

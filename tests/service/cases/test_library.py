@@ -1,4 +1,5 @@
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,29 @@ def test_two_studies_with_the_same_picture_do_not_share_its_rendition(library, d
     assert library.rendition("s2")
 
 
+def test_concurrent_writes_of_one_study_leave_it_whole_and_nothing_else(
+    library, deadline, tmp_path
+):
+    versions = [study("s1", PICTURES[index % 2]) for index in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(lambda version: library.put(version, deadline), versions))
+    assert {outcome.study_id for outcome in outcomes} == {library.get("s1").study_id}
+    assert library.rendition("s1")
+    assert len(files(tmp_path)) == 1
+
+
+def test_an_image_that_is_lost_is_told_so_and_comes_back_with_the_next_write(
+    library, deadline, tmp_path
+):
+    library.put(study("s1", PICTURES[0]), deadline)
+    (rendition,) = files(tmp_path)
+    rendition.unlink()
+    with pytest.raises(StudyUnknown, match="not on this server's disk"):
+        library.rendition("s1")
+    library.put(study("s1", PICTURES[0]), deadline)
+    assert library.rendition("s1")
+
+
 def test_a_bad_study_in_a_batch_harms_no_other(library, deadline):
     outcomes = library.put_many(
         [study("s1", PICTURES[0]), study("s2", b"no image"), study("s3", report=None)], deadline
@@ -112,11 +136,18 @@ def test_a_bad_study_in_a_batch_harms_no_other(library, deadline):
     assert library.store.count() == 1
 
 
-@pytest.mark.parametrize("key", ["PatientName", "mrn", "date_of_birth", "accession number"])
+@pytest.mark.parametrize(
+    "key", ["PatientName", "mrn", "date_of_birth", "accession number", "SOPInstanceUID", "uid"]
+)
 def test_metadata_that_looks_like_an_identifier_is_refused(library, deadline, key):
     with pytest.raises(StudyInvalid) as refused:
         library.put(study("s1", metadata={key: "Doe"}), deadline)
     assert "Doe" not in refused.value.detail
+
+
+def test_metadata_of_the_finding_is_no_identifier(library, deadline):
+    stored = library.put(study("s1", metadata={"pleural_fluid": True, "age": 61}), deadline)
+    assert stored.metadata == {"pleural_fluid": True, "age": 61}
 
 
 def test_asking_for_an_image_that_is_not_there_is_a_typed_error(library, deadline):

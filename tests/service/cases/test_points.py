@@ -46,9 +46,9 @@ def test_a_study_comes_back_from_its_record(study):
 def test_a_text_hit_shows_the_first_image_and_an_image_hit_itself(study):
     points = to_points(study("s", sections=("findings",), views=("PA", "LL")))
     _, lateral, report, passage = (to_hit(Found(p.id, 0.5, p.payload)) for p in points[:-1])
-    assert (lateral.view, lateral.rendition, lateral.text) == ("LL", "s/1/rendition/1", None)
+    assert (lateral.view, lateral.image_index, lateral.text) == ("LL", 1, None)
     assert (report.view, report.text, report.passage_id) == ("PA", "Report of s/1.", None)
-    assert (passage.rendition, passage.passage_id) == ("s/1/rendition/0", "p0")
+    assert (passage.image_index, passage.passage_id) == (0, "p0")
     assert (passage.section, passage.score) == ("findings", 0.5)
 
 
@@ -58,7 +58,7 @@ def test_a_text_hit_shows_the_first_image_and_an_image_hit_itself(study):
         (Identity("a" * 64, "key", 16), "bundle aaaaaaaaaaaa, not bbbbbbbbbbbb"),
         (Identity("b" * 64, "other", 16), "hash key other, not key"),
         (Identity("b" * 64, "key", 8), "dimension 8, not 16"),
-        (Identity("b" * 64, "key", 16, schema_version=0), "schema version 0, not 1"),
+        (Identity("b" * 64, "key", 16, schema_version=0), "schema version 0, not 2"),
     ],
 )
 def test_another_identity_is_refused_with_a_word_on_what_differs(stored, said):

@@ -67,6 +67,37 @@ def test_a_file_that_is_no_image_is_told_so_and_the_next_one_works(page, radiogr
     expect(page.get_by_role("alert")).to_have_text("")
 
 
+def test_the_answer_shown_belongs_to_the_image_shown(page, radiograph):
+    """The first file's answer comes after the second's, and is dropped."""
+    held = []
+    page.route("**/generate-report", lambda route: held.append(route), times=1)
+    choose(page, "first.png", radiograph)
+    page.wait_for_function("document.getElementById('status').textContent === 'Reading…'")
+    while not held:
+        page.wait_for_timeout(20)
+    choose(page, "second.png", b"plain text")
+    expect(page.get_by_role("alert")).to_contain_text("Unsupported image", timeout=20_000)
+    with page.expect_response("**/generate-report"):
+        held[0].continue_()
+    page.wait_for_timeout(200)
+    expect(page.get_by_role("alert")).to_contain_text("Unsupported image")
+    expect(page.locator("#answer")).to_be_hidden()
+
+
+def test_the_page_lets_nothing_but_its_own_script_run_and_nobody_frame_it(page, server):
+    answer = page.request.get(server.url)
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    page.evaluate(
+        "document.body.append(Object.assign(document.createElement('script'),"
+        " {textContent: 'window.harmed = 1'}))"
+    )
+    assert page.evaluate("window.harmed") is None
+
+
 def test_what_a_report_says_is_shown_as_text_and_never_run(browser, serve, tmp_path):
     """A report in the library is somebody's data: markup in it stays markup."""
     script = "<img src=x onerror=window.harmed=1>"
