@@ -13,7 +13,7 @@ from PIL import Image
 
 from service.bundle.labels import LabelSets, Prompts
 from service.bundle.manifest import Bundle
-from training.data.gaze import heatmap
+from training.data.gaze import Sigma, heatmap
 from training.data.pairs import Pairs, split_pairs
 from training.data.phantom import PROMPTS, PhantomConfig, fingerprint, phantom
 from training.data.study import Study, write_studies
@@ -31,7 +31,7 @@ STUDIES = 240
 EXAMPLE = STUDIES + 3
 """A phantom outside the library: the radiograph of the README's worked example."""
 JPEG_QUALITY = 85
-GAZE_SIGMA = 0.05
+GAZE_SIGMA = Sigma(12.8, "pixel")
 GAZE_TINT = (255, 64, 0)
 
 
@@ -86,7 +86,7 @@ def make_example(folder: Path) -> None:
     drawn = phantom(LIBRARY, EXAMPLE)
     image = Image.fromarray(drawn.image)
     image.save(folder / "radiograph.png")
-    looked = heatmap(drawn.gaze, image.height, image.width, GAZE_SIGMA)
+    looked = heatmap(drawn.study.gaze, image.height, image.width, GAZE_SIGMA)
     picture = image.convert("RGB")
     picture.paste(GAZE_TINT, mask=Image.fromarray((looked * 160).astype(np.uint8)))
     picture.save(folder / "gaze.png")

@@ -42,6 +42,22 @@ def preprocess(
     return levels
 
 
+def scaled_size(size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
+    """(width, height) of an image once scaled, before the crop or the padding.
+
+    Square crops truncate the longer side, as torchvision's Resize does; else both sides round.
+    """
+    if spec.fit == "squash":
+        return spec.width, spec.height
+    width, height = size
+    if spec.fit == "shortest" and spec.width == spec.height:
+        short = min(size)
+        return spec.width * width // short, spec.width * height // short
+    ratios = (width / spec.width, height / spec.height)
+    ratio = min(ratios) if spec.fit == "shortest" else max(ratios)
+    return max(1, round(width / ratio)), max(1, round(height / ratio))
+
+
 def _as_image(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Image.Image:
     if pixels.dtype == np.uint8:
         return Image.fromarray(pixels)
@@ -49,23 +65,9 @@ def _as_image(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Image.I
 
 
 def _resize(image: Image.Image, spec: ImageSpec) -> Image.Image:
-    target = (spec.width, spec.height)
-    if spec.fit == "squash":
-        return image.resize(target, _RESAMPLING[spec.interpolation])
-    ratios = (image.width / spec.width, image.height / spec.height)
-    ratio = min(ratios) if spec.fit == "shortest" else max(ratios)
-    size = _scaled_size(image.size, ratio, spec)
-    resized = image.resize(size, _RESAMPLING[spec.interpolation])
-    return _centre(resized, target, spec.fill if image.mode == "L" else spec.fill * 257)
-
-
-def _scaled_size(size: tuple[int, int], ratio: float, spec: ImageSpec) -> tuple[int, int]:
-    """Square crops truncate the longer side, as torchvision's Resize does; else round."""
-    if spec.fit == "shortest" and spec.width == spec.height:
-        short = min(size)
-        width, height = (spec.width * side // short for side in size)
-        return width, height
-    return max(1, round(size[0] / ratio)), max(1, round(size[1] / ratio))
+    resized = image.resize(scaled_size(image.size, spec), _RESAMPLING[spec.interpolation])
+    fill = spec.fill if image.mode == "L" else spec.fill * 257
+    return _centre(resized, (spec.width, spec.height), fill)
 
 
 def _centre(image: Image.Image, target: tuple[int, int], fill: int) -> Image.Image:

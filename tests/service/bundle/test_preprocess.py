@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from open_clip.transform import image_transform
 from PIL import Image
 
-from service.bundle.preprocess import ImageSpec, preprocess
+from service.bundle.preprocess import ImageSpec, preprocess, scaled_size
 
 
 def open_clips_own(pixels: np.ndarray, spec: ImageSpec) -> np.ndarray:
@@ -59,6 +59,22 @@ def test_every_size_is_resized_and_cropped_as_open_clip_does(
     pixels = np.random.default_rng(shape).integers(0, 256, shape).astype(np.uint8)
     spec = ImageSpec(height=height, width=width, fit=fit, interpolation=interpolation)
     np.testing.assert_array_equal(preprocess(pixels, spec), open_clips_own(pixels, spec))
+
+
+@given(
+    size=st.tuples(st.integers(1, 5000), st.integers(1, 5000)),
+    height=st.integers(16, 400),
+    width=st.integers(16, 400),
+    square=st.booleans(),
+    fit=FITS,
+)
+def test_what_has_the_scaled_size_is_only_cropped_or_padded(size, height, width, square, fit):
+    spec = ImageSpec(height=height, width=height if square else width, fit=fit)
+    scaled = scaled_size(size, spec)
+    assert scaled_size(scaled, spec) == scaled
+    gaps = np.array(scaled) - (spec.width, spec.height)
+    assert gaps.min() >= 0 if fit == "shortest" else gaps.max() <= 0
+    assert 0 in gaps
 
 
 @given(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from training.data.gaze import heatmap
+from training.data.gaze import Sigma, heatmap
 from training.data.phantom import (
     GLOBAL,
     LABELS,
@@ -182,7 +182,8 @@ def test_gaze_finds_lesions_without_being_a_mask():
         one = phantom(CONFIG, index)
         if len(one.lesions):
             lesion = one.lesions.any(axis=0).ravel()
-            scores.append(roc_auc_score(lesion, heatmap(one.gaze, 64, 64, 0.05).ravel()))
+            looked = heatmap(one.study.gaze, 64, 64, Sigma(3.2, "pixel"))
+            scores.append(roc_auc_score(lesion, looked.ravel()))
     assert len(scores) > 30
     assert 0.8 < np.mean(scores) < 0.9
     assert min(scores) < 0.8

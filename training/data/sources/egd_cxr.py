@@ -1,0 +1,85 @@
+"""EGD-CXR (Karargyris et al. 2021, doi 10.1038/s41597-021-00863-5): a radiologist's gaze.
+
+Fetch fixations.csv and master_sheet.csv of PhysioNet's egd-cxr 1.0.0, and beside them the folder
+files/ of MIMIC-CXR 2.0.0: its reports, and its images as DICOM or from MIMIC-CXR-JPG.
+
+Columns used. master_sheet.csv, a row an image: dicom_id; path, MIMIC-CXR's; patient_id;
+image_{left,right,top,bottom}_pad, the black margins in pixels of the 1920 × 1080 screen.
+fixations.csv, a row a fixation: DICOM_ID; FPOGX and FPOGY, fractions of the screen; FPOGD, seconds;
+FPOGV, 1 where the fixation is valid. The margins map the screen onto the image as they do in the
+publishers' X_ORIGINAL and Y_ORIGINAL.
+
+Some DICOM_ID lack their last five characters. These rows are no gaze on a radiograph: every
+twentieth image had a calibration slide, a white disc named so (the publishers' image_preparation.py
+and validation.py). They are left out.
+"""
+
+import csv
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from training.data.sources.mimic_files import image_under, report_under
+from training.data.study import Gaze, Study
+
+SOURCE = "egd_cxr"
+_SCREEN = (1920, 1080)
+_CUT_FROM_SLIDES = 5
+
+Fixation = tuple[float, float, float]
+"""x and y as fractions of the screen, and milliseconds."""
+
+
+def studies(root: Path) -> Iterator[Study]:
+    """One study an image that was fetched; `study_id` is its dicom_id, images relative to `root`.
+
+    Fixations beside the image are left out. Raises ValueError where fixations.csv names an image
+    that master_sheet.csv does not.
+    """
+    with (root / "master_sheet.csv").open(encoding="utf-8", newline="") as file:
+        sheet = {row["dicom_id"]: row for row in csv.DictReader(file)}
+    fixations = _fixations(root / "fixations.csv", sheet)
+    for dicom_id, row in sheet.items():
+        image = image_under(root, row["path"])
+        if image:
+            yield Study(
+                study_id=dicom_id,
+                patient_id=row["patient_id"],
+                source=SOURCE,
+                images=(image,),
+                report=report_under(root, row["path"]),
+                gaze=_gaze(fixations.get(dicom_id, []), row),
+            )
+
+
+def _fixations(path: Path, images: Collection[str]) -> Mapping[str, list[Fixation]]:
+    """The valid fixations on each image and each calibration slide, in their order."""
+    found: dict[str, list[Fixation]] = defaultdict(list)
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if int(row["FPOGV"]):
+                x, y, seconds = (float(row[name]) for name in ("FPOGX", "FPOGY", "FPOGD"))
+                found[row["DICOM_ID"]].append((x, y, 1000 * seconds))
+    slides = {dicom_id[:-_CUT_FROM_SLIDES] for dicom_id in images}
+    unknown = found.keys() - images - slides
+    if unknown:
+        rows = sum(len(found[dicom_id]) for dicom_id in unknown)
+        raise ValueError(
+            f"{path.name}: {rows} fixations on {len(unknown)} images that are neither in "
+            f"master_sheet.csv nor calibration slides, {min(unknown)!r} among them"
+        )
+    return found
+
+
+def _gaze(fixations: list[Fixation], row: Mapping[str, str]) -> tuple[Gaze, ...]:
+    """The fixations that fall on the image; none of them gives no reading."""
+    left, right, top, bottom = (
+        float(row[f"image_{side}_pad"]) for side in ("left", "right", "top", "bottom")
+    )
+    width, height = _SCREEN[0] - left - right, _SCREEN[1] - top - bottom
+    on_image = [
+        ((x * _SCREEN[0] - left) / width, (y * _SCREEN[1] - top) / height, duration)
+        for x, y, duration in fixations
+    ]
+    inside = [each for each in on_image if 0.0 <= each[0] <= 1.0 and 0.0 <= each[1] <= 1.0]
+    return (Gaze(*zip(*inside, strict=True)),) if inside else ()

@@ -1,0 +1,106 @@
+"""REFLACX (Bigolin Lanfredi et al. 2022, doi 10.1038/s41597-022-01441-z): five radiologists' gaze.
+
+Fetch the folder main_data/ of PhysioNet's reflacx-xray-localization 1.0.0, and beside it the images
+that it names in the folder files/ of MIMIC-CXR 2.0.0, as DICOM or from MIMIC-CXR-JPG.
+
+Files and columns used. main_data/metadata_phase_<n>.csv, a row a reading: id;
+eye_tracking_data_discarded; image, which ends with MIMIC-CXR's path; dicom_id; subject_id;
+image_size_x and image_size_y, pixels. main_data/<id>/transcription.txt, what was dictated.
+main_data/<id>/fixations.csv: timestamp_{start,end}_fixation, seconds; {x,y}_position,
+{xmin,ymin,xmax,ymax}_shown_from_image and angular_resolution_{x,y}_pixels_per_degree, pixels of the
+image.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from training.data.sources.mimic_files import image_under
+from training.data.study import Gaze, Study
+
+SOURCE = "reflacx"
+_MIMIC_PATH = re.compile(r"files/p\d+/p\d+/s\d+/[^/]+\.dcm$")
+_DISCARDED = {"true": True, "false": False}
+
+Row = Mapping[str, str]
+Fixation = tuple[float, float, float, tuple[float, float], tuple[float, float, float, float]]
+"""x, y, milliseconds, what one degree spans and what was shown, as in Gaze."""
+
+
+def studies(root: Path) -> Iterator[Study]:
+    """One study an image that was fetched; `study_id` is its dicom_id, images relative to `root`.
+
+    Each reading is a gaze and a paragraph of the report, in the order of the metadata. Readings
+    whose eye tracking was discarded have neither and are left out, as are fixations beside the
+    image.
+    """
+    main = root / "main_data"
+    for dicom_id, readings in _readings(main).items():
+        image = image_under(root, _mimic_path(readings[0]))
+        if image:
+            gaze = (_gaze(main / row["id"] / "fixations.csv", row) for row in readings)
+            yield Study(
+                study_id=dicom_id,
+                patient_id=readings[0]["subject_id"],
+                source=SOURCE,
+                images=(image,),
+                report="\n".join(_transcription(main / row["id"]) for row in readings),
+                gaze=tuple(reading for reading in gaze if len(reading)),
+            )
+
+
+def _readings(main: Path) -> dict[str, list[Row]]:
+    """The rows of every phase that have gaze, by image."""
+    tables = sorted(main.glob("metadata_phase_*.csv"))
+    if not tables:
+        raise FileNotFoundError(f"no metadata_phase_*.csv in {main}")
+    readings: dict[str, list[Row]] = {}
+    for table in tables:
+        with table.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if not _DISCARDED[row["eye_tracking_data_discarded"].lower()]:
+                    readings.setdefault(row["dicom_id"], []).append(row)
+    return readings
+
+
+def _mimic_path(row: Row) -> str:
+    found = _MIMIC_PATH.search(row["image"].strip())
+    if not found:
+        raise ValueError(f"reading {row['id']}: {row['image']!r} is no path of MIMIC-CXR")
+    return found[0]
+
+
+def _transcription(folder: Path) -> str:
+    return " ".join((folder / "transcription.txt").read_text(encoding="utf-8").split())
+
+
+def _gaze(path: Path, reading: Row) -> Gaze:
+    """The fixations of one reading that fall on the image."""
+    width, height = float(reading["image_size_x"]), float(reading["image_size_y"])
+    with path.open(encoding="utf-8", newline="") as file:
+        fixations = [_fixation(row, width, height) for row in csv.DictReader(file)]
+    inside = [(x, y, *rest) for x, y, *rest in fixations if 0.0 <= x <= 1.0 and 0.0 <= y <= 1.0]
+    return Gaze(*zip(*inside, strict=True))
+
+
+def _fixation(row: Row, width: float, height: float) -> Fixation:
+    start, end = (float(row[f"timestamp_{edge}_fixation"]) for edge in ("start", "end"))
+    degree_x, degree_y = (
+        float(row[f"angular_resolution_{axis}_pixels_per_degree"]) for axis in "xy"
+    )
+    left, top, right, bottom = (
+        float(row[f"{edge}_shown_from_image"]) for edge in ("xmin", "ymin", "xmax", "ymax")
+    )
+    return (
+        float(row["x_position"]) / width,
+        float(row["y_position"]) / height,
+        1000 * (end - start),
+        (degree_x / width, degree_y / height),
+        (
+            max(left, 0) / width,
+            max(top, 0) / height,
+            min(right / width, 1),
+            min(bottom / height, 1),
+        ),
+    )
