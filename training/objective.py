@@ -1,17 +1,50 @@
-"""Contrastive objectives, from open_clip."""
+"""The losses: open_clip's contrastive ones over all ranks, and the processor's priming."""
 
-from open_clip.loss import ClipLoss
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from open_clip.loss import ClipLoss, SigLipLoss
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Contrastive(nn.Module):
-    """The symmetric InfoNCE loss of CLIP (Radford et al. 2021, section 2.3)."""
+    """The loss that a model was made for, with every rank's pairs as negatives.
 
-    def __init__(self) -> None:
+    Softmax (Radford et al. 2021, section 2.3), or the pairwise sigmoid (Zhai et al. 2023, section
+    3) where the model has a logit bias. Each rank's value is the mean over its own pairs: the mean
+    over ranks, and of their gradients, is what one process would have.
+    """
+
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.loss = ClipLoss()
+        ranks = {"rank": rank(), "world_size": world_size()}
+        self.sigmoid = getattr(model, "logit_bias", None) is not None
+        self.loss = (
+            SigLipLoss(**ranks, dist_impl="gather")
+            if self.sigmoid
+            else ClipLoss(**ranks, local_loss=True, gather_with_grad=True)
+        )
 
-    def forward(self, images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
-        """Unit vectors float[N,D] of matching pairs, and the factor on cosines → scalar loss."""
-        loss: Tensor = self.loss(images, texts, logit_scale)
+    def forward(self, images: Tensor, texts: Tensor, model: Any) -> Tensor:
+        """Unit float[N,D] of matching pairs, and the model with its logit scale → scalar."""
+        scale = model.logit_scale.exp()
+        bias = (model.logit_bias,) if self.sigmoid else ()
+        loss: Tensor = self.loss(images, texts, scale, *bias)
         return loss
+
+
+def priming_loss(processor: nn.Module, levels: Tensor) -> Tensor:
+    """Mean squared error of P(I, 1) to I for levels float[N,H,W] (Kumar & Marttinen, section 3)."""
+    return functional.mse_loss(processor(levels, torch.ones_like(levels)), levels)
+
+
+def rank() -> int:
+    """This process among those that train together."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+from training.data.gaze import Sigma
+from training.methods import METHODS
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -38,20 +41,71 @@ class Manifest(_Strict):
     fractions: tuple[float, float, float] = (0.8, 0.0, 0.2)
 
 
+def _known(method: str) -> str:
+    if method not in METHODS:
+        raise ValueError(f"there are {', '.join(METHODS)}")
+    return method
+
+
+class Expert(_Strict):
+    """The expert path: which studies, how many a step, and the processor's size."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of the training studies with gaze, how many are experts; chosen by hash."""
+    batch: PositiveInt = 16
+    """Expert pairs of a step in which they join, all ranks together."""
+    sigma: Sigma = Sigma(1.0, "degree")
+    patch: PositiveInt = 16
+    width: PositiveInt = 256
+    heads: PositiveInt = 4
+    residual: bool = False
+    """Begin as the identity; else as published."""
+    priming_weight: Annotated[float, Field(ge=0)] = 0.1
+    primed_first: Annotated[int, Field(ge=0)] = 0
+    """Steps in which the processor alone learns P(I, 1) = I before the run; published: none."""
+
+
 class Recipe(_Strict):
     """One run of `eclip-train fit`."""
 
     name: str
     seed: int
     model: str
-    """A config of training/model/configs."""
+    """A config of training/model/configs, with a tokenizer learned from the training reports; or a
+    model as open_clip names it, with its own."""
+    pretrained: str | None = None
+    """Weights of an open_clip model: a tag or a checkpoint's path."""
+    start: Path | None = None
+    """A finished run of the same model to begin with (post-tuning, eCLIP^P)."""
     data: Annotated[Phantoms | Manifest, Field(discriminator="source")]
+    method: Annotated[str, AfterValidator(_known)] = "clip"
+    """An arm of training/methods.py."""
+    expert: Expert = Expert()
+    augment: bool = False
+    """Slightly cropped, turned and exposed anew at each step, heatmaps with their images."""
     epochs: PositiveInt
     batch_size: PositiveInt
+    """Pairs of a step, all ranks together."""
+    part: PositiveInt | None = None
+    """Encode so many at a time, for batches that do not fit; the gradient is the whole batch's."""
     learning_rate: PositiveFloat
     weight_decay: float
     warmup: Annotated[float, Field(ge=0, lt=1)]
     """Share of all steps over which the learning rate rises linearly."""
+    checkpoint_every: PositiveInt = 100
+    """Steps between two checkpoints, at each of which the validation split is measured."""
+    patience: PositiveInt | None = None
+    """Stop after so many checkpoints without a better validation recall."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an exponential moving average of the weights, which then is what the run gives."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    devices: PositiveInt = 1
+    """Processes on each node; under torchrun, as many as it started."""
+    nodes: PositiveInt = 1
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that prepare batches, on each rank."""
+    checkpoint_gradients: bool = False
+    compile: bool = False
 
 
 def load_recipe(name_or_path: str, overrides: list[str]) -> Recipe:
@@ -61,7 +115,8 @@ def load_recipe(name_or_path: str, overrides: list[str]) -> Recipe:
         path = CONFIGS / f"{name_or_path}.yaml"
     if not path.is_file():
         raise RecipeError(f"no recipe {name_or_path!r}; there are {', '.join(recipe_names())}")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    recipe = Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    values = recipe.model_dump()
     for override in overrides:
         _apply(values, override)
     return Recipe.model_validate(values)

@@ -1,101 +1,158 @@
-"""The training loop: plain CLIP on Lightning, resumable at every epoch's end.
+"""The training loop, on Lightning: any method of `training.methods` around any open_clip model.
 
-The order of the data in epoch e depends on (seed, e) alone, so a resumed run sees what the
-uninterrupted one would have seen.
+A run advances in spans of `checkpoint_every` steps, which Lightning calls epochs: after each the
+validation split is measured and a checkpoint written. What a step sees depends on its number alone
+(`training.data.steps`), so a run that was stopped anywhere resumes at its last checkpoint and ends
+with the weights of one that never stopped.
 """
 
 import logging
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import open_clip
 import pytorch_lightning as lightning
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    RichProgressBar,
+)
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch import Tensor
-from torch.nn import functional
-from torch.optim import AdamW
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from service.bundle.manifest import TOKENIZER
+from service.bundle.preprocess import ImageSpec
 from service.bundle.tokenizer import Tokenizer
+from training.curriculum import PRIMING
+from training.data.experts import Experts
 from training.data.pairs import Pairs, split_pairs
-from training.model.clip import Clip, from_config, image_spec, text_config
-from training.model.pixels import NormalisePixels
+from training.data.steps import Batch, Plan, Steps
+from training.data.study import Split
+from training.evaluate.geometry import alignment, modality_gap, uniformity
+from training.evaluate.retrieval import image_to_report
+from training.methods import METHODS
+from training.model.clip import (
+    WITH_WEIGHTS,
+    Clip,
+    from_config,
+    from_open_clip,
+    image_spec,
+    is_own,
+    text_config,
+)
+from training.model.expert_clip import WHITE, ExpertCLIP
+from training.model.heatmap import HeatmapProcessor
 from training.model.tokenizer import learn
-from training.objective import Contrastive
-from training.recipe import Recipe, RecipeError
+from training.objective import Contrastive, priming_loss, rank, world_size
+from training.recipe import Phantoms, Recipe, RecipeError
+from training.record import RunRecord, write_environment
 
 log = logging.getLogger(__name__)
 
 RECIPE = "recipe.json"
 CHECKPOINT = "last.ckpt"
 MAX_LOGIT_SCALE = math.log(100)
-
-
-class Batches(Dataset[tuple[Tensor, Tensor]]):
-    """One epoch of pixels uint8[B,H,W] and tokens int64[B,L], ordered by (seed, epoch)."""
-
-    def __init__(self, pairs: Pairs, tokenizer: Tokenizer, recipe: Recipe, epoch: int) -> None:
-        self.pixels = torch.from_numpy(pairs.images)
-        self.tokens = torch.from_numpy(tokenizer(pairs.reports).ids)
-        self.order = np.random.default_rng((recipe.seed, epoch)).permutation(len(pairs))
-        self.batch_size = recipe.batch_size
-
-    def __len__(self) -> int:
-        return len(self.order) // self.batch_size
-
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        chosen = self.order[step * self.batch_size : (step + 1) * self.batch_size]
-        return self.pixels[chosen], self.tokens[chosen]
+MAX_GRADIENT = 1.0
+BEST = "validation/recall@5"
 
 
 class ClipTraining(lightning.LightningModule):
-    """CLIP under AdamW with linear warm-up and cosine decay (EXPERIMENT: method settings)."""
+    """CLIP, with experts where the method has them, under AdamW (EXPERIMENT: method settings)."""
 
-    def __init__(self, clip: Clip, recipe: Recipe, train: Pairs) -> None:
+    def __init__(self, clip: Clip, recipe: Recipe, plan: Plan, validation: Pairs | None) -> None:
         super().__init__()
-        self.clip, self.recipe, self.train_pairs = clip, recipe, train
-        self.model = clip.model
-        self.normalise = NormalisePixels(clip.normalisation)
-        self.objective = Contrastive()
+        self.clip, self.recipe, self.plan, self.validation = clip, recipe, plan, validation
+        self.method = METHODS[recipe.method]
+        self.expert_clip = ExpertCLIP(clip, _processor(clip, recipe), recipe.part)
+        self.objective: Contrastive | None = None
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        """Contrastive loss of one batch."""
-        pixels, tokens = batch
-        images = functional.normalize(self.model.encode_image(self.normalise(pixels)), dim=-1)
-        texts = functional.normalize(self.model.encode_text(tokens), dim=-1)
-        loss: Tensor = self.objective(images, texts, self.model.logit_scale.exp())
-        self.log("loss", loss, prog_bar=True)
+    @property
+    def processor(self) -> HeatmapProcessor | None:
+        """The heatmap processor, where the method has one."""
+        return self.expert_clip.processor
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002 — Lightning's signature
+        """Once the ranks know each other."""
+        self.objective = Contrastive(self.clip.model)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Contrastive loss of one batch with its experts, and the priming of the processor."""
+        assert self.objective is not None  # noqa: S101 — setup() came first
+        pixels, tokens = batch.pixels, batch.tokens
+        if batch.experts is not None:
+            drawn, words, heatmaps, share = batch.experts
+            experts = self.method.expert_pixels(self.expert_clip, drawn, heatmaps, share)
+            pixels, tokens = torch.cat([pixels.float(), experts]), torch.cat([tokens, words])
+        images, texts = self.expert_clip.images(pixels), self.expert_clip.texts(tokens)
+        loss: Tensor = self.objective(images, texts, self.clip.model)
+        self.log("loss", loss.detach(), prog_bar=True)
+        if self._is_priming():
+            loss = loss + self._priming(batch.pixels)
         return loss
+
+    def _is_priming(self) -> bool:
+        early = self.plan.progress(self.global_step) < PRIMING
+        return self.method.primed and self.recipe.expert.priming_weight > 0 and early
+
+    def _priming(self, pixels: Tensor) -> Tensor:
+        """The weighted priming loss; logged as a share of the images' variance."""
+        assert self.processor is not None  # noqa: S101 — a primed method has one
+        levels = pixels.float() / WHITE
+        error = priming_loss(self.processor, levels)
+        self.log("priming", error.detach() / levels.var())
+        return self.recipe.expert.priming_weight * error
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Keep the logit scale at or below 100 (Radford et al. 2021, section 2.5)."""
         with torch.no_grad():
-            self.model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+            self.clip.model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """The batches of the current epoch."""
-        epoch = Batches(self.train_pairs, self.clip.tokenizer, self.recipe, self.current_epoch)
-        return DataLoader(epoch, batch_size=None)
+    def on_train_epoch_end(self) -> None:
+        """Measure the validation split."""
+        if self.validation is not None:
+            values = validate(self.expert_clip, self.clip.tokenizer, self.validation, self.device)
+            self.log_dict({f"validation/{name}": value for name, value in values.items()})
+
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        """Towers and processor apart, so that neither takes the other's share."""
+        clip_grad_norm_(self.clip.model.parameters(), MAX_GRADIENT)
+        if self.processor is not None:
+            clip_grad_norm_(self.processor.parameters(), MAX_GRADIENT)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """The batches of the current span."""
+        first = self.current_epoch * self.recipe.checkpoint_every
+        last = min(first + self.recipe.checkpoint_every, self.plan.steps)
+        steps = Steps(self.plan, range(first, last), rank(), world_size())
+        return DataLoader(steps, batch_size=None, num_workers=self.recipe.workers)
 
     def configure_optimizers(self) -> Any:
         """AdamW without decay on gains, biases and the logit scale; one schedule step a batch."""
-        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
-        plain = [p for p in self.model.parameters() if p.ndim < 2]
+        trained = [p for p in self.expert_clip.parameters() if p.requires_grad]
         optimizer = AdamW(
             [
-                {"params": decayed, "weight_decay": self.recipe.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
+                {
+                    "params": [p for p in trained if p.ndim >= 2],
+                    "weight_decay": self.recipe.weight_decay,
+                },
+                {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
             ],
             lr=self.recipe.learning_rate,
             betas=(0.9, 0.98),
             eps=1e-6,
         )
-        steps = self.recipe.epochs * (len(self.train_pairs) // self.recipe.batch_size)
+        steps = self.plan.steps
         warmup = max(1, round(self.recipe.warmup * steps))
         schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, warmup, steps))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
@@ -108,50 +165,112 @@ def learning_rate_factor(step: int, warmup: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
+@torch.no_grad()
+def validate(
+    model: ExpertCLIP, tokenizer: Tokenizer, pairs: Pairs, device: torch.device, batch: int = 64
+) -> dict[str, float]:
+    """Retrieval and geometry of the model as it is, on pairs it does not train on."""
+    was_training = model.training
+    model.eval()
+    rows = [slice(start, start + batch) for start in range(0, len(pairs), batch)]
+    pixels = (torch.from_numpy(pairs.images[part]).to(device) for part in rows)
+    ids = tokenizer(pairs.reports).ids
+    tokens = (torch.from_numpy(ids[part]).to(device) for part in rows)
+    images, texts = _stacked(map(model.images, pixels)), _stacked(map(model.texts, tokens))
+    model.train(was_training)
+    patients = [study.patient_id for study in pairs.studies]
+    recalls = image_to_report(images, texts, pairs.reports, patients)
+    return {f"recall@{recall.k}": recall.value for recall in recalls} | {
+        "alignment": alignment(images, texts),
+        "uniformity/image": uniformity(images),
+        "uniformity/text": uniformity(texts),
+        "modality_gap": modality_gap(images, texts),
+    }
+
+
+def _stacked(vectors: Iterator[Tensor]) -> npt.NDArray[np.float32]:
+    stacked: npt.NDArray[np.float32] = torch.cat(list(vectors)).float().cpu().numpy()
+    return stacked
+
+
+def prime(processor: HeatmapProcessor, pairs: Pairs, steps: int, seed: int) -> None:
+    """Teach the processor alone that P(I, 1) is I, before a run begins."""
+    optimizer: Optimizer = AdamW(processor.parameters(), lr=3e-3)
+    rng = np.random.default_rng((seed, steps))
+    for _ in range(steps):
+        rows = rng.integers(0, len(pairs), 32)
+        loss = priming_loss(processor, torch.from_numpy(pairs.images[rows]) / WHITE)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        clip_grad_norm_(processor.parameters(), MAX_GRADIENT)
+        optimizer.step()
+
+
 def fit(recipe: Recipe, run: Path) -> Clip:
     """Train in the directory `run`, resuming from its checkpoint when it holds one.
 
-    Raises RecipeError when `run` was begun with another recipe, or when the pairs fill no batch.
+    Raises RecipeError when `run` was begun with another recipe, when the pairs fill no batch, or
+    when the ranks cannot share a batch evenly.
     """
+    _check_ranks(recipe)
     _claim(run, recipe)
     lightning.seed_everything(recipe.seed)
-    train = split_pairs(recipe.data, "train", image_spec(recipe.model), run)
+    clip, train = _begin(recipe, run)
     if len(train) < recipe.batch_size:
         raise RecipeError(f"{len(train)} training pairs do not fill a batch of {recipe.batch_size}")
-    tokenizer = _tokenizer(recipe, train, run)
-    log.info(
-        "%.1f %% of the reports are truncated", 100 * tokenizer(train.reports).truncated.mean()
-    )
-    training = ClipTraining(from_config(recipe.model, tokenizer), recipe, train)
-    trainer = lightning.Trainer(
-        default_root_dir=run,
-        max_epochs=recipe.epochs,
-        reload_dataloaders_every_n_epochs=1,
-        gradient_clip_val=1.0,
-        log_every_n_steps=10,
-        callbacks=[
-            RichProgressBar(),
-            ModelCheckpoint(run, filename="last", enable_version_counter=False),
-        ],
-        logger=TensorBoardLogger(run, name="", version="tensorboard"),
-        enable_model_summary=False,
-    )
+    plan = _plan(recipe, train, clip.tokenizer)
+    training = ClipTraining(clip, recipe, plan, _validation(recipe, clip.image, run))
     checkpoint = run / CHECKPOINT
+    if training.processor is not None and not checkpoint.exists():
+        prime(training.processor, train, recipe.expert.primed_first, recipe.seed)
+    if recipe.checkpoint_gradients:
+        clip.model.set_grad_checkpointing(True)
+    if recipe.compile:
+        training.expert_clip.compile()
+    trainer = _trainer(recipe, run, plan)
     trainer.fit(training, ckpt_path=checkpoint if checkpoint.exists() else None)
-    return training.clip
+    return clip
 
 
 def load_run(run: Path) -> tuple[Recipe, Clip]:
     """The recipe and the trained model of a finished or interrupted run."""
     recipe = Recipe.model_validate_json((run / RECIPE).read_text(encoding="utf-8"))
-    tokenizer = Tokenizer.load(run / TOKENIZER, text_config(recipe.model)["context_length"])
-    clip = from_config(recipe.model, tokenizer)
-    state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
-    clip.model.load_state_dict(
-        {key.removeprefix("model."): v for key, v in state.items() if key.startswith("model.")}
-    )
+    clip = _own(recipe, (), run) if is_own(recipe.model) else _open_clip(recipe)
+    _load_weights(clip.model, run)
     clip.provenance.update(recipe=recipe.model_dump(mode="json"))
     return recipe, clip
+
+
+def _trainer(recipe: Recipe, run: Path, plan: Plan) -> lightning.Trainer:
+    callbacks: list[Callback] = [
+        RichProgressBar(),
+        ModelCheckpoint(run, filename="last", enable_version_counter=False),
+    ]
+    if recipe.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=recipe.ema))
+    if recipe.patience is not None:
+        callbacks.append(EarlyStopping(BEST, mode="max", patience=recipe.patience))
+    several = recipe.devices * recipe.nodes > 1
+    return lightning.Trainer(
+        default_root_dir=run,
+        max_epochs=math.ceil(plan.steps / recipe.checkpoint_every),
+        devices=recipe.devices,
+        num_nodes=recipe.nodes,
+        strategy="ddp_find_unused_parameters_true" if several else "auto",
+        precision=recipe.precision,
+        use_distributed_sampler=False,
+        reload_dataloaders_every_n_epochs=1,
+        log_every_n_steps=1,
+        callbacks=callbacks,
+        logger=[TensorBoardLogger(run, name="", version="tensorboard"), RunRecord(run)],
+        enable_model_summary=False,
+    )
+
+
+def _check_ranks(recipe: Recipe) -> None:
+    ranks = recipe.devices * recipe.nodes
+    if recipe.batch_size % ranks or recipe.expert.batch % ranks:
+        raise RecipeError(f"{ranks} processes cannot share a batch evenly; change its size")
 
 
 def _claim(run: Path, recipe: Recipe) -> None:
@@ -161,10 +280,93 @@ def _claim(run: Path, recipe: Recipe) -> None:
     if (run / RECIPE).exists() and (run / RECIPE).read_text(encoding="utf-8") != text:
         raise RecipeError(f"{run} holds a run of another recipe; choose another directory")
     (run / RECIPE).write_text(text, encoding="utf-8")
+    write_environment(run)
 
 
-def _tokenizer(recipe: Recipe, train: Pairs, run: Path) -> Tokenizer:
+def _begin(recipe: Recipe, run: Path) -> tuple[Clip, Pairs]:
+    """The recipe's model at its start (random, pretrained, or another run's) and its pairs."""
+    if is_own(recipe.model):
+        train = _read(recipe, "train", image_spec(recipe.model), run)
+        clip = _own(recipe, train.reports, run)
+    else:
+        clip = _open_clip(recipe)
+        train = _read(recipe, "train", clip.image, run)
+    if recipe.start is not None:
+        _load_weights(clip.model, recipe.start)
+    return clip, train
+
+
+def _read(recipe: Recipe, split: Split, spec: ImageSpec, run: Path) -> Pairs:
+    sigma = recipe.expert.sigma if METHODS[recipe.method].has_experts else None
+    return split_pairs(recipe.data, split, spec, run, sigma)
+
+
+def _validation(recipe: Recipe, spec: ImageSpec, run: Path) -> Pairs | None:
+    """The validation split, or None where the recipe sets none aside."""
+    data = recipe.data
+    share = data.validation if isinstance(data, Phantoms) else data.fractions[1]
+    return _read(recipe, "validation", spec, run) if share else None
+
+
+def _plan(recipe: Recipe, train: Pairs, tokenizer: Tokenizer) -> Plan:
+    method = METHODS[recipe.method]
+    too_long = 100 * tokenizer(train.reports).truncated.mean()
+    log.info("%.1f %% of the reports are longer than the context", too_long)
+    experts = None
+    if method.has_experts:
+        experts = Experts.of(train, recipe.expert.share, method.gaze, recipe.seed)
+        log.info("%d expert studies among %d", len(experts), len(train))
+    return Plan(
+        pairs=train,
+        experts=experts,
+        tokenizer=tokenizer,
+        method=method,
+        seed=recipe.seed,
+        batch_size=recipe.batch_size,
+        expert_batch=recipe.expert.batch,
+        epochs=recipe.epochs,
+        augment=recipe.augment,
+    )
+
+
+def _own(recipe: Recipe, reports: Iterable[str], run: Path) -> Clip:
+    return from_config(recipe.model, _tokenizer(recipe, reports, run))
+
+
+def _open_clip(recipe: Recipe) -> Clip:
+    name = recipe.model
+    if not (name.startswith(WITH_WEIGHTS) or name in open_clip.list_models()):
+        raise RecipeError(f"no model {name!r}, neither in training/model/configs nor in open_clip")
+    return from_open_clip(recipe.model, recipe.pretrained)
+
+
+def _load_weights(model: nn.Module, run: Path) -> None:
+    state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
+    prefix = "expert_clip.model."
+    model.load_state_dict(
+        {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+    )
+
+
+def _processor(clip: Clip, recipe: Recipe) -> HeatmapProcessor | None:
+    if not METHODS[recipe.method].has_processor:
+        return None
+    chosen = recipe.expert
+    return HeatmapProcessor(
+        (clip.image.height, clip.image.width),
+        patch=chosen.patch,
+        width=chosen.width,
+        heads=chosen.heads,
+        residual=chosen.residual,
+    )
+
+
+def _tokenizer(recipe: Recipe, reports: Iterable[str], run: Path) -> Tokenizer:
+    """Kept in the run; a run that starts from another keeps that one's."""
     config = text_config(recipe.model)
-    if not (run / TOKENIZER).exists():
-        learn(train.reports, config["vocab_size"], config["context_length"]).save(run / TOKENIZER)
-    return Tokenizer.load(run / TOKENIZER, config["context_length"])
+    kept = run / TOKENIZER
+    if not kept.exists() and recipe.start is not None:
+        kept.write_bytes((recipe.start / TOKENIZER).read_bytes())
+    if not kept.exists():
+        learn(reports, config["vocab_size"], config["context_length"]).save(kept)
+    return Tokenizer.load(kept, config["context_length"])

@@ -72,6 +72,11 @@ TINY_RUN = [
     "data.validation=32",
     "data.test=32",
     "data.size=64",
+    "checkpoint_every=6",
+    "expert.patch=8",
+    "expert.width=32",
+    "expert.batch=4",
+    "expert.sigma={size: 2, unit: pixel}",
 ]
 
 
@@ -97,7 +102,7 @@ def rendered(tiny_model, tiny_recipe, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("rendered") / "run"
     run.mkdir()
     for split in ("train", "validation", "test"):
-        split_pairs(tiny_recipe.data, split, image_spec(tiny_model), run)
+        split_pairs(tiny_recipe.data, split, image_spec(tiny_model), run, tiny_recipe.expert.sigma)
     return run
 
 

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from training.data.experts import Experts
 from training.data.pairs import Pairs
+from training.data.steps import Plan
+from training.methods import METHODS
 from training.model.clip import from_config
 from training.recipe import RecipeError
 from training.trainer import (
     CHECKPOINT,
     MAX_LOGIT_SCALE,
-    Batches,
     ClipTraining,
     fit,
     learning_rate_factor,
@@ -47,51 +49,32 @@ def test_a_run_that_is_all_warm_up_has_a_learning_rate():
     assert [learning_rate_factor(step, 2, 2) for step in range(3)] == [0.5, 1.0, 1.0]
 
 
-def test_batches_depend_on_seed_and_epoch_alone(train, tiny_recipe, tokenizer):
-    def order(seed, epoch):
-        recipe = tiny_recipe.model_copy(update={"seed": seed})
-        return Batches(train, tokenizer, recipe, epoch).order.tolist()
+@pytest.fixture
+def training(tiny_model, tiny_recipe, tokenizer, train):
+    """The Lightning module of a recipe with some values changed."""
 
-    assert order(0, 1) == order(0, 1)
-    assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1, 2)}) == 6
+    def make(**changes):
+        recipe = tiny_recipe.model_copy(update=changes)
+        method = METHODS[recipe.method]
+        experts = Experts.of(train, 1, method.gaze, 0) if method.has_experts else None
+        plan = Plan(train, experts, tokenizer, method, 0, 16, 4, 4)
+        return ClipTraining(from_config(tiny_model, tokenizer), recipe, plan, None)
 
-
-def test_an_epoch_shows_every_pair_once_with_its_own_report(train, tiny_recipe, tokenizer):
-    batches = Batches(train, tokenizer, tiny_recipe, epoch=3)
-    pixels, tokens = (
-        torch.cat(part) for part in zip(*(b for b in batches_of(batches)), strict=True)
-    )
-    assert len(batches) == 6
-    np.testing.assert_array_equal(pixels.numpy(), train.images[batches.order])
-    np.testing.assert_array_equal(tokens.numpy(), tokenizer(train.reports).ids[batches.order])
-    assert sorted(batches.order) == list(range(96))
-
-
-def batches_of(batches):
-    return [batches[step] for step in range(len(batches))]
-
-
-def test_a_last_batch_that_is_not_full_is_dropped(train, tiny_recipe, tokenizer):
-    recipe = tiny_recipe.model_copy(update={"batch_size": 36})
-    batches = batches_of(Batches(train, tokenizer, recipe, epoch=0))
-    assert [len(pixels) for pixels, _ in batches] == [36, 36]
+    return make
 
 
 @pytest.mark.parametrize(("learned", "kept"), [(9.0, MAX_LOGIT_SCALE), (2.0, 2.0)])
-def test_the_logit_scale_stays_at_or_below_a_hundred(
-    tiny_model, tiny_recipe, tokenizer, train, learned, kept
-):
-    training = ClipTraining(from_config(tiny_model, tokenizer), tiny_recipe, train)
-    training.model.logit_scale.data.fill_(learned)
-    training.on_train_batch_end()
-    assert training.model.logit_scale.item() == pytest.approx(kept)
+def test_the_logit_scale_stays_at_or_below_a_hundred(training, learned, kept):
+    module = training()
+    module.clip.model.logit_scale.data.fill_(learned)
+    module.on_train_batch_end()
+    assert module.clip.model.logit_scale.item() == pytest.approx(kept)
     assert math.exp(MAX_LOGIT_SCALE) == pytest.approx(100)
 
 
-def test_every_weight_is_optimised_and_only_matrices_decay(
-    tiny_model, tiny_recipe, tokenizer, train
-):
-    training = ClipTraining(from_config(tiny_model, tokenizer), tiny_recipe, train)
+@pytest.mark.parametrize("method", ["clip", "eclip"])
+def test_every_weight_is_optimised_and_only_matrices_decay(training, tiny_recipe, method):
+    training = training(method=method)
     (optimizer,), _ = training.configure_optimizers()
     decayed, plain = optimizer.param_groups
     assert (decayed["weight_decay"], plain["weight_decay"]) == (tiny_recipe.weight_decay, 0.0)

@@ -7,24 +7,43 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from service.bundle.preprocess import ImageSpec, preprocess
 from service.imaging.decode import ImageLimits, decode
+from training.data.gaze import Sigma, aligned_heatmap
 from training.data.phantom import PhantomConfig, phantom
 from training.data.study import Split, Study, read_studies, split_of, write_studies
 from training.recipe import Manifest, Phantoms, RecipeError
 
+_ARRAYS = ("images", "heatmaps", "lesions")
+UInt8 = npt.NDArray[np.uint8]
+
+
+class Pair(NamedTuple):
+    """One image uint8[H,W] at the tower's input size, its study, and its maps uint8[H,W] if any."""
+
+    image: UInt8
+    study: Study
+    heatmap: UInt8 | None = None
+    lesions: UInt8 | None = None
+
 
 @dataclass(frozen=True)
 class Pairs:
-    """images: uint8[N,H,W], already at the tower's input size; studies: their N records."""
+    """images: uint8[N,H,W], already at the tower's input size; studies: their N records.
 
-    images: npt.NDArray[np.uint8]
+    heatmaps: uint8[N,H,W], where the readers looked, zeros without gaze; lesions: uint8[N,H,W], the
+    masks of phantoms. Both lie on the images, and are None where they were not asked for.
+    """
+
+    images: UInt8
     studies: tuple[Study, ...]
+    heatmaps: UInt8 | None = None
+    lesions: UInt8 | None = None
 
     def __len__(self) -> int:
         return len(self.studies)
@@ -39,36 +58,49 @@ class Pairs:
         return np.array([label in study.findings for study in self.studies])
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[npt.NDArray[np.uint8], Study]]) -> Self:
+    def of(cls, pairs: Iterable[Pair]) -> Self:
         """Stack single pairs."""
-        images, studies = zip(*pairs, strict=True)
-        return cls(np.stack(images), tuple(studies))
+        images, studies, heatmaps, lesions = zip(*pairs, strict=True)
+        return cls(np.stack(images), studies, _stacked(heatmaps), _stacked(lesions))
 
     def save(self, folder: Path) -> None:
         """Keep the pairs in `folder`; it appears whole or not at all."""
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             draft = Path(scratch) / folder.name
             draft.mkdir()
-            np.save(draft / "images.npy", self.images)
+            for name in _ARRAYS:
+                if (array := getattr(self, name)) is not None:
+                    np.save(draft / f"{name}.npy", array)
             write_studies(draft / "studies.jsonl", self.studies)
             draft.rename(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` kept."""
-        return cls(np.load(folder / "images.npy"), tuple(read_studies(folder / "studies.jsonl")))
+        files = {name: folder / f"{name}.npy" for name in _ARRAYS}
+        arrays = {name: np.load(path) for name, path in files.items() if path.exists()}
+        return cls(studies=tuple(read_studies(folder / "studies.jsonl")), **arrays)
 
 
-def split_pairs(data: Phantoms | Manifest, split: Split, spec: ImageSpec, cache: Path) -> Pairs:
-    """One split of a recipe's data; rendered phantoms are kept in the directory `cache`."""
+def split_pairs(
+    data: Phantoms | Manifest,
+    split: Split,
+    spec: ImageSpec,
+    cache: Path,
+    sigma: Sigma | None = None,
+) -> Pairs:
+    """One split of a recipe's data, with heatmaps where a `sigma` is given.
+
+    Rendered phantoms are kept in the directory `cache`.
+    """
     if isinstance(data, Manifest):
         studies = read_studies(data.path)
         chosen = (s for s in studies if split_of(s.patient_id, data.fractions) == split)
-        return study_pairs(chosen, data.path.parent, spec)
+        return study_pairs(chosen, data.path.parent, spec, sigma)
     kept = cache / split
     if not kept.exists():
         config = PhantomConfig(size=data.size, seed=data.seed)
-        phantom_pairs(config, phantom_indices(data, split), spec).save(kept)
+        phantom_pairs(config, phantom_indices(data, split), spec, sigma).save(kept)
     return Pairs.load(kept)
 
 
@@ -78,26 +110,47 @@ def phantom_indices(data: Phantoms, split: Split) -> range:
     return range(starts[split], starts[split] + getattr(data, split))
 
 
-def phantom_pairs(config: PhantomConfig, indices: Sequence[int], spec: ImageSpec) -> Pairs:
+def phantom_pairs(
+    config: PhantomConfig, indices: Sequence[int], spec: ImageSpec, sigma: Sigma | None = None
+) -> Pairs:
     """Render phantoms on every core; phantom i depends on nothing but (config, i)."""
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        return Pairs.of(pool.map(partial(_phantom_pair, config, spec), indices, chunksize=64))
+        draw = partial(_phantom_pair, config, spec, sigma)
+        return Pairs.of(pool.map(draw, indices, chunksize=64))
 
 
-def study_pairs(studies: Iterable[Study], folder: Path, spec: ImageSpec) -> Pairs:
+def study_pairs(
+    studies: Iterable[Study], folder: Path, spec: ImageSpec, sigma: Sigma | None = None
+) -> Pairs:
     """Read the first image of each study that has one through the service's own decoder."""
     imaged = [study for study in studies if study.images]
     if not imaged:
         raise RecipeError("no study with an image in this split; check the manifest and its shares")
-    return Pairs.of((_read(folder / study.images[0], spec), study) for study in imaged)
+    return Pairs.of(_read_pair(folder, study, spec, sigma) for study in imaged)
 
 
-def _phantom_pair(
-    config: PhantomConfig, spec: ImageSpec, index: int
-) -> tuple[npt.NDArray[np.uint8], Study]:
+def _phantom_pair(config: PhantomConfig, spec: ImageSpec, sigma: Sigma | None, index: int) -> Pair:
     drawn = phantom(config, index)
-    return preprocess(drawn.image, spec), drawn.study
+    image = preprocess(drawn.image, spec)
+    if sigma is None:
+        return Pair(image, drawn.study)
+    mask: UInt8 = np.where(drawn.lesions.any(axis=0), 255, 0).astype(np.uint8)
+    heatmap = _map(drawn.study, drawn.image.shape, spec, sigma)
+    return Pair(image, drawn.study, heatmap, preprocess(mask, spec))
 
 
-def _read(path: Path, spec: ImageSpec) -> npt.NDArray[np.uint8]:
-    return preprocess(decode(path.read_bytes(), ImageLimits()).pixels, spec)
+def _read_pair(folder: Path, study: Study, spec: ImageSpec, sigma: Sigma | None) -> Pair:
+    pixels = decode((folder / study.images[0]).read_bytes(), ImageLimits()).pixels
+    heatmap = None if sigma is None else _map(study, pixels.shape, spec, sigma)
+    return Pair(preprocess(pixels, spec), study, heatmap)
+
+
+def _map(study: Study, shape: tuple[int, ...], spec: ImageSpec, sigma: Sigma) -> UInt8:
+    """The study's heatmap on its preprocessed image, 0…255."""
+    looked = aligned_heatmap(study.gaze, shape[0], shape[1], spec, sigma)
+    return np.rint(255 * looked).astype(np.uint8)
+
+
+def _stacked(maps: Sequence[UInt8 | None]) -> UInt8 | None:
+    present = [one for one in maps if one is not None]
+    return np.stack(present) if present else None

@@ -82,6 +82,11 @@ def from_config(name: str, tokenizer: Tokenizer) -> Clip:
     )
 
 
+def is_own(name: str) -> bool:
+    """Whether a model is a config of training/model/configs, and not one of open_clip's."""
+    return (CONFIGS / f"{name}.json").is_file()
+
+
 def text_config(name: str) -> dict[str, int]:
     """The text tower's section of a config of training/model/configs."""
     section: dict[str, int] = _config(name)["text_cfg"]

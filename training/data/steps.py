@@ -1,0 +1,142 @@
+"""What each step of a run sees: a pure function of (seed, step), whatever the number of ranks.
+
+So a resumed run sees what the uninterrupted one would have seen, two ranks see together what one
+would see alone, and all ranks agree on whether experts join.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from service.bundle.tokenizer import Tokenizer
+from training.data.experts import Experts, draw
+from training.data.pairs import Pairs
+from training.data.text import fitted
+from training.data.transforms import augmented
+from training.methods import Method, draw_share
+
+_JOIN, _EXPERTS, _SHARE, _AUGMENT, _TEXT = range(1, 6)
+Rows = npt.NDArray[np.intp]
+UInt8 = npt.NDArray[np.uint8]
+
+
+class ExpertBatch(NamedTuple):
+    """pixels: uint8[E,H,W]; tokens: int64[E,L]; heatmaps: float32[E,H,W]; share: λ, float32[E]."""
+
+    pixels: Tensor
+    tokens: Tensor
+    heatmaps: Tensor
+    share: Tensor
+
+
+class Batch(NamedTuple):
+    """pixels: uint8[B,H,W]; tokens: int64[B,L]; experts where they join this step."""
+
+    pixels: Tensor
+    tokens: Tensor
+    experts: ExpertBatch | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the steps of a run are made of. Batch sizes are those of all ranks together."""
+
+    pairs: Pairs
+    experts: Experts | None
+    tokenizer: Tokenizer
+    method: Method
+    seed: int
+    batch_size: int
+    expert_batch: int
+    epochs: int
+    augment: bool = False
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Full batches of one pass over the pairs."""
+        return len(self.pairs) // self.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.epochs * self.steps_an_epoch
+
+    def progress(self, step: int) -> float:
+        """How far the run is at a step, 0…1."""
+        return step / self.steps
+
+    def experts_join(self, step: int) -> bool:
+        """Whether expert pairs join the batch of this step."""
+        if self.experts is None:
+            return False
+        probability = self.method.schedule(self.progress(step))
+        return bool(self._rng(_JOIN, step).random() < probability)
+
+    def rows(self, step: int) -> Rows:
+        """The pairs of a step, int[batch_size]; each is seen once an epoch."""
+        epoch, place = divmod(step, self.steps_an_epoch)
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.pairs))
+        return order[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
+        """The part of a step's batch that falls to one rank."""
+        rows = self.rows(step)[rank::world_size]
+        placed = self._placed(rows, [None] * len(rows), step)
+        pixels = np.stack([image for image, _ in placed])
+        experts = self._expert_batch(step, rank, world_size) if self.experts_join(step) else None
+        return Batch(torch.from_numpy(pixels), self._tokens(rows, step), experts)
+
+    def _expert_batch(self, step: int, rank: int, world_size: int) -> ExpertBatch:
+        assert self.experts is not None  # noqa: S101 — experts_join says so
+        chosen = draw(self._rng(_EXPERTS, step), self.experts, self.expert_batch)
+        share = draw_share(self.method, self._rng(_SHARE, step), len(chosen))
+        mine = chosen[rank::world_size]
+        rows = self.experts.rows[mine]
+        placed = self._placed(rows, list(self.experts.heatmaps[mine]), step)
+        pixels = np.stack([image for image, _ in placed])
+        heatmaps = np.stack([heatmap for _, heatmap in placed if heatmap is not None])
+        return ExpertBatch(
+            torch.from_numpy(pixels),
+            self._tokens(rows, step),
+            torch.from_numpy(heatmaps.astype(np.float32) / 255),
+            share[rank::world_size],
+        )
+
+    def _placed(
+        self, rows: Rows, heatmaps: Sequence[UInt8 | None], step: int
+    ) -> list[tuple[UInt8, UInt8 | None]]:
+        """The images of some pairs and their heatmaps if any, augmented as one where asked."""
+        images = self.pairs.images[rows]
+        if not self.augment:
+            return list(zip(images, heatmaps, strict=True))
+        return [
+            augmented(image, heatmap, self._rng(_AUGMENT, step, row))
+            for image, heatmap, row in zip(images, heatmaps, rows.tolist(), strict=True)
+        ]
+
+    def _tokens(self, rows: Rows, step: int) -> Tensor:
+        reports = [self.pairs.studies[row].report for row in rows]
+        rngs = [self._rng(_TEXT, step, row) for row in rows.tolist()]
+        return torch.from_numpy(self.tokenizer(fitted(reports, self.tokenizer, rngs)).ids)
+
+    def _rng(self, *place: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, *place))
+
+
+class Steps(Dataset[Batch]):
+    """One rank's batches of some consecutive steps."""
+
+    def __init__(self, plan: Plan, steps: Sequence[int], rank: int, world_size: int) -> None:
+        self.plan, self.steps, self.rank, self.world_size = plan, steps, rank, world_size
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.plan.batch(self.steps[index], self.rank, self.world_size)

@@ -1,0 +1,66 @@
+"""Any open_clip model with the expert path beside it; without experts it is plain CLIP."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from training.model.clip import Clip
+from training.model.heatmap import HeatmapProcessor
+from training.model.pixels import NormalisePixels
+
+WHITE = 255.0
+
+
+class ExpertCLIP(nn.Module):
+    """The towers of `clip`, unchanged, and a processor or None.
+
+    part: encode so many items at a time and keep none of their activations: a batch of k parts
+    costs the memory of one, and its gradient is that of the whole (after Gao et al. 2021, gradient
+    cache). Towers with batch statistics see each part by itself.
+    """
+
+    def __init__(
+        self, clip: Clip, processor: HeatmapProcessor | None = None, part: int | None = None
+    ) -> None:
+        super().__init__()
+        self.model = clip.model
+        self.normalise = NormalisePixels(clip.normalisation)
+        self.processor = processor
+        self.part = part
+
+    def images(self, pixels: Tensor) -> Tensor:
+        """Pixels uint8 or float[N,H,W] in 0…255 → unit float[N,D]."""
+        return _in_parts(self._images, pixels, self.part)
+
+    def texts(self, tokens: Tensor) -> Tensor:
+        """Tokens int64[N,L] → unit float[N,D]."""
+        return _in_parts(self._texts, tokens, self.part)
+
+    def experts(self, pixels: Tensor, heatmaps: Tensor) -> Tensor:
+        """P(I, h) in pixels: uint8[N,H,W] and float[N,H,W] → float[N,H,W]."""
+        if self.processor is None:
+            raise ValueError("this model was made without a heatmap processor")
+        expert: Tensor = WHITE * self.processor(pixels / WHITE, heatmaps)
+        return expert
+
+    def _images(self, pixels: Tensor) -> Tensor:
+        return functional.normalize(self.model.encode_image(self.normalise(pixels)), dim=-1)
+
+    def _texts(self, tokens: Tensor) -> Tensor:
+        return functional.normalize(self.model.encode_text(tokens), dim=-1)
+
+
+def mixup(pixels: Tensor, experts: Tensor, share: Tensor) -> Tensor:
+    """λ·I + (1−λ)·P(I, h) for images float[N,H,W] and λ float[N] (Kumar & Marttinen, section 3)."""
+    weight = share.view(-1, 1, 1)
+    return weight * pixels + (1 - weight) * experts
+
+
+def _in_parts(encode: Callable[[Tensor], Tensor], items: Tensor, size: int | None) -> Tensor:
+    if size is None or len(items) <= size or not torch.is_grad_enabled():
+        return encode(items)
+    parts = [checkpoint(encode, part, use_reentrant=False) for part in torch.split(items, size)]
+    return torch.cat(parts)

@@ -1,0 +1,122 @@
+"""What a run leaves beside its checkpoint: environment.json, metrics.parquet and curves.png."""
+
+import json
+import platform
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from matplotlib.figure import Figure
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+METRICS, CURVES, ENVIRONMENT = "metrics.parquet", "curves.png", "environment.json"
+_SCHEMA = pa.schema([("step", pa.int64()), ("metric", pa.string()), ("value", pa.float64())])
+
+
+class RunRecord(Logger):
+    """Every logged value as a row (step, metric, value) of metrics.parquet.
+
+    Written with each checkpoint. A resumed run writes again the steps that its stopped twin had
+    reached after that checkpoint; the later value stands.
+    """
+
+    def __init__(self, run: Path) -> None:
+        super().__init__()
+        self._run = run
+        self._values: dict[tuple[int, str], float] = {}
+        if (run / METRICS).exists():
+            for row in pq.read_table(run / METRICS).to_pylist():
+                self._values[row["step"], row["metric"]] = row["value"]
+
+    @property
+    def name(self) -> str:
+        """Lightning asks for one."""
+        return "record"
+
+    @property
+    def version(self) -> str:
+        """Lightning asks for one."""
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Keep the values of one step."""
+        for metric, value in metrics.items():
+            if metric != "epoch":
+                self._values[step or 0, metric] = float(value)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
+        """The recipe stands in recipe.json."""
+
+    @rank_zero_only
+    def after_save_checkpoint(self, _: Any) -> None:
+        """The table of a checkpoint holds all that led to it."""
+        self._write()
+
+    @rank_zero_only
+    def finalize(self, _: str) -> None:
+        """The table and the curves, however the run ended."""
+        self._write()
+        self._draw()
+
+    def _write(self) -> None:
+        steps, metrics = zip(*self._values, strict=True) if self._values else ((), ())
+        columns = [steps, metrics, tuple(self._values.values())]
+        pq.write_table(pa.table(columns, schema=_SCHEMA), self._run / METRICS)
+
+    def _draw(self) -> None:
+        names = sorted({metric for _, metric in self._values})
+        if not names:
+            return
+        figure = Figure(figsize=(7, 2 * len(names)), layout="tight")
+        panels = figure.subplots(len(names), squeeze=False)
+        for panel, name in zip(panels[:, 0], names, strict=True):
+            curve = sorted((step, v) for (step, key), v in self._values.items() if key == name)
+            panel.plot(*zip(*curve, strict=True), marker="." if len(curve) < 30 else "")
+            panel.set_title(name, loc="left", fontsize=9)
+        panels[-1, 0].set_xlabel("step")
+        figure.savefig(self._run / CURVES)
+
+
+@rank_zero_only
+def write_environment(run: Path) -> None:
+    """What the run ran on: versions, machine, and the state of the code where git knows it."""
+    facts = {
+        "command": ["eclip-train", *sys.argv[1:]],
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "git": _git_state(),
+        "packages": {d.name: d.version for d in sorted(distributions(), key=lambda d: d.name)},
+    }
+    (run / ENVIRONMENT).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _git_state() -> dict[str, str | bool] | None:
+    """The commit of this code and whether it was changed since; None outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = bool(_git(folder, "status", "--porcelain", "--", "."))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "changed": changed}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603
+        ["git", "-C", str(folder), *arguments],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
