@@ -1,9 +1,9 @@
 """eclip-train: data | fit | evaluate | export | demo."""
 
 import logging
-import shutil
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +16,13 @@ from rich.table import Table
 from service.bundle.labels import LabelSets
 from service.bundle.manifest import load
 from service.errors import EclipError
+from training.data.gather import MODEL, Summary, gather, place, summarise, write_manifests
+from training.data.manifest import read_manifest
 from training.data.pairs import study_pairs
 from training.data.sources import SOURCES
-from training.data.study import Study, read_studies, split_of, write_studies
+from training.data.splits import split_studies
+from training.data.study import DataError
+from training.data.subsets import SUBSETS, choose
 from training.evaluate.encode import encode_images, encode_texts
 from training.evaluate.retrieval import Recall, image_to_report
 from training.export import ParityError, export
@@ -41,6 +45,7 @@ def main() -> None:
     try:
         cli()
     except (
+        DataError,
         RecipeError,
         ParityError,
         TokenizerMismatch,
@@ -61,19 +66,24 @@ def data(
     name: Annotated[str, typer.Argument(help=", ".join(SOURCES))],
     root: Annotated[Path, typer.Option(exists=True, file_okay=False, help="As downloaded")],
     destination: Annotated[Path, typer.Option("--out", help="Folder to write")],
+    subset: Annotated[
+        str | None, typer.Option(help=f"{', '.join(SUBSETS)}, or a file with an id a line")
+    ] = None,
 ) -> None:
-    """Bring a published data set into one form: images and studies.jsonl."""
+    """Bring a published data set into one form: images, studies.parquet and studies.jsonl."""
     if name not in SOURCES:
         raise typer.BadParameter(f"there are {', '.join(SOURCES)}", param_hint="NAME")
-    studies = list(SOURCES[name](root))
+    found = track(SOURCES[name](root), "Reading", total=None, console=out)
+    studies, skipped = gather(found)
+    if subset is not None:
+        studies = choose(subset, name, studies)
     if not studies:
-        raise typer.BadParameter("no radiograph with a report lies here", param_hint="--root")
-    for study in track(studies, "Copying", console=out):
-        for image in study.images:
-            (destination / image).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / image, destination / image)
-    write_studies(destination / "studies.jsonl", studies)
-    _show_summary(studies)
+        raise DataError(f"no study of {name} lies in {root} (skipped: {_counts(skipped)})")
+    images = [image for study in studies for image in study.images]
+    for image in track(images, "Copying", console=out):
+        place(root / image, destination / image)
+    write_manifests(destination, studies)
+    _show_summary(summarise(studies), skipped)
 
 
 @cli.command()
@@ -92,14 +102,19 @@ def fit(
 @cli.command()
 def evaluate(
     bundle: Annotated[Path, typer.Argument(exists=True, file_okay=False)],
-    manifest: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="studies.jsonl")],
-    train_share: Annotated[float, typer.Option(min=0, max=1, help="Left out, by patient")] = 0.0,
+    manifest: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="studies.parquet or .jsonl")
+    ],
+    train_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Left out, by patient, where no split is published")
+    ] = 0.0,
 ) -> None:
     """Image → report recall of a bundle on studies, with bootstrap intervals beside chance."""
     loaded = load(bundle)
     fractions = (train_share, 0.0, 1 - train_share)
-    studies = [s for s in read_studies(manifest) if split_of(s.patient_id, fractions) == "test"]
-    pairs = study_pairs(studies, manifest.parent, loaded.manifest.image)
+    test = split_studies(read_manifest(manifest), fractions)["test"]
+    with_report = (study for study in test if study.report)
+    pairs = study_pairs(with_report, manifest.parent, loaded.manifest.image)
     recalls = image_to_report(
         encode_images(loaded, pairs.images),
         encode_texts(loaded, pairs.reports),
@@ -161,13 +176,23 @@ def demo(
         out.print(f"{name:50} {value:.3f}")
 
 
-def _show_summary(studies: list[Study]) -> None:
-    lengths = sorted(len(study.report.split()) for study in studies)
-    patients = len({study.patient_id for study in studies})
-    out.print(
-        f"{len(studies)} pairs of {patients} patients; {len({s.report for s in studies})} distinct "
-        f"reports, median {lengths[len(lengths) // 2]} words"
-    )
+def _show_summary(summary: Summary, skipped: Counter[str]) -> None:
+    out.print(f"{summary.studies} studies of {summary.patients} patients")
+    out.print(f"image–report pairs: {summary.pairs}")
+    out.print(f"views: {_counts(summary.views)}")
+    if (reports := summary.reports) is None:
+        out.print("reports: none")
+    else:
+        out.print(
+            f"reports: {reports.distinct} distinct; median {reports.median_words:.0f} words, "
+            f"95th percentile {reports.words_95th:.0f}"
+        )
+        out.print(f"cut at the {reports.context} tokens of {MODEL}: {reports.truncated:.1%}")
+    out.print(f"skipped: {_counts(skipped)}")
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counter.most_common()) or "none"
 
 
 def _show_recalls(recalls: list[Recall], pairs: int, reports: int) -> None:

@@ -25,7 +25,8 @@ class ManifestRecord(StudyRecord):
     study_id: Identifier
     images: Annotated[list[str], Field(max_length=16)] = []
     gaze: JsonValue = None
-    """Training's; not ingested."""
+    split: JsonValue = None
+    """Both are training's; not ingested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def _new_study(line: bytes, folder: Path) -> NewStudy:
         raise StudyInvalid(f"{where}: {first['msg']}") from None
     return NewStudy(
         study_id=record.study_id,
-        record=StudyRecord(**record.model_dump(exclude={"study_id", "images", "gaze"})),
+        record=StudyRecord(**record.model_dump(exclude={"study_id", "images", "gaze", "split"})),
         images=tuple(_image_bytes(folder, name) for name in record.images),
     )
 

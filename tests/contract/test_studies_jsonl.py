@@ -18,8 +18,9 @@ DRAWN = phantom(PhantomConfig(size=32), 0)
         replace(DRAWN.study, gaze=(DRAWN.gaze, Gaze())),
         replace(DRAWN.study, gaze=(), view=None, findings=(), metadata={}),
         replace(DRAWN.study, images=()),
+        replace(DRAWN.study, split="test"),
     ],
-    ids=["phantom", "with gaze", "sparse", "without image"],
+    ids=["phantom", "with gaze", "sparse", "without image", "with split"],
 )
 def test_a_study_that_training_writes_is_one_that_the_service_takes(tmp_path, study):
     path = tmp_path / "studies.jsonl"

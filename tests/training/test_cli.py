@@ -1,6 +1,7 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from typer.testing import CliRunner
 
 from service.bundle.manifest import load
 from training import cli
-from training.data.study import read_studies
+from training.data.manifest import read_manifest
+from training.data.study import Study, write_studies
 
 PATIENTS = 12
 
@@ -67,8 +69,14 @@ def test_a_downloaded_data_set_becomes_a_measured_bundle(invoke, downloaded, tin
     """data → fit → export → evaluate, as a user would on pairs of their own."""
     out, run, bundle = tmp_path / "pairs", tmp_path / "run", tmp_path / "bundle"
     summary = invoke("data", "covid_chestxray", "--root", downloaded, "--out", out)
-    assert f"{PATIENTS} pairs of {PATIENTS} patients" in summary
-    studies = list(read_studies(out / "studies.jsonl"))
+    assert f"{PATIENTS} studies of {PATIENTS} patients" in summary
+    assert f"image–report pairs: {PATIENTS}" in summary
+    assert f"views: {PATIENTS} PA" in summary
+    assert f"reports: {PATIENTS} distinct; median 3 words, 95th percentile 3" in summary
+    assert "cut at the 77 tokens of ViT-B-32: 0.0%" in summary
+    assert "skipped: 1 no clinical note" in summary
+    studies = list(read_manifest(out / "studies.parquet"))
+    assert studies == list(read_manifest(out / "studies.jsonl"))
     assert sorted(path.name for path in (out / "images").iterdir()) == sorted(
         f"{study.study_id}.png" for study in studies
     )
@@ -76,7 +84,7 @@ def test_a_downloaded_data_set_becomes_a_measured_bundle(invoke, downloaded, tin
         "own-pairs",
         run,
         f"model={tiny_model}",
-        f"data.path={out / 'studies.jsonl'}",
+        f"data.path={out / 'studies.parquet'}",
         "data.fractions=[0.5, 0, 0.5]",
         "epochs=1",
         "batch_size=2",
@@ -90,6 +98,42 @@ def test_a_downloaded_data_set_becomes_a_measured_bundle(invoke, downloaded, tin
     assert "recall@k" in table
     assert f"{PATIENTS} images" not in table
     assert f"{PATIENTS} images" in invoke("evaluate", bundle, out / "studies.jsonl")
+    assert f"{PATIENTS} images" in invoke("evaluate", bundle, out / "studies.parquet")
+
+
+def test_reports_without_images_become_a_library_and_no_pairs(invoke, tmp_path):
+    (tmp_path / "reports.csv").write_text("uid,Problems,findings,impression\n1,normal,Clear.,\n")
+    summary = invoke("data", "open_i", "--root", tmp_path, "--out", tmp_path / "out")
+    assert "image–report pairs: 0" in summary
+    assert "views: none" in summary
+    assert "skipped: none" in summary
+    (study,) = read_manifest(tmp_path / "out" / "studies.jsonl")
+    assert study.report == "FINDINGS: Clear."
+
+
+def test_a_listed_subset_is_all_that_is_written(invoke, downloaded, tmp_path):
+    (tmp_path / "ids.txt").write_text("images/3.png\n5\n")
+    out = tmp_path / "out"
+    arguments = ["--root", downloaded, "--out", out, "--subset", tmp_path / "ids.txt"]
+    invoke("data", "covid_chestxray", *arguments)
+    studies = list(read_manifest(out / "studies.parquet"))
+    assert [(s.study_id, s.split) for s in studies] == [("3", "test"), ("5", "test")]
+    assert {path.name for path in (out / "images").iterdir()} == {"3.png", "5.png"}
+
+
+def test_a_subset_that_cannot_be_drawn_is_refused(fails, downloaded, tmp_path):
+    arguments = ["--root", downloaded, "--out", tmp_path / "out", "--subset", "mimic-5x200"]
+    complaint = fails("data", "covid_chestxray", *arguments)
+    assert "SubsetError: mimic-5x200 is a subset of mimic_cxr" in complaint
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_leak_is_said_in_one_line(fails, tmp_path):
+    study = Study("1", "p", "test", ("1.png",), "Normal.", split="train")
+    leak = replace(study, study_id="2", split="test")
+    write_studies(tmp_path / "studies.jsonl", [study, leak])
+    complaint = fails("evaluate", cli.DEMO.absolute() / "bundle", tmp_path / "studies.jsonl")
+    assert complaint == "LeakageError: train and test share 1 patients, 0 studies, 1 images"
 
 
 def test_the_demo_can_be_made_small(invoke, monkeypatch, tmp_path):
@@ -116,7 +160,10 @@ def test_the_demo_can_be_made_small(invoke, monkeypatch, tmp_path):
         (["fit", "phantom-tiny", "run", "method=eklip"], "there are clip, duplicate"),
         (["fit", "own-pairs", "run", "data.path=nothing.jsonl"], "nothing.jsonl"),
         (["export", "local-dir:x", "bundle", "--pretrained", "w.pt"], "its own weights"),
-        (["data", "nothing", "--root", ".", "--out", "pairs"], "there are covid_chestxray"),
+        (
+            ["data", "nothing", "--root", ".", "--out", "pairs"],
+            "there are chexpert, covid_chestxray",
+        ),
         (["evaluate", "nothing", "nothing.jsonl"], "does not exist"),
     ],
 )
@@ -140,7 +187,8 @@ def test_a_run_without_a_finished_epoch_cannot_be_exported(fails, finished, tmp_
 def test_a_data_set_without_a_single_pair_is_refused(fails, downloaded, tmp_path):
     (downloaded / "images").rename(downloaded / "elsewhere")
     complaint = fails("data", "covid_chestxray", "--root", downloaded, "--out", tmp_path / "pairs")
-    assert "no radiograph with a report" in complaint
+    assert "no study of covid_chestxray lies in" in complaint
+    assert f"(skipped: {PATIENTS} no image file, 1 no clinical note)" in complaint
     assert not (tmp_path / "pairs").exists()
 
 

@@ -15,8 +15,10 @@ import numpy.typing as npt
 from service.bundle.preprocess import ImageSpec, preprocess
 from service.imaging.decode import ImageLimits, decode
 from training.data.gaze import Sigma, aligned_heatmap
+from training.data.manifest import read_manifest
 from training.data.phantom import PhantomConfig, phantom
-from training.data.study import Split, Study, read_studies, split_of, write_studies
+from training.data.splits import split_studies
+from training.data.study import Split, Study, read_studies, write_studies
 from training.recipe import Manifest, Phantoms, RecipeError
 
 _ARRAYS = ("images", "heatmaps", "lesions")
@@ -91,12 +93,13 @@ def split_pairs(
 ) -> Pairs:
     """One split of a recipe's data, with heatmaps where a `sigma` is given.
 
-    Rendered phantoms are kept in the directory `cache`.
+    Rendered phantoms are kept in the directory `cache`. Raises LeakageError where the splits of a
+    manifest share a patient, a study or an image.
     """
     if isinstance(data, Manifest):
-        studies = read_studies(data.path)
-        chosen = (s for s in studies if split_of(s.patient_id, data.fractions) == split)
-        return study_pairs(chosen, data.path.parent, spec, sigma)
+        chosen = split_studies(read_manifest(data.path), data.fractions)[split]
+        with_report = (study for study in chosen if study.report)
+        return study_pairs(with_report, data.path.parent, spec, sigma)
     kept = cache / split
     if not kept.exists():
         config = PhantomConfig(size=data.size, seed=data.seed)

@@ -16,6 +16,10 @@ Scalar = str | int | float | bool
 Split = Literal["train", "validation", "test"]
 
 
+class DataError(ValueError):
+    """Data that cannot be used as they are; the message says what is wrong with them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gaze:
     """One reader's fixations on one image; all lengths are fractions of its width and height."""
@@ -58,6 +62,7 @@ class Study:
     """One imaging study: its images (relative paths), its report, and the gaze on its first image.
 
     gaze: one entry a reader; empty where none was recorded.
+    split: where the data set's authors put the study; None if they published no split.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -70,7 +75,15 @@ class Study:
     view: str | None = None
     findings: tuple[str, ...] = ()
     gaze: tuple[Gaze, ...] = ()
+    split: Split | None = None
     metadata: dict[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What a source leaves out, and why: the reason is counted, so it names no study."""
+
+    reason: str
 
 
 _STUDY = TypeAdapter(Study)
@@ -87,7 +100,7 @@ def read_studies(path: Path) -> Iterator[Study]:
 
 
 def write_studies(path: Path, studies: Iterable[Study]) -> None:
-    """Write one JSON record a line; `gaze` is left out where none was recorded."""
+    """Write one JSON record a line; `gaze` and `split` are left out where there is none."""
     with path.open("w", encoding="utf-8") as file:
         for study in studies:
             file.write(json.dumps(_record(study), ensure_ascii=False) + "\n")
@@ -109,6 +122,7 @@ def split_of(
 
 def _record(study: Study) -> dict[str, object]:
     record = asdict(study)
-    if not study.gaze:
-        del record["gaze"]
+    for optional in ("gaze", "split"):
+        if not record[optional]:
+            del record[optional]
     return record

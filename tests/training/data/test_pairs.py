@@ -5,9 +5,11 @@ import pytest
 from PIL import Image
 
 from service.bundle.preprocess import ImageSpec, preprocess
+from training.data.manifest import write_manifest
 from training.data.pairs import Pairs, phantom_indices, phantom_pairs, split_pairs
 from training.data.phantom import PhantomConfig, phantom
-from training.data.study import Study, write_studies
+from training.data.splits import LeakageError
+from training.data.study import Study, read_studies, write_studies
 from training.recipe import Manifest, Phantoms, RecipeError
 
 SPEC = ImageSpec(height=32, width=32)
@@ -63,6 +65,29 @@ def test_a_study_without_an_image_is_passed_over(manifest, tmp_path):
     write_studies(manifest, [study(0, "a", images=()), study(1, "b"), study(2, "c", images=())])
     data = Manifest(source="manifest", path=manifest, fractions=(1, 0, 0))
     assert split_pairs(data, "train", SPEC, tmp_path).reports == ["Report 1."]
+
+
+def test_a_study_without_a_report_is_no_pair(manifest, tmp_path):
+    write_studies(manifest, [study(0, "a", report=""), study(1, "b")])
+    data = Manifest(source="manifest", path=manifest, fractions=(1, 0, 0))
+    assert split_pairs(data, "train", SPEC, tmp_path).reports == ["Report 1."]
+
+
+def test_a_parquet_manifest_gives_the_same_pairs(manifest, tmp_path):
+    write_manifest(tmp_path / "studies.parquet", read_studies(manifest))
+    lines, parquet = (
+        split_pairs(Manifest(source="manifest", path=path), "test", SPEC, tmp_path)
+        for path in (manifest, tmp_path / "studies.parquet")
+    )
+    assert parquet.studies == lines.studies
+    np.testing.assert_array_equal(parquet.images, lines.images)
+
+
+def test_a_leak_between_the_splits_stops_the_reading(manifest, tmp_path):
+    write_studies(manifest, [study(0, "a", split="train"), study(1, "a", split="test")])
+    data = Manifest(source="manifest", path=manifest)
+    with pytest.raises(LeakageError, match="share 1 patients"):
+        split_pairs(data, "train", SPEC, tmp_path)
 
 
 def test_rendered_pairs_are_the_phantoms_through_preprocess():

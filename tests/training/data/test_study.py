@@ -22,17 +22,18 @@ STUDY = Study(
 
 def test_a_manifest_reads_back_what_was_written(tmp_path):
     path = tmp_path / "studies.jsonl"
-    studies = [STUDY, replace(STUDY, study_id="s2", gaze=(), findings=())]
+    studies = [STUDY, replace(STUDY, study_id="s2", gaze=(), findings=(), split="test")]
     write_studies(path, studies)
     assert list(read_studies(path)) == studies
 
 
-def test_gaze_is_left_out_of_the_record_where_none_was_recorded(tmp_path):
+def test_gaze_and_split_are_left_out_of_the_record_where_there_is_none(tmp_path):
     path = tmp_path / "studies.jsonl"
-    write_studies(path, [replace(STUDY, gaze=()), STUDY])
-    without, with_gaze = path.read_text("utf-8").splitlines()
-    assert '"gaze"' not in without
-    assert '"gaze"' in with_gaze
+    write_studies(path, [replace(STUDY, gaze=()), replace(STUDY, split="test")])
+    without, with_both = path.read_text("utf-8").splitlines()
+    for name in ('"gaze"', '"split"'):
+        assert name not in without
+        assert name in with_both
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,8 @@ def test_gaze_is_left_out_of_the_record_where_none_was_recorded(tmp_path):
         '"gaze":{"x":[0.5],"y":[0.5],"duration":[1]}}',
         '{"study_id":"s","patient_id":"p","source":"x","images":[],"report":"","view":"",'
         '"metadata":{"nested":{}}}',
+        '{"study_id":"s","patient_id":"p","source":"x","images":[],"report":"","view":"",'
+        '"split":"validate"}',
     ],
     ids=[
         "syntax",
@@ -59,6 +62,7 @@ def test_gaze_is_left_out_of_the_record_where_none_was_recorded(tmp_path):
         "ragged gaze",
         "one gaze",
         "nested metadata",
+        "unknown split",
     ],
 )
 def test_a_bad_line_is_refused_with_its_number(tmp_path, line):

@@ -3,30 +3,35 @@
 Fetch https://github.com/ieee8023/covid-chestxray-dataset; licences are per image (`license`).
 """
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.data.study import Study
+from training.data.labels import NO_FINDING
+from training.data.sources.table import rows
+from training.data.study import Skipped, Study
 
 SOURCE = "covid_chestxray"
+COLUMNS = ("patientid", "finding", "view", "modality", "filename", "clinical_notes")
 
 
-def studies(root: Path) -> Iterator[Study]:
+def studies(root: Path) -> Iterator[Study | Skipped]:
     """The radiographs that have a clinical note, one study an image; images relative to `root`.
 
     Findings are the leaves of the data set's own hierarchy (`Pneumonia/Viral/COVID-19`).
     """
-    with (root / "metadata.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            note = " ".join(row["clinical_notes"].split())
-            image = root / "images" / row["filename"]
-            if note and row["modality"] == "X-ray" and image.is_file():
-                yield _study(row, note)
+    for row in rows(root / "metadata.csv", COLUMNS):
+        note = " ".join(row["clinical_notes"].split())
+        if row["modality"] != "X-ray":
+            yield Skipped("not a radiograph")
+        elif not note:
+            yield Skipped("no clinical note")
+        elif not (root / "images" / row["filename"]).is_file():
+            yield Skipped("no image file")
+        else:
+            yield _study(row, note)
 
 
 def _study(row: dict[str, str], note: str) -> Study:
-    finding = row["finding"].split("/")[-1].strip()
     return Study(
         study_id=Path(row["filename"]).stem,
         patient_id=row["patientid"],
@@ -34,5 +39,12 @@ def _study(row: dict[str, str], note: str) -> Study:
         images=(f"images/{row['filename']}",),
         report=note,
         view=row["view"] or None,
-        findings=() if finding in ("", "No Finding", "todo") else (finding.lower(),),
+        findings=_findings(row["finding"]),
     )
+
+
+def _findings(finding: str) -> tuple[str, ...]:
+    leaf = finding.split("/")[-1].strip().lower()
+    if leaf in ("", "todo"):
+        return ()
+    return (NO_FINDING,) if leaf == "no finding" else (leaf,)

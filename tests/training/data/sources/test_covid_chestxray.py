@@ -5,6 +5,7 @@ from PIL import Image
 
 from training.data.sources import SOURCES
 from training.data.sources.covid_chestxray import studies
+from training.data.study import Skipped
 
 HEADER = (
     "patientid,offset,sex,age,finding,view,modality,filename,"
@@ -30,6 +31,10 @@ def write(root, *rows):
 def read(root, *rows):
     write(root, *rows)
     return list(studies(root))
+
+
+def skipped(found):
+    return [one.reason for one in found if isinstance(one, Skipped)]
 
 
 def test_a_radiograph_with_a_note_becomes_a_study(tmp_path):
@@ -58,17 +63,24 @@ def test_a_view_that_is_not_stated_is_none(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "row", [{"clinical_notes": " \n"}, {"modality": "CT"}, {"image": None}], ids=str
+    ("row", "reason"),
+    [
+        ({"clinical_notes": " \n"}, "no clinical note"),
+        ({"modality": "CT"}, "not a radiograph"),
+        ({"image": None}, "no image file"),
+    ],
+    ids=str,
 )
-def test_what_is_no_radiograph_with_a_note_is_passed_over(tmp_path, row):
-    kept = {"clinical_notes": "Kept."}
-    assert [s.report for s in read(tmp_path, {"clinical_notes": "x"} | row, kept)] == ["Kept."]
+def test_what_is_no_radiograph_with_a_note_is_passed_over(tmp_path, row, reason):
+    passed, kept = read(tmp_path, {"clinical_notes": "x"} | row, {"clinical_notes": "Kept."})
+    assert passed == Skipped(reason)
+    assert kept.report == "Kept."
 
 
 @pytest.mark.parametrize(
     ("finding", "findings"),
     [
-        ("No Finding", ()),
+        ("No Finding", ("no finding",)),
         ("todo", ()),
         ("", ()),
         ("Pneumonia", ("pneumonia",)),
@@ -84,7 +96,9 @@ def test_the_published_data_set_yields_its_pairs(shared_data):
     root = shared_data / "covid_chestxray"
     if not root.is_dir():
         pytest.skip(f"covid_chestxray is not in {shared_data}")
-    found = list(SOURCES["covid_chestxray"](root))
+    everything = list(SOURCES["covid_chestxray"](root))
+    found = [one for one in everything if not isinstance(one, Skipped)]
     assert len(found) == 311
+    assert skipped(everything) == ["no clinical note"] * 68
     assert len({study.study_id for study in found}) == 311
     assert all((root / study.images[0]).is_file() for study in found)

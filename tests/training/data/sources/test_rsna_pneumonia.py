@@ -1,0 +1,70 @@
+import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from training.data.sources.rsna_pneumonia import studies
+
+
+def write_dicom(path, view):
+    path.parent.mkdir(exist_ok=True)
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    header = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
+    if view:
+        header.ViewPosition = view
+    header.save_as(path, enforce_file_format=True)
+
+
+@pytest.fixture
+def root(write):
+    box = {"patientId": "sick", "x": "264.0", "y": "152.0", "width": "213.0", "height": "379.0"}
+    nothing = {"x": "", "y": "", "width": "", "height": "", "Target": "0"}
+    root = write(
+        {
+            "stage_2_train_labels.csv": [
+                {**box, "Target": "1"},
+                {**box, "x": "562.0", "Target": "1"},
+                {"patientId": "well", **nothing},
+                {"patientId": "other", **nothing},
+            ],
+            "stage_2_detailed_class_info.csv": [
+                {"patientId": "sick", "class": "Lung Opacity"},
+                {"patientId": "sick", "class": "Lung Opacity"},
+                {"patientId": "well", "class": "Normal"},
+                {"patientId": "other", "class": "No Lung Opacity / Not Normal"},
+            ],
+        }
+    )
+    for name, view in (("sick", "AP"), ("well", "PA"), ("other", None)):
+        write_dicom(root / "stage_2_train_images" / f"{name}.dcm", view)
+    return root
+
+
+def test_each_image_is_one_study_however_many_boxes_it_has(root, read):
+    found, skipped = read(studies(root))
+    assert list(found) == ["sick", "well", "other"]
+    assert found["sick"].images == ("stage_2_train_images/sick.dcm",)
+    assert found["sick"].patient_id == "sick"
+    assert found["sick"].report == ""
+    assert not skipped
+
+
+def test_a_target_is_pneumonia_and_only_the_normal_have_no_finding(root, read):
+    found, _ = read(studies(root))
+    assert [study.findings for study in found.values()] == [("pneumonia",), ("no finding",), ()]
+    assert found["other"].metadata == {"class": "no lung opacity / not normal"}
+
+
+def test_the_view_is_the_dicom_headers(root, read):
+    found, _ = read(studies(root))
+    assert [study.view for study in found.values()] == ["AP", "PA", None]
+
+
+def test_images_that_are_missing_or_broken_are_counted(root, read):
+    (root / "stage_2_train_images" / "sick.dcm").unlink()
+    (root / "stage_2_train_images" / "well.dcm").write_bytes(b"x" * 200)
+    found, skipped = read(studies(root))
+    assert list(found) == ["other"]
+    assert skipped == {"no image file": 1, "image is no DICOM file": 1}

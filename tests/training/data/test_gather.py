@@ -1,0 +1,98 @@
+import os
+from dataclasses import replace
+
+import open_clip
+import pytest
+
+from training.data.gather import gather, place, summarise, write_manifests
+from training.data.manifest import read_manifest
+from training.data.study import Gaze, Skipped, Study
+
+STUDY = Study("s1", "p1", "test", ("1.png",), "Clear lungs.", view="PA")
+
+
+def test_studies_are_kept_and_reasons_counted():
+    found = [Skipped("no image"), STUDY, Skipped("no image"), Skipped("empty report")]
+    studies, skipped = gather(found)
+    assert studies == [STUDY]
+    assert skipped == {"no image": 2, "empty report": 1}
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "downloaded.png"
+    path.write_bytes(b"pixels")
+    return path
+
+
+def test_an_image_is_placed_as_a_link(image, tmp_path):
+    target = tmp_path / "out" / "images" / "1.png"
+    place(image, target)
+    assert target.samefile(image)
+
+
+def test_where_no_link_can_be_made_the_image_is_copied(image, tmp_path, monkeypatch):
+    def other_device(*_, **__):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", other_device)
+    place(image, tmp_path / "1.png")
+    assert (tmp_path / "1.png").read_bytes() == b"pixels"
+    assert not (tmp_path / "1.png").samefile(image)
+
+
+def test_what_lay_there_is_replaced_and_never_written_through(image, tmp_path):
+    older = tmp_path / "older.png"
+    older.write_bytes(b"other")
+    target = tmp_path / "1.png"
+    place(older, target)
+    place(image, target)
+    place(image, target)
+    assert (older.read_bytes(), target.read_bytes()) == (b"other", b"pixels")
+
+
+def test_a_data_set_may_be_gathered_where_it_lies(image):
+    place(image, image)
+    assert image.read_bytes() == b"pixels"
+
+
+def test_a_symbolic_link_is_followed(image, tmp_path):
+    (tmp_path / "link.png").symlink_to(image.name)
+    place(tmp_path / "link.png", tmp_path / "out" / "1.png")
+    assert (tmp_path / "out" / "1.png").read_bytes() == b"pixels"
+
+
+def test_gaze_and_split_are_for_training_and_the_service_gets_no_gaze(tmp_path):
+    study = replace(STUDY, gaze=(Gaze((0.5,), (0.5,), (80.0,)),), split="test")
+    write_manifests(tmp_path / "out", [study])
+    assert list(read_manifest(tmp_path / "out" / "studies.parquet")) == [study]
+    assert list(read_manifest(tmp_path / "out" / "studies.jsonl")) == [replace(study, gaze=())]
+
+
+def test_the_summary_counts_what_is_there():
+    studies = [
+        STUDY,
+        replace(STUDY, study_id="s2", view=None, report=" ".join(["word"] * 76)),
+        replace(STUDY, study_id="s3", patient_id="p2", report=""),
+        replace(STUDY, study_id="s4", images=()),
+    ]
+    summary = summarise(studies)
+    assert (summary.studies, summary.pairs, summary.patients) == (4, 2, 2)
+    assert summary.views == {"PA": 2, "not stated": 1}
+    assert summary.reports.distinct == 2
+    assert summary.reports.median_words == 2
+    assert summary.reports.words_95th == pytest.approx(68.6)  # of 2, 2, 76, interpolated
+    assert summary.reports.context == 77
+
+
+@pytest.mark.parametrize(("words", "share"), [(75, 0.0), (76, 0.5)])
+def test_a_report_is_truncated_where_open_clip_would_cut_it(words, share):
+    long = " ".join(["word"] * words)
+    tokens = open_clip.get_tokenizer("ViT-B-32").encode(long)
+    assert len(tokens) == words
+    summary = summarise([STUDY, replace(STUDY, report=long)])
+    assert summary.reports.truncated == share
+
+
+def test_a_data_set_without_reports_has_no_lengths():
+    assert summarise([replace(STUDY, report="")]).reports is None

@@ -1,0 +1,116 @@
+import math
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.data import manifest as module
+from training.data.manifest import SCHEMA, read_manifest, write_manifest
+from training.data.study import DataError, Gaze, Study, write_studies
+
+WORDS = st.text(max_size=12)
+FRACTIONS = st.floats(0, 1)
+DEGREES = st.floats(0, 1, exclude_min=True)
+
+
+@st.composite
+def gazes(draw):
+    def each(values):
+        return draw(st.lists(values, min_size=fixations, max_size=fixations).map(tuple))
+
+    fixations = draw(st.integers(0, 3))
+    interval = st.sampled_from([(0.0, 1.0), (0.25, 0.5), (0.1, 0.30000000000000004)])
+    windows = st.tuples(interval, interval).map(lambda w: (w[0][0], w[1][0], w[0][1], w[1][1]))
+    return Gaze(
+        each(FRACTIONS),
+        each(FRACTIONS),
+        each(st.floats(0, 1e6)),
+        each(st.tuples(DEGREES, DEGREES)) if draw(st.booleans()) else (),
+        each(windows) if draw(st.booleans()) else (),
+    )
+
+
+SCALARS = WORDS | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False)
+STUDIES = st.builds(
+    Study,
+    study_id=WORDS,
+    patient_id=WORDS,
+    source=WORDS,
+    images=st.lists(WORDS, max_size=3).map(tuple),
+    report=st.text(),
+    view=st.none() | WORDS,
+    findings=st.lists(WORDS, max_size=3).map(tuple),
+    gaze=st.lists(gazes(), max_size=3).map(tuple),
+    split=st.sampled_from([None, "train", "validation", "test"]),
+    metadata=st.dictionaries(WORDS, SCALARS, max_size=3),
+)
+STUDY = Study("s1", "p1", "test", ("s1.png",), "Normal.", gaze=(Gaze((0.5,), (0.5,), (80.0,)),))
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("manifest") / "studies.parquet"
+
+
+@given(st.lists(STUDIES, max_size=4))
+def test_a_parquet_manifest_reads_back_what_was_written(path, studies):
+    write_manifest(path, studies)
+    again = list(read_manifest(path))
+    assert again == studies
+    for study, copy in zip(studies, again, strict=True):  # 1 == True == 1.0
+        types = [type(value) for value in copy.metadata.values()]
+        assert types == [type(value) for value in study.metadata.values()]
+
+
+def test_more_studies_than_a_row_group_are_read_in_order(path, monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 3)
+    studies = [replace(STUDY, study_id=str(number)) for number in range(8)]
+    write_manifest(path, iter(studies))
+    assert pq.ParquetFile(path).num_row_groups == 3
+    assert list(read_manifest(path)) == studies
+
+
+def test_the_suffix_says_which_form_is_read(tmp_path):
+    write_manifest(tmp_path / "studies.parquet", [STUDY])
+    write_studies(tmp_path / "studies.jsonl", [STUDY])
+    assert list(read_manifest(tmp_path / "studies.parquet")) == [STUDY]
+    assert list(read_manifest(tmp_path / "studies.jsonl")) == [STUDY]
+    with pytest.raises(DataError, match=r"studies\.csv is no manifest"):
+        read_manifest(tmp_path / "studies.csv")
+
+
+def test_a_file_that_is_no_parquet_is_refused(tmp_path):
+    (tmp_path / "studies.parquet").write_text('{"study_id": "s1"}')
+    with pytest.raises(DataError, match=r"studies\.parquet is no Parquet file"):
+        list(read_manifest(tmp_path / "studies.parquet"))
+
+
+def test_a_parquet_file_with_other_columns_is_refused(tmp_path):
+    pq.write_table(pa.table({"study_id": ["s1"]}), tmp_path / "studies.parquet")
+    with pytest.raises(DataError, match="other columns than a manifest"):
+        list(read_manifest(tmp_path / "studies.parquet"))
+
+
+def test_a_row_that_is_no_study_is_refused_with_its_number(tmp_path):
+    good = module._row(STUDY)
+    bad = good | {"gaze": [good["gaze"][0] | {"x": (math.nan,)}]}
+    path = tmp_path / "studies.parquet"
+    pq.write_table(pa.Table.from_pylist([good, bad], SCHEMA), path)
+    with pytest.raises(DataError, match=r"studies\.parquet, row 2: x and y must be fractions"):
+        list(read_manifest(path))
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path):
+    def broken():
+        yield STUDY
+        raise OSError("disk full")
+
+    path = tmp_path / "studies.parquet"
+    write_manifest(path, [STUDY])
+    with pytest.raises(OSError, match="disk full"):
+        write_manifest(path, broken())
+    assert list(read_manifest(path)) == [STUDY]
+    assert list(tmp_path.iterdir()) == [path]

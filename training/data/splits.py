@@ -1,0 +1,52 @@
+"""Train, validation and test, and the proof that they share nothing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+
+from training.data.study import DataError, Split, Study, split_of
+
+
+class LeakageError(DataError):
+    """Two splits share a patient, a study or an image."""
+
+
+def split_studies(
+    studies: Iterable[Study], fractions: tuple[float, float, float]
+) -> dict[Split, list[Study]]:
+    """Each study in its published split, else in its patient's by hash; raises LeakageError."""
+    splits: dict[Split, list[Study]] = {"train": [], "validation": [], "test": []}
+    for study in studies:
+        splits[study.split or split_of(study.patient_id, fractions)].append(study)
+    check_disjoint(splits)
+    return splits
+
+
+def check_disjoint(splits: Mapping[Split, Sequence[Study]]) -> None:
+    """Raise LeakageError if two splits share anything; it counts and names no patient.
+
+    A patient is known by the id alone, whatever the source: data sets made from one another
+    keep their patients' ids, and a false alarm costs less than a leak.
+    """
+    shared = []
+    for (one, its), (other, theirs) in combinations(splits.items(), 2):
+        patients = len(_patients(its) & _patients(theirs))
+        studies = len(_studies(its) & _studies(theirs))
+        images = len(_images(its) & _images(theirs))
+        if patients or studies or images:
+            shared.append(
+                f"{one} and {other} share {patients} patients, {studies} studies, {images} images"
+            )
+    if shared:
+        raise LeakageError("; ".join(shared))
+
+
+def _patients(studies: Sequence[Study]) -> set[str]:
+    return {study.patient_id for study in studies}
+
+
+def _studies(studies: Sequence[Study]) -> set[tuple[str, str]]:
+    return {(study.source, study.study_id) for study in studies}
+
+
+def _images(studies: Sequence[Study]) -> set[str]:
+    return {image for study in studies for image in study.images}

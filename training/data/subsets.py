@@ -1,0 +1,132 @@
+"""Evaluation subsets with equally many studies a finding: 5x200, 8x200, 14x100.
+
+Where the authors of a comparison published which images they drew, give their list as a file.
+Else a subset is drawn here, so its numbers compare with one another and not with theirs.
+
+A class holds the studies with an image that have exactly one of the subset's findings, and none
+of the others uncertain; findings that the subset does not list may be there. Of those, the ones
+with the smallest sha256 of `SEED:study_id` are drawn: the draw hangs neither on the order of the
+files nor on a random generator's version. The studies drawn become test studies. A model that is
+measured on them must not have been trained on their patients.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from training.data.labels import NO_FINDING, uncertain
+from training.data.study import DataError, Study
+
+SEED = 0
+
+
+class SubsetError(DataError):
+    """A subset that these studies cannot give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """`each` studies of the data set `source` for each of `findings`."""
+
+    source: str
+    findings: tuple[str, ...]
+    each: int
+
+
+_FIVE = ("atelectasis", "cardiomegaly", "consolidation", "edema", "pleural effusion")
+"""The findings that the CheXpert competition scored; 5x200 is of Huang et al. 2021 (GLoRIA)."""
+_EIGHT = (
+    "atelectasis",
+    "cardiomegaly",
+    "edema",
+    "fracture",
+    "pleural effusion",
+    "pneumonia",
+    "pneumothorax",
+    NO_FINDING,
+)
+"""The categories of CheXpert 8x200 (Zhang et al. 2020, ConVIRT, arXiv 2010.00747)."""
+_FOURTEEN = (
+    NO_FINDING,
+    "atelectasis",
+    "cardiomegaly",
+    "pleural effusion",
+    "infiltration",
+    "mass",
+    "nodule",
+    "pneumonia",
+    "pneumothorax",
+    "consolidation",
+    "edema",
+    "emphysema",
+    "fibrosis",
+    "pleural thickening",
+)
+"""The 14 classes that eCLIP was scored on: no finding, and all labels but the rare hernia."""
+
+SUBSETS = {
+    "chexpert-5x200": Subset("chexpert", _FIVE, 200),
+    "mimic-5x200": Subset("mimic_cxr", _FIVE, 200),
+    "mimic-8x200": Subset("mimic_cxr", _EIGHT, 200),
+    "chestxray14-14x100": Subset("nih_cxr14", _FOURTEEN, 100),
+}
+
+
+def choose(name_or_list: str, source: str, studies: Sequence[Study]) -> list[Study]:
+    """The subset of that name, or the one that a file lists, of the data set `source`."""
+    if name_or_list in SUBSETS:
+        subset = SUBSETS[name_or_list]
+        if subset.source != source:
+            raise SubsetError(f"{name_or_list} is a subset of {subset.source}, not of {source}")
+        chosen = draw(subset, studies)
+    elif Path(name_or_list).is_file():
+        chosen = listed(Path(name_or_list).read_text(encoding="utf-8").split("\n"), studies)
+    else:
+        raise SubsetError(f"no subset or file {name_or_list!r}; there are {', '.join(SUBSETS)}")
+    return [replace(study, split="test") for study in chosen]
+
+
+def draw(subset: Subset, studies: Iterable[Study]) -> list[Study]:
+    """`subset.each` studies a finding; raises SubsetError where a finding has too few."""
+    classes: dict[str, list[Study]] = {finding: [] for finding in subset.findings}
+    for study in studies:
+        present = set(study.findings) & classes.keys()
+        if study.images and len(present) == 1 and not uncertain(study) & classes.keys():
+            classes[present.pop()].append(study)
+    few = {name: len(found) for name, found in classes.items() if len(found) < subset.each}
+    if few:
+        counts = ", ".join(f"{name} {count}" for name, count in few.items())
+        raise SubsetError(f"{subset.each} studies a finding are needed, and there are: {counts}")
+    return [study for found in classes.values() for study in sorted(found, key=_lot)[: subset.each]]
+
+
+def listed(lines: Iterable[str], studies: Iterable[Study]) -> list[Study]:
+    """The studies that `lines` name, each by its study id or by an image.
+
+    An image is named by its path, which may begin with the data set's own folder, or by its file
+    name where each study has one image. Of a study named by images only those stay. Raises
+    SubsetError where a line names nothing.
+    """
+    wanted = {line.strip() for line in lines if line.strip()}
+    line_of = {key: line for line in wanted for key in _keys(line)}
+    chosen, found = [], set()
+    for study in studies:
+        images = tuple(image for image in study.images if image in line_of)
+        if images or study.study_id in line_of:
+            chosen.append(replace(study, images=images or study.images))
+            found |= {line_of[name] for name in (*images, study.study_id) if name in line_of}
+    if missing := len(wanted - found):
+        raise SubsetError(f"{missing} of the {len(wanted)} listed are not in the data set")
+    return chosen
+
+
+def _keys(line: str) -> tuple[str, ...]:
+    path = PurePosixPath(line)
+    if len(path.parts) == 1:
+        return (line, path.stem)
+    return (line, str(PurePosixPath(*path.parts[1:])))
+
+
+def _lot(study: Study) -> str:
+    return hashlib.sha256(f"{SEED}:{study.study_id}".encode()).hexdigest()
