@@ -1,11 +1,16 @@
+import json
 import math
 import shutil
-from itertools import chain
+from dataclasses import replace
+from itertools import chain, combinations
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from training import trainer
+from training.curriculum import Schedule
 from training.data.experts import Experts
 from training.data.pairs import Pairs
 from training.data.steps import Plan
@@ -158,3 +163,125 @@ def test_a_loaded_run_encodes_as_the_trained_model(finished, tiny_recipe):
             finished.clip.model.encode_text(torch.from_numpy(tokens)),
         )
     assert loaded.provenance["recipe"]["seed"] == tiny_recipe.seed
+
+
+def run_with(rendered, tmp_path, recipe, name="run", **changes):
+    run = shutil.copytree(rendered, tmp_path / name)
+    return run, fit(recipe.model_copy(update=changes), run)
+
+
+def test_experts_that_never_join_leave_clips_trajectory_bitwise(
+    rendered, finished, tiny_recipe, tmp_path, monkeypatch
+):
+    never = replace(METHODS["eclip"], schedule=Schedule(((2.0, 1.0),)))
+    monkeypatch.setitem(METHODS, "eclip", never)
+    expert = tiny_recipe.expert.model_copy(update={"priming_weight": 0.0})
+    _, clip = run_with(rendered, tmp_path, tiny_recipe, method="eclip", expert=expert)
+    assert_same_weights(weights(clip), weights(finished.clip))
+
+
+def test_experts_that_join_change_the_weights(rendered, finished, tiny_recipe, tmp_path):
+    arms = [finished.clip] + [
+        run_with(rendered, tmp_path, tiny_recipe, name, method=name)[1]
+        for name in ("eclip", "duplicate", "shuffled_gaze")
+    ]
+    projections = [clip.model.visual.proj for clip in arms]
+    for one, other in combinations(projections, 2):
+        assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_arm_trains_and_gives_a_plain_clip(rendered, tiny_recipe, tmp_path, method):
+    run, clip = run_with(rendered, tmp_path, tiny_recipe, method=method, epochs=1)
+    assert all(value.isfinite().all() for value in clip.model.state_dict().values())
+    _, loaded = load_run(run)
+    assert_same_weights(weights(loaded), weights(clip))
+
+
+def test_a_resumed_eclip_equals_one_that_never_stopped(
+    rendered, tiny_recipe, tmp_path, monkeypatch
+):
+    """Experts, mixup, priming and the processor's own optimizer state included."""
+    recipe = tiny_recipe.model_copy(update={"method": "eclip", "augment": True})
+    _, straight = run_with(rendered, tmp_path, recipe, "straight")
+    run = shutil.copytree(rendered, tmp_path / "stopped")
+    step = ClipTraining.training_step
+
+    def fails(self, batch, index):
+        if self.global_step == 14:
+            raise RuntimeError("no power")
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipTraining, "training_step", fails)
+        with pytest.raises(RuntimeError, match="no power"):
+            fit(recipe, run)
+    assert_same_weights(weights(fit(recipe, run)), weights(straight))
+    states = [
+        torch.load(r / CHECKPOINT, weights_only=True)["state_dict"]
+        for r in (run, tmp_path / "straight")
+    ]
+    assert_same_weights(*states)
+    assert any(name.startswith("expert_clip.processor.") for name in states[0])
+
+
+def test_a_run_in_parts_is_the_run_in_one(rendered, finished, tiny_recipe, tmp_path):
+    _, clip = run_with(rendered, tmp_path, tiny_recipe, part=4)
+    for name, value in weights(finished.clip).items():
+        torch.testing.assert_close(clip.model.state_dict()[name], value, atol=2e-4, rtol=2e-3)
+
+
+def test_post_tuning_begins_with_the_weights_of_a_finished_clip(
+    rendered, finished, tiny_recipe, tmp_path, monkeypatch
+):
+    begun = {}
+    monkeypatch.setattr(
+        ClipTraining, "on_train_start", lambda self: begun.update(weights(self.clip)), raising=False
+    )
+    changes = {"method": "eclip", "start": finished.run, "epochs": 1}
+    _, clip = run_with(rendered, tmp_path, tiny_recipe, **changes)
+    assert_same_weights(begun, weights(finished.clip))
+    assert not torch.equal(clip.model.visual.proj, finished.clip.model.visual.proj)
+
+
+def test_an_average_of_the_weights_is_what_the_run_gives(rendered, finished, tiny_recipe, tmp_path):
+    run, _ = run_with(rendered, tmp_path, tiny_recipe, ema=0.9)
+    _, averaged = load_run(run)
+    assert not torch.equal(averaged.model.visual.proj, finished.clip.model.visual.proj)
+
+
+def test_a_run_stops_when_validation_has_long_been_no_better(
+    rendered, tiny_recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(trainer, "validate", lambda *_: {"recall@5": 0.5})
+    run, _ = run_with(rendered, tmp_path, tiny_recipe, patience=1)
+    assert torch.load(run / CHECKPOINT, weights_only=True)["global_step"] == 12
+
+
+def test_the_processor_can_be_primed_before_the_run(rendered, tiny_recipe, tmp_path):
+    expert = tiny_recipe.expert.model_copy(update={"primed_first": 60})
+    primed, _ = run_with(rendered, tmp_path, tiny_recipe, "a", method="eclip", expert=expert)
+    plain, _ = run_with(rendered, tmp_path, tiny_recipe, "b", method="eclip")
+    first = [read_metric(run, "priming")[0][1] for run in (primed, plain)]
+    assert first[0] < 0.7 * first[1]
+
+
+def read_metric(run, metric):
+    rows = pq.read_table(run / "metrics.parquet").to_pylist()
+    return sorted((row["step"], row["value"]) for row in rows if row["metric"] == metric)
+
+
+def test_a_run_leaves_its_metrics_and_its_environment(finished, tiny_recipe):
+    losses = read_metric(finished.run, "loss")
+    assert [value for _, value in losses] == pytest.approx(finished.losses)
+    for metric in ("recall@5", "alignment", "uniformity/image", "modality_gap"):
+        assert len(read_metric(finished.run, f"validation/{metric}")) == 4
+    environment = json.loads((finished.run / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert (finished.run / "curves.png").stat().st_size > 1000
+    assert json.loads((finished.run / "recipe.json").read_text())["name"] == tiny_recipe.name
+
+
+def test_a_batch_that_the_ranks_cannot_share_is_refused(rendered, tiny_recipe, tmp_path):
+    with pytest.raises(RecipeError, match="3 processes"):
+        run_with(rendered, tmp_path, tiny_recipe, devices=3)
