@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from service.bundle.manifest import Golden, load, seal
 from service.errors import BundleNotReady, EclipError, ImageUnsupported, TextInvalid
@@ -79,6 +80,26 @@ def test_a_provider_that_is_not_there_is_named_and_not_replaced():
         choose_providers(["TensorrtExecutionProvider"], ["CPUExecutionProvider"])
     available = ["CPUExecutionProvider", "CUDAExecutionProvider"]
     assert choose_providers([], available) == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def test_a_named_provider_that_cannot_be_loaded_is_not_replaced(encoder, monkeypatch):
+    """The wheel without CUDA falls back as the one with CUDA does where the driver is missing."""
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
+    with (
+        pytest.warns(UserWarning, match="not in available provider names"),
+        pytest.raises(BundleNotReady, match="could not load"),
+    ):
+        Towers(encoder.bundle, ["CUDAExecutionProvider"], None)
+
+
+def test_the_log_says_which_providers_are_in_use(encoder, monkeypatch):
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
+    with pytest.warns(UserWarning, match="not in available provider names"), capture_logs() as logs:
+        Towers(encoder.bundle, [], None)
+    (opened,) = (entry for entry in logs if entry["event"] == "towers opened")
+    assert opened["image"] == opened["text"] == ["CPUExecutionProvider"]
 
 
 def test_errors_are_values_in_a_batch(encoder, deadline):
