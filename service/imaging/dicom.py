@@ -253,7 +253,7 @@ def _display(stored: npt.NDArray[Any], dataset: Dataset) -> tuple[Values, Window
 def _modality_values(stored: npt.NDArray[Any], dataset: Dataset) -> Values:
     """Modality LUT, or else rescale, or else as stored (PS3.3 C.11.1)."""
     if dataset.get("ModalityLUTSequence"):
-        return _read_lut(dataset.ModalityLUTSequence[0], dataset, bool(stored.min() < 0))(stored)
+        return _read_lut(dataset.ModalityLUTSequence[0], dataset, _is_signed(dataset))(stored)
     values = stored.astype(np.float64)
     slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
     if slope is None or intercept is None:
@@ -261,6 +261,21 @@ def _modality_values(stored: npt.NDArray[Any], dataset: Dataset) -> Values:
     if not np.isfinite([float(slope), float(intercept)]).all():
         raise ValueError("the rescale is not finite")
     return values * float(slope) + float(intercept)
+
+
+def _is_signed(dataset: Dataset) -> bool:
+    """Whether stored values are two's complement (PS3.3 C.7.6.3.1)."""
+    return bool(dataset.PixelRepresentation == 1)
+
+
+def _may_be_negative(dataset: Dataset) -> bool:
+    """Whether any stored value could give a modality value below 0 (PS3.3 C.11.2.1.1)."""
+    if dataset.get("ModalityLUTSequence"):
+        return False
+    span = 2 ** int(dataset.BitsStored)
+    low = -span // 2 if _is_signed(dataset) else 0
+    ends = np.array([low, low + span - 1])
+    return bool(_modality_values(ends, dataset).min() < 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +313,7 @@ def _read_lut(item: Dataset, dataset: Dataset, signed: bool) -> _Lut:
 
 def _voi_lut(values: Values, item: Dataset, dataset: Dataset) -> tuple[Values, Window]:
     """The VOI LUT over its own output range (PS3.3 C.11.2.1.1)."""
-    lut = _read_lut(item, dataset, bool(values.min() < 0))
+    lut = _read_lut(item, dataset, _may_be_negative(dataset))
     window = Window(float(lut.first), float(lut.first + len(lut.table) - 1), "voi-lut")
     return np.clip(lut(values) / (2**lut.bits - 1), 0, 1), window
 
@@ -318,10 +333,10 @@ def _stored_window(dataset: Dataset) -> Window | None:
 
 def _padding(stored: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.bool_]:
     """Pixels that are no image (PS3.3 C.7.5.1.1.2); none when that would be all of them."""
-    value = _number(dataset, "PixelPaddingValue")
+    value = _stored_number(dataset, "PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, dtype=bool)
-    limit = _number(dataset, "PixelPaddingRangeLimit")
+    limit = _stored_number(dataset, "PixelPaddingRangeLimit")
     low, high = sorted((value, value if limit is None else limit))
     padding: npt.NDArray[np.bool_] = (stored >= low) & (stored <= high)
     return np.zeros_like(padding) if padding.all() else padding
@@ -339,6 +354,15 @@ def _spacing(dataset: Dataset) -> tuple[float, float] | None:
         if len(spacing) == 2 and min(spacing) > 0:
             return spacing[0], spacing[1]
     return None
+
+
+def _stored_number(dataset: Dataset, name: str) -> float | None:
+    """A 16-bit stored value, signed where the pixels are, whatever VR the header gives it."""
+    value = _number(dataset, name)
+    if value is None:
+        return None
+    value %= 2**16
+    return value - 2**16 if _is_signed(dataset) and value >= 2**15 else value
 
 
 def _number(dataset: Dataset, name: str) -> float | None:

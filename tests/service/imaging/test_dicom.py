@@ -155,6 +155,36 @@ def test_a_voi_lut_over_rescaled_values_may_begin_below_zero():
     close(shown(dataset), table[ramp(np.uint16, 1000)] / 65535)
 
 
+@pytest.mark.parametrize("keyword", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_a_lut_over_signed_pixels_may_begin_below_zero_where_no_pixel_is(keyword):
+    """Explicit VR may give the first value as US (PS3.3 C.11.1.1.1, C.11.2.1.1)."""
+    table = (np.arange(2025) * 2).astype("<u2")
+    item = lut(2025, 0, 12, table.tobytes())
+    item[0].add_new("LUTDescriptor", "US", [2025, 2**16 - 1024, 12])
+    dataset = dicom_dataset(
+        ramp(np.int16, 1000),
+        **{keyword: item},
+        WindowCenter=2048,
+        WindowWidth=4096,
+        VOILUTFunction="LINEAR_EXACT",
+    )
+    expected = table[ramp(np.uint16, 1000) + 1024]
+    close(shown(dataset), expected / (4096 if keyword == "ModalityLUTSequence" else 4095))
+
+
+def test_a_voi_lut_over_a_modality_lut_begins_high_where_it_says_so():
+    """The output of a modality LUT is never negative."""
+    levels = (np.arange(1001) + 40_000).astype("<u2")
+    table = (np.arange(1001) * 65).astype("<u2")
+    dataset = dicom_dataset(
+        ramp(np.int16, 1000),
+        ModalityLUTSequence=lut(1001, 0, 16, levels.tobytes()),
+        VOILUTSequence=lut(1001, 0, 16, table.tobytes()),
+    )
+    dataset.VOILUTSequence[0].add_new("LUTDescriptor", "US", [1001, 40_000, 16])
+    close(shown(dataset), table[ramp(np.uint16, 1000)] / 65535)
+
+
 def test_a_voi_lut_of_all_sixteen_bits_declares_no_entries():
     table = np.arange(65535, -1, -1).astype("<u2")
     dataset = dicom_dataset(ramp(np.uint16, 65535), VOILUTSequence=lut(0, 0, 16, table.tobytes()))
@@ -252,6 +282,26 @@ def test_padding_is_black_and_does_not_set_the_range():
         image = shown(dataset)
         assert image[:4].max() == 0
         assert image[4:].max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("vr", "value", "limit", "dtype", "padding"),
+    [
+        ("US", 2**16 - 2000, 2**16 - 1000, np.int16, -1500),
+        ("SS", -2000, -1000, np.int16, -1500),
+        ("SS", -2000, -1000, np.uint16, 2**16 - 1500),
+    ],
+)
+def test_padding_is_signed_where_the_pixels_are(vr, value, limit, dtype, padding):
+    """PS3.3 C.7.5.1.1.2, whatever VR the header gives it."""
+    pixels = ramp(dtype, 1000)
+    pixels[:4] = padding
+    dataset = dicom_dataset(pixels)
+    dataset.add_new("PixelPaddingValue", vr, value)
+    dataset.add_new("PixelPaddingRangeLimit", vr, limit)
+    image, exposed = shown(dataset), ramp(np.uint16, 1000)[4:].astype(float)
+    assert image[:4].max() == 0
+    close(image[4:], (exposed - exposed.min()) / (1000 - exposed.min()))
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
