@@ -168,7 +168,9 @@ class CaseLibrary:
     def _embed_new(
         self, new: NewStudy, study_id: str, digest: str, deadline: Deadline
     ) -> EmbeddedStudy:
-        encoded = [_raised(image) for image in self._encoder.images(new.images, deadline)]
+        encoded = [
+            _raised(image) for image in self._encoder.images(new.images, deadline, RENDITION_SIDE)
+        ]
         passages = split_report(new.record.report or "", study_id)
         texts = [new.record.report, *(p.text for p in passages)] if new.record.report else []
         vectors = [text.vector for text in self._encoder.texts(texts, deadline)]
