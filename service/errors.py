@@ -100,7 +100,7 @@ class ImageUndecodable(EclipError):
 
 
 class ImageNotARadiograph(EclipError):
-    """Decoded, but it cannot be a radiograph: constant, or far too small."""
+    """It cannot be a radiograph: constant, far too small or far too long."""
 
     type, title, status = "image/not-a-radiograph", "Not a radiograph", 422
 

@@ -1,7 +1,8 @@
 """Display pixels → model input. The only implementation: training and serving share it.
 
 Matches open_clip's evaluation transform on the grayscale image, up to the normalisation,
-which lives inside image.onnx.
+which lives inside image.onnx. So it resizes the whole image before it crops: Pillow's `box` is in
+float32, and cropping by it gives other levels. The decoder bounds how long a side can be.
 """
 
 from typing import Annotated, Literal

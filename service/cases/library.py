@@ -203,7 +203,8 @@ class CaseLibrary:
             return error
 
     def _embed_new(self, new: NewStudy, study_id: str, digest: str, deadline: Deadline) -> _Ready:
-        encoded = [_raised(image) for image in self._encoder.images(new.images, deadline)]
+        images = self._encoder.images(new.images, deadline, RENDITION_SIDE)
+        encoded = [_raised(image) for image in images]
         passages = split_report(new.record.report or "", study_id)
         texts = [new.record.report, *(p.text for p in passages)] if new.record.report else []
         vectors = [text.vector for text in self._encoder.texts(texts, deadline)]

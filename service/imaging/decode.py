@@ -15,12 +15,14 @@ from service.errors import (
     ImageUndecodable,
     ImageUnsupported,
 )
-from service.imaging import dicom
+from service.imaging import dicom, jpeg, png
 from service.imaging.radiograph import Format, Pixels, Radiograph, Window
 
 MIN_SIDE = 32
+MAX_ASPECT = 10
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+_STRIP = 256
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L"})
 
 logging.getLogger("PIL").setLevel(logging.WARNING)  # below that it quotes EXIF values
@@ -42,12 +44,17 @@ class ImageLimits:
                 "Compress it or raise ECLIP_MAX_IMAGE_BYTES."
             )
 
-    def check_pixels(self, rows: int, columns: int) -> None:
-        """Raise ImageTooLarge for declared dimensions over the cap."""
+    def check_shape(self, rows: int, columns: int) -> None:
+        """Raise ImageTooLarge or ImageNotARadiograph for what the header declares."""
         if rows * columns > self.max_pixels:
             raise ImageTooLarge(
                 f"The image declares {rows}×{columns} pixels, over the cap of "
                 f"{self.max_pixels}. Downsample it or raise ECLIP_MAX_IMAGE_PIXELS."
+            )
+        if max(rows, columns) > MAX_ASPECT * min(rows, columns) > 0:
+            raise ImageNotARadiograph(
+                f"The image declares {rows}×{columns} pixels; no radiograph is more than "
+                f"{MAX_ASPECT} times as long as wide. Crop it to the exposed field."
             )
 
 
@@ -59,7 +66,7 @@ def decode(data: bytes, limits: ImageLimits) -> Radiograph:
     limits.check_bytes(data)
     kind = sniff(data)
     if kind == "dicom":
-        radiograph = dicom.decode(data, limits.check_pixels)
+        radiograph = dicom.decode(data, limits.check_shape)
     else:
         radiograph = _decode_picture(data, kind, limits)
     _check_content(radiograph.pixels)
@@ -82,10 +89,13 @@ def sniff(data: bytes) -> Format:
 
 def _decode_picture(data: bytes, kind: Format, limits: ImageLimits) -> Radiograph:
     if kind == "png":
-        limits.check_pixels(*_png_size(data))
+        limits.check_shape(*png.size(data))
+        png.check_work(data)
+    else:
+        jpeg.check_work(data)
     try:
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
-            limits.check_pixels(image.height, image.width)
+            limits.check_shape(image.height, image.width)
             if getattr(image, "n_frames", 1) > 1:
                 raise ImageUnsupported("The file has several frames. Send one image a file.")
             ImageOps.exif_transpose(image, in_place=True)
@@ -95,28 +105,26 @@ def _decode_picture(data: bytes, kind: Format, limits: ImageLimits) -> Radiograp
     except Exception as error:  # damaged metadata makes Pillow raise anything
         reason = type(error).__name__
     else:
-        return Radiograph(pixels, kind, window)
+        rows, columns = pixels.shape
+        return Radiograph(pixels, rows, columns, kind, window)
     raise ImageUndecodable(f"The {kind.upper()} is damaged or truncated ({reason}). Send it again.")
-
-
-def _png_size(data: bytes) -> tuple[int, int]:
-    """Rows and columns of the IHDR chunk, which Pillow gives only once it has seen pixel data."""
-    return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
 
 
 def _to_gray(image: Image.Image) -> tuple[Pixels, Window]:
     """Deep images are stretched from their value range; others are Pillow's 8-bit luma."""
     if image.mode not in _DEEP:
         return np.array(image.convert("L")), Window(0, 255, "stored-range")
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image)
     low, high = int(values.min()), int(values.max())
     return stretch(values, low, high), Window(low, high, "value-range")
 
 
-def stretch(values: npt.NDArray[np.int64], low: float, high: float) -> npt.NDArray[np.uint16]:
-    """Map low…high onto the whole of uint16, clipping what lies outside."""
-    scaled = (values - low) * (65535 / max(high - low, 1))
-    levels: npt.NDArray[np.uint16] = np.rint(np.clip(scaled, 0, 65535)).astype(np.uint16)
+def stretch(values: npt.NDArray[np.integer], low: int, high: int) -> npt.NDArray[np.uint16]:
+    """Map low…high onto the whole of uint16, strip by strip: float64 is four times as large."""
+    levels = np.empty(values.shape, np.uint16)
+    for top in range(0, len(values), _STRIP):
+        strip = values[top : top + _STRIP].astype(np.int64)
+        levels[top : top + _STRIP] = np.rint((strip - low) * (65535 / max(high - low, 1)))
     return levels
 
 

@@ -13,19 +13,20 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 from PIL import Image
 from pydicom import config
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_frames
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
 from pydicom.pixels.utils import pixel_array
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -47,7 +48,8 @@ from pydicom.uid import (
 )
 
 from service.errors import EclipError, ImageNotARadiograph, ImageUndecodable, ImageUnsupported
-from service.imaging.deidentify import allowed_tags
+from service.imaging import jpeg
+from service.imaging.deidentify import ALLOWED, allowed_tags
 from service.imaging.radiograph import Radiograph, Window
 
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -63,20 +65,39 @@ _VRS = frozenset(
 _MAX_FIRST_ELEMENT = 1024
 _CODECS = {
     **dict.fromkeys((ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian), ""),
-    RLELossless: "pydicom",
+    RLELossless: "",
     **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit), "pillow"),
     **dict.fromkeys(
         (JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL), "pylibjpeg"
     ),
     **dict.fromkeys((JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless), "gdcm"),
 }
-"""Transfer syntax → the pydicom plugin that decodes it; native ones need none."""
+"""Transfer syntax → the pydicom plugin that decodes it; native and unpacked ones need none."""
 _GDCM = Path(__file__).with_name("codec.py")
 _GDCM_TIMEOUT_S = 60
-_JPEG_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+_JPEG = b"\xff\xd8"
 _JPEG2000 = b"\xff\x4f\xff\x51"
+_CHARACTER_SET = Tag("SpecificCharacterSet")
+_PIXEL_DATA = Tag("PixelData")
+_LUTS = [Tag("ModalityLUTSequence"), Tag("VOILUTSequence")]
+_READ: list[BaseTag | int] = [
+    *_LUTS,
+    *map(Tag, ALLOWED),
+    *map(Tag, (
+        "PixelData", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "HighBit",
+        "PixelRepresentation", "PlanarConfiguration", "RescaleSlope", "RescaleIntercept",
+        "WindowCenter", "WindowWidth", "PixelPaddingValue", "PixelPaddingRangeLimit",
+        "ImagerPixelSpacing", "PixelSpacing",
+    )),
+]  # fmt: skip
+"""What is read of a file. pydicom reads its character set too."""
+_MAX_STEPS = 100_000
+_MAX_HEADER = 2**20
+_MAX_LUTS = 2**19
+_MAX_VALUE = 2**10
+_UNDEFINED = 0xFFFFFFFF
 
-CheckPixels = Callable[[int, int], None]
+CheckShape = Callable[[int, int], None]
 Values = npt.NDArray[np.float64]
 
 
@@ -91,16 +112,16 @@ def looks_like_dicom(data: bytes) -> bool:
     return group in _FIRST_GROUPS and int.from_bytes(length, "little") <= _MAX_FIRST_ELEMENT
 
 
-def decode(data: bytes, check_pixels: CheckPixels) -> Radiograph:
+def decode(data: bytes, check_shape: CheckShape) -> Radiograph:
     """Decode a single-frame projection radiograph to uint16 display values.
 
-    Raises ImageUnsupported, ImageUndecodable, ImageNotARadiograph, or what `check_pixels` raises.
+    Raises ImageUnsupported, ImageUndecodable, ImageNotARadiograph, or what `check_shape` raises.
     """
     try:
-        _check_not_deflated(data)
-        dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-        _check_header(dataset, check_pixels)
-        return _radiograph(dataset, _stored_values(dataset, data))
+        file = _BoundedFile(data)
+        dataset = read_partial(file, file.stops_at, specific_tags=_READ, force=True)
+        _check_header(dataset, check_shape)
+        return _radiograph(dataset, _stored_values(dataset, data[: file.tell()]))
     except EclipError:
         raise
     except Exception as error:  # a header can make pydicom raise anything, with its values inside
@@ -110,14 +131,61 @@ def decode(data: bytes, check_pixels: CheckPixels) -> Radiograph:
     )
 
 
+class _BoundedFile(io.BytesIO):
+    """A DICOM file that pydicom reads in a bounded number of steps and header bytes.
+
+    pydicom takes a step or two an element, item and fragment, and parses every sequence of
+    undefined length even where it is not wanted (PS3.5 7.5.1). It reads a file without a size only
+    to inflate it whole, whatever comes of that: deflated objects (PS3.5 A.5) are refused there.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._steps, self._header, self._in_header = _MAX_STEPS, _MAX_HEADER, True
+
+    def read(self, size: int | None = None) -> bytes:
+        if size is None:
+            raise _unsupported(DeflatedExplicitVRLittleEndian)
+        content = super().read(size)
+        self._steps -= 1
+        self._header -= len(content) if self._in_header else 0
+        if min(self._steps, self._header) < 0:
+            raise _overgrown()
+        return content
+
+    def stops_at(self, tag: BaseTag, _vr: str | None, length: int) -> bool:
+        """Whether the pixels are behind (PS3.5 7.1); refuses values that no radiograph needs."""
+        self._in_header = tag != _PIXEL_DATA
+        if self._in_header and length != _UNDEFINED and length > _most_bytes(tag):
+            raise _overgrown()
+        return bool(tag > _PIXEL_DATA)
+
+
+def _most_bytes(tag: int) -> int:
+    """The longest value that is read of an element; one that is passed over may have any length."""
+    if tag in _LUTS:
+        return _MAX_LUTS
+    return _MAX_VALUE if tag in _READ or tag == _CHARACTER_SET else _UNDEFINED
+
+
+def _overgrown() -> ImageUndecodable:
+    return ImageUndecodable(
+        "The DICOM's header holds more elements, items or bytes than a radiograph's. "
+        "Export it again without private elements."
+    )
+
+
 def _radiograph(dataset: Dataset, stored: npt.NDArray[Any]) -> Radiograph:
     shown, window = _display(stored, dataset)
     inverted = _is_inverted(dataset)
     shown = 1 - shown if inverted else shown
     shown[_padding(stored, dataset)] = 0
     tags = allowed_tags(dataset)
+    rows, columns = stored.shape
     return Radiograph(
         pixels=np.rint(shown * 65535).astype(np.uint16),
+        rows=rows,
+        columns=columns,
         format="dicom",
         window=window,
         inverted=inverted,
@@ -127,16 +195,7 @@ def _radiograph(dataset: Dataset, stored: npt.NDArray[Any]) -> Radiograph:
     )
 
 
-def _check_not_deflated(data: bytes) -> None:
-    """Refuse deflated objects (PS3.5 A.5): pydicom inflates them whole, whatever their size."""
-    file = io.BytesIO(data)
-    file.seek(132 if data[128:132] == b"DICM" else 0)
-    meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        raise _unsupported(DeflatedExplicitVRLittleEndian)
-
-
-def _check_header(dataset: Dataset, check_pixels: CheckPixels) -> None:
+def _check_header(dataset: Dataset, check_shape: CheckShape) -> None:
     if _text(dataset, "Modality") not in PROJECTION:
         raise ImageNotARadiograph(
             "The DICOM's modality is not projection radiography. Send CR, DX or RG objects."
@@ -147,14 +206,16 @@ def _check_header(dataset: Dataset, check_pixels: CheckPixels) -> None:
         raise ImageUnsupported("The DICOM has several frames. Send one frame an object.")
     if _text(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
         raise ImageUnsupported("The DICOM is in colour. Send a monochrome radiograph.")
-    check_pixels(int(dataset.Rows), int(dataset.Columns))
+    check_shape(int(dataset.Rows), int(dataset.Columns))
 
 
 def _stored_values(dataset: Dataset, data: bytes) -> npt.NDArray[Any]:
     """Decompressed pixels as stored; colour is brought to luma."""
     syntax = _transfer_syntax(dataset)
     codec = _codec(syntax, int(dataset.BitsStored))
-    if syntax.is_encapsulated and syntax != RLELossless:
+    if syntax == RLELossless:
+        _unpack(dataset)
+    elif syntax.is_encapsulated:
         _check_codestream(dataset)
     if codec == "gdcm":
         pixels = _decode_apart(data)
@@ -208,9 +269,36 @@ def _unsupported(syntax: UID) -> ImageUnsupported:
     )
 
 
+def _frame(dataset: Dataset) -> bytes:
+    """The first frame; encapsulated pixels have no defined length (PS3.5 A.4)."""
+    if not dataset["PixelData"].is_undefined_length:
+        raise ValueError("the pixels are not encapsulated")
+    frame: bytes = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    return frame
+
+
+def _unpack(dataset: Dataset) -> None:
+    """RLE → native pixels, by plane and from the most significant byte on (PS3.5 G).
+
+    Pillow unpacks no more than it is asked for; pydicom whatever the segments hold.
+    """
+    frame = _frame(dataset)
+    count, *offsets = struct.unpack_from("<16L", frame)
+    bounds = [*offsets[:count], len(frame)]
+    size = int(dataset.Rows) * int(dataset.Columns)
+    planes = [
+        np.asarray(Image.frombytes("L", (size, 1), frame[start:end], "packbits", "L")).ravel()
+        for start, end in pairwise(bounds)
+    ]
+    samples = np.stack(planes).reshape(dataset.SamplesPerPixel, dataset.BitsAllocated // 8, size)
+    dataset.PixelData = samples[:, ::-1].transpose(0, 2, 1).tobytes()
+    dataset.PlanarConfiguration = 1
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+
+
 def _check_codestream(dataset: Dataset) -> None:
     """Refuse a frame whose size is not the header's, before a codec allocates it (PS3.5 8.2)."""
-    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    frame = _frame(dataset)
     if _codestream_shape(frame) != (dataset.Rows, dataset.Columns, dataset.SamplesPerPixel):
         raise ImageUndecodable(
             "The DICOM's compressed frame is damaged, or not of the size that its header declares. "
@@ -220,17 +308,12 @@ def _check_codestream(dataset: Dataset) -> None:
 
 def _codestream_shape(frame: bytes) -> tuple[int, int, int]:
     """Rows, columns and components in the header of a JPEG, JPEG-LS or JPEG 2000 frame."""
-    if not frame.startswith(b"\xff\xd8"):
-        start = frame.index(_JPEG2000)
-        right, bottom, left, top, components = struct.unpack_from(">4I16xH", frame, start + 8)
-        return bottom - top, right - left, components
-    position = 3
-    while (marker := frame[position]) not in _JPEG_FRAME_HEADERS:
-        is_fill = marker == 0xFF
-        length = int.from_bytes(frame[position + 1 : position + 3], "big")
-        position += 1 if is_fill else length + 2
-    rows, columns, components = struct.unpack_from(">2HB", frame, position + 4)
-    return rows, columns, components
+    if frame.startswith(_JPEG):
+        jpeg.check_work(frame)
+        return jpeg.shape(frame)
+    start = frame.index(_JPEG2000)
+    right, bottom, left, top, components = struct.unpack_from(">4I16xH", frame, start + 8)
+    return bottom - top, right - left, components
 
 
 def _display(stored: npt.NDArray[Any], dataset: Dataset) -> tuple[Values, Window]:
@@ -253,7 +336,7 @@ def _display(stored: npt.NDArray[Any], dataset: Dataset) -> tuple[Values, Window
 def _modality_values(stored: npt.NDArray[Any], dataset: Dataset) -> Values:
     """Modality LUT, or else rescale, or else as stored (PS3.3 C.11.1)."""
     if dataset.get("ModalityLUTSequence"):
-        return _read_lut(dataset.ModalityLUTSequence[0], dataset, bool(stored.min() < 0))(stored)
+        return _read_lut(dataset.ModalityLUTSequence[0], dataset, _is_signed(dataset))(stored)
     values = stored.astype(np.float64)
     slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
     if slope is None or intercept is None:
@@ -261,6 +344,21 @@ def _modality_values(stored: npt.NDArray[Any], dataset: Dataset) -> Values:
     if not np.isfinite([float(slope), float(intercept)]).all():
         raise ValueError("the rescale is not finite")
     return values * float(slope) + float(intercept)
+
+
+def _is_signed(dataset: Dataset) -> bool:
+    """Whether stored values are two's complement (PS3.3 C.7.6.3.1)."""
+    return bool(dataset.PixelRepresentation == 1)
+
+
+def _may_be_negative(dataset: Dataset) -> bool:
+    """Whether any stored value could give a modality value below 0 (PS3.3 C.11.2.1.1)."""
+    if dataset.get("ModalityLUTSequence"):
+        return False
+    span = 2 ** int(dataset.BitsStored)
+    low = -span // 2 if _is_signed(dataset) else 0
+    ends = np.array([low, low + span - 1])
+    return bool(_modality_values(ends, dataset).min() < 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +396,7 @@ def _read_lut(item: Dataset, dataset: Dataset, signed: bool) -> _Lut:
 
 def _voi_lut(values: Values, item: Dataset, dataset: Dataset) -> tuple[Values, Window]:
     """The VOI LUT over its own output range (PS3.3 C.11.2.1.1)."""
-    lut = _read_lut(item, dataset, bool(values.min() < 0))
+    lut = _read_lut(item, dataset, _may_be_negative(dataset))
     window = Window(float(lut.first), float(lut.first + len(lut.table) - 1), "voi-lut")
     return np.clip(lut(values) / (2**lut.bits - 1), 0, 1), window
 
@@ -318,10 +416,10 @@ def _stored_window(dataset: Dataset) -> Window | None:
 
 def _padding(stored: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.bool_]:
     """Pixels that are no image (PS3.3 C.7.5.1.1.2); none when that would be all of them."""
-    value = _number(dataset, "PixelPaddingValue")
+    value = _stored_number(dataset, "PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, dtype=bool)
-    limit = _number(dataset, "PixelPaddingRangeLimit")
+    limit = _stored_number(dataset, "PixelPaddingRangeLimit")
     low, high = sorted((value, value if limit is None else limit))
     padding: npt.NDArray[np.bool_] = (stored >= low) & (stored <= high)
     return np.zeros_like(padding) if padding.all() else padding
@@ -339,6 +437,15 @@ def _spacing(dataset: Dataset) -> tuple[float, float] | None:
         if len(spacing) == 2 and min(spacing) > 0:
             return spacing[0], spacing[1]
     return None
+
+
+def _stored_number(dataset: Dataset, name: str) -> float | None:
+    """A 16-bit stored value, signed where the pixels are, whatever VR the header gives it."""
+    value = _number(dataset, name)
+    if value is None:
+        return None
+    value %= 2**16
+    return value - 2**16 if _is_signed(dataset) and value >= 2**15 else value
 
 
 def _number(dataset: Dataset, name: str) -> float | None:

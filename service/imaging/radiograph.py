@@ -1,10 +1,11 @@
 """The one image type of the house: a decoded, de-identified radiograph."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 Format = Literal["dicom", "jpeg", "png"]
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -24,10 +25,12 @@ class Radiograph:
     """One frontal or lateral view after decoding; nothing downstream sees the file format.
 
     pixels: uint8[H,W] or uint16[H,W], display values over the dtype's whole range,
-    bright = dense, read-only.
+    bright = dense, read-only. `rows` and `columns` stay the decoded image's own when `reduced`.
     """
 
     pixels: Pixels
+    rows: int
+    columns: int
     format: Format
     window: Window
     inverted: bool = False
@@ -39,12 +42,11 @@ class Radiograph:
     provenance: dict[str, str] = field(default_factory=dict)
     """The allow-listed, de-identified tags (see `service.imaging.deidentify`)."""
 
-    @property
-    def rows(self) -> int:
-        """Height in pixels."""
-        return int(self.pixels.shape[0])
-
-    @property
-    def columns(self) -> int:
-        """Width in pixels."""
-        return int(self.pixels.shape[1])
+    def reduced(self, side: int) -> "Radiograph":
+        """The same facts with 8-bit pixels, at most `side` on the longer side; none at 0."""
+        if side == 0:
+            return replace(self, pixels=np.empty((0, 0), np.uint8))
+        levels = self.pixels if self.pixels.dtype == np.uint8 else self.pixels >> 8
+        image = Image.fromarray(levels.astype(np.uint8, copy=False))
+        image.thumbnail((side, side))
+        return replace(self, pixels=np.asarray(image))

@@ -26,7 +26,7 @@ def attention(
 
     The grid covers the model's input, after the resizing and cropping of the bundle's ImageSpec.
     """
-    radiograph, patches = encoder.patches(image)
+    radiograph, patches = encoder.patches(image, deadline)
     (encoded,) = encoder.texts([text], deadline)
     return radiograph, patches @ encoded.vector
 

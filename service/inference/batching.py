@@ -77,9 +77,15 @@ class Batcher:
         self._worker.start()
 
     def submit(self, rows: Sequence[Row], deadline: Deadline) -> list[Future[Embedded]]:
-        """Queue all rows or none; raises QueueFull with the time until there is room."""
+        """Queue all rows or none; raises QueueFull with the time until there is room.
+
+        Items that nobody waits for any more give up their places first.
+        """
         items = [_Item(row, deadline, Future(), time.perf_counter()) for row in rows]
         with self._changed:
+            if len(self._waiting) + len(items) > self._max_waiting:
+                self._waiting = deque(filter(_still_wanted, self._waiting))
+                WAITING.labels(self._name).set(len(self._waiting))
             if self._closed or len(self._waiting) + len(items) > self._max_waiting:
                 wait = math.ceil(len(self._waiting) * self._seconds_per_item) + 1
                 raise QueueFull(

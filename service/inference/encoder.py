@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
@@ -20,11 +20,15 @@ from service.inference.session import Towers
 from service.telemetry import record, timed
 
 FloatArray = npt.NDArray[np.float32]
+Keep = Callable[[Radiograph], Radiograph]
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """A radiograph and its embedding, unit float32[D]."""
+    """A radiograph and its embedding, unit float32[D].
+
+    The radiograph holds its facts, and only as many of its pixels as were asked for.
+    """
 
     radiograph: Radiograph
     vector: FloatArray
@@ -68,12 +72,16 @@ class Encoder:
         self._image = Batcher("image", towers.image, **queue)
         self._text = Batcher("text", towers.text, **queue)
 
-    def images(self, items: Sequence[bytes], deadline: Deadline) -> list[EncodedImage | EclipError]:
+    def images(
+        self, items: Sequence[bytes], deadline: Deadline, side: int = 0
+    ) -> list[EncodedImage | EclipError]:
         """One answer an item, in order; a bad item is its own error and harms no neighbour.
 
-        Raises QueueFull or DeadlineExceeded for the whole batch.
+        Each radiograph comes back reduced to `side` (see `Radiograph.reduced`), so that no batch
+        holds more decoded images than there are decoders. Raises QueueFull or DeadlineExceeded for
+        the whole batch.
         """
-        prepared = self._prepare(items)
+        prepared = self._prepare(items, deadline, lambda radiograph: radiograph.reduced(side))
         good = [p for p in prepared if isinstance(p, _Prepared)]
         vectors = iter(self._vectors(self._image, [p.pixels for p in good], deadline))
         return [
@@ -105,14 +113,14 @@ class Encoder:
         """N texts → float32[N,D]."""
         return np.stack([encoded.vector for encoded in self.texts(texts, deadline)])
 
-    def patches(self, data: bytes) -> tuple[Radiograph, FloatArray]:
-        """One image → its radiograph and unit patch embeddings float32[G,G,D]."""
+    def patches(self, data: bytes, deadline: Deadline) -> tuple[Radiograph, FloatArray]:
+        """One image → its radiograph, whole, and unit patch embeddings float32[G,G,D]."""
         if self.bundle.manifest.patch_grid is None:
             raise PatchesUnavailable(
                 f"The image tower of bundle {self.bundle.manifest.name} yields no patch "
                 "embeddings. Export a bundle from a vision transformer without attention pooling."
             )
-        (prepared,) = self._prepare([data])
+        (prepared,) = self._prepare([data], deadline, lambda radiograph: radiograph)
         if isinstance(prepared, EclipError):
             raise prepared
         with timed("infer"):
@@ -140,14 +148,24 @@ class Encoder:
             )
         ]
 
-    def _prepare(self, items: Sequence[bytes]) -> list[_Prepared | EclipError]:
-        prepared = list(self._pool.map(self._prepare_one, items))
+    def _prepare(
+        self, items: Sequence[bytes], deadline: Deadline, keep: Keep
+    ) -> list[_Prepared | EclipError]:
+        """Decode and preprocess side by side; what has not begun at the deadline is dropped."""
+        preparing = self._pool.map(
+            lambda data: self._prepare_one(data, deadline, keep), items, timeout=deadline.remaining
+        )
+        try:
+            prepared = list(preparing)
+        except FutureTimeout:
+            raise _late() from None
         done = [p for p in prepared if isinstance(p, _Prepared)]
         record("decode", sum(p.decode_s for p in done))
         record("preprocess", sum(p.preprocess_s for p in done))
         return prepared
 
-    def _prepare_one(self, data: bytes) -> _Prepared | EclipError:
+    def _prepare_one(self, data: bytes, deadline: Deadline, keep: Keep) -> _Prepared | EclipError:
+        deadline.check()
         start = time.perf_counter()
         try:
             radiograph = decode(data, self._limits)
@@ -155,7 +173,8 @@ class Encoder:
             return error
         decoded = time.perf_counter()
         pixels = preprocess(radiograph.pixels, self.bundle.manifest.image)
-        return _Prepared(radiograph, pixels, decoded - start, time.perf_counter() - decoded)
+        kept = keep(radiograph)
+        return _Prepared(kept, pixels, decoded - start, time.perf_counter() - decoded)
 
     def _check(self, index: int, text: str) -> None:
         if not text.strip():
@@ -172,8 +191,12 @@ def _collect(futures: Sequence[Future[Embedded]], deadline: Deadline) -> list[Fl
         done = [future.result(timeout=deadline.remaining) for future in futures]
     except FutureTimeout:
         deadline.cancel()
-        raise DeadlineExceeded("The deadline passed while the item was being encoded.") from None
+        raise _late() from None
     if done:
         record("queue", max(answer.queue_s for answer in done))
         record("infer", max(answer.infer_s for answer in done))
     return [answer.vector for answer in done]
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("The deadline passed while the item was being encoded.")

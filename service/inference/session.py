@@ -22,7 +22,14 @@ class Towers:
         chosen = choose_providers(providers, onnxruntime.get_available_providers())
         self._image = _open(bundle.path / IMAGE_TOWER, chosen, threads)
         self._text = _open(bundle.path / TEXT_TOWER, chosen, threads)
-        log().info("towers opened", bundle=bundle.manifest.id[:12], providers=chosen)
+        for session in (self._image, self._text):
+            check_in_use(providers, session.get_providers())
+        log().info(
+            "towers opened",
+            bundle=bundle.manifest.id[:12],
+            image=self._image.get_providers(),
+            text=self._text.get_providers(),
+        )
 
     def image(self, pixels: npt.NDArray[np.uint8]) -> FloatArray:
         """uint8[N,H,W] → unit float32[N,D]."""
@@ -51,6 +58,16 @@ def choose_providers(wanted: Sequence[str], available: Sequence[str]) -> list[st
     if wanted:
         return list(wanted)
     return [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]
+
+
+def check_in_use(wanted: Sequence[str], in_use: Sequence[str]) -> None:
+    """Refuse the CPU that ONNX Runtime falls back to, saying nothing, for what was named."""
+    missing = [name for name in wanted if name not in in_use]
+    if missing:
+        raise BundleNotReady(
+            f"ECLIP_PROVIDERS names {', '.join(missing)}, which onnxruntime could not load. It "
+            f"would run on {', '.join(in_use)}. Check the driver and its libraries, or name others."
+        )
 
 
 def self_test(bundle: Bundle, towers: Towers) -> None:

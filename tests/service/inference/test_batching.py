@@ -1,5 +1,6 @@
 import threading
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -113,6 +114,51 @@ def test_what_was_cancelled_while_waiting_is_not_run(gated):
     assert kept.result(10).vector.item() == 4
     assert isinstance(dropped.exception(10), DeadlineExceeded)
     assert gate.batches == [1, 1]
+
+
+def test_what_nobody_waits_for_gives_up_its_place(gated):
+    gate, batcher = gated
+    batcher.submit([row(0)], Deadline(30))
+    gate.entered.wait(10)
+    left = Deadline(30)
+    dropped = batcher.submit([row(v) for v in range(5)], left)
+    kept = batcher.submit([row(v) for v in range(3)], Deadline(30))
+    left.cancel()
+    kept += batcher.submit([row(v) for v in range(5)], Deadline(30))
+    assert all(isinstance(future.exception(0), DeadlineExceeded) for future in dropped)
+    gate.open.set()
+    assert [future.result(10).vector.item() for future in kept] == [0, 2, 4, 0, 2, 4, 6, 8]
+
+
+def test_a_queue_full_of_wanted_items_counts_only_those(gated):
+    gate, batcher = gated
+    batcher.submit([row(0)], Deadline(30))
+    gate.entered.wait(10)
+    left = Deadline(30)
+    batcher.submit([row(0)], left)
+    batcher.submit([row(v) for v in range(7)], Deadline(30))
+    left.cancel()
+    with pytest.raises(QueueFull, match="7 of 8 places"):
+        batcher.submit([row(0), row(1)], Deadline(30))
+
+
+@given(
+    calls=st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=12),
+)
+@settings(max_examples=30, deadline=None)
+def test_every_item_taken_by_a_crowded_queue_is_resolved_exactly_once(calls):
+    """A future that is answered twice raises in whoever answers it: worker or caller."""
+    batcher = Batcher("test", double, max_batch=2, max_waiting=6)
+    futures = []
+    for count, leaves in calls:
+        deadline = Deadline(30)
+        with suppress(QueueFull):
+            futures += batcher.submit([row(v) for v in range(count)], deadline)
+        if leaves:
+            deadline.cancel()
+    assert batcher.beating
+    batcher.close()
+    assert all(future.done() for future in futures)
 
 
 def test_a_tower_that_answers_too_few_rows_fails_those_items_and_lives():
