@@ -1,4 +1,4 @@
-"""eclip-train: data | fit | evaluate | export | demo."""
+"""eclip-train: data | shards | fit | evaluate | export | demo."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 from rich.table import Table
 
 from service.bundle.labels import LabelSets
@@ -28,7 +28,7 @@ from training.evaluate.retrieval import Recall, image_to_report
 from training.export import ParityError, export
 from training.model.clip import WeightsIgnored, from_open_clip
 from training.model.tokenizer import TokenizerMismatch
-from training.recipe import CONFIGS, RecipeError, load_recipe
+from training.recipe import CONFIGS, Manifest, RecipeError, load_recipe
 from training.trainer import RECIPE, load_run
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -84,6 +84,36 @@ def data(
         place(root / image, destination / image)
     write_manifests(destination, studies)
     _show_summary(summarise(studies), skipped)
+
+
+@cli.command()
+def shards(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or path")],
+    destination: Annotated[Path, typer.Argument(help="Folder to write; run again to resume")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value …")] = None,
+) -> None:
+    """Prepare a recipe's manifest for its model once, as webdataset shards, on every core."""
+    from training.data.shards import write_shards
+    from training.trainer import image_input
+
+    chosen = load_recipe(recipe, overrides or [])
+    if not isinstance(chosen.data, Manifest):
+        raise RecipeError("shards are made of a manifest; set data.path to a studies.parquet")
+    path = chosen.data.path
+    with Progress(console=out) as progress:
+        task = progress.add_task("Shards", total=None)
+        written = write_shards(
+            read_manifest(path),
+            path.parent,
+            destination,
+            image_input(chosen),
+            chosen.expert.sigma,
+            lambda: progress.advance(task),
+        )
+    out.print(
+        f"{written.pairs} images in {written.shards} shards, of which {written.kept} lay there "
+        f"already; unreadable: {_counts(written.unread)}"
+    )
 
 
 @cli.command()

@@ -47,6 +47,14 @@ def _known(method: str) -> str:
     return method
 
 
+class Shards(_Strict):
+    """Shards that `eclip-train shards` wrote for this recipe's input, split by patient."""
+
+    source: Literal["shards"]
+    path: Path
+    fractions: tuple[float, float, float] = (0.8, 0.0, 0.2)
+
+
 class Expert(_Strict):
     """The expert path: which studies, how many a step, and the processor's size."""
 
@@ -77,7 +85,7 @@ class Recipe(_Strict):
     """Weights of an open_clip model: a tag or a checkpoint's path."""
     start: Path | None = None
     """A finished run of the same model to begin with (post-tuning, eCLIP^P)."""
-    data: Annotated[Phantoms | Manifest, Field(discriminator="source")]
+    data: Annotated[Phantoms | Manifest | Shards, Field(discriminator="source")]
     method: Annotated[str, AfterValidator(_known)] = "clip"
     """An arm of training/methods.py."""
     expert: Expert = Expert()

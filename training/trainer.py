@@ -37,6 +37,7 @@ from service.bundle.tokenizer import Tokenizer
 from training.curriculum import PRIMING
 from training.data.experts import Experts
 from training.data.pairs import Pairs, split_pairs
+from training.data.shards import shard_pairs
 from training.data.steps import Batch, Plan, Steps
 from training.data.study import Split
 from training.evaluate.geometry import alignment, modality_gap, uniformity
@@ -55,7 +56,7 @@ from training.model.expert_clip import WHITE, ExpertCLIP
 from training.model.heatmap import HeatmapProcessor
 from training.model.tokenizer import learn
 from training.objective import Contrastive, priming_loss, rank, world_size
-from training.recipe import Phantoms, Recipe, RecipeError
+from training.recipe import Phantoms, Recipe, RecipeError, Shards
 from training.record import RunRecord, write_environment
 
 log = logging.getLogger(__name__)
@@ -232,6 +233,11 @@ def fit(recipe: Recipe, run: Path) -> Clip:
     return clip
 
 
+def image_input(recipe: Recipe) -> ImageSpec:
+    """How a recipe's model takes its images."""
+    return image_spec(recipe.model) if is_own(recipe.model) else _open_clip(recipe).image
+
+
 def load_run(run: Path) -> tuple[Recipe, Clip]:
     """The recipe and the trained model of a finished or interrupted run."""
     recipe = Recipe.model_validate_json((run / RECIPE).read_text(encoding="utf-8"))
@@ -297,6 +303,8 @@ def _begin(recipe: Recipe, run: Path) -> tuple[Clip, Pairs]:
 
 
 def _read(recipe: Recipe, split: Split, spec: ImageSpec, run: Path) -> Pairs:
+    if isinstance(recipe.data, Shards):
+        return shard_pairs(recipe.data.path, split, recipe.data.fractions, spec)
     sigma = recipe.expert.sigma if METHODS[recipe.method].has_experts else None
     return split_pairs(recipe.data, split, spec, run, sigma)
 

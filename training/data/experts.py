@@ -35,7 +35,7 @@ class Experts:
         chosen = [
             row
             for row, study in enumerate(pairs.studies)
-            if _position(study.study_id, seed) < share and maps[row].any()
+            if study.gaze and _position(study.study_id, seed) < share and maps[row].any()
         ]
         if not chosen:
             raise ValueError("no study with gaze is left for experts; raise `expert_share`")

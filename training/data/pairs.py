@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,18 @@ from training.recipe import Manifest, Phantoms, RecipeError
 
 _ARRAYS = ("images", "heatmaps", "lesions")
 UInt8 = npt.NDArray[np.uint8]
+
+
+class Levels(Protocol):
+    """uint8[N,H,W] that can be indexed along its first axis: an array, or images in shards."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> UInt8: ...
 
 
 class Pair(NamedTuple):
@@ -42,10 +54,10 @@ class Pairs:
     masks of phantoms. Both lie on the images, and are None where they were not asked for.
     """
 
-    images: UInt8
+    images: Levels
     studies: tuple[Study, ...]
-    heatmaps: UInt8 | None = None
-    lesions: UInt8 | None = None
+    heatmaps: Levels | None = None
+    lesions: Levels | None = None
 
     def __len__(self) -> int:
         return len(self.studies)
@@ -129,7 +141,7 @@ def study_pairs(
     imaged = [study for study in studies if study.images]
     if not imaged:
         raise RecipeError("no study with an image in this split; check the manifest and its shares")
-    return Pairs.of(_read_pair(folder, study, spec, sigma) for study in imaged)
+    return Pairs.of(read_pair(folder, study, spec, sigma) for study in imaged)
 
 
 def _phantom_pair(config: PhantomConfig, spec: ImageSpec, sigma: Sigma | None, index: int) -> Pair:
@@ -142,7 +154,8 @@ def _phantom_pair(config: PhantomConfig, spec: ImageSpec, sigma: Sigma | None, i
     return Pair(image, drawn.study, heatmap, preprocess(mask, spec))
 
 
-def _read_pair(folder: Path, study: Study, spec: ImageSpec, sigma: Sigma | None) -> Pair:
+def read_pair(folder: Path, study: Study, spec: ImageSpec, sigma: Sigma | None) -> Pair:
+    """A study's first image, and where its readers looked where a `sigma` is given."""
     pixels = decode((folder / study.images[0]).read_bytes(), ImageLimits()).pixels
     heatmap = None if sigma is None else _map(study, pixels.shape, spec, sigma)
     return Pair(preprocess(pixels, spec), study, heatmap)

@@ -7,12 +7,13 @@ import numpy.typing as npt
 import onnxruntime
 
 from service.bundle.manifest import IMAGE_TOWER, TEXT_TOWER, Bundle
+from training.data.pairs import Levels
 
 FloatArray = npt.NDArray[np.float32]
 BATCH = 64
 
 
-def encode_images(bundle: Bundle, pixels: npt.NDArray[np.uint8]) -> FloatArray:
+def encode_images(bundle: Bundle, pixels: Levels) -> FloatArray:
     """uint8[N,H,W] at the tower's input size → float32[N,D]."""
     return _run(bundle, IMAGE_TOWER, "pixels", pixels)
 
@@ -22,7 +23,9 @@ def encode_texts(bundle: Bundle, texts: Sequence[str]) -> FloatArray:
     return _run(bundle, TEXT_TOWER, "tokens", bundle.tokenizer(texts).ids)
 
 
-def _run(bundle: Bundle, tower: str, name: str, inputs: npt.NDArray[np.generic]) -> FloatArray:
+def _run(
+    bundle: Bundle, tower: str, name: str, inputs: Levels | npt.NDArray[np.int64]
+) -> FloatArray:
     session = onnxruntime.InferenceSession(bundle.path / tower, providers=["CPUExecutionProvider"])
     starts = range(0, len(inputs), BATCH)
     return np.concatenate(

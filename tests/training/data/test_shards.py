@@ -1,0 +1,168 @@
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image
+
+from service.bundle.preprocess import ImageSpec, preprocess
+from training.data import shards
+from training.data.experts import Experts
+from training.data.gaze import Sigma
+from training.data.pairs import study_pairs
+from training.data.phantom import PhantomConfig, phantom
+from training.data.shards import shard_pairs, write_shards
+from training.data.study import DataError
+
+SPEC = ImageSpec(height=32, width=32)
+SIGMA = Sigma(2.0, "pixel")
+WHOLE = (1.0, 0.0, 0.0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Eleven phantoms as a user's folder, in shards of four; one image is damaged."""
+    (tmp_path / "images").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def studies(folder, monkeypatch):
+    monkeypatch.setattr(shards, "STUDIES_A_SHARD", 4)
+    drawn = [phantom(PhantomConfig(size=48), index) for index in range(11)]
+    for one in drawn:
+        Image.fromarray(one.image).save(folder / one.study.images[0])
+    return [
+        one.study if index % 3 else replace(one.study, gaze=()) for index, one in enumerate(drawn)
+    ]
+
+
+def write(studies, folder, **changes):
+    return write_shards(
+        studies, folder, folder / "shards", **{"spec": SPEC, "sigma": SIGMA} | changes
+    )
+
+
+def read(folder, split="train", fractions=WHOLE, spec=SPEC):
+    return shard_pairs(folder / "shards", split, fractions, spec)
+
+
+def test_pairs_in_shards_are_the_pairs_in_memory(studies, folder):
+    assert write(studies, folder).pairs == 11
+    stored, direct = read(folder), study_pairs(studies, folder, SPEC, SIGMA)
+    assert stored.studies == direct.studies
+    np.testing.assert_array_equal(stored.images[:], direct.images)
+    np.testing.assert_array_equal(stored.heatmaps[:], direct.heatmaps)
+    rows = np.array([9, 0, 4])
+    np.testing.assert_array_equal(stored.images[rows], direct.images[rows])
+    np.testing.assert_array_equal(stored.images[3], direct.images[3])
+    one, other = (Experts.of(pairs, 1, "own", 0) for pairs in (stored, direct))
+    np.testing.assert_array_equal(one.rows, other.rows)
+    np.testing.assert_array_equal(one.heatmaps, other.heatmaps)
+
+
+def test_training_and_serving_see_the_same_pixels(studies, folder):
+    write(studies, folder)
+    drawn = phantom(PhantomConfig(size=48), 7).image
+    np.testing.assert_array_equal(read(folder).images[7], preprocess(drawn, SPEC))
+
+
+def test_splits_are_disjoint_and_complete(studies, folder):
+    write(studies, folder)
+    parts = [read(folder, split, (0.5, 0.2, 0.3)) for split in ("train", "validation", "test")]
+    ids = [study.study_id for part in parts for study in part.studies]
+    assert sorted(ids) == sorted(study.study_id for study in studies)
+    for part in parts:
+        for image, study in zip(part.images[:], part.studies, strict=True):
+            pixels = np.asarray(Image.open(folder / study.images[0]))
+            np.testing.assert_array_equal(image, preprocess(pixels, SPEC))
+
+
+def test_any_webdataset_reader_can_stream_them(studies, folder):
+    write(studies, folder)
+    tars = sorted(str(path) for path in (folder / "shards").glob("*.tar"))
+    samples = list(webdataset.WebDataset(tars, shardshuffle=False, empty_check=False))
+    assert [sample["txt"].decode() for sample in samples] == [study.report for study in studies]
+    assert [json.loads(s["json"])["study_id"] for s in samples] == [s.study_id for s in studies]
+    assert all(sample["image.png"].startswith(b"\x89PNG") for sample in samples)
+
+
+def times(folder):
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "shards").glob("*.tar")}
+
+
+def test_a_second_run_keeps_what_is_whole_and_makes_what_is_not(studies, folder):
+    first = write(studies, folder)
+    assert (first.shards, first.kept) == (3, 0)
+    before = times(folder)
+    assert write(studies, folder).kept == 3
+    assert times(folder) == before
+    damaged = folder / "shards" / "000001.tar"
+    data = bytearray(damaged.read_bytes())
+    data[700] ^= 1
+    damaged.write_bytes(data)
+    (folder / "shards" / "000002.json").unlink()
+    assert write(studies, folder).kept == 1
+    np.testing.assert_array_equal(read(folder).images[:], study_pairs(studies, folder, SPEC).images)
+
+
+def test_other_studies_or_another_input_are_written_anew(studies, folder):
+    write(studies, folder)
+    changed = [replace(studies[0], report="Another report."), *studies[1:]]
+    assert write(changed, folder).kept == 2
+    assert write(changed, folder, spec=ImageSpec(height=16, width=16)).kept == 0
+    assert write(changed, folder, spec=ImageSpec(height=16, width=16), sigma=None).kept == 0
+
+
+def test_writing_twice_gives_the_same_bytes(studies, folder):
+    write(studies, folder)
+    first = {p.name: p.read_bytes() for p in (folder / "shards").iterdir()}
+    for path in (folder / "shards").iterdir():
+        path.unlink()
+    write(studies, folder)
+    assert {p.name: p.read_bytes() for p in (folder / "shards").iterdir()} == first
+
+
+def test_images_that_cannot_be_read_are_counted_and_left_out(studies, folder):
+    (folder / studies[2].images[0]).write_bytes(b"damaged")
+    (folder / studies[5].images[0]).unlink()
+    written = write(studies, folder)
+    assert written.pairs == 9
+    assert written.unread == {"ImageUnsupported": 1, "FileNotFoundError": 1}
+    kept = [study for index, study in enumerate(studies) if index not in (2, 5)]
+    stored = read(folder)
+    assert list(stored.studies) == kept
+    np.testing.assert_array_equal(stored.images[:], study_pairs(kept, folder, SPEC).images)
+
+
+def test_without_a_sigma_there_are_no_heatmaps(studies, folder):
+    write(studies, folder, sigma=None)
+    assert read(folder).heatmaps is None
+
+
+def test_shards_that_are_not_for_this_run_are_refused(studies, folder):
+    write(studies, folder)
+    with pytest.raises(DataError, match="another image size"):
+        read(folder, spec=ImageSpec(height=16, width=16))
+    (folder / "shards" / "shards.json").unlink()
+    with pytest.raises(DataError, match="no finished shards"):
+        read(folder)
+
+
+def test_forked_readers_share_a_file_without_disturbing_each_other(studies, folder):
+    write(studies, folder)
+    pairs = read(folder)
+    expected = pairs.images[:]
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        good = all((pairs.images[row] == expected[row]).all() for row in range(11))
+        os.write(writer, b"1" if good else b"0")
+        os._exit(0)
+    assert all((pairs.images[row] == expected[row]).all() for row in reversed(range(11)))
+    os.waitpid(child, 0)
+    assert os.read(reader, 1) == b"1"
+    assert Path(pairs.images.tars[0]).exists()
