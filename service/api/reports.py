@@ -1,6 +1,6 @@
 """POST /generate-report: a report whose every sentence cites its evidence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Request
@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from service.api.context import Services, Wired, work
 from service.api.inputs import AsJson, Parameters, Upload, raised, read_input, some_images
-from service.api.problems import describe
+from service.api.problems import describe, unexpected
 from service.api.retrieve import Exclude, Filter, check_k
 from service.api.schemas import (
     BundleName,
@@ -22,7 +22,7 @@ from service.api.schemas import (
     SentenceOut,
 )
 from service.auth import reader
-from service.errors import EclipError
+from service.errors import EclipError, RequestMalformed
 from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage
 from service.reporting.evidence import Evidence, Subject
@@ -61,10 +61,11 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | S
     """Findings and impression from the nearest cases; with `stream=true` as server-sent events."""
     uploads, parameters = await read_input(request, ReportParameters, wired.settings.max_images)
     check_k(parameters.k, wired)
-    deadline = Deadline(wired.settings.deadline_s + wired.settings.llm_timeout_s)
+    _check_filter(parameters.filter)
+    deadline = Deadline(_seconds(wired))
     images = await work(request, deadline, _encode, wired, some_images(uploads), deadline)
     if parameters.stream:
-        events = _server_sent(wired, images, parameters.asked(), deadline)
+        events = _streamed(request, wired, images, parameters.asked(), deadline)
         return StreamingResponse(events, media_type="text/event-stream")
     report = await work(
         request, deadline, wired.reporter.report, images, parameters.asked(), deadline
@@ -72,13 +73,52 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | S
     return _shape(wired, report)
 
 
+def _check_filter(where: Filter) -> None:
+    """Raise RequestMalformed for a condition that no case can meet."""
+    if where.section:
+        raise RequestMalformed(
+            "filter.section: only passages have a section, and a report is made of whole cases. "
+            "Leave it out, or search passages with /retrieve."
+        )
+
+
+def _seconds(wired: Services) -> float:
+    """Time that a report may take; a language model's comes on top."""
+    writer = wired.reporter.language_model
+    return wired.settings.deadline_s + (wired.settings.llm_timeout_s if writer else 0)
+
+
 def _encode(wired: Services, uploads: Sequence[Upload], deadline: Deadline) -> list[EncodedImage]:
     """All views of the study; a view that cannot be read fails the request."""
     return [wired.encoder.image(raised(upload.data), deadline) for upload in uploads]
 
 
+async def _streamed(
+    request: Request,
+    wired: Services,
+    images: list[EncodedImage],
+    asked: ReportRequest,
+    deadline: Deadline,
+) -> AsyncIterator[str]:
+    """The events, each made off the event loop; a client that leaves cancels the deadline."""
+    events = _server_sent(wired, images, asked, deadline, request.state.request_id)
+    try:
+        while event := await work(request, deadline, _next, events):
+            yield event
+    finally:
+        deadline.cancel()
+
+
+def _next(events: Iterator[str]) -> str | None:
+    return next(events, None)
+
+
 def _server_sent(
-    wired: Services, images: list[EncodedImage], asked: ReportRequest, deadline: Deadline
+    wired: Services,
+    images: list[EncodedImage],
+    asked: ReportRequest,
+    deadline: Deadline,
+    request_id: str,
 ) -> Iterator[str]:
     """`evidence`, then `sentence` (already grounded), then `report`; or `error`."""
     try:
@@ -91,8 +131,8 @@ def _server_sent(
                 yield _text_event("evidence", _EVIDENCE.dump_json(_evidence(event)).decode())
     except EclipError as error:
         yield _text_event("error", TypeAdapter(dict[str, str]).dump_json(describe(error)).decode())
-    finally:
-        deadline.cancel()
+    except Exception as error:  # the answer has begun: a defect can only be told inside it
+        yield _text_event("error", bytes(unexpected(request_id, error).body).decode())
 
 
 def _event(name: str, answer: BaseModel) -> str:

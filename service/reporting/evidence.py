@@ -7,10 +7,15 @@ import numpy as np
 import numpy.typing as npt
 
 from service.cases.library import CaseLibrary, Query
-from service.cases.schema import CaseFilter, Hit, Vector
+from service.cases.passages import UNTITLED
+from service.cases.schema import CaseFilter, Passage, Vector
+from service.errors import StudyUnknown
 
 FloatArray = npt.NDArray[np.float32]
 PASSAGES_A_STUDY = 12
+FINDINGS = frozenset({"findings", UNTITLED})
+IMPRESSIONS = frozenset({"impression", "conclusion"})
+"""Other sections, such as an indication or a comparison, tell of another patient's case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,11 @@ class Evidence:
     text: str
     score: float
     """Cosine of the radiograph and the report that the passage stands in."""
+
+    @property
+    def concludes(self) -> bool:
+        """Whether it is of an impression."""
+        return self.section in IMPRESSIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +60,10 @@ def gather(
         group_by_study=True,
     )
     hits = library.search(image, query)
-    found = [(hit, passage) for hit in hits for passage in _passages(library, hit)]
+    found = [(hit, passage) for hit in hits for passage in _passages(library, hit.study_id)]
     return [
-        Evidence(number, passage_id, hit.study_id, section, text, hit.score)
-        for number, (hit, (passage_id, section, text)) in enumerate(found, start=1)
+        Evidence(number, passage.id, hit.study_id, passage.section, passage.text, hit.score)
+        for number, (hit, passage) in enumerate(found, start=1)
     ]
 
 
@@ -64,6 +74,12 @@ def mean_unit(vectors: Sequence[Vector]) -> Vector:
     return unit
 
 
-def _passages(library: CaseLibrary, hit: Hit) -> list[tuple[str, str, str]]:
-    passages = library.get(hit.study_id).passages[:PASSAGES_A_STUDY]
-    return [(passage.id, passage.section, passage.text) for passage in passages]
+def _passages(library: CaseLibrary, study_id: str) -> list[Passage]:
+    """What may be cited of a study, in reading order; of a long report the impression first."""
+    try:
+        passages = library.get(study_id).passages
+    except StudyUnknown:  # deleted since the search
+        return []
+    citable = [p for p in passages if p.section in FINDINGS | IMPRESSIONS]
+    kept = sorted(citable, key=lambda p: p.section not in IMPRESSIONS)[:PASSAGES_A_STUDY]
+    return [passage for passage in citable if passage in kept]

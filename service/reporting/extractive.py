@@ -33,10 +33,13 @@ def write(
     """
     if not evidence:
         return [], []
-    vectors = encoder.text_matrix([item.text for item in evidence], deadline)
-    stated = [Statement.of(item.text) for item in evidence]
-    agreeing = _relations(stated, vectors) == "supported"
-    relation = _relations([statement.ungraded() for statement in stated], vectors)
+    texts = sorted({item.text for item in evidence})
+    vectors = encoder.text_matrix(texts, deadline)
+    stated = [Statement.of(text) for text in texts]
+    ungraded = [statement.ungraded() for statement in stated]
+    place = [texts.index(item.text) for item in evidence]
+    agreeing = _relations(stated, vectors, deadline)[np.ix_(place, place)] == "supported"
+    relation = _relations(ungraded, vectors, deadline)[np.ix_(place, place)]
     votes = np.array([_votes(evidence, row) for row in agreeing])
     findings = _choose(evidence, relation, votes, "findings", MAX_FINDINGS, settled=[])
     impression = _choose(evidence, relation, votes, "impression", MAX_IMPRESSIONS, findings)
@@ -46,15 +49,18 @@ def write(
     )
 
 
-def _relations(stated: Sequence[Statement], vectors: FloatArray) -> Relations:
+def _relations(stated: Sequence[Statement], vectors: FloatArray, deadline: Deadline) -> Relations:
     """str[N,N]: how statement j stands to statement i."""
-    rows = (zip(stated, row, strict=True) for row in vectors @ vectors.T)
-    return np.array(
-        [
-            [compare(one, other, float(cosine))[0] for other, cosine in row]
-            for one, row in zip(stated, rows, strict=True)
-        ]
-    )
+    return np.array([_relation(i, stated, vectors, deadline) for i in range(len(stated))])
+
+
+def _relation(
+    one: int, stated: Sequence[Statement], vectors: FloatArray, deadline: Deadline
+) -> list[Status]:
+    """How each statement stands to one of them."""
+    deadline.check()
+    cosines = zip(stated, (vectors @ vectors[one]).tolist(), strict=True)
+    return [compare(stated[one], other, cosine)[0] for other, cosine in cosines]
 
 
 def _votes(evidence: Sequence[Evidence], row: BoolArray) -> float:
@@ -85,7 +91,7 @@ def _choose(
     None is said twice, and none denies another or what is `settled`.
     """
     wanted = section == "impression"
-    rows = [i for i, item in enumerate(evidence) if (item.section == "impression") == wanted]
+    rows = [i for i, item in enumerate(evidence) if item.concludes == wanted]
     rows.sort(key=lambda row: (-votes[row], evidence[row].number))
     chosen: list[int] = []
     for row in rows:

@@ -1,34 +1,26 @@
 """Does each sentence follow from the passages it cites?
 
-A sentence is `supported` when a cited passage says nearly the same (cosine of the text tower's
-embeddings, or word overlap) with the same polarity, and every laterality and number it states
-stands in that passage; `contradicted` when such a passage says the opposite; else `unsupported`.
+Both are read as clauses (`service.reporting.clauses`). A sentence is `supported` when a cited
+passage says every one of its clauses: nearly the same words (all of them, or enough together with
+the cosine of the text tower's embeddings), with the same polarity, sides and other particulars;
+`contradicted` when such a passage says the opposite of one; else `unsupported`.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from service.inference.batching import Deadline
 from service.inference.encoder import Encoder
+from service.reporting.clauses import NORMAL, SEVERITY, SIDES, Clause, read
 from service.reporting.evidence import Evidence, FloatArray
-from service.reporting.polarity import Polarity, polarity
+from service.reporting.polarity import plain
 
 Status = Literal["supported", "contradicted", "unsupported"]
 SUPPORT = 0.6
 _STRONGEST_FIRST: tuple[Status, ...] = ("supported", "contradicted", "unsupported")
-_WORD = re.compile(r"[^\W\d_]+|\d+(?:\.\d+)?")
-_SEVERITIES = frozenset({"mild", "small", "moderate", "severe", "large"})
-_PARTICULAR = re.compile(
-    r"\b(?:left|right|bilateral|upper|lower|mid(?:dle)?|apical|basal"
-    rf"|{'|'.join(sorted(_SEVERITIES))}|\d+(?:\.\d+)?)\b"
-)
-_FILLER = frozenset({
-    "a", "an", "and", "are", "at", "be", "been", "by", "evidence", "for", "from", "has",
-    "have", "in", "is", "it", "no", "not", "of", "on", "or", "seen", "shows", "that", "the",
-    "there", "this", "to", "was", "were", "which", "with", "without",
-})  # fmt: skip
+_WEIGHTIEST_LAST: tuple[Status, ...] = ("unsupported", "supported", "contradicted")
+_SILENT: tuple[Status, float] = ("unsupported", 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,35 +79,86 @@ def _ground(
 class Statement:
     """What a sentence states, as the rules read it."""
 
-    words: frozenset[str]
-    particulars: frozenset[str]
-    """Sides, places, severities and numbers: a statement may not add one of these."""
-    polarity: Polarity
+    text: str
+    """The sentence in plain lower case; the same text says the same, however it is read."""
+    clauses: tuple[Clause, ...]
 
     @classmethod
     def of(cls, text: str) -> Self:
         """Read a sentence."""
-        lower = text.lower()
-        words = frozenset(_WORD.findall(lower)) - _FILLER
-        return cls(words, frozenset(_PARTICULAR.findall(lower)), polarity(text))
+        return cls._of_plain(plain(text).rstrip(". "))
+
+    @classmethod
+    def _of_plain(cls, text: str) -> Self:
+        return cls(text, read(text))
 
     def ungraded(self) -> Self:
         """The same statement less its severity."""
-        return replace(
-            self, words=self.words - _SEVERITIES, particulars=self.particulars - _SEVERITIES
-        )
+        return self._of_plain(" ".join(SEVERITY.sub(" ", self.text).split()))
 
 
 def compare(statement: Statement, passage: Statement, cosine: float) -> tuple[Status, float]:
     """Whether the passage says what the statement says, and how nearly, 0…1.
 
-    cosine: of the two texts' embeddings. The score is the share of the statement's words that the
-    passage holds, weighted by the cosine; the same words alone are enough.
+    cosine: of the two texts' embeddings. A statement is supported when each of its clauses is,
+    and contradicted when one of them is.
     """
-    share = len(statement.words & passage.words) / max(1, len(statement.words))
-    support = 1.0 if share == 1 else share * max(cosine, 0.0)
-    if support < SUPPORT or not statement.particulars <= passage.particulars:
-        return "unsupported", support
-    if statement.polarity != passage.polarity:
-        return "contradicted", support
-    return "supported", support
+    if not statement.clauses:
+        return "unsupported", 0.0
+    if statement.text == passage.text:
+        return "supported", 1.0
+    verdicts = [_judge(clause, passage.clauses, cosine) for clause in statement.clauses]
+    opposed = [support for status, support in verdicts if status == "contradicted"]
+    if opposed:
+        return "contradicted", max(opposed)
+    every = all(status == "supported" for status, _ in verdicts)
+    return "supported" if every else "unsupported", min(support for _, support in verdicts)
+
+
+def _judge(clause: Clause, passage: Sequence[Clause], cosine: float) -> tuple[Status, float]:
+    """What a passage says of one clause; an opposing clause of it outweighs the others."""
+    verdicts = [_relation(clause, other, cosine) for other in passage]
+    return max(verdicts, key=lambda v: (_WEIGHTIEST_LAST.index(v[0]), v[1]), default=_SILENT)
+
+
+def _relation(clause: Clause, other: Clause, cosine: float) -> tuple[Status, float]:
+    """How a passage's clause stands to one clause of a statement.
+
+    An affirmation follows from one that says as much or more. A denial neither adds nor leaves
+    out: "No effusion" does not follow from "No loculated effusion".
+    """
+    if "unclear" in (clause.polarity, other.polarity):
+        return _SILENT
+    if clause.polarity != other.polarity:
+        denial, finding = (clause, other) if clause.polarity == "denied" else (other, clause)
+        near = _nearness(denial.words - {NORMAL}, finding.words, cosine)
+        opposed = near >= SUPPORT and denial.particulars <= finding.particulars
+        return "contradicted" if opposed else "unsupported", near
+    near = _nearness(clause.words, other.words, cosine)
+    if clause.polarity == "denied":
+        near = min(near, _nearness(other.words, clause.words, cosine))
+    same = _denial_agrees if clause.polarity == "denied" else _finding_agrees
+    follows = near >= SUPPORT and clause.doubted == other.doubted and same(clause, other)
+    return "supported" if follows else "unsupported", near
+
+
+def _nearness(words: frozenset[str], among: frozenset[str], cosine: float) -> float:
+    """Share of the words that the others hold, weighted by the cosine; all of them are enough."""
+    share = len(words & among) / max(1, len(words))
+    return 1.0 if share == 1 else share * max(cosine, 0.0)
+
+
+def _finding_agrees(clause: Clause, other: Clause) -> bool:
+    """Whether the clause adds no particular, and no side that its list names is the other one."""
+    sides = other.particulars & SIDES
+    elsewhere = clause.implied and sides and not clause.implied & sides
+    return clause.particulars <= other.particulars and not elsewhere
+
+
+def _denial_agrees(clause: Clause, other: Clause) -> bool:
+    """Whether both call normal, or deny, the same particulars, and the other one surely does."""
+    return (
+        (NORMAL in clause.words) == (NORMAL in other.words)
+        and clause.particulars == other.particulars
+        and other.implied <= clause.particulars | clause.implied
+    )

@@ -123,6 +123,7 @@ class Reporter:
                 indication=request.indication,
                 comparison=request.comparison,
                 seed=request.seed,
+                deadline=deadline,
             )
         return drafted.findings, drafted.impression, Generator("vllm", drafted.model)
 

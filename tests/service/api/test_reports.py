@@ -1,8 +1,12 @@
+import asyncio
 import json
 import re
+import time
+from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
+from structlog.testing import capture_logs
 
 from service.app import create_app
 from service.settings import DEMO_LIBRARY, Settings
@@ -19,7 +23,7 @@ def sentences(body):
     return [*body["report"]["findings"], *body["report"]["impression"]]
 
 
-def events(answer):
+def told(answer):
     """(name, data) of each server-sent event."""
     assert answer.headers["content-type"].startswith("text/event-stream")
     return [
@@ -93,7 +97,7 @@ def test_a_view_that_cannot_be_read_fails_the_study(client, problem, radiograph)
 
 def test_streamed_it_is_evidence_then_sentences_then_the_same_report(client, radiograph):
     whole = written(client.post("/generate-report", files={"files": radiograph}))
-    streamed = events(
+    streamed = told(
         client.post("/generate-report", files={"files": radiograph}, data={"stream": "true"})
     )
     names = [name for name, _ in streamed]
@@ -137,11 +141,115 @@ def test_a_language_model_that_is_down_is_told_with_a_time_to_retry(
     answer = without_llm.post("/generate-report", files={"files": radiograph})
     problem(answer, 503, "llm/unavailable")
     assert int(answer.headers["retry-after"]) > 0
-    streamed = events(
+    streamed = told(
         without_llm.post("/generate-report", files={"files": radiograph}, data={"stream": "true"})
     )
     assert [name for name, _ in streamed] == ["evidence", "error"]
     assert streamed[-1][1]["type"] == "urn:eclip:llm/unavailable"
+
+
+def test_a_filter_of_sections_is_refused_since_no_case_has_one(client, problem, radiograph):
+    data = {"filter": json.dumps({"section": ["findings"]})}
+    refused = client.post("/generate-report", files={"files": radiograph}, data=data)
+    assert "/retrieve" in problem(refused, 400, "request/malformed")["detail"]
+    passages = client.post(
+        "/retrieve", files={"files": radiograph}, data=data | {"target": "passage"}
+    )
+    assert passages.json()["hits"]
+
+
+class Scripted:
+    """Stands where the reporter does, with events and a language model of our choosing."""
+
+    def __init__(self, events, language_model=None):
+        self.events, self.language_model = events, language_model
+
+    def report(self, images, asked, deadline):
+        return list(self.events(images, asked, deadline))[-1]
+
+
+def app_with(client, reporter, **settings):
+    """The same services, but for who writes the reports."""
+    wired = client.app.state.services
+    other = replace(wired, reporter=reporter, settings=wired.settings.model_copy(update=settings))
+    return TestClient(create_app(other.settings, other), raise_server_exceptions=False)
+
+
+@pytest.mark.parametrize(("language_model", "seconds"), [(None, 20), (object(), 120)])
+def test_a_language_models_time_is_given_only_where_there_is_one(
+    client, radiograph, language_model, seconds
+):
+    left = []
+
+    def events(_images, _asked, deadline):
+        left.append(deadline.remaining)
+        yield []
+
+    reporter = Scripted(events, language_model)
+    with app_with(client, reporter, deadline_s=20, llm_timeout_s=100) as app:
+        app.post("/generate-report", files={"files": radiograph}, data={"stream": "true"})
+    assert left[0] == pytest.approx(seconds, abs=15)
+
+
+def test_a_defect_inside_a_stream_ends_it_with_an_error_that_tells_no_message(client, radiograph):
+    def events(*_):
+        yield []
+        raise KeyError("Doe-Jane")
+
+    with capture_logs() as logs, app_with(client, Scripted(events)) as app:
+        answer = app.post("/generate-report", files={"files": radiograph}, data={"stream": "true"})
+    (first, _), (last, error) = told(answer)
+    assert (first, last) == ("evidence", "error")
+    assert error["type"] == "urn:eclip:internal"
+    assert error["request_id"] == answer.headers["x-request-id"]
+    (logged,) = [line for line in logs if line["event"] == "unexpected error"]
+    assert (logged["error"], "events" in logged["place"]) == ("KeyError", True)
+    assert "Doe-Jane" not in answer.text + json.dumps(logs)
+
+
+def test_a_client_that_leaves_a_stream_cancels_its_deadline_at_once(client, radiograph):
+    """The second event takes as long as the client is there."""
+    left_after = []
+
+    def events(_images, _asked, deadline):
+        yield []
+        start = time.monotonic()
+        while deadline.remaining and time.monotonic() - start < 10:
+            time.sleep(0.01)
+        left_after.append(time.monotonic() - start)
+
+    with app_with(client, Scripted(events)) as app:
+        asyncio.run(leave_after_the_first_event(app.app, radiograph))
+    assert left_after[0] < 2
+
+
+async def leave_after_the_first_event(app, body):
+    """Speak ASGI as uvicorn does, and close the connection once something has come."""
+    received, gone = asyncio.Event(), asyncio.Event()
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        if message.get("body"):
+            received.set()
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "method": "POST",
+        "path": "/generate-report",
+        "query_string": b"stream=true",
+        "headers": [(b"content-type", b"image/png")],
+    }
+    answering = asyncio.create_task(app(scope, receive, send))
+    await received.wait()
+    gone.set()
+    await answering
 
 
 @pytest.mark.parametrize(

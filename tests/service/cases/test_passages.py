@@ -1,5 +1,6 @@
 import csv
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -36,6 +37,22 @@ def split(report):
             "Findings:\nNo effusion\nImpression :\nNormal chest",
             [("findings", "No effusion"), ("impression", "Normal chest")],
         ),
+        (
+            "Nodule of grade 2. No effusion. Compared with 3/4/2012. No change.",
+            [
+                ("report", "Nodule of grade 2."),
+                ("report", "No effusion."),
+                ("report", "Compared with 3/4/2012."),
+                ("report", "No change."),
+            ],
+        ),
+        (
+            "IMPRESSION: 1. Cardiomegaly 2. Effusion. 3. A 1.\n5 cm nodule.",
+            [
+                ("impression", "1. Cardiomegaly 2. Effusion."),
+                ("impression", "3. A 1. 5 cm nodule."),
+            ],
+        ),
         ("HISTORY/INDICATION: Cough.", [("history/indication", "Cough.")]),
         ("", []),
         (" . \n", []),
@@ -63,6 +80,19 @@ def test_no_word_is_lost(report):
 def _is_empty_section(report, word):
     """A header with nothing under it is no passage."""
     return re.search(rf"\b{word}[\w ]*\s*:", report, re.IGNORECASE) is not None
+
+
+@given(st.lists(st.sampled_from(["1.", "2.", "5", "A.", "Dr.", "No", "effusion.", "Clear!", "("])))
+def test_a_report_without_headers_is_its_sentences_word_for_word(words):
+    kept = [word for _, text in split(" ".join(words)) for word in text.split()]
+    assert [word for word in kept if word != "("] == [word for word in words if word != "("]
+
+
+@pytest.mark.parametrize("unit", ["A. ", "1. ", "Ab. ", "AB /", "A:\n", "vs. A", ". A"])
+def test_a_hostile_report_is_split_in_linear_time(unit):
+    start = time.perf_counter()
+    split((unit * 20_000)[:20_000])
+    assert time.perf_counter() - start < 0.5
 
 
 def test_real_reports_split_into_short_sentences(shared_data):

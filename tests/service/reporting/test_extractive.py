@@ -1,3 +1,6 @@
+import pytest
+
+from service.errors import DeadlineExceeded
 from service.reporting.evidence import Evidence
 from service.reporting.extractive import write
 
@@ -61,6 +64,31 @@ def test_a_finding_is_written_once_with_the_severity_that_most_report(encoder, d
     ]
     findings, _ = write(rows, encoder, deadline)
     assert [draft.evidence for draft in findings] == [(2, 3), (4,)]
+
+
+def test_opposites_in_the_same_words_neither_vote_for_nor_cite_each_other(encoder, deadline):
+    rows = [
+        Evidence(1, "a/1", "a", "findings", "Large left pneumothorax without effusion.", 0.5),
+        Evidence(2, "b/2", "b", "findings", "No large left pneumothorax or effusion.", 0.5),
+        Evidence(3, "c/3", "c", "findings", "No large left pneumothorax or effusion.", 0.5),
+    ]
+    findings, _ = write(rows, encoder, deadline)
+    assert [(draft.text, draft.evidence) for draft in findings] == [(rows[1].text, (2, 3))]
+
+
+def test_a_conclusion_is_an_impression_and_untitled_text_a_finding(encoder, deadline):
+    rows = [
+        Evidence(1, "a/1", "a", "report", "Small left effusion.", 0.5),
+        Evidence(2, "a/2", "a", "conclusion", "Effusion.", 0.5),
+    ]
+    findings, impression = write(rows, encoder, deadline)
+    assert [[draft.evidence[0] for draft in part] for part in (findings, impression)] == [[1], [2]]
+
+
+def test_a_client_that_has_left_stops_the_writer(encoder, deadline):
+    deadline.cancel()
+    with pytest.raises(DeadlineExceeded):
+        write(evidence(), encoder, deadline)
 
 
 def test_the_same_evidence_gives_the_same_report(encoder, deadline):

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from service.errors import DeadlineExceeded, LlmUnavailable, ReportUngrounded
+from service.inference.batching import Deadline
 from service.reporting.evidence import Evidence
 from service.reporting.llm import LanguageModel
 from service.reporting.prompt import ANSWER_SCHEMA, SYSTEM
@@ -25,7 +26,8 @@ GOOD = {
 
 class OpenAIForm(BaseHTTPRequestHandler):
     def do_GET(self):
-        self._answer(200, {"object": "list", "data": self.server.models})
+        time.sleep(self.server.listing_s)
+        self._answer(200, self.server.listing or {"object": "list", "data": self.server.models})
 
     def do_POST(self):
         length = int(self.headers["content-length"])
@@ -34,10 +36,11 @@ class OpenAIForm(BaseHTTPRequestHandler):
         message = {"role": "assistant", "content": self.server.content}
         choice = {"index": 0, "finish_reason": "stop", "message": message}
         answer = {"id": "1", "object": "chat.completion", "created": 0, "model": "tiny"}
-        self._answer(self.server.status, answer | {"choices": [choice]})
+        whole = answer | {"choices": [choice]}
+        self._answer(self.server.status, self.server.answer or whole)
 
     def _answer(self, status, body):
-        data = json.dumps(body).encode()
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(data)))
@@ -52,7 +55,8 @@ class OpenAIForm(BaseHTTPRequestHandler):
 def vllm():
     server = ThreadingHTTPServer(("127.0.0.1", 0), OpenAIForm)
     server.models = [{"id": "tiny", "object": "model", "created": 0, "owned_by": "us"}]
-    server.requests, server.delay_s, server.status = [], 0, 200
+    server.requests, server.delay_s, server.listing_s, server.status = [], 0, 0, 200
+    server.listing = server.answer = None
     server.content = json.dumps(GOOD)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -67,8 +71,9 @@ def draft(vllm):
     url = f"http://127.0.0.1:{vllm.server_port}/v1"
     model = LanguageModel(url, None, timeout_s=1, max_tokens=100)
 
-    def ask():
-        return model.draft(EVIDENCE, indication="Cough", comparison=None, seed=7)
+    def ask(seconds=60):
+        deadline = Deadline(seconds)
+        return model.draft(EVIDENCE, indication="Cough", comparison=None, seed=7, deadline=deadline)
 
     yield ask
     model.close()
@@ -103,10 +108,53 @@ def test_an_answer_that_is_no_report_is_a_typed_error(draft, vllm, content):
         draft()
 
 
-def test_a_slow_model_meets_its_deadline(draft, vllm):
-    vllm.delay_s = 2
+@pytest.mark.parametrize("slow", ["delay_s", "listing_s"])
+@pytest.mark.parametrize(("seconds", "at_most"), [(60, 1.8), (0.3, 0.9)])
+def test_a_hung_model_meets_its_timeout_and_the_requests_deadline(
+    draft, vllm, slow, seconds, at_most
+):
+    """It is asked once: a second time would take as long again."""
+    setattr(vllm, slow, 2)
+    start = time.perf_counter()
     with pytest.raises(DeadlineExceeded, match="ECLIP_LLM_TIMEOUT_S"):
+        draft(seconds)
+    assert time.perf_counter() - start < at_most
+
+
+def test_a_request_whose_time_is_up_asks_nobody(draft, vllm):
+    with pytest.raises(DeadlineExceeded):
+        draft(0)
+    assert vllm.requests == []
+
+
+WRONG_SHAPES = [
+    {},
+    [1],
+    "text",
+    b"no json",
+    {"data": None, "choices": None},
+    {"data": [], "choices": []},
+    {"data": [{}], "choices": [{}]},
+    {"data": [{"id": None}], "choices": [{"message": None}], "model": "tiny"},
+    {"data": 1, "choices": [{"message": {"content": ["text"]}}], "model": "tiny"},
+    {"choices": [{"message": {"content": "{}"}}], "model": None},
+]
+
+
+@pytest.mark.parametrize("form", WRONG_SHAPES, ids=str)
+@pytest.mark.parametrize("part", ["listing", "answer"])
+def test_a_server_that_answers_in_another_form_is_a_typed_error(draft, vllm, part, form):
+    setattr(vllm, part, form or b"{}")
+    with pytest.raises((LlmUnavailable, ReportUngrounded)):
         draft()
+
+
+def test_a_blank_sentence_is_no_sentence(draft, vllm):
+    blank = [{"sentence": text, "evidence": [1]} for text in ("", " \n ", "Effusion.")]
+    vllm.content = json.dumps({"findings": blank, "impression": blank[:2]})
+    drafted = draft()
+    assert [sentence.text for sentence in drafted.findings] == ["Effusion."]
+    assert drafted.impression == []
 
 
 def test_a_failing_server_is_unavailable_with_a_time_to_retry(draft, vllm):
@@ -122,8 +170,8 @@ def test_a_server_without_a_model_is_unavailable(draft, vllm):
         draft()
 
 
-def test_no_server_is_unavailable():
+def test_no_server_is_unavailable(deadline):
     model = LanguageModel("http://127.0.0.1:9/v1", None, timeout_s=1, max_tokens=10)
     with pytest.raises(LlmUnavailable):
-        model.draft(EVIDENCE, indication=None, comparison=None, seed=0)
+        model.draft(EVIDENCE, indication=None, comparison=None, seed=0, deadline=deadline)
     model.close()

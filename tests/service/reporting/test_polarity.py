@@ -1,6 +1,6 @@
 import pytest
 
-from service.reporting.polarity import polarity
+from service.reporting.polarity import plain, polarity
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,24 @@ def test_a_denial_is_heard(sentence):
         "The left base is not clear.",
         "Moderate pneumothorax is seen.",
         "A nodule projects over the normally aerated lung.",
+        "The effusion has not resolved.",
+        "The effusion has nearly resolved.",
+        "Pneumothorax cannot be entirely ruled out.",
     ],
 )
 def test_an_affirmation_is_heard(sentence):
     assert polarity(sentence) == "affirmed"
+
+
+@pytest.mark.parametrize(
+    "sentence", ["No normal lung.", "No effusion is not seen.", "Heart is normal lungs are clear."]
+)
+def test_two_cues_that_may_cancel_are_unclear(sentence):
+    assert polarity(sentence) == "unclear"
+
+
+@pytest.mark.parametrize(
+    "sentence", ["Pneumothorax can't be excluded.", "A non-calcified nodule; no change", "No left-"]
+)
+def test_plain_words_stay_as_they_are(sentence):
+    assert plain(plain(sentence)) == plain(sentence)

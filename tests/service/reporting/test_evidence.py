@@ -1,0 +1,59 @@
+"""What of which studies may be cited."""
+
+import numpy as np
+
+from service.cases.passages import split_report
+from service.cases.schema import CaseFilter, Hit, Study
+from service.errors import StudyUnknown
+from service.reporting.evidence import PASSAGES_A_STUDY, Subject, gather
+
+
+class Library:
+    """Stands where the case library does: finds every study, and gives what is still there."""
+
+    def __init__(self, reports):
+        self.reports = reports
+
+    def search(self, *_):
+        return [
+            Hit(0.5, "report", study, None, "ward", None, None, None, None, None, (), {})
+            for study in self.reports
+        ]
+
+    def get(self, study_id):
+        if self.reports[study_id] is None:
+            raise StudyUnknown("No such study in the case library.")
+        passages = split_report(self.reports[study_id], study_id)
+        return Study(study_id, None, "ward", "digest", passages=passages)
+
+
+def gathered(**reports):
+    vector = np.ones(4, np.float32)
+    return gather(Library(reports), vector, len(reports), Subject(), CaseFilter())
+
+
+def test_only_what_the_radiograph_shows_is_evidence():
+    found = gathered(
+        a="INDICATION: Known cancer. COMPARISON: Large effusion in May. TECHNIQUE: Two views. "
+        "FINDINGS: Clear lungs. IMPRESSION: Normal chest. RECOMMENDATION: Repeat in May.",
+        b="Small nodule. CONCLUSION: Nodule. HISTORY: Fever.",
+    )
+    assert [(item.section, item.text) for item in found] == [
+        ("findings", "Clear lungs."),
+        ("impression", "Normal chest."),
+        ("report", "Small nodule."),
+        ("conclusion", "Nodule."),
+    ]
+
+
+def test_a_long_report_keeps_its_impression_and_its_order():
+    long = " ".join(f"Nodule {letter}." for letter in "BCDEFGHIJKLMNOPQ".lower())
+    found = gathered(a=f"FINDINGS: {long} IMPRESSION: Nodules. Mass.")
+    assert len(found) == PASSAGES_A_STUDY
+    assert [item.number for item in found] == list(range(1, PASSAGES_A_STUDY + 1))
+    assert [item.text for item in found[-3:]] == ["Nodule k.", "Nodules.", "Mass."]
+
+
+def test_a_study_deleted_since_the_search_is_passed_over():
+    found = gathered(a=None, b="FINDINGS: Clear lungs.")
+    assert [(item.number, item.study_id) for item in found] == [(1, "b")]
