@@ -18,6 +18,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from service.api.context import Services
 from service.app import create_app, open_services
 from service.cases.ingest import ingest
 from service.inference.batching import Deadline
@@ -39,9 +40,9 @@ class Server:
     process: subprocess.Popen[bytes]
 
 
-def in_process(settings: Settings) -> TestClient:
+def in_process(settings: Settings, wired: Services | None = None) -> TestClient:
     """The app in this process, asked under this machine's own name."""
-    app = create_app(settings)
+    app = create_app(settings, wired)
     return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
 
 

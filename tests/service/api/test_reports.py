@@ -5,11 +5,10 @@ import time
 from dataclasses import replace
 
 import pytest
-from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
-from service.app import create_app
 from service.settings import DEMO_LIBRARY, Settings
+from tests.conftest import in_process
 
 FIRST = json.loads(DEMO_LIBRARY.read_text().splitlines()[0])
 
@@ -117,7 +116,7 @@ def without_llm(demo_data, closed_port, client):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("service.app._library", lambda *_: _borrowed(client))
-        with TestClient(create_app(settings), raise_server_exceptions=False) as app:
+        with in_process(settings) as app:
             yield app
 
 
@@ -172,7 +171,7 @@ def app_with(client, reporter, **settings):
     """The same services, but for who writes the reports."""
     wired = client.app.state.services
     other = replace(wired, reporter=reporter, settings=wired.settings.model_copy(update=settings))
-    return TestClient(create_app(other.settings, other), raise_server_exceptions=False)
+    return in_process(other.settings, other)
 
 
 @pytest.mark.parametrize(("language_model", "seconds"), [(None, 20), (object(), 120)])
