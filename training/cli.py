@@ -29,6 +29,7 @@ from training.export import ParityError, export
 from training.model.clip import WeightsIgnored, from_open_clip
 from training.model.tokenizer import TokenizerMismatch
 from training.recipe import CONFIGS, Manifest, RecipeError, load_recipe
+from training.record import last_measured
 from training.trainer import RECIPE, load_run
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -171,9 +172,10 @@ def export_bundle(
 ) -> None:
     """Write a parity-checked bundle from a run or from any open_clip model."""
     run = Path(source)
+    metrics: dict[str, float] = {}
     if (run / RECIPE).is_file():
         recipe, clip = load_run(run)
-        default_name = recipe.name
+        default_name, metrics = recipe.name, last_measured(run)
     else:
         clip, default_name = from_open_clip(source, pretrained), source.split("/")[-1]
     label_sets = LabelSets.model_validate_json(labels.read_bytes())
@@ -183,6 +185,7 @@ def export_bundle(
         name=name or default_name,
         bundle_version=version,
         label_sets=label_sets,
+        metrics=metrics,
     )
     difference = bundle.manifest.provenance["parity_max_abs_difference"]
     out.print(
@@ -232,3 +235,7 @@ def _show_recalls(recalls: list[Recall], pairs: int, reports: int) -> None:
         table.add_row(str(recall.k), f"{recall.value:.3f}", interval, f"{recall.chance:.3f}")
     out.print(f"Image → report, {pairs} images, {reports} distinct reports")
     out.print(table)
+
+
+if __name__ == "__main__":
+    main()

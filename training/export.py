@@ -95,8 +95,9 @@ def export(
     name: str,
     bundle_version: str,
     label_sets: LabelSets,
+    metrics: Mapping[str, float] | None = None,
 ) -> Bundle:
-    """Write a bundle to `directory`, which must not exist yet.
+    """Write a bundle to `directory`, which must not exist yet; `metrics` go into its manifest.
 
     Raises ParityError, and writes nothing, when the graphs differ from torch by more than
     `TOLERANCE` anywhere or rank texts differently.
@@ -109,7 +110,7 @@ def export(
         draft = Path(scratch) / "bundle"
         draft.mkdir()
         _write_graphs(clip, draft)
-        manifest = _manifest(clip, draft, name, bundle_version)
+        manifest = _manifest(clip, draft, name, bundle_version, metrics or {})
         clip.tokenizer.save(draft / TOKENIZER)
         _write_words(draft, manifest, label_sets)
         sealed = seal(draft, manifest)
@@ -174,7 +175,9 @@ def _name_outputs(graph: onnx_ir.Graph, names: list[str]) -> None:
         value.name = name
 
 
-def _manifest(clip: Clip, directory: Path, name: str, bundle_version: str) -> Manifest:
+def _manifest(
+    clip: Clip, directory: Path, name: str, bundle_version: str, metrics: Mapping[str, float]
+) -> Manifest:
     image_answers, text_answers, difference = check_parity(clip, directory)
     grid = patch_tokens(clip.model.visual)
     logit_bias = getattr(clip.model, "logit_bias", None)
@@ -188,7 +191,7 @@ def _manifest(clip: Clip, directory: Path, name: str, bundle_version: str) -> Ma
         logit_scale=float(clip.model.logit_scale.detach().exp()),
         logit_bias=0.0 if logit_bias is None else float(logit_bias.detach()),
         golden=Golden.of(PROBES[1], image_answers[0], text_answers[1]),
-        metrics={},
+        metrics=dict(metrics),
         provenance={
             **clip.provenance,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

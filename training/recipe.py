@@ -112,6 +112,7 @@ class Recipe(_Strict):
     nodes: PositiveInt = 1
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that prepare batches, on each rank."""
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
     checkpoint_gradients: bool = False
     compile: bool = False
 

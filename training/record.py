@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 METRICS, CURVES, ENVIRONMENT = "metrics.parquet", "curves.png", "environment.json"
+VALIDATION = "validation/"
 _SCHEMA = pa.schema([("step", pa.int64()), ("metric", pa.string()), ("value", pa.float64())])
 
 
@@ -85,6 +86,15 @@ class RunRecord(Logger):
             panel.set_title(name, loc="left", fontsize=9)
         panels[-1, 0].set_xlabel("step")
         figure.savefig(self._run / CURVES)
+
+
+def last_measured(run: Path) -> dict[str, float]:
+    """The validation values at the run's last checkpoint; none where nothing was set aside."""
+    if not (run / METRICS).exists():
+        return {}
+    rows = pq.read_table(run / METRICS).to_pylist()
+    measured = [row for row in rows if row["metric"].startswith(VALIDATION)]
+    return {row["metric"]: row["value"] for row in sorted(measured, key=lambda row: row["step"])}
 
 
 @rank_zero_only

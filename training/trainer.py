@@ -8,7 +8,8 @@ with the weights of one that never stopped.
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pytorch_lightning.callbacks import (
     ModelCheckpoint,
     RichProgressBar,
 )
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
@@ -57,7 +58,7 @@ from training.model.heatmap import HeatmapProcessor
 from training.model.tokenizer import learn
 from training.objective import Contrastive, priming_loss, rank, world_size
 from training.recipe import Phantoms, Recipe, RecipeError, Shards
-from training.record import RunRecord, write_environment
+from training.record import VALIDATION, RunRecord, write_environment
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ RECIPE = "recipe.json"
 CHECKPOINT = "last.ckpt"
 MAX_LOGIT_SCALE = math.log(100)
 MAX_GRADIENT = 1.0
-BEST = "validation/recall@5"
+BEST = f"{VALIDATION}recall@5"
 
 
 class ClipTraining(lightning.LightningModule):
@@ -123,7 +124,7 @@ class ClipTraining(lightning.LightningModule):
         """Measure the validation split."""
         if self.validation is not None:
             values = validate(self.expert_clip, self.clip.tokenizer, self.validation, self.device)
-            self.log_dict({f"validation/{name}": value for name, value in values.items()})
+            self.log_dict({f"{VALIDATION}{name}": value for name, value in values.items()})
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
         """Towers and processor apart, so that neither takes the other's share."""
@@ -268,9 +269,22 @@ def _trainer(recipe: Recipe, run: Path, plan: Plan) -> lightning.Trainer:
         reload_dataloaders_every_n_epochs=1,
         log_every_n_steps=1,
         callbacks=callbacks,
-        logger=[TensorBoardLogger(run, name="", version="tensorboard"), RunRecord(run)],
+        logger=[*_loggers(recipe, run), RunRecord(run)],
         enable_model_summary=False,
     )
+
+
+def _loggers(recipe: Recipe, run: Path) -> list[Logger]:
+    """Where the run is watched; W&B and MLflow must have been installed by who asks for them."""
+    made: dict[str, Callable[[], Logger]] = {
+        "tensorboard": lambda: TensorBoardLogger(run, name="", version="tensorboard"),
+        "wandb": lambda: WandbLogger(name=recipe.name, save_dir=run),
+        "mlflow": lambda: MLFlowLogger(recipe.name, save_dir=str(run / "mlflow")),
+    }
+    try:
+        return [made[name]() for name in recipe.loggers]
+    except ModuleNotFoundError as error:
+        raise RecipeError(f"a logger is not installed: {error}") from error
 
 
 def _check_ranks(recipe: Recipe) -> None:
@@ -373,8 +387,11 @@ def _tokenizer(recipe: Recipe, reports: Iterable[str], run: Path) -> Tokenizer:
     """Kept in the run; a run that starts from another keeps that one's."""
     config = text_config(recipe.model)
     kept = run / TOKENIZER
-    if not kept.exists() and recipe.start is not None:
-        kept.write_bytes((recipe.start / TOKENIZER).read_bytes())
     if not kept.exists():
-        learn(reports, config["vocab_size"], config["context_length"]).save(kept)
+        draft = run / f".{TOKENIZER}.{os.getpid()}"
+        if recipe.start is not None:
+            draft.write_bytes((recipe.start / TOKENIZER).read_bytes())
+        else:
+            learn(reports, config["vocab_size"], config["context_length"]).save(draft)
+        draft.replace(kept)
     return Tokenizer.load(kept, config["context_length"])

@@ -85,7 +85,7 @@ def test_a_downloaded_data_set_becomes_a_measured_bundle(invoke, downloaded, tin
         run,
         f"model={tiny_model}",
         f"data.path={out / 'studies.parquet'}",
-        "data.fractions=[0.5, 0, 0.5]",
+        "data.fractions=[0.4, 0.3, 0.3]",
         "epochs=1",
         "batch_size=2",
     ]
@@ -94,6 +94,7 @@ def test_a_downloaded_data_set_becomes_a_measured_bundle(invoke, downloaded, tin
     manifest = load(bundle).manifest
     assert (manifest.name, manifest.version) == ("mine", "2")
     assert manifest.provenance["recipe"]["epochs"] == 1
+    assert manifest.metrics["validation/recall@10"] > 0
     table = invoke("evaluate", bundle, out / "studies.jsonl", "--train-share", "0.5")
     assert "recall@k" in table
     assert f"{PATIENTS} images" not in table

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
+from tests.conftest import ROOT
 from tests.training.conftest import SIDE, TEXT, timm, vit
 from training.methods import METHODS
 from training.model.clip import Clip
@@ -86,3 +89,24 @@ def test_two_processes_have_one_process_loss_and_gradients(tmp_path, kind):
     for name, gradient in gradients(module).items():
         for _, theirs in ranks:
             torch.testing.assert_close(theirs[name], gradient, atol=1e-5, rtol=1e-4)
+
+
+def test_a_run_on_two_processes_is_the_run_on_one(tmp_path):
+    """The whole trainer: experts, priming and augmentation included."""
+    small = [
+        "method=eclip", "augment=true", "data.train=96", "data.validation=32", "data.test=1",
+        "data.size=48", "epochs=4", "batch_size=16", "checkpoint_every=6", "expert.patch=8",
+        "expert.width=32", "expert.batch=4", "expert.sigma={size: 3, unit: pixel}",
+    ]  # fmt: skip
+    states = []
+    for devices in (1, 2):
+        run = tmp_path / str(devices)
+        command = [sys.executable, "-m", "training.cli", "fit", "phantom-tiny", str(run)]
+        arguments = [*command, *small, f"devices={devices}"]
+        subprocess.run(arguments, cwd=ROOT, check=True, timeout=200, capture_output=True)
+        states.append(torch.load(run / "last.ckpt", weights_only=True))
+    one, two = (state["state_dict"] for state in states)
+    assert one.keys() == two.keys()
+    assert states[0]["global_step"] == states[1]["global_step"] == 24
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=2e-3, rtol=2e-2)

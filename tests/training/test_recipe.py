@@ -51,7 +51,7 @@ def test_a_value_out_of_bounds_names_its_key(override):
 
 
 def test_an_unknown_recipe_lists_those_there_are():
-    with pytest.raises(RecipeError, match="there are own-pairs, phantom-tiny"):
+    with pytest.raises(RecipeError, match="there are biomedclip-finetune, own-pairs"):
         load_recipe("nothing", [])
 
 

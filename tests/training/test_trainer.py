@@ -285,3 +285,23 @@ def test_a_run_leaves_its_metrics_and_its_environment(finished, tiny_recipe):
 def test_a_batch_that_the_ranks_cannot_share_is_refused(rendered, tiny_recipe, tmp_path):
     with pytest.raises(RecipeError, match="3 processes"):
         run_with(rendered, tmp_path, tiny_recipe, devices=3)
+
+
+def test_a_logger_that_is_not_installed_is_named(rendered, tiny_recipe, tmp_path):
+    with pytest.raises(RecipeError, match="not installed"):
+        run_with(rendered, tmp_path, tiny_recipe, loggers=("wandb",))
+
+
+@pytest.mark.parametrize("changes", [{"checkpoint_gradients": True}, {"workers": 1}])
+def test_what_only_saves_memory_or_time_changes_no_weight(
+    rendered, finished, tiny_recipe, tmp_path, changes
+):
+    _, clip = run_with(rendered, tmp_path, tiny_recipe, **changes)
+    for name, value in weights(finished.clip).items():
+        torch.testing.assert_close(clip.model.state_dict()[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_half_precision_trains(rendered, tiny_recipe, tmp_path):
+    _, clip = run_with(rendered, tmp_path, tiny_recipe, precision="bf16-mixed", method="eclip")
+    assert clip.model.visual.proj.dtype == torch.float32
+    assert all(value.isfinite().all() for value in clip.model.state_dict().values())

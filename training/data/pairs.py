@@ -78,7 +78,7 @@ class Pairs:
         return cls(np.stack(images), studies, _stacked(heatmaps), _stacked(lesions))
 
     def save(self, folder: Path) -> None:
-        """Keep the pairs in `folder`; it appears whole or not at all."""
+        """Keep the pairs in `folder`, which appears whole, by whichever process is first."""
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             draft = Path(scratch) / folder.name
             draft.mkdir()
@@ -86,7 +86,11 @@ class Pairs:
                 if (array := getattr(self, name)) is not None:
                     np.save(draft / f"{name}.npy", array)
             write_studies(draft / "studies.jsonl", self.studies)
-            draft.rename(folder)
+            try:
+                draft.rename(folder)
+            except OSError:
+                if not folder.exists():
+                    raise
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -243,7 +243,7 @@ async def leave_after_the_first_event(app, body):
         "method": "POST",
         "path": "/generate-report",
         "query_string": b"stream=true",
-        "headers": [(b"content-type", b"image/png")],
+        "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"image/png")],
     }
     answering = asyncio.create_task(app(scope, receive, send))
     await received.wait()

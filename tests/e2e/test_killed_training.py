@@ -1,0 +1,52 @@
+"""SIGKILL at a random step of training: run again, it ends with the uninterrupted run's weights."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import torch
+
+from tests.conftest import ROOT
+
+SMALL = [
+    "method=eclip", "augment=true", "data.train=96", "data.validation=32", "data.test=1",
+    "data.size=48", "epochs=16", "batch_size=16", "checkpoint_every=7", "expert.patch=8",
+    "expert.width=32", "expert.batch=4", "expert.sigma={size: 3, unit: pixel}",
+]  # fmt: skip
+TIMEOUT_S = 200
+
+
+def fit(run):
+    return subprocess.Popen(
+        [sys.executable, "-m", "training.cli", "fit", "phantom-tiny", str(run), *SMALL],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def state(run):
+    return torch.load(run / "last.ckpt", weights_only=True)
+
+
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    assert fit(straight).wait(timeout=TIMEOUT_S) == 0
+    seed = random.randrange(10**6)
+    process = fit(killed)
+    end = time.monotonic() + TIMEOUT_S
+    while not (killed / "last.ckpt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    time.sleep(random.Random(seed).uniform(0, 0.4))
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert state(killed)["global_step"] < state(straight)["global_step"] == 96
+    assert fit(killed).wait(timeout=TIMEOUT_S) == 0
+    one, other = state(straight), state(killed)
+    assert one["global_step"] == other["global_step"]
+    for name, value in one["state_dict"].items():
+        assert torch.equal(value, other["state_dict"][name]), (name, seed)
