@@ -94,25 +94,34 @@ def test_training_lowers_the_loss(finished):
     assert epochs[-1] < epochs[0] - 0.05
 
 
-@pytest.mark.parametrize("stopped_at", [6, 15])
-def test_a_resumed_run_equals_one_that_never_stopped(
-    rendered, finished, tiny_recipe, tmp_path, monkeypatch, stopped_at
-):
-    """Power fails before step `stopped_at`: at the start of an epoch, or in the middle of one."""
-    run = shutil.copytree(rendered, tmp_path / "run")
+@pytest.fixture
+def stopped(monkeypatch):
+    """Fit until the power fails before a step."""
     step = ClipTraining.training_step
 
-    def fails(self, batch, index):
-        if self.global_step == stopped_at:
-            raise RuntimeError("no power")
-        return step(self, batch, index)
+    def until(number, recipe, run):
+        def fails(self, batch, index):
+            if self.global_step == number:
+                raise RuntimeError("no power")
+            return step(self, batch, index)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(ClipTraining, "training_step", fails)
-        with pytest.raises(RuntimeError, match="no power"):
-            fit(tiny_recipe, run)
-    _, stopped = load_run(run)
-    assert not torch.equal(stopped.model.visual.proj, finished.clip.model.visual.proj)
+        with monkeypatch.context() as patch:
+            patch.setattr(ClipTraining, "training_step", fails)
+            with pytest.raises(RuntimeError, match="no power"):
+                fit(recipe, run)
+
+    return until
+
+
+@pytest.mark.parametrize("stopped_at", [6, 15])
+def test_a_resumed_run_equals_one_that_never_stopped(
+    rendered, finished, tiny_recipe, tmp_path, stopped, stopped_at
+):
+    """The power fails at the start of a span of steps, or in the middle of one."""
+    run = shutil.copytree(rendered, tmp_path / "run")
+    stopped(stopped_at, tiny_recipe, run)
+    _, halfway = load_run(run)
+    assert not torch.equal(halfway.model.visual.proj, finished.clip.model.visual.proj)
     assert_same_weights(weights(fit(tiny_recipe, run)), weights(finished.clip))
     kept = [torch.load(r / CHECKPOINT, weights_only=True) for r in (run, finished.run)]
     assert [k["global_step"] for k in kept] == [24, 24]
@@ -198,24 +207,12 @@ def test_every_arm_trains_and_gives_a_plain_clip(rendered, tiny_recipe, tmp_path
     assert_same_weights(weights(loaded), weights(clip))
 
 
-def test_a_resumed_eclip_equals_one_that_never_stopped(
-    rendered, tiny_recipe, tmp_path, monkeypatch
-):
+def test_a_resumed_eclip_equals_one_that_never_stopped(rendered, tiny_recipe, tmp_path, stopped):
     """Experts, mixup, priming and the processor's own optimizer state included."""
     recipe = tiny_recipe.model_copy(update={"method": "eclip", "augment": True})
     _, straight = run_with(rendered, tmp_path, recipe, "straight")
     run = shutil.copytree(rendered, tmp_path / "stopped")
-    step = ClipTraining.training_step
-
-    def fails(self, batch, index):
-        if self.global_step == 14:
-            raise RuntimeError("no power")
-        return step(self, batch, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ClipTraining, "training_step", fails)
-        with pytest.raises(RuntimeError, match="no power"):
-            fit(recipe, run)
+    stopped(14, recipe, run)
     assert_same_weights(weights(fit(recipe, run)), weights(straight))
     states = [
         torch.load(r / CHECKPOINT, weights_only=True)["state_dict"]
