@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.pairs import Pairs
+from training.data.study import DataError
 from training.methods import Gaze, assigned
 
 
@@ -25,22 +26,29 @@ class Experts:
     def of(cls, pairs: Pairs, share: float, gaze: Gaze, seed: int) -> Self:
         """A share of the studies with gaze, by hash of the study, and their heatmaps as an arm's.
 
-        A study whose gaze left no dwell on the cropped image has none. Raises ValueError when no
-        study is left, or when lesions are asked of pairs that have no masks.
+        All arms have the same studies; one without a lesion has, as the oracle's map, all of its
+        image. A study whose gaze left no dwell on the cropped image has none. Raises DataError when
+        no study is left, or when lesions are asked of pairs that have no masks.
         """
-        maps = pairs.lesions if gaze == "lesions" else pairs.heatmaps
-        if maps is None:
-            what = "lesion masks" if gaze == "lesions" else "gaze"
-            raise ValueError(f"the training pairs have no {what}")
+        if pairs.heatmaps is None or (gaze == "lesions" and pairs.lesions is None):
+            missing = "lesion masks" if gaze == "lesions" else "gaze"
+            raise DataError(f"the training pairs have no {missing}")
         chosen = [
             row
             for row, study in enumerate(pairs.studies)
-            if study.gaze and _position(study.study_id, seed) < share and maps[row].any()
+            if study.gaze and _position(study.study_id, seed) < share and pairs.heatmaps[row].any()
         ]
         if not chosen:
-            raise ValueError("no study with gaze is left for experts; raise `expert_share`")
+            raise DataError("no study with gaze is left for experts; raise `expert.share`")
         rows = np.array(chosen)
-        return cls(rows, assigned(maps[rows], gaze, np.random.default_rng((seed, len(rows)))))
+        if gaze == "lesions" and pairs.lesions is not None:
+            return cls(rows, _all_where_nothing(pairs.lesions[rows]))
+        own = pairs.heatmaps[rows]
+        return cls(rows, assigned(own, gaze, np.random.default_rng((seed, len(rows)))))
+
+
+def _all_where_nothing(masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.where(masks.any(axis=(1, 2), keepdims=True), masks, np.uint8(255))
 
 
 def _position(study_id: str, seed: int) -> float:

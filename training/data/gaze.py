@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.bundle.preprocess import ImageSpec, preprocess, scaled_size
-from training.data.study import Gaze
+from training.data.study import DataError, Gaze
 
 _WHOLE = ((0.0, 0.0, 1.0, 1.0),)
 
@@ -28,12 +28,12 @@ class Sigma:
     def in_pixels(self, reading: Gaze, height: int, width: int) -> npt.NDArray[np.float64]:
         """(down, across) at each fixation: float64[fixations, 2].
 
-        Raises ValueError where degrees are asked of a reading that does not say what one spans.
+        Raises DataError where degrees are asked of a reading that does not say what one spans.
         """
         if self.unit == "pixel":
             return np.full((len(reading), 2), self.size)
         if len(reading.degree) < len(reading):
-            raise ValueError("a reading has no `degree`: give sigma in pixels")
+            raise DataError("a reading has no `degree`: give sigma in pixels")
         across_down = np.reshape(reading.degree, (-1, 2)) * (width, height)
         return self.size * across_down[:, ::-1]
 

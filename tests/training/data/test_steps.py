@@ -8,6 +8,7 @@ from training.curriculum import ALWAYS, CURRICULUM
 from training.data.experts import Experts
 from training.data.pairs import Pairs
 from training.data.steps import Plan, Steps
+from training.data.study import DataError
 from training.methods import METHODS
 from training.model.tokenizer import learn
 
@@ -102,9 +103,11 @@ def test_all_arms_share_the_order_of_the_pairs(plan):
 def test_experts_are_the_same_studies_in_every_arm_and_nested_by_share(pairs):
     rows = {
         name: set(Experts.of(pairs, 1, METHODS[name].gaze, 0).rows)
-        for name in ("eclip", "shuffled_gaze", "duplicate")
+        for name in METHODS
+        if METHODS[name].has_experts
     }
-    assert rows["eclip"] == rows["shuffled_gaze"] == rows["duplicate"]
+    assert len(rows) == len(METHODS) - 1
+    assert all(chosen == rows["eclip"] for chosen in rows.values())
     few, more = (set(Experts.of(pairs, share, "own", 0).rows) for share in (0.2, 0.5))
     assert few < more < rows["eclip"]
 
@@ -133,7 +136,16 @@ def test_a_span_of_steps_is_a_data_set(plan):
     assert torch.equal(steps[2].pixels, plan("clip").batch(6).pixels)
 
 
+def test_the_oracles_map_is_the_lesion_or_all_of_a_study_without_one(pairs):
+    oracle = Experts.of(pairs, 1, "lesions", 0)
+    for row, heatmap in zip(oracle.rows, oracle.heatmaps, strict=True):
+        mask = pairs.lesions[row]
+        expected = mask if mask.any() else np.full_like(mask, 255)
+        np.testing.assert_array_equal(heatmap, expected)
+    assert {bool(pairs.lesions[row].any()) for row in oracle.rows} == {True, False}
+
+
 @pytest.mark.parametrize(("share", "strip"), [(1e-9, {}), (1, {"heatmaps": None})])
 def test_a_run_without_a_single_expert_is_refused(pairs, share, strip):
-    with pytest.raises(ValueError, match="gaze"):
+    with pytest.raises(DataError, match="gaze"):
         Experts.of(replace(pairs, **strip), share, "own", 0)

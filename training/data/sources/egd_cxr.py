@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from training.data.sources.mimic_files import image_under, report_under
-from training.data.study import Gaze, Study
+from training.data.study import DataError, Gaze, Study
 
 SOURCE = "egd_cxr"
 _SCREEN = (1920, 1080)
@@ -33,7 +33,7 @@ Fixation = tuple[float, float, float]
 def studies(root: Path) -> Iterator[Study]:
     """One study an image that was fetched; `study_id` is its dicom_id, images relative to `root`.
 
-    Fixations beside the image are left out. Raises ValueError where fixations.csv names an image
+    Fixations beside the image are left out. Raises DataError where fixations.csv names an image
     that master_sheet.csv does not.
     """
     with (root / "master_sheet.csv").open(encoding="utf-8", newline="") as file:
@@ -64,7 +64,7 @@ def _fixations(path: Path, images: Collection[str]) -> Mapping[str, list[Fixatio
     unknown = found.keys() - images - slides
     if unknown:
         rows = sum(len(found[dicom_id]) for dicom_id in unknown)
-        raise ValueError(
+        raise DataError(
             f"{path.name}: {rows} fixations on {len(unknown)} images that are neither in "
             f"master_sheet.csv nor calibration slides, {min(unknown)!r} among them"
         )

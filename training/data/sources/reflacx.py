@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from training.data.sources.mimic_files import image_under
-from training.data.study import Gaze, Study
+from training.data.study import DataError, Gaze, Study
 
 SOURCE = "reflacx"
 _MIMIC_PATH = re.compile(r"files/p\d+/p\d+/s\d+/[^/]+\.dcm$")
@@ -67,7 +67,7 @@ def _readings(main: Path) -> dict[str, list[Row]]:
 def _mimic_path(row: Row) -> str:
     found = _MIMIC_PATH.search(row["image"].strip())
     if not found:
-        raise ValueError(f"reading {row['id']}: {row['image']!r} is no path of MIMIC-CXR")
+        raise DataError(f"reading {row['id']}: {row['image']!r} is no path of MIMIC-CXR")
     return found[0]
 
 
