@@ -47,8 +47,7 @@ def test_a_dropped_radiograph_becomes_a_cited_report(page, radiograph):
         assert page.locator(link.get_attribute("href")).count() == 1
     assert page.locator("#findings tr").count() == 8
     expect(page.locator("#cases figure")).to_have_count(6)
-    loaded = "images => images.every(i => i.complete && i.naturalWidth > 0)"
-    page.wait_for_function(f"({loaded})([...document.querySelectorAll('#cases img')])")
+    page.locator("#cases img").evaluate_all("images => Promise.all(images.map(i => i.decode()))")
     assert "not a medical device" in page.inner_text("header")
 
 
@@ -72,7 +71,7 @@ def test_the_answer_shown_belongs_to_the_image_shown(page, radiograph):
     held = []
     page.route("**/generate-report", lambda route: held.append(route), times=1)
     choose(page, "first.png", radiograph)
-    page.wait_for_function("document.getElementById('status').textContent === 'Reading…'")
+    expect(page.get_by_role("status")).to_have_text("Reading…")
     while not held:
         page.wait_for_timeout(20)
     choose(page, "second.png", b"plain text")
