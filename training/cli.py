@@ -16,7 +16,15 @@ from rich.table import Table
 from service.bundle.labels import LabelSets
 from service.bundle.manifest import load
 from service.errors import EclipError
-from training.data.gather import MODEL, Summary, gather, place, summarise, write_manifests
+from training.data.gather import (
+    MODEL,
+    Summary,
+    gather,
+    place,
+    summarise,
+    with_gaze,
+    write_manifests,
+)
 from training.data.manifest import read_manifest
 from training.data.pairs import study_pairs
 from training.data.sources import SOURCES
@@ -70,6 +78,10 @@ def data(
     subset: Annotated[
         str | None, typer.Option(help=f"{', '.join(SUBSETS)}, or a file with an id a line")
     ] = None,
+    gaze: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A manifest with gaze on these images"),
+    ] = None,
 ) -> None:
     """Bring a published data set into one form: images, studies.parquet and studies.jsonl."""
     if name not in SOURCES:
@@ -78,6 +90,8 @@ def data(
     studies, skipped = gather(found)
     if subset is not None:
         studies = choose(subset, name, studies)
+    if gaze is not None:
+        studies = with_gaze(studies, read_manifest(gaze))
     if not studies:
         raise DataError(f"no study of {name} lies in {root} (skipped: {_counts(skipped)})")
     images = [image for study in studies for image in study.images]

@@ -2,15 +2,15 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import open_clip
 
 from training.data.manifest import write_manifest
-from training.data.study import Skipped, Study, write_studies
+from training.data.study import DataError, Gaze, Skipped, Study, write_studies
 from training.model.tokenizer import from_open_clip
 
 MODEL = "ViT-B-32"
@@ -51,6 +51,31 @@ def gather(found: Iterable[Study | Skipped]) -> tuple[list[Study], Counter[str]]
         else:
             studies.append(one)
     return studies, skipped
+
+
+def with_gaze(studies: Sequence[Study], gazed: Iterable[Study]) -> list[Study]:
+    """The studies, with the gaze that another data set recorded on their images.
+
+    Images are matched by their name without its ending, as EGD-CXR and REFLACX share MIMIC-CXR's
+    dicom ids; the one that was looked at becomes its study's first. Raises DataError when none is.
+    """
+    gaze_of = {_name(study.images[0]): study.gaze for study in gazed if study.images and study.gaze}
+    joined = [_joined(study, gaze_of) for study in studies]
+    if not any(study.gaze for study in joined):
+        raise DataError("none of these images has gaze in the other manifest")
+    return joined
+
+
+def _joined(study: Study, gaze_of: Mapping[str, tuple[Gaze, ...]]) -> Study:
+    looked_at = next((image for image in study.images if _name(image) in gaze_of), None)
+    if looked_at is None:
+        return study
+    others = (image for image in study.images if image != looked_at)
+    return replace(study, images=(looked_at, *others), gaze=gaze_of[_name(looked_at)])
+
+
+def _name(image: str) -> str:
+    return PurePosixPath(image).stem
 
 
 def place(image: Path, target: Path) -> None:

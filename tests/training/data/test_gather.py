@@ -4,9 +4,9 @@ from dataclasses import replace
 import open_clip
 import pytest
 
-from training.data.gather import gather, place, summarise, write_manifests
+from training.data.gather import gather, place, summarise, with_gaze, write_manifests
 from training.data.manifest import read_manifest
-from training.data.study import Gaze, Skipped, Study
+from training.data.study import DataError, Gaze, Skipped, Study
 
 STUDY = Study("s1", "p1", "test", ("1.png",), "Clear lungs.", view="PA")
 
@@ -96,3 +96,24 @@ def test_a_report_is_truncated_where_open_clip_would_cut_it(words, share):
 
 def test_a_data_set_without_reports_has_no_lengths():
     assert summarise([replace(STUDY, report="")]).reports is None
+
+
+def test_gaze_of_another_data_set_joins_the_study_whose_image_it_is_on():
+    gaze = (Gaze((0.5,), (0.5,), (100.0,)),)
+    mimic = [
+        Study("s1", "p", "mimic_cxr", ("files/a.jpg", "files/b.jpg"), "Effusion."),
+        Study("s2", "p", "mimic_cxr", ("files/c.jpg",), "Clear."),
+    ]
+    egd = [
+        Study("b", "p", "egd_cxr", ("elsewhere/b.dcm",), "", gaze=gaze),
+        Study("c", "p", "egd_cxr", ("elsewhere/c.dcm",), ""),
+    ]
+    joined, other = with_gaze(mimic, egd)
+    assert joined == replace(mimic[0], images=("files/b.jpg", "files/a.jpg"), gaze=gaze)
+    assert other == mimic[1]
+
+
+def test_gaze_that_is_on_no_image_is_refused():
+    study = Study("s1", "p", "mimic_cxr", ("a.jpg",), "")
+    with pytest.raises(DataError, match="none of these images"):
+        with_gaze([study], [replace(study, images=("b.jpg",), gaze=(Gaze(),))])
