@@ -91,6 +91,7 @@ class ClipTraining(lightning.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Contrastive loss of one batch with its experts, and the priming of the processor."""
         assert self.objective is not None  # noqa: S101 — setup() came first
+        torch.manual_seed(self.plan.torch_seed(self.global_step, rank()))
         pixels, tokens = batch.pixels, batch.tokens
         if batch.experts is not None:
             drawn, words, heatmaps, share = batch.experts

@@ -86,6 +86,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     configs = tmp_path_factory.mktemp("models") / "configs"
     shutil.copytree(clip_module.CONFIGS, configs)
     (configs / "tiny.json").write_text(json.dumps(TINY))
+    random = TINY | {"vision_cfg": TINY["vision_cfg"] | {"patch_dropout": 0.5}}
+    (configs / "tiny-dropout.json").write_text(json.dumps(random))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clip_module, "CONFIGS", configs)
         yield "tiny"

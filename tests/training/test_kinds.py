@@ -1,5 +1,7 @@
 """Every kind of open_clip model: three steps as eclip, exported, within tolerance of torch."""
 
+import json
+
 import open_clip
 import pytest
 import torch
@@ -16,7 +18,7 @@ from tests.training.conftest import timm as small_timm
 from tests.training.conftest import vit as small_vit
 from training.export import TOLERANCE, export
 from training.methods import METHODS
-from training.model.clip import Clip
+from training.model.clip import PUBLISHED, Clip
 from training.model.expert_clip import ExpertCLIP
 from training.model.heatmap import HeatmapProcessor
 from training.objective import Contrastive
@@ -24,8 +26,7 @@ from training.objective import Contrastive
 BATCH = 4
 
 
-def bert_text(folder):
-    """A vision transformer with a Hugging Face text tower, as BiomedCLIP is built."""
+def save_bert(folder):
     config = transformers.BertConfig(
         vocab_size=TEXT["vocab_size"],
         hidden_size=32,
@@ -34,6 +35,11 @@ def bert_text(folder):
         intermediate_size=64,
     )
     transformers.BertModel(config).save_pretrained(folder)
+
+
+def bert_text(folder):
+    """A vision transformer with a Hugging Face text tower, as BiomedCLIP is built."""
+    save_bert(folder)
     text = {
         "hf_model_name": str(folder),
         "hf_model_pretrained": False,
@@ -123,3 +129,23 @@ def test_it_trains_as_eclip_and_exports_within_tolerance(
     assert difference <= TOLERANCE
     patches = "×".join(map(str, manifest.patch_grid)) if manifest.patch_grid else "none"
     table.add_row(kind, ", ".join(f"{loss:.3f}" for loss in losses), patches, f"{difference:.1e}")
+
+
+def test_the_papers_model_is_built_trained_and_exported(tmp_path, tokenizer, label_sets):
+    """Swin-T and a BERT, the latter small and of no weights, as no hub can be reached here."""
+    config = json.loads((PUBLISHED / "swin-t-bioclinicalbert.json").read_text())
+    names = {"hf_model_name", "hf_tokenizer_name"}
+    text = {key: value for key, value in config["text_cfg"].items() if key not in names}
+    save_bert(tmp_path / "bert")
+    model = open_clip.model.CustomTextCLIP(
+        config["embed_dim"],
+        config["vision_cfg"] | {"timm_model_pretrained": False},
+        text | {"hf_model_name": str(tmp_path / "bert"), "hf_model_pretrained": False},
+    )
+    clip = Clip(model, tokenizer, CONTEXT, ImageSpec(height=224, width=224), NORMALISATION)
+    losses, _ = three_steps(clip)
+    assert all(torch.tensor(losses).isfinite())
+    bundle = export(clip, tmp_path / "b", name="swin", bundle_version="1", label_sets=label_sets)
+    assert bundle.manifest.provenance["parity_max_abs_difference"] <= TOLERANCE
+    assert bundle.manifest.patch_grid is None
+    assert "swin-t-bioclinicalbert" in open_clip.list_models()

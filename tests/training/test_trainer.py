@@ -222,6 +222,17 @@ def test_a_resumed_eclip_equals_one_that_never_stopped(rendered, tiny_recipe, tm
     assert any(name.startswith("expert_clip.processor.") for name in states[0])
 
 
+@pytest.mark.parametrize("part", [None, 8])
+def test_what_the_towers_draw_at_random_is_drawn_again_when_a_run_resumes(
+    rendered, tiny_recipe, tmp_path, stopped, part
+):
+    recipe = tiny_recipe.model_copy(update={"model": "tiny-dropout", "part": part})
+    _, straight = run_with(rendered, tmp_path, recipe, "straight")
+    run = shutil.copytree(rendered, tmp_path / "stopped")
+    stopped(15, recipe, run)
+    assert_same_weights(weights(fit(recipe, run)), weights(straight))
+
+
 def test_a_run_in_parts_is_the_run_in_one(rendered, finished, tiny_recipe, tmp_path):
     _, clip = run_with(rendered, tmp_path, tiny_recipe, part=4)
     for name, value in weights(finished.clip).items():

@@ -21,7 +21,7 @@ from training.data.text import fitted
 from training.data.transforms import augmented
 from training.methods import Method, draw_share
 
-_JOIN, _EXPERTS, _SHARE, _AUGMENT, _TEXT = range(1, 6)
+_JOIN, _EXPERTS, _SHARE, _AUGMENT, _TEXT, _TOWERS = range(1, 7)
 Rows = npt.NDArray[np.intp]
 UInt8 = npt.NDArray[np.uint8]
 
@@ -83,6 +83,10 @@ class Plan:
         epoch, place = divmod(step, self.steps_an_epoch)
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.pairs))
         return order[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def torch_seed(self, step: int, rank: int) -> int:
+        """Of what the towers draw at a step, as dropout does; each rank has its own."""
+        return int(self._rng(_TOWERS, step, rank).integers(2**63))
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
         """The part of a step's batch that falls to one rank."""

@@ -16,6 +16,10 @@ from training.model.tokenizer import from_open_clip as convert_tokenizer
 LOCAL = "local-dir:"
 WITH_WEIGHTS = (LOCAL, "hf-hub:")
 CONFIGS = Path(__file__).parent / "configs"
+PUBLISHED = CONFIGS / "published"
+"""Models of papers that open_clip does not have, in its own form."""
+TOWERS = "towers"
+open_clip.add_model_config(PUBLISHED)
 
 
 class WeightsIgnored(ValueError):
@@ -39,12 +43,19 @@ def from_open_clip(name: str, pretrained: str | None = None) -> Clip:
     """Load any open_clip model, as open_clip names it.
 
     name: a built-in config (`ViT-B-32`), `local-dir:PATH`, or, where a network exists,
-    `hf-hub:ORG/MODEL`. pretrained: for a built-in config, a weights tag, a checkpoint path, or None
-    for random weights; the others come with their own.
+    `hf-hub:ORG/MODEL`. pretrained: for a built-in config, a weights tag, a checkpoint path, or
+    `towers` for what each tower was published with, or None for random weights; the others come
+    with their own.
     """
     if pretrained and name.startswith(WITH_WEIGHTS):
         raise WeightsIgnored(f"{_without_folder(name)} comes with its own weights; give no others")
-    model, _, _ = open_clip.create_model_and_transforms(name, pretrained=pretrained)
+    each_tower = pretrained == TOWERS
+    model, _, _ = open_clip.create_model_and_transforms(
+        name,
+        pretrained=None if each_tower else pretrained,
+        pretrained_image=each_tower,
+        pretrained_text=each_tower,
+    )
     tokenizer = open_clip.get_tokenizer(name)
     preprocess = open_clip.get_model_preprocess_cfg(model)
     height, width = _pair(preprocess["size"])
