@@ -229,7 +229,7 @@ def fit(recipe: Recipe, run: Path) -> Clip:
     if recipe.checkpoint_gradients:
         clip.model.set_grad_checkpointing(True)
     if recipe.compile:
-        training.expert_clip.compile()
+        training.expert_clip.compile_towers()
     trainer = _trainer(recipe, run, plan)
     trainer.fit(training, ckpt_path=checkpoint if checkpoint.exists() else None)
     return clip

@@ -313,3 +313,16 @@ def test_half_precision_trains(rendered, tiny_recipe, tmp_path):
     _, clip = run_with(rendered, tmp_path, tiny_recipe, precision="bf16-mixed", method="eclip")
     assert clip.model.visual.proj.dtype == torch.float32
     assert all(value.isfinite().all() for value in clip.model.state_dict().values())
+
+
+def test_compiled_towers_are_what_trains(rendered, finished, tiny_recipe, tmp_path, monkeypatch):
+    """With a compiler that counts calls and changes nothing."""
+    calls = []
+
+    def compiler(function):
+        return lambda *arguments: (calls.append(function.__name__), function(*arguments))[1]
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    _, clip = run_with(rendered, tmp_path, tiny_recipe, compile=True)
+    assert calls.count("_images") >= 24 <= calls.count("_texts")
+    assert_same_weights(weights(clip), weights(finished.clip))

@@ -39,6 +39,11 @@ class ExpertCLIP(nn.Module):
         """Tokens int64[N,L] → unit float[N,D]."""
         return _in_parts(self._texts, tokens, self.part)
 
+    def compile_towers(self) -> None:
+        """Encode through torch.compile from now on."""
+        self._images = torch.compile(self._images)  # type: ignore[method-assign]
+        self._texts = torch.compile(self._texts)  # type: ignore[method-assign]
+
     def experts(self, pixels: Tensor, heatmaps: Tensor) -> Tensor:
         """P(I, h) in pixels: uint8[N,H,W] and float[N,H,W] → float[N,H,W]."""
         if self.processor is None:
