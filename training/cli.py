@@ -189,7 +189,8 @@ def export_bundle(
     metrics: dict[str, float] = {}
     if (run / RECIPE).is_file():
         recipe, clip = load_run(run)
-        default_name, metrics = recipe.name, last_measured(run)
+        default_name = recipe.name
+        metrics = last_measured(run) if recipe.ema is None else {}  # of what is exported
     else:
         clip, default_name = from_open_clip(source, pretrained), source.split("/")[-1]
     label_sets = LabelSets.model_validate_json(labels.read_bytes())

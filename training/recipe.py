@@ -2,10 +2,18 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from training.data.gaze import Sigma
 from training.methods import METHODS
@@ -33,12 +41,21 @@ class Phantoms(_Strict):
     seed: int
 
 
+def _whole(fractions: tuple[float, float, float]) -> tuple[float, float, float]:
+    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise ValueError("train, validation and test must be non-negative and sum to 1")
+    return fractions
+
+
+Fractions = Annotated[tuple[float, float, float], AfterValidator(_whole)]
+
+
 class Manifest(_Strict):
     """A studies.jsonl whose images lie beside it, split by patient."""
 
     source: Literal["manifest"]
     path: Path
-    fractions: tuple[float, float, float] = (0.8, 0.0, 0.2)
+    fractions: Fractions = (0.8, 0.0, 0.2)
 
 
 def _known(method: str) -> str:
@@ -52,7 +69,7 @@ class Shards(_Strict):
 
     source: Literal["shards"]
     path: Path
-    fractions: tuple[float, float, float] = (0.8, 0.0, 0.2)
+    fractions: Fractions = (0.8, 0.0, 0.2)
 
 
 class Expert(_Strict):
@@ -77,7 +94,7 @@ class Recipe(_Strict):
     """One run of `eclip-train fit`."""
 
     name: str
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
     model: str
     """A config of training/model/configs, with a tokenizer learned from the training reports; or a
     model as open_clip names it, with its own."""
@@ -105,7 +122,8 @@ class Recipe(_Strict):
     patience: PositiveInt | None = None
     """Stop after so many checkpoints without a better validation recall."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay of an exponential moving average of the weights, which then is what the run gives."""
+    """Decay of an exponential moving average of the weights, which then is what the run gives.
+    Validation measures the weights themselves: not with `patience`."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     devices: PositiveInt = 1
     """Processes on each node; under torchrun, as many as it started."""
@@ -115,6 +133,12 @@ class Recipe(_Strict):
     loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
     checkpoint_gradients: bool = False
     compile: bool = False
+
+    @model_validator(mode="after")
+    def _patience_measures_what_is_given(self) -> Self:
+        if self.ema is not None and self.patience is not None:
+            raise ValueError("ema and patience: validation does not measure the average")
+        return self
 
 
 def load_recipe(name_or_path: str, overrides: list[str]) -> Recipe:
@@ -145,7 +169,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
         _require(values, parent, key)
         values = values[parent]
     _require(values, leaf, key)
-    values[leaf] = yaml.safe_load(text)
+    try:
+        values[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"{override!r} has a value that is not YAML") from None
 
 
 def _require(values: Any, part: str, key: str) -> None:

@@ -72,7 +72,9 @@ class RunRecord(Logger):
     def _write(self) -> None:
         steps, metrics = zip(*self._values, strict=True) if self._values else ((), ())
         columns = [steps, metrics, tuple(self._values.values())]
-        pq.write_table(pa.table(columns, schema=_SCHEMA), self._run / METRICS)
+        draft = self._run / f".{METRICS}"
+        pq.write_table(pa.table(columns, schema=_SCHEMA), draft)
+        draft.replace(self._run / METRICS)
 
     def _draw(self) -> None:
         names = sorted({metric for _, metric in self._values})

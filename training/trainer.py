@@ -18,6 +18,7 @@ import numpy.typing as npt
 import open_clip
 import pytorch_lightning as lightning
 import torch
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.callbacks import (
     Callback,
     EarlyStopping,
@@ -26,6 +27,7 @@ from pytorch_lightning.callbacks import (
     RichProgressBar,
 )
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
@@ -43,7 +45,7 @@ from training.data.steps import Batch, Plan, Steps
 from training.data.study import Split
 from training.evaluate.geometry import alignment, modality_gap, uniformity
 from training.evaluate.retrieval import image_to_report
-from training.methods import METHODS
+from training.methods import METHODS, neighbour
 from training.model.clip import (
     WITH_WEIGHTS,
     Clip,
@@ -66,6 +68,8 @@ RECIPE = "recipe.json"
 CHECKPOINT = "last.ckpt"
 MAX_LOGIT_SCALE = math.log(100)
 MAX_GRADIENT = 1.0
+MOST_VALIDATED = 2000
+"""Validation pairs that are measured at a checkpoint; every pair is compared with every other."""
 BEST = f"{VALIDATION}recall@5"
 
 
@@ -120,6 +124,12 @@ class ClipTraining(lightning.LightningModule):
         """Keep the logit scale at or below 100 (Radford et al. 2021, section 2.5)."""
         with torch.no_grad():
             self.clip.model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+
+    def on_train_start(self) -> None:
+        """A run that had stopped early stays stopped."""
+        for stopping in self.trainer.early_stopping_callbacks:
+            if stopping is not None and stopping.wait_count >= stopping.patience:
+                self.trainer.should_stop = True
 
     def on_train_epoch_end(self) -> None:
         """Measure the validation split."""
@@ -222,9 +232,12 @@ def fit(recipe: Recipe, run: Path) -> Clip:
     if len(train) < recipe.batch_size:
         raise RecipeError(f"{len(train)} training pairs do not fill a batch of {recipe.batch_size}")
     plan = _plan(recipe, train, clip.tokenizer)
-    training = ClipTraining(clip, recipe, plan, _validation(recipe, clip.image, run))
+    validation = _validation(recipe, clip.image, run)
+    if recipe.patience is not None and validation is None:
+        raise RecipeError("patience needs a validation split; set one aside")
+    training = ClipTraining(clip, recipe, plan, validation)
     checkpoint = run / CHECKPOINT
-    if training.processor is not None and not checkpoint.exists():
+    if training.processor is not None and training.method.primed and not checkpoint.exists():
         prime(training.processor, train, recipe.expert.primed_first, recipe.seed)
     if recipe.checkpoint_gradients:
         clip.model.set_grad_checkpointing(True)
@@ -232,6 +245,8 @@ def fit(recipe: Recipe, run: Path) -> Clip:
         training.expert_clip.compile_towers()
     trainer = _trainer(recipe, run, plan)
     trainer.fit(training, ckpt_path=checkpoint if checkpoint.exists() else None)
+    if recipe.ema is not None:
+        _load_weights(clip.model, run)  # the average
     return clip
 
 
@@ -247,6 +262,21 @@ def load_run(run: Path) -> tuple[Recipe, Clip]:
     _load_weights(clip.model, run)
     clip.provenance.update(recipe=recipe.model_dump(mode="json"))
     return recipe, clip
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside the old one, then in its place: a run never has half of one."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """See the base class."""
+        draft = f"{path}.part"
+        super().save_checkpoint(checkpoint, draft, storage_options)
+        descriptor = os.open(draft, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        Path(draft).replace(path)
 
 
 def _trainer(recipe: Recipe, run: Path, plan: Plan) -> lightning.Trainer:
@@ -272,6 +302,7 @@ def _trainer(recipe: Recipe, run: Path, plan: Plan) -> lightning.Trainer:
         callbacks=callbacks,
         logger=[*_loggers(recipe, run), RunRecord(run)],
         enable_model_summary=False,
+        plugins=[WholeCheckpoints()],
     )
 
 
@@ -290,17 +321,33 @@ def _loggers(recipe: Recipe, run: Path) -> list[Logger]:
 
 def _check_ranks(recipe: Recipe) -> None:
     ranks = recipe.devices * recipe.nodes
+    if TorchElasticEnvironment.detect() and TorchElasticEnvironment().world_size() != ranks:
+        raise RecipeError(f"torchrun started another number than devices × nodes = {ranks}")
     if recipe.batch_size % ranks or recipe.expert.batch % ranks:
         raise RecipeError(f"{ranks} processes cannot share a batch evenly; change its size")
+    if ranks > 1 and METHODS[recipe.method].view is neighbour:
+        raise RecipeError("dacl mixes images of one process; train it on one")
+
+
+def _check_experts(recipe: Recipe, experts: Experts) -> None:
+    ranks, drawn = recipe.devices * recipe.nodes, min(recipe.expert.batch, len(experts))
+    if drawn % ranks:
+        raise RecipeError(
+            f"{ranks} processes cannot share {drawn} expert pairs evenly; change expert.batch"
+        )
 
 
 def _claim(run: Path, recipe: Recipe) -> None:
     """Make `run` this recipe's directory; another recipe's run is refused, never mixed in."""
     run.mkdir(parents=True, exist_ok=True)
     text = recipe.model_dump_json(indent=1)
-    if (run / RECIPE).exists() and (run / RECIPE).read_text(encoding="utf-8") != text:
+    kept = run / RECIPE
+    if not kept.exists():
+        draft = run / f".{RECIPE}.{os.getpid()}"
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(kept)
+    if kept.read_text(encoding="utf-8") != text:
         raise RecipeError(f"{run} holds a run of another recipe; choose another directory")
-    (run / RECIPE).write_text(text, encoding="utf-8")
     write_environment(run)
 
 
@@ -318,17 +365,23 @@ def _begin(recipe: Recipe, run: Path) -> tuple[Clip, Pairs]:
 
 
 def _read(recipe: Recipe, split: Split, spec: ImageSpec, run: Path) -> Pairs:
-    if isinstance(recipe.data, Shards):
-        return shard_pairs(recipe.data.path, split, recipe.data.fractions, spec)
     sigma = recipe.expert.sigma if METHODS[recipe.method].has_experts else None
+    if isinstance(recipe.data, Shards):
+        return shard_pairs(recipe.data.path, split, recipe.data.fractions, spec, sigma)
     return split_pairs(recipe.data, split, spec, run, sigma)
 
 
 def _validation(recipe: Recipe, spec: ImageSpec, run: Path) -> Pairs | None:
-    """The validation split, or None where the recipe sets none aside."""
+    """A sample of the validation split, or None where the recipe sets none aside."""
     data = recipe.data
     share = data.validation if isinstance(data, Phantoms) else data.fractions[1]
-    return _read(recipe, "validation", spec, run) if share else None
+    if not share:
+        return None
+    pairs = _read(recipe, "validation", spec, run)
+    if not len(pairs):
+        raise RecipeError("the validation split is empty; change its share, or set it to 0")
+    rows = np.random.default_rng(recipe.seed).permutation(len(pairs))[:MOST_VALIDATED]
+    return pairs.at(np.sort(rows))
 
 
 def _plan(recipe: Recipe, train: Pairs, tokenizer: Tokenizer) -> Plan:
@@ -338,6 +391,7 @@ def _plan(recipe: Recipe, train: Pairs, tokenizer: Tokenizer) -> Plan:
     experts = None
     if method.has_experts:
         experts = Experts.of(train, recipe.expert.share, method.gaze, recipe.seed)
+        _check_experts(recipe, experts)
         log.info("%d expert studies among %d", len(experts), len(train))
     return Plan(
         pairs=train,
@@ -353,6 +407,8 @@ def _plan(recipe: Recipe, train: Pairs, tokenizer: Tokenizer) -> Plan:
 
 
 def _own(recipe: Recipe, reports: Iterable[str], run: Path) -> Clip:
+    if recipe.pretrained is not None:
+        raise RecipeError(f"{recipe.model} has no pretrained weights; give a run to `start` from")
     return from_config(recipe.model, _tokenizer(recipe, reports, run))
 
 
@@ -360,7 +416,10 @@ def _open_clip(recipe: Recipe) -> Clip:
     name = recipe.model
     if not (name.startswith(WITH_WEIGHTS) or name in open_clip.list_models()):
         raise RecipeError(f"no model {name!r}, neither in training/model/configs nor in open_clip")
-    return from_open_clip(recipe.model, recipe.pretrained)
+    try:
+        return from_open_clip(name, recipe.pretrained)
+    except RuntimeError as error:
+        raise RecipeError(f"open_clip cannot load {name!r}: {error}") from error
 
 
 def _load_weights(model: nn.Module, run: Path) -> None:

@@ -34,7 +34,7 @@ def test_the_controls_differ_from_eclip_in_one_thing_each():
         assert (control.schedule, control.share, control.view, control.primed) == (
             eclip.schedule, eclip.share, eclip.view, eclip.primed,
         )  # fmt: skip
-    assert METHODS["duplicate"].schedule == METHODS["duplicate"].schedule == CURRICULUM
+    assert METHODS["duplicate"].schedule == eclip.schedule == CURRICULUM
     assert METHODS["duplicate"].has_processor
 
 

@@ -63,3 +63,21 @@ def test_a_recipe_may_lie_anywhere_but_may_say_nothing_unknown(tmp_path):
     path.write_text(text + "momentum: 0.9\n")
     with pytest.raises(ValidationError, match="momentum"):
         load_recipe(str(path), [])
+
+
+@pytest.mark.parametrize(
+    "override", ["seed=-1", "data.fractions=[0.8, 0.1, 0.2]", "method=eklip", "expert.share=0"]
+)
+def test_values_that_cannot_be_are_refused(override):
+    with pytest.raises(ValidationError):
+        load_recipe("own-pairs", [override])
+
+
+def test_an_average_and_patience_exclude_each_other():
+    with pytest.raises(ValidationError, match="does not measure the average"):
+        load_recipe("own-pairs", ["ema=0.9", "patience=2"])
+
+
+def test_a_value_that_is_not_yaml_is_refused():
+    with pytest.raises(RecipeError, match="not YAML"):
+        load_recipe("own-pairs", ["name=["])

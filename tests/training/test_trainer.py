@@ -3,6 +3,7 @@ import math
 import shutil
 from dataclasses import replace
 from itertools import chain, combinations
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -253,8 +254,9 @@ def test_post_tuning_begins_with_the_weights_of_a_finished_clip(
 
 
 def test_an_average_of_the_weights_is_what_the_run_gives(rendered, finished, tiny_recipe, tmp_path):
-    run, _ = run_with(rendered, tmp_path, tiny_recipe, ema=0.9)
+    run, given = run_with(rendered, tmp_path, tiny_recipe, ema=0.9)
     _, averaged = load_run(run)
+    assert_same_weights(weights(averaged), weights(given))
     assert not torch.equal(averaged.model.visual.proj, finished.clip.model.visual.proj)
 
 
@@ -326,3 +328,65 @@ def test_compiled_towers_are_what_trains(rendered, finished, tiny_recipe, tmp_pa
     _, clip = run_with(rendered, tmp_path, tiny_recipe, compile=True)
     assert calls.count("_images") >= 24 <= calls.count("_texts")
     assert_same_weights(weights(clip), weights(finished.clip))
+
+
+def test_a_run_that_stopped_early_stays_stopped(rendered, tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "validate", lambda *_: {"recall@5": 0.5})
+    run, _ = run_with(rendered, tmp_path, tiny_recipe, patience=1)
+    fit(tiny_recipe.model_copy(update={"patience": 1}), run)
+    assert torch.load(run / CHECKPOINT, weights_only=True)["global_step"] == 12
+
+
+def test_patience_without_validation_is_refused_before_training(rendered, tiny_recipe, tmp_path):
+    monkeypatched = tiny_recipe.model_copy(update={"patience": 1})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "_validation", lambda *_: None)
+        with pytest.raises(RecipeError, match="validation split"):
+            run_with(rendered, tmp_path, monkeypatched)
+
+
+def test_a_checkpoint_that_could_not_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    trainer.WholeCheckpoints().save_checkpoint({"step": 1}, path)
+
+    def full(path):
+        Path(path).write_bytes(b"half")
+        raise OSError("no space")
+
+    base = "pytorch_lightning.plugins.io.TorchCheckpointIO.save_checkpoint"
+    monkeypatch.setattr(base, lambda _, __, draft, *___: full(draft))
+    with pytest.raises(OSError, match="no space"):
+        trainer.WholeCheckpoints().save_checkpoint({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+def test_the_ablation_without_priming_is_never_primed(rendered, tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "prime", lambda *_: pytest.fail("it was primed"))
+    expert = tiny_recipe.expert.model_copy(update={"primed_first": 5})
+    run_with(rendered, tmp_path, tiny_recipe, method="eclip_no_priming", expert=expert, epochs=1)
+
+
+@pytest.mark.parametrize(("count", "shared"), [(3, False), (1, False), (2, True), (9, True)])
+def test_experts_that_the_ranks_cannot_share_are_refused(tiny_recipe, count, shared):
+    """Of nine, the four of a batch are drawn; of three, all."""
+    recipe = tiny_recipe.model_copy(update={"devices": 2})
+    experts = Experts(np.arange(count), np.zeros((count, 1, 1), np.uint8))
+    if shared:
+        trainer._check_experts(recipe, experts)
+    else:
+        with pytest.raises(RecipeError, match="expert pairs evenly"):
+            trainer._check_experts(recipe, experts)
+
+
+def test_torchrun_with_another_number_of_processes_is_refused(
+    rendered, tiny_recipe, tmp_path, monkeypatch
+):
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RecipeError, match="torchrun"):
+        run_with(rendered, tmp_path, tiny_recipe)
+
+
+def test_weights_for_a_model_that_has_none_are_refused(rendered, tiny_recipe, tmp_path):
+    with pytest.raises(RecipeError, match="no pretrained weights"):
+        run_with(rendered, tmp_path, tiny_recipe, pretrained="openai")

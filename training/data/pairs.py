@@ -67,6 +67,17 @@ class Pairs:
         """The N reports."""
         return [study.report for study in self.studies]
 
+    def at(self, rows: npt.NDArray[np.intp]) -> Self:
+        """Some of the pairs."""
+        heatmaps = None if self.heatmaps is None else self.heatmaps[rows]
+        lesions = None if self.lesions is None else self.lesions[rows]
+        studies = tuple(self.studies[row] for row in rows.tolist())
+        return type(self)(self.images[rows], studies, heatmaps, lesions)
+
+    def __deepcopy__(self, _: Any) -> Self:
+        """Nothing changes pairs, so a copied trainer may share them."""
+        return self
+
     def has_finding(self, label: str) -> npt.NDArray[np.bool_]:
         """bool[N]: whether each study has the finding."""
         return np.array([label in study.findings for study in self.studies])

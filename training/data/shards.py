@@ -90,9 +90,10 @@ def write_shards(
     """Write every study that has an image; one process a core, one shard at a time each.
 
     Run again after a stop, it verifies the checksums of what is there and writes only what is
-    missing, damaged or of other studies.
+    missing, damaged, of other studies, or had images that could not be read.
     """
     destination.mkdir(parents=True, exist_ok=True)
+    (destination / LAYOUT).unlink(missing_ok=True)  # unfinished until the last shard is there
     imaged = [study for study in studies if study.images]
     starts = range(0, len(imaged), STUDIES_A_SHARD)
     groups = [imaged[start : start + STUDIES_A_SHARD] for start in starts]
@@ -112,17 +113,26 @@ def write_shards(
 
 
 def shard_pairs(
-    folder: Path, split: Split, fractions: tuple[float, float, float], spec: ImageSpec
+    folder: Path,
+    split: Split,
+    fractions: tuple[float, float, float],
+    spec: ImageSpec,
+    sigma: Sigma | None = None,
 ) -> Pairs:
     """One split of a folder of shards, as pairs whose images are read when they are asked for.
 
-    Raises DataError when the shards are incomplete or were made for another input.
+    Raises DataError when the shards are incomplete, or were made for another input or another
+    `sigma` where one is given.
     """
     layout = _read_layout(folder)
     if layout.spec != spec:
         raise DataError(f"{folder.name} was written for another image size or fit; write it again")
+    if sigma is not None and layout.sigma != sigma:
+        raise DataError(f"{folder.name} was written with sigma {layout.sigma}, not {sigma}")
     shards = [_read_shard(folder / f"{n:06d}.json") for n in range(layout.shards)]
     studies = list(read_manifest(folder / MANIFEST))
+    if sum(len(shard.images) for shard in shards) != len(studies):
+        raise DataError(f"{folder.name} holds other studies than its manifest; write it again")
     place = {id(study): row for row, study in enumerate(studies)}
     chosen = [s for s in split_studies(studies, fractions)[split] if s.report]
     rows = np.array([place[id(study)] for study in chosen], dtype=np.intp)
@@ -179,7 +189,7 @@ def _ensure_shard(
     tar, record = (destination / f"{number:06d}.{kind}" for kind in ("tar", "json"))
     if record.exists() and tar.exists():
         there = _read_shard(record)
-        if there.made_of == made_of and there.sha256 == _sha256(tar):
+        if there.made_of == made_of and not there.unread and there.sha256 == _sha256(tar):
             return there, True
     shard = _write_shard(tar, made_of, number, list(_read_pairs(studies, folder, layout)))
     _write(record, shard.model_dump_json().encode())

@@ -6,7 +6,7 @@ would see alone, and all ranks agree on whether experts join.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,10 @@ class Plan:
     expert_batch: int
     epochs: int
     augment: bool = False
+
+    def __deepcopy__(self, _: Any) -> Self:
+        """Nothing changes a plan, so a copied trainer may share it."""
+        return self
 
     @property
     def steps_an_epoch(self) -> int:

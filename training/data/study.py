@@ -96,7 +96,7 @@ def read_studies(path: Path) -> Iterator[Study]:
             try:
                 yield _STUDY.validate_json(line)
             except ValidationError as error:
-                raise ValueError(f"{path.name}, line {number}: {error}") from error
+                raise DataError(f"{path.name}, line {number}: {error}") from error
 
 
 def write_studies(path: Path, studies: Iterable[Study]) -> None:

@@ -12,6 +12,7 @@ from service.bundle.preprocess import ImageSpec, preprocess
 from training.data import shards
 from training.data.experts import Experts
 from training.data.gaze import Sigma
+from training.data.manifest import write_manifest
 from training.data.pairs import study_pairs
 from training.data.phantom import PhantomConfig, phantom
 from training.data.shards import shard_pairs, write_shards
@@ -150,6 +151,48 @@ def test_shards_that_are_not_for_this_run_are_refused(studies, folder):
     (folder / "shards" / "shards.json").unlink()
     with pytest.raises(DataError, match="no finished shards"):
         read(folder)
+
+
+def test_shards_that_were_being_rewritten_are_not_read(studies, folder):
+    """Else images would stand beside other patients' reports."""
+    write(studies, folder)
+    calls = []
+
+    def stop():
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write([studies[-1], *studies[:-1]], folder, on_shard=stop)
+    with pytest.raises(DataError, match="no finished shards"):
+        read(folder)
+    assert write(studies, folder).pairs == 11
+    assert read(folder).studies == tuple(studies)
+
+
+def test_a_manifest_of_other_studies_is_refused(studies, folder):
+    write(studies, folder)
+    write_manifest(folder / "shards" / "studies.parquet", studies[:-1])
+    with pytest.raises(DataError, match="other studies"):
+        read(folder)
+
+
+def test_a_sigma_that_is_not_the_shards_is_refused(studies, folder):
+    write(studies, folder)
+    with pytest.raises(DataError, match="sigma"):
+        shard_pairs(folder / "shards", "train", WHOLE, SPEC, Sigma(1.0, "degree"))
+    assert len(shard_pairs(folder / "shards", "train", WHOLE, SPEC, SIGMA)) == 11
+
+
+def test_an_image_that_comes_back_is_taken_in(studies, folder):
+    image = folder / studies[2].images[0]
+    data = image.read_bytes()
+    image.unlink()
+    assert write(studies, folder).pairs == 10
+    image.write_bytes(data)
+    again = write(studies, folder)
+    assert (again.pairs, again.kept, again.unread) == (11, 2, {})
 
 
 def test_forked_readers_share_a_file_without_disturbing_each_other(studies, folder):
