@@ -18,9 +18,9 @@ SMALL = [
 TIMEOUT_S = 200
 
 
-def fit(run):
+def fit(run, *more):
     return subprocess.Popen(
-        [sys.executable, "-m", "training.cli", "fit", "phantom-tiny", str(run), *SMALL],
+        [sys.executable, "-m", "training.cli", "fit", "phantom-tiny", str(run), *SMALL, *more],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -50,3 +50,11 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
     assert one["global_step"] == other["global_step"]
     for name, value in one["state_dict"].items():
         assert torch.equal(value, other["state_dict"][name]), (name, seed)
+
+
+def test_batches_prepared_by_other_processes_are_the_same(tmp_path):
+    for name, workers in (("alone", 0), ("helped", 1)):
+        process = fit(tmp_path / name, f"workers={workers}", "epochs=2")
+        assert process.wait(timeout=TIMEOUT_S) == 0
+    one, other = (state(tmp_path / name)["state_dict"] for name in ("alone", "helped"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())

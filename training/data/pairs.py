@@ -1,9 +1,7 @@
 """Image–report pairs in memory: what a small training run and every evaluation read."""
 
-import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +17,7 @@ from training.data.manifest import read_manifest
 from training.data.phantom import PhantomConfig, phantom
 from training.data.splits import split_studies
 from training.data.study import Split, Study, read_studies, write_studies
+from training.parallel import process_pool
 from training.recipe import Manifest, Phantoms, RecipeError
 
 _ARRAYS = ("images", "heatmaps", "lesions")
@@ -144,7 +143,7 @@ def phantom_pairs(
     config: PhantomConfig, indices: Sequence[int], spec: ImageSpec, sigma: Sigma | None = None
 ) -> Pairs:
     """Render phantoms on every core; phantom i depends on nothing but (config, i)."""
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with process_pool() as pool:
         draw = partial(_phantom_pair, config, spec, sigma)
         return Pairs.of(pool.map(draw, indices, chunksize=64))
 

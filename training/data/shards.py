@@ -12,7 +12,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import count
@@ -33,6 +32,7 @@ from training.data.manifest import read_manifest, write_manifest
 from training.data.pairs import Pair, Pairs, read_pair
 from training.data.splits import split_studies
 from training.data.study import DataError, Split, Study
+from training.parallel import process_pool
 
 MANIFEST, LAYOUT = "studies.parquet", "shards.json"
 STUDIES_A_SHARD = 1024
@@ -100,7 +100,7 @@ def write_shards(
     layout = Layout(spec=spec, sigma=sigma, shards=len(groups))
     write = partial(_ensure_shard, folder, destination, layout)
     shards, kept = [], 0
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with process_pool() as pool:
         for shard, was_there in pool.map(write, count(), groups):
             shards.append(shard)
             kept += was_there
