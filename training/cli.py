@@ -190,7 +190,7 @@ def export_bundle(
     if (run / RECIPE).is_file():
         recipe, clip = load_run(run)
         default_name = recipe.name
-        metrics = last_measured(run) if recipe.ema is None else {}  # of what is exported
+        metrics = last_measured(run)
     else:
         clip, default_name = from_open_clip(source, pretrained), source.split("/")[-1]
     label_sets = LabelSets.model_validate_json(labels.read_bytes())

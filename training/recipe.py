@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -12,7 +12,6 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
-    model_validator,
 )
 
 from training.data.gaze import Sigma
@@ -122,8 +121,8 @@ class Recipe(_Strict):
     patience: PositiveInt | None = None
     """Stop after so many checkpoints without a better validation recall."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay of an exponential moving average of the weights, which then is what the run gives.
-    Validation measures the weights themselves: not with `patience`."""
+    """Decay of an exponential moving average of the weights, which then is what validation measures
+    and the run gives."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     devices: PositiveInt = 1
     """Processes on each node; under torchrun, as many as it started."""
@@ -133,12 +132,6 @@ class Recipe(_Strict):
     loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
     checkpoint_gradients: bool = False
     compile: bool = False
-
-    @model_validator(mode="after")
-    def _patience_measures_what_is_given(self) -> Self:
-        if self.ema is not None and self.patience is not None:
-            raise ValueError("ema and patience: validation does not measure the average")
-        return self
 
 
 def load_recipe(name_or_path: str, overrides: list[str]) -> Recipe:

@@ -9,7 +9,7 @@ with the weights of one that never stopped.
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from service.bundle.manifest import TOKENIZER
 from service.bundle.preprocess import ImageSpec
@@ -70,7 +70,10 @@ MAX_LOGIT_SCALE = math.log(100)
 MAX_GRADIENT = 1.0
 MOST_VALIDATED = 2000
 """Validation pairs that are measured at a checkpoint; every pair is compared with every other."""
+VALIDATION_BATCH = 64
 BEST = f"{VALIDATION}recall@5"
+
+FloatArray = npt.NDArray[np.float32]
 
 
 class ClipTraining(lightning.LightningModule):
@@ -82,6 +85,7 @@ class ClipTraining(lightning.LightningModule):
         self.method = METHODS[recipe.method]
         self.expert_clip = ExpertCLIP(clip, _processor(clip, recipe), recipe.part)
         self.objective: Contrastive | None = None
+        self._encoded: list[tuple[Tensor, Tensor]] = []
 
     @property
     def processor(self) -> HeatmapProcessor | None:
@@ -131,11 +135,20 @@ class ClipTraining(lightning.LightningModule):
             if stopping is not None and stopping.wait_count >= stopping.patience:
                 self.trainer.should_stop = True
 
-    def on_train_epoch_end(self) -> None:
-        """Measure the validation split."""
-        if self.validation is not None:
-            values = validate(self.expert_clip, self.clip.tokenizer, self.validation, self.device)
-            self.log_dict({f"{VALIDATION}{name}": value for name, value in values.items()})
+    def validation_step(self, batch: list[Tensor], _: int) -> None:
+        """Encode some validation pairs in full precision, as the exported model does."""
+        pixels, tokens = batch
+        with torch.autocast(self.device.type, enabled=False):
+            images, texts = self.expert_clip.images(pixels), self.expert_clip.texts(tokens)
+        self._encoded.append((images.cpu(), texts.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure what was encoded."""
+        assert self.validation is not None  # noqa: S101 — without it there is no batch
+        images, texts = (torch.cat(parts).numpy() for parts in zip(*self._encoded, strict=True))
+        self._encoded.clear()
+        values = measures(images, texts, self.validation)
+        self.log_dict({f"{VALIDATION}{name}": value for name, value in values.items()})
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
         """Towers and processor apart, so that neither takes the other's share."""
@@ -149,6 +162,14 @@ class ClipTraining(lightning.LightningModule):
         last = min(first + self.recipe.checkpoint_every, self.plan.steps)
         steps = Steps(self.plan, range(first, last), rank(), world_size())
         return DataLoader(steps, batch_size=None, num_workers=self.recipe.workers)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]] | list[Any]:
+        """The validation pairs, all of them on every rank."""
+        if self.validation is None:
+            return []
+        pixels = torch.from_numpy(self.validation.images[:])
+        tokens = torch.from_numpy(self.clip.tokenizer(self.validation.reports).ids)
+        return DataLoader(TensorDataset(pixels, tokens), batch_size=VALIDATION_BATCH)
 
     def configure_optimizers(self) -> Any:
         """AdamW without decay on gains, biases and the logit scale; one schedule step a batch."""
@@ -178,19 +199,8 @@ def learning_rate_factor(step: int, warmup: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-@torch.no_grad()
-def validate(
-    model: ExpertCLIP, tokenizer: Tokenizer, pairs: Pairs, device: torch.device, batch: int = 64
-) -> dict[str, float]:
-    """Retrieval and geometry of the model as it is, on pairs it does not train on."""
-    was_training = model.training
-    model.eval()
-    rows = [slice(start, start + batch) for start in range(0, len(pairs), batch)]
-    pixels = (torch.from_numpy(pairs.images[part]).to(device) for part in rows)
-    ids = tokenizer(pairs.reports).ids
-    tokens = (torch.from_numpy(ids[part]).to(device) for part in rows)
-    images, texts = _stacked(map(model.images, pixels)), _stacked(map(model.texts, tokens))
-    model.train(was_training)
+def measures(images: FloatArray, texts: FloatArray, pairs: Pairs) -> dict[str, float]:
+    """Retrieval and geometry of unit float32[N,D] of N pairs that the model does not train on."""
     patients = [study.patient_id for study in pairs.studies]
     recalls = image_to_report(images, texts, pairs.reports, patients)
     return {f"recall@{recall.k}": recall.value for recall in recalls} | {
@@ -199,11 +209,6 @@ def validate(
         "uniformity/text": uniformity(texts),
         "modality_gap": modality_gap(images, texts),
     }
-
-
-def _stacked(vectors: Iterator[Tensor]) -> npt.NDArray[np.float32]:
-    stacked: npt.NDArray[np.float32] = torch.cat(list(vectors)).float().cpu().numpy()
-    return stacked
 
 
 def prime(processor: HeatmapProcessor, pairs: Pairs, steps: int, seed: int) -> None:
@@ -298,6 +303,7 @@ def _trainer(recipe: Recipe, run: Path, plan: Plan) -> lightning.Trainer:
         precision=recipe.precision,
         use_distributed_sampler=False,
         reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
         log_every_n_steps=1,
         callbacks=callbacks,
         logger=[*_loggers(recipe, run), RunRecord(run)],

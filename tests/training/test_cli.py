@@ -88,6 +88,7 @@ def test_a_downloaded_data_set_becomes_a_measured_bundle(invoke, downloaded, tin
         "data.fractions=[0.4, 0.3, 0.3]",
         "epochs=1",
         "batch_size=2",
+        "ema=0.5",
     ]
     assert "Trained" in invoke("fit", *recipe)
     assert "within" in invoke("export", run, bundle, "--name", "mine", "--version", "2")

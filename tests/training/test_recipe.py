@@ -73,11 +73,6 @@ def test_values_that_cannot_be_are_refused(override):
         load_recipe("own-pairs", [override])
 
 
-def test_an_average_and_patience_exclude_each_other():
-    with pytest.raises(ValidationError, match="does not measure the average"):
-        load_recipe("own-pairs", ["ema=0.9", "patience=2"])
-
-
 def test_a_value_that_is_not_yaml_is_refused():
     with pytest.raises(RecipeError, match="not YAML"):
         load_recipe("own-pairs", ["name=["])

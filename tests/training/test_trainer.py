@@ -17,7 +17,9 @@ from training.data.pairs import Pairs
 from training.data.steps import Plan
 from training.methods import METHODS
 from training.model.clip import from_config
+from training.model.expert_clip import ExpertCLIP
 from training.recipe import RecipeError
+from training.record import last_measured
 from training.trainer import (
     CHECKPOINT,
     MAX_LOGIT_SCALE,
@@ -260,12 +262,47 @@ def test_an_average_of_the_weights_is_what_the_run_gives(rendered, finished, tin
     assert not torch.equal(averaged.model.visual.proj, finished.clip.model.visual.proj)
 
 
-def test_a_run_stops_when_validation_has_long_been_no_better(
-    rendered, tiny_recipe, tmp_path, monkeypatch
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_validation_measures_what_the_run_gives(rendered, tiny_recipe, tmp_path, ema, precision):
+    """The average, in the precision of the exported model."""
+    run, _ = run_with(rendered, tmp_path, tiny_recipe, ema=ema, precision=precision)
+    _, given = load_run(run)
+    given.model.eval()
+    pairs, model = Pairs.load(run / "validation"), ExpertCLIP(given)
+    with torch.no_grad():
+        images = model.images(torch.from_numpy(pairs.images))
+        texts = model.texts(torch.from_numpy(given.tokenizer(pairs.reports).ids))
+    measured = trainer.measures(images.numpy(), texts.numpy(), pairs)
+    assert last_measured(run) == pytest.approx(
+        {f"validation/{name}": value for name, value in measured.items()}, abs=1e-5
+    )
+
+
+def test_a_resumed_average_equals_one_that_never_stopped(rendered, tiny_recipe, tmp_path, stopped):
+    recipe = tiny_recipe.model_copy(update={"ema": 0.9})
+    straight, given = run_with(rendered, tmp_path, recipe, "straight")
+    run = shutil.copytree(rendered, tmp_path / "stopped")
+    stopped(15, recipe, run)
+    assert_same_weights(weights(fit(recipe, run)), weights(given))
+    assert last_measured(run) == last_measured(straight)
+    current = [
+        torch.load(r / CHECKPOINT, weights_only=True)["current_model_state"]
+        for r in (run, straight)
+    ]
+    assert_same_weights(*current)
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_run_that_is_long_no_better_stops_and_stays_stopped(
+    rendered, tiny_recipe, tmp_path, monkeypatch, ema
 ):
-    monkeypatch.setattr(trainer, "validate", lambda *_: {"recall@5": 0.5})
-    run, _ = run_with(rendered, tmp_path, tiny_recipe, patience=1)
+    monkeypatch.setattr(trainer, "measures", lambda *_: {"recall@5": 0.5})
+    run, given = run_with(rendered, tmp_path, tiny_recipe, patience=1, ema=ema)
+    again = fit(tiny_recipe.model_copy(update={"patience": 1, "ema": ema}), run)
     assert torch.load(run / CHECKPOINT, weights_only=True)["global_step"] == 12
+    assert_same_weights(weights(again), weights(given))
+    assert_same_weights(weights(load_run(run)[1]), weights(given))
 
 
 def test_the_processor_can_be_primed_before_the_run(rendered, tiny_recipe, tmp_path):
@@ -325,13 +362,6 @@ def test_compiled_towers_are_what_trains(rendered, finished, tiny_recipe, tmp_pa
     _, clip = run_with(rendered, tmp_path, tiny_recipe, compile=True)
     assert calls.count("_images") >= 24 <= calls.count("_texts")
     assert_same_weights(weights(clip), weights(finished.clip))
-
-
-def test_a_run_that_stopped_early_stays_stopped(rendered, tiny_recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "validate", lambda *_: {"recall@5": 0.5})
-    run, _ = run_with(rendered, tmp_path, tiny_recipe, patience=1)
-    fit(tiny_recipe.model_copy(update={"patience": 1}), run)
-    assert torch.load(run / CHECKPOINT, weights_only=True)["global_step"] == 12
 
 
 def test_patience_without_validation_is_refused_before_training(rendered, tiny_recipe, tmp_path):
