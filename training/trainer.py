@@ -9,7 +9,7 @@ with the weights of one that never stopped.
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from pytorch_lightning.callbacks import (
     ModelCheckpoint,
     RichProgressBar,
 )
-from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -45,6 +44,7 @@ from training.data.steps import Batch, Plan, Steps
 from training.data.study import Split
 from training.evaluate.geometry import alignment, modality_gap, uniformity
 from training.evaluate.retrieval import image_to_report
+from training.loggers import loggers, remember
 from training.methods import METHODS, neighbour
 from training.model.clip import (
     WITH_WEIGHTS,
@@ -228,9 +228,10 @@ def fit(recipe: Recipe, run: Path) -> Clip:
     """Train in the directory `run`, resuming from its checkpoint when it holds one.
 
     Raises RecipeError when `run` was begun with another recipe, when the pairs fill no batch, or
-    when the ranks cannot share a batch evenly.
+    when the machine cannot do what the recipe asks.
     """
     _check_ranks(recipe)
+    _check_precision(recipe)
     _claim(run, recipe)
     lightning.seed_everything(recipe.seed)
     clip, train = _begin(recipe, run)
@@ -294,7 +295,8 @@ def _trainer(recipe: Recipe, run: Path, plan: Plan) -> lightning.Trainer:
     if recipe.patience is not None:
         callbacks.append(EarlyStopping(BEST, mode="max", patience=recipe.patience))
     several = recipe.devices * recipe.nodes > 1
-    return lightning.Trainer(
+    watching = loggers(recipe, run)
+    trainer = lightning.Trainer(
         default_root_dir=run,
         max_epochs=math.ceil(plan.steps / recipe.checkpoint_every),
         devices=recipe.devices,
@@ -306,23 +308,12 @@ def _trainer(recipe: Recipe, run: Path, plan: Plan) -> lightning.Trainer:
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         callbacks=callbacks,
-        logger=[*_loggers(recipe, run), RunRecord(run)],
+        logger=[*watching, RunRecord(run)],
         enable_model_summary=False,
         plugins=[WholeCheckpoints()],
     )
-
-
-def _loggers(recipe: Recipe, run: Path) -> list[Logger]:
-    """Where the run is watched; W&B and MLflow must have been installed by who asks for them."""
-    made: dict[str, Callable[[], Logger]] = {
-        "tensorboard": lambda: TensorBoardLogger(run, name="", version="tensorboard"),
-        "wandb": lambda: WandbLogger(name=recipe.name, save_dir=run),
-        "mlflow": lambda: MLFlowLogger(recipe.name, save_dir=str(run / "mlflow")),
-    }
-    try:
-        return [made[name]() for name in recipe.loggers]
-    except ModuleNotFoundError as error:
-        raise RecipeError(f"a logger is not installed: {error}") from error
+    remember(recipe, run, watching)
+    return trainer
 
 
 def _check_ranks(recipe: Recipe) -> None:
@@ -333,6 +324,11 @@ def _check_ranks(recipe: Recipe) -> None:
         raise RecipeError(f"{ranks} processes cannot share a batch evenly; change its size")
     if ranks > 1 and METHODS[recipe.method].view is neighbour:
         raise RecipeError("dacl mixes images of one process; train it on one")
+
+
+def _check_precision(recipe: Recipe) -> None:
+    if recipe.precision == "16-mixed" and not torch.accelerator.is_available():
+        raise RecipeError("a CPU does not train in fp16; set precision to bf16-mixed or 32-true")
 
 
 def _check_experts(recipe: Recipe, experts: Experts) -> None:

@@ -345,10 +345,22 @@ def test_checkpointed_gradients_change_no_weight(rendered, finished, tiny_recipe
         torch.testing.assert_close(clip.model.state_dict()[name], value, atol=1e-5, rtol=1e-4)
 
 
-def test_half_precision_trains(rendered, tiny_recipe, tmp_path):
-    _, clip = run_with(rendered, tmp_path, tiny_recipe, precision="bf16-mixed", method="eclip")
+def test_half_precision_trains_as_full_precision_does(rendered, finished, tiny_recipe, tmp_path):
+    run, clip = run_with(rendered, tmp_path, tiny_recipe, precision="bf16-mixed")
     assert clip.model.visual.proj.dtype == torch.float32
-    assert all(value.isfinite().all() for value in clip.model.state_dict().values())
+    losses = [value for _, value in read_metric(run, "loss")]
+    assert losses != finished.losses
+    assert losses == pytest.approx(finished.losses, abs=0.05)
+
+
+def test_fp16_without_an_accelerator_is_refused_before_anything_is_written(
+    tiny_recipe, tmp_path, monkeypatch
+):
+    """Lightning would train in bf16 instead."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(RecipeError, match="precision to bf16-mixed"):
+        fit(tiny_recipe.model_copy(update={"precision": "16-mixed"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_compiled_towers_are_what_trains(rendered, finished, tiny_recipe, tmp_path, monkeypatch):
