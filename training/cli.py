@@ -14,7 +14,6 @@ from rich.progress import Progress, track
 from rich.table import Table
 
 from service.bundle.labels import LabelSets
-from service.bundle.manifest import load
 from service.errors import EclipError
 from training.data.gather import (
     MODEL,
@@ -26,13 +25,16 @@ from training.data.gather import (
     write_manifests,
 )
 from training.data.manifest import read_manifest
-from training.data.pairs import study_pairs
 from training.data.sources import SOURCES
-from training.data.splits import split_studies
 from training.data.study import DataError
 from training.data.subsets import SUBSETS, choose
-from training.evaluate.encode import encode_images, encode_texts
-from training.evaluate.retrieval import Recall, image_to_report
+from training.evaluate.calibration import calibrate_sets
+from training.evaluate.compare import Disagreement, check_agreement, largest
+from training.evaluate.encode import Embedded, TorchEncoder
+from training.evaluate.evaluation import Evaluation, validation_pairs
+from training.evaluate.report import PAGE, write
+from training.evaluate.result import COLUMNS, Result
+from training.evaluate.suite import MEASURES
 from training.export import ParityError, export
 from training.model.clip import WeightsIgnored, from_open_clip
 from training.model.tokenizer import TokenizerMismatch
@@ -59,6 +61,7 @@ def main() -> None:
         ParityError,
         TokenizerMismatch,
         WeightsIgnored,
+        Disagreement,
         FileExistsError,
         FileNotFoundError,
         EclipError,
@@ -146,27 +149,37 @@ def fit(
 
 @cli.command()
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(exists=True, file_okay=False)],
+    source: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="A bundle, or a run directory")
+    ],
     manifest: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="studies.parquet or .jsonl")
     ],
     train_share: Annotated[
         float, typer.Option(min=0, max=1, help="Left out, by patient, where no split is published")
     ] = 0.0,
+    suite: Annotated[str, typer.Option(help=f"{','.join(MEASURES)}, or all")] = "retrieval",
+    labels: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="labels.json; else the bundle's own"),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="A bundle or run that should be the same"),
+    ] = None,
+    destination: Annotated[
+        Path | None, typer.Option("--out", help="Folder for metrics.json and report.html")
+    ] = None,
 ) -> None:
-    """Image → report recall of a bundle on studies, with bootstrap intervals beside chance."""
-    loaded = load(bundle)
-    fractions = (train_share, 0.0, 1 - train_share)
-    test = split_studies(read_manifest(manifest), fractions)["test"]
-    with_report = (study for study in test if study.report)
-    pairs = study_pairs(with_report, manifest.parent, loaded.manifest.image)
-    recalls = image_to_report(
-        encode_images(loaded, pairs.images),
-        encode_texts(loaded, pairs.reports),
-        pairs.reports,
-        [study.patient_id for study in pairs.studies],
-    )
-    _show_recalls(recalls, len(pairs), len(set(pairs.reports)))
+    """Measure a bundle or a run on studies: each number beside its interval and its chance."""
+    measures = tuple(MEASURES) if suite == "all" else tuple(suite.split(","))
+    result = Evaluation(manifest, train_share, measures, labels)(source, against)
+    _show_result(result)
+    if destination is not None:
+        write(result, destination)
+        out.print(f"Written: {destination / PAGE}")
+    if against is not None:
+        check_agreement(result.differences[against.name])
 
 
 @cli.command(name="export")
@@ -183,9 +196,15 @@ def export_bundle(
     labels: Annotated[
         Path, typer.Option(exists=True, dir_okay=False, help="labels.json with prompts")
     ] = CONFIGS / "chexpert.labels.json",
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, help="Fit probabilities on the validation split of a manifest, or of a run"
+        ),
+    ] = None,
 ) -> None:
     """Write a parity-checked bundle from a run or from any open_clip model."""
-    run = Path(source)
+    run, recipe = Path(source), None
     metrics: dict[str, float] = {}
     if (run / RECIPE).is_file():
         recipe, clip = load_run(run)
@@ -194,6 +213,11 @@ def export_bundle(
     else:
         clip, default_name = from_open_clip(source, pretrained), source.split("/")[-1]
     label_sets = LabelSets.model_validate_json(labels.read_bytes())
+    if calibrate is not None:
+        validation = validation_pairs(calibrate, clip.image, recipe)
+        label_sets, left = calibrate_sets(Embedded(TorchEncoder(clip), validation), label_sets)
+        for label, reason in left.items():
+            out.print(f"not calibrated: {label} ({reason})", markup=False)
     bundle = export(
         clip,
         directory,
@@ -220,8 +244,7 @@ def demo(
     from training.demo import make_demo
 
     bundle = make_demo(load_recipe("phantom-tiny", overrides or []), run, destination)
-    for name, value in bundle.manifest.metrics.items():
-        out.print(f"{name:50} {value:.3f}")
+    out.print(bundle.model_card, markup=False, highlight=False)
 
 
 def _show_summary(summary: Summary, skipped: Counter[str]) -> None:
@@ -243,13 +266,19 @@ def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counter.most_common()) or "none"
 
 
-def _show_recalls(recalls: list[Recall], pairs: int, reports: int) -> None:
-    table = Table("k", "recall@k", "95 % interval", "chance")
-    for recall in recalls:
-        interval = f"{recall.low:.3f} – {recall.high:.3f}"
-        table.add_row(str(recall.k), f"{recall.value:.3f}", interval, f"{recall.chance:.3f}")
-    out.print(f"Image → report, {pairs} images, {reports} distinct reports")
-    out.print(table)
+def _show_result(result: Result) -> None:
+    out.print(", ".join(f"{name}: {value}" for name, value in result.about.items()), markup=False)
+    for name, section in result.sections.items():
+        for note in section.notes:
+            out.print(f"{name}: {note}", markup=False)
+        if section.values:
+            table = Table(name, *COLUMNS)
+            for key, one in section.values.items():
+                table.add_row(key, *one.cells())
+            out.print(table)
+    for other, found in result.differences.items():
+        worst, gap = largest(found)
+        out.print(f"against {other}: the largest difference is {gap:.1e}, of {worst}")
 
 
 if __name__ == "__main__":

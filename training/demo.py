@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from service.bundle.labels import LabelSets, Prompts
+from service.bundle.labels import LabelSets
 from service.bundle.manifest import Bundle
+from service.bundle.preprocess import ImageSpec
 from training.data.gaze import Sigma, heatmap
-from training.data.pairs import Pairs, split_pairs
+from training.data.pairs import Pairs, phantom_indices, phantom_pairs, split_pairs
 from training.data.phantom import PROMPTS, PhantomConfig, fingerprint, phantom
 from training.data.study import Study, write_studies
-from training.evaluate.encode import encode_images, encode_texts
-from training.evaluate.retrieval import image_to_report
-from training.evaluate.zero_shot import calibrate, zero_shot_metrics
+from training.evaluate.calibration import calibrate_sets
+from training.evaluate.encode import BundleEncoder, Embedded, TorchEncoder
+from training.evaluate.evaluation import GAZE_SPREAD
+from training.evaluate.suite import run_suite
 from training.export import annotate, export
 from training.recipe import Phantoms, Recipe
 from training.trainer import fit, load_run
@@ -50,9 +52,11 @@ def make_bundle(run: Path, directory: Path) -> Bundle:
     recipe, clip = load_run(run)
     if not isinstance(recipe.data, Phantoms):
         raise ValueError(f"{run} was not trained on phantoms")
-    prompts = {label: Prompts.model_validate(texts) for label, texts in PROMPTS.items()}
-    validation, test = (
-        split_pairs(recipe.data, split, clip.image, run) for split in ("validation", "test")
+    train, validation = (
+        split_pairs(recipe.data, split, clip.image, run) for split in ("train", "validation")
+    )
+    label_sets, _ = calibrate_sets(
+        Embedded(TorchEncoder(clip), validation), LabelSets.model_validate({LABEL_SET: PROMPTS})
     )
     clip.provenance.update(
         command="eclip-train demo",
@@ -65,20 +69,18 @@ def make_bundle(run: Path, directory: Path) -> Bundle:
         run / "draft",
         name=NAME,
         bundle_version=VERSION,
-        label_sets=LabelSets.model_validate({LABEL_SET: PROMPTS}),
+        label_sets=label_sets,
     )
-    label_sets = LabelSets({LABEL_SET: calibrate(draft, validation, prompts)})
-    return annotate(draft, directory, label_sets, measure(draft, test, prompts))
+    test = measured_pairs(recipe.data, clip.image)
+    result = run_suite(BundleEncoder(draft), test, train, label_sets.root[LABEL_SET])
+    return annotate(draft, directory, label_sets, result)
 
 
-def measure(bundle: Bundle, pairs: Pairs, prompts: dict[str, Prompts]) -> dict[str, float]:
-    """Zero-shot AUROC and image-to-report recall on one split."""
-    images, texts = encode_images(bundle, pairs.images), encode_texts(bundle, pairs.reports)
-    patients = [study.patient_id for study in pairs.studies]
-    recalls = image_to_report(images, texts, pairs.reports, patients)
-    return zero_shot_metrics(bundle, pairs, prompts) | {
-        f"recall@{r.k}/image-to-report (chance {r.chance:.3f})": r.value for r in recalls
-    }
+def measured_pairs(data: Phantoms, spec: ImageSpec) -> Pairs:
+    """The recipe's test phantoms, with their lesions and where their readers looked."""
+    config = PhantomConfig(size=data.size, seed=data.seed)
+    sigma = Sigma(GAZE_SPREAD * spec.width, "pixel")
+    return phantom_pairs(config, phantom_indices(data, "test"), spec, sigma)
 
 
 def make_example(folder: Path) -> None:

@@ -37,6 +37,7 @@ from service.bundle.manifest import (
     seal,
 )
 from service.bundle.preprocess import ImageSpec
+from training.evaluate.result import Result
 from training.model.card import model_card
 from training.model.clip import Clip
 from training.model.patches import patch_tokens
@@ -118,24 +119,25 @@ def export(
     return Bundle(directory, sealed.manifest)
 
 
-def annotate(
-    bundle: Bundle, directory: Path, label_sets: LabelSets, metrics: Mapping[str, float]
-) -> Bundle:
-    """The same towers with other label sets and metrics, as a bundle of its own in `directory`."""
-    manifest = bundle.manifest.model_copy(update={"metrics": dict(metrics)})
+def annotate(bundle: Bundle, directory: Path, label_sets: LabelSets, result: Result) -> Bundle:
+    """The same towers with other label sets and what the suite measured, in `directory`."""
+    metrics = {name: one.value for name, one in result.numbers().items()}
+    manifest = bundle.manifest.model_copy(update={"metrics": metrics})
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
         draft = Path(scratch) / "bundle"
         shutil.copytree(bundle.path, draft)
-        _write_words(draft, manifest, label_sets)
+        _write_words(draft, manifest, label_sets, result)
         sealed = seal(draft, manifest)
         draft.rename(directory)
     return Bundle(directory, sealed.manifest)
 
 
-def _write_words(directory: Path, manifest: Manifest, label_sets: LabelSets) -> None:
+def _write_words(
+    directory: Path, manifest: Manifest, label_sets: LabelSets, result: Result | None = None
+) -> None:
     labels = json.dumps(label_sets.model_dump(mode="json"), indent=1)
     (directory / LABELS).write_text(labels, encoding="utf-8")
-    (directory / MODEL_CARD).write_text(model_card(manifest, label_sets), encoding="utf-8")
+    (directory / MODEL_CARD).write_text(model_card(manifest, label_sets, result), encoding="utf-8")
 
 
 def _write_graphs(clip: Clip, directory: Path) -> None:

@@ -97,10 +97,10 @@ def test_a_downloaded_data_set_becomes_a_measured_bundle(invoke, downloaded, tin
     assert manifest.provenance["recipe"]["epochs"] == 1
     assert manifest.metrics["validation/recall@10"] > 0
     table = invoke("evaluate", bundle, out / "studies.jsonl", "--train-share", "0.5")
-    assert "recall@k" in table
-    assert f"{PATIENTS} images" not in table
-    assert f"{PATIENTS} images" in invoke("evaluate", bundle, out / "studies.jsonl")
-    assert f"{PATIENTS} images" in invoke("evaluate", bundle, out / "studies.parquet")
+    assert "recall@1/image-to-report" in table
+    assert f"test studies: {PATIENTS}" not in table
+    assert f"test studies: {PATIENTS}" in invoke("evaluate", bundle, out / "studies.jsonl")
+    assert f"test studies: {PATIENTS}" in invoke("evaluate", bundle, out / "studies.parquet")
 
 
 def test_reports_without_images_become_a_library_and_no_pairs(invoke, tmp_path):

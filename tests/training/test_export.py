@@ -16,6 +16,7 @@ from service.bundle.manifest import IMAGE_TOWER, TEXT_TOWER, load
 from service.bundle.preprocess import ImageSpec, preprocess
 from tests.training.conftest import MODELS, NORMALISATION, WITH_PATCHES, timm, vit
 from training import export as exporting
+from training.evaluate.result import Estimate, Result, Section
 from training.export import CHECKED_BATCHES, TOLERANCE, ParityError, annotate, export
 from training.model.clip import WeightsIgnored, from_open_clip
 from training.model.patches import patch_tokens
@@ -199,12 +200,15 @@ def test_rankings_differ_only_where_scores_can_be_told_apart():
 
 def test_annotating_changes_the_words_and_not_the_towers(exported, label_sets, tmp_path):
     *_, bundle = exported
-    annotated = annotate(bundle, tmp_path / "annotated", label_sets, {"auroc": 0.75})
+    section = Section({"auroc": Estimate(value=0.75, n=9, low=0.7, high=0.8, chance=0.5)})
+    result = Result({}, {"zero_shot": section})
+    annotated = annotate(bundle, tmp_path / "annotated", label_sets, result)
     before, after = bundle.manifest, load(tmp_path / "annotated").manifest
     assert after == annotated.manifest
     assert after.id != before.id
     assert after.files[IMAGE_TOWER] == before.files[IMAGE_TOWER]
-    assert "0.75" in annotated.model_card
+    assert after.metrics == {"auroc": 0.75}
+    assert "| auroc | 0.750 | 0.700 – 0.800 | 0.500 | 9 |" in annotated.model_card
 
 
 def test_an_open_clip_folder_with_a_checkpoint_is_exported(label_sets, tmp_path):

@@ -26,6 +26,9 @@ CHEXPERT = (
 """The 14 columns of the CheXpert labeller (Irvin et al. 2019, arXiv 1901.07031)."""
 
 _UNCERTAIN = "uncertain"
+_LABELLED = "labelled"
+UNLABELLED: dict[str, Scalar] = {_LABELLED: False}
+"""Metadata of a study that its data set has yet to label."""
 _SEPARATOR = "; "
 
 
@@ -44,6 +47,11 @@ def uncertain(study: Study) -> frozenset[str]:
     """The findings of which the study's labeller was not sure."""
     names = study.metadata.get(_UNCERTAIN)
     return frozenset(str(names).split(_SEPARATOR)) if names else frozenset()
+
+
+def is_labelled(study: Study) -> bool:
+    """Whether anyone looked for findings; without, that there are none means nothing."""
+    return bool(study.metadata.get(_LABELLED, True))
 
 
 def _columns_at(row: Mapping[str, str], value: float) -> tuple[str, ...]:

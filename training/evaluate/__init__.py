@@ -1,1 +1,1 @@
-"""Measures of an embedding: zero-shot, retrieval."""
+"""Measures of an embedding, one module each, and the suite that runs them on a bundle or a run."""

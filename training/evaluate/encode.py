@@ -1,33 +1,183 @@
-"""A bundle's towers in plain ONNX Runtime: evaluation measures what the service will serve."""
+"""What is measured: a bundle in ONNX Runtime as the service serves it, or a checkpoint in torch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+import torch
+from torch import nn
 
 from service.bundle.manifest import IMAGE_TOWER, TEXT_TOWER, Bundle
-from training.data.pairs import Levels
+from service.bundle.preprocess import ImageSpec
+from training.data.pairs import Levels, Pairs
+from training.export import ImageTower, TextTower
+from training.model.clip import Clip
 
 FloatArray = npt.NDArray[np.float32]
 BATCH = 64
+INT8 = {IMAGE_TOWER: "image.int8.onnx", TEXT_TOWER: "text.int8.onnx"}
 
 
-def encode_images(bundle: Bundle, pixels: Levels) -> FloatArray:
-    """uint8[N,H,W] at the tower's input size → float32[N,D]."""
-    return _run(bundle, IMAGE_TOWER, "pixels", pixels)
+class Encoder(Protocol):
+    """Two towers into one space; every vector has unit length."""
+
+    @property
+    def image_spec(self) -> ImageSpec:
+        """How a radiograph is brought to the input size."""
+
+    @property
+    def logit_scale(self) -> float:
+        """The learned factor on cosines."""
+
+    def images(self, pixels: Levels) -> FloatArray:
+        """uint8[N,H,W] at the input size → float32[N,D]."""
+
+    def texts(self, texts: Sequence[str]) -> FloatArray:
+        """N texts → float32[N,D]."""
+
+    def patches(self, pixels: Levels) -> FloatArray | None:
+        """uint8[N,H,W] → float32[N,G,G,D], or None where the tower has none in the joint space."""
 
 
-def encode_texts(bundle: Bundle, texts: Sequence[str]) -> FloatArray:
-    """N texts → float32[N,D]."""
-    return _run(bundle, TEXT_TOWER, "tokens", bundle.tokenizer(texts).ids)
+@dataclass(frozen=True)
+class BundleEncoder:
+    """A bundle's graphs, its float ones unless other files of it are named."""
+
+    bundle: Bundle
+    image_file: str = IMAGE_TOWER
+    text_file: str = TEXT_TOWER
+
+    @property
+    def image_spec(self) -> ImageSpec:
+        """See Encoder."""
+        return self.bundle.manifest.image
+
+    @property
+    def logit_scale(self) -> float:
+        """See Encoder."""
+        return self.bundle.manifest.logit_scale
+
+    def images(self, pixels: Levels) -> FloatArray:
+        """See Encoder."""
+        return self._run(self._image_tower, "embedding", pixels)
+
+    def texts(self, texts: Sequence[str]) -> FloatArray:
+        """See Encoder."""
+        return self._run(self._text_tower, "embedding", self.bundle.tokenizer(texts).ids)
+
+    def patches(self, pixels: Levels) -> FloatArray | None:
+        """See Encoder."""
+        if self.bundle.manifest.patch_grid is None:
+            return None
+        return self._run(self._image_tower, "patches", pixels)
+
+    @cached_property
+    def _image_tower(self) -> Any:
+        return _session(self.bundle.path / self.image_file)
+
+    @cached_property
+    def _text_tower(self) -> Any:
+        return _session(self.bundle.path / self.text_file)
+
+    @staticmethod
+    def _run(session: Any, output: str, inputs: Levels | npt.NDArray[np.int64]) -> FloatArray:
+        (name,) = (one.name for one in session.get_inputs())
+        return np.concatenate([session.run([output], {name: b})[0] for b in _batches(inputs)])
 
 
-def _run(
-    bundle: Bundle, tower: str, name: str, inputs: Levels | npt.NDArray[np.int64]
-) -> FloatArray:
-    session = onnxruntime.InferenceSession(bundle.path / tower, providers=["CPUExecutionProvider"])
-    starts = range(0, len(inputs), BATCH)
-    return np.concatenate(
-        [session.run(["embedding"], {name: inputs[s : s + BATCH]})[0] for s in starts]
-    )
+@dataclass(frozen=True)
+class TorchEncoder:
+    """The modules that export writes as graphs, run in torch."""
+
+    clip: Clip
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def image_spec(self) -> ImageSpec:
+        """See Encoder."""
+        return self.clip.image
+
+    @property
+    def logit_scale(self) -> float:
+        """See Encoder."""
+        return float(self.clip.model.logit_scale.detach().exp())
+
+    def images(self, pixels: Levels) -> FloatArray:
+        """See Encoder."""
+        return self._run(self._image_tower, pixels, 0)
+
+    def texts(self, texts: Sequence[str]) -> FloatArray:
+        """See Encoder."""
+        return self._run(self._text_tower, self.clip.tokenizer(texts).ids, 0)
+
+    def patches(self, pixels: Levels) -> FloatArray | None:
+        """See Encoder."""
+        return (
+            None if self._image_tower.patches is None else self._run(self._image_tower, pixels, 1)
+        )
+
+    @cached_property
+    def _image_tower(self) -> ImageTower:
+        return ImageTower(self.clip).eval().to(self.device)
+
+    @cached_property
+    def _text_tower(self) -> TextTower:
+        return TextTower(self.clip.model).eval().to(self.device)
+
+    @torch.no_grad()
+    def _run(
+        self, tower: nn.Module, inputs: Levels | npt.NDArray[np.int64], output: int
+    ) -> FloatArray:
+        answers = (tower(torch.from_numpy(b).to(self.device)) for b in _batches(inputs))
+        kept = (a[output] if isinstance(a, tuple) else a for a in answers)
+        return np.concatenate([vectors.float().cpu().numpy() for vectors in kept])
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Pairs and their vectors, computed when first asked for."""
+
+    encoder: Encoder
+    pairs: Pairs
+
+    @cached_property
+    def images(self) -> FloatArray:
+        """float32[N,D]."""
+        return self.encoder.images(self.pairs.images)
+
+    @property
+    def patients(self) -> list[str]:
+        """The N studies' patients."""
+        return [study.patient_id for study in self.pairs.studies]
+
+    @cached_property
+    def reported(self) -> npt.NDArray[np.intp]:
+        """The R rows that have a report."""
+        return np.flatnonzero([bool(report) for report in self.pairs.reports])
+
+    @cached_property
+    def reports(self) -> FloatArray:
+        """float32[R,D]."""
+        return self.encoder.texts([self.pairs.reports[row] for row in self.reported])
+
+
+def int8_variant(encoder: Encoder) -> BundleEncoder | None:
+    """The same bundle with its int8 graphs, each in the place of its float twin; None without."""
+    if not isinstance(encoder, BundleEncoder):
+        return None
+    there = encoder.bundle.manifest.files
+    files = [INT8[tower] if INT8[tower] in there else tower for tower in (IMAGE_TOWER, TEXT_TOWER)]
+    return BundleEncoder(encoder.bundle, *files) if set(files) & set(INT8.values()) else None
+
+
+def _session(path: Path) -> Any:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def _batches(inputs: Any) -> Iterator[Any]:
+    return (inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH))

@@ -5,9 +5,42 @@ Wang & Isola 2020 (arXiv 2005.10242), section 4; Liang et al. 2022 (arXiv 2203.0
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.decomposition import PCA
 
+from training.evaluate.encode import Embedded
+from training.evaluate.result import Estimate, NotMeasured, Section
+
+PICTURED = 500
+"""Studies in the picture."""
 _ROWS = 1024
 FloatArray = npt.NDArray[np.float32]
+
+
+def geometry(test: Embedded) -> Section:
+    """The numbers of the studies with a report, and a picture of both modalities' points."""
+    rows = test.reported
+    if len(rows) < 2:
+        raise NotMeasured("fewer than two studies have a report")
+    images, reports = test.images[rows], test.reports
+    values = {
+        "alignment": alignment(images, reports),
+        "uniformity/image": uniformity(images),
+        "uniformity/report": uniformity(reports),
+        "modality_gap": modality_gap(images, reports),
+    }
+    return Section(
+        values={name: Estimate(value=value, n=len(rows)) for name, value in values.items()},
+        points=plane(images[:PICTURED], reports[:PICTURED]),
+    )
+
+
+def plane(images: FloatArray, reports: FloatArray) -> dict[str, list[list[float]]]:
+    """Both modalities, float32[N,D] each, on their common two principal components."""
+    flat = PCA(2, svd_solver="full").fit_transform(np.concatenate([images, reports]))
+    return {
+        "plane/image": flat[: len(images)].tolist(),
+        "plane/report": flat[len(images) :].tolist(),
+    }
 
 
 def alignment(images: FloatArray, texts: FloatArray) -> float:

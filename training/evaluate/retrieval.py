@@ -1,28 +1,61 @@
-"""Cross-modal retrieval: recall@k with identical texts grouped, bootstrap intervals, chance."""
+"""Cross-modal retrieval both ways: recall@k with identical texts grouped, and precision@k by class.
+
+Everything is beside its chance, and ties share their ranks, so that a collapsed embedding measures
+at chance.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import hypergeom
+
+from training.evaluate.bootstrap import Counts, interval, means, patient_counts
+from training.evaluate.encode import Embedded
+from training.evaluate.findings import Findings
+from training.evaluate.result import Estimate, NotMeasured, Section
 
 KS = (1, 5, 10)
+CLASS_KS = (5, 10)
+
+FloatArray = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Recall:
-    """Recall at k with its 95 % bootstrap interval over groups, and what guessing would give."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recall(Estimate):
+    """Recall at k, of as many queries as there are studies."""
 
     k: int
-    value: float
-    low: float
-    high: float
-    chance: float
+
+
+def retrieval(test: Embedded, labels: tuple[str, ...]) -> Section:
+    """Recall@k of the studies with a report; class precision@k of those with known findings."""
+    rows = test.reported
+    values: dict[str, Estimate] = {}
+    notes: list[str] = []
+    if len(rows):
+        texts = [test.pairs.reports[row] for row in rows]
+        patients = [test.patients[row] for row in rows]
+        searches = {"image-to-report": image_to_report, "report-to-image": report_to_image}
+        for name, search in searches.items():
+            for recall in search(test.images[rows], test.reports, texts, patients):
+                values[f"recall@{recall.k}/{name}"] = recall
+    else:
+        notes.append("no recall: no study has a report")
+    for name, precision in _class_precisions(test, labels):
+        values[name] = precision
+    if not any(name.startswith("precision") for name in values):
+        notes.append("no class precision: too few studies with known findings")
+    if not values:
+        raise NotMeasured("; ".join(notes))
+    return Section(values=values, notes=tuple(notes))
 
 
 def image_to_report(
-    images: npt.NDArray[np.float32],
-    reports: npt.NDArray[np.float32],
+    images: FloatArray,
+    reports: FloatArray,
     texts: Sequence[str],
     groups: Sequence[str],
     *,
@@ -31,41 +64,124 @@ def image_to_report(
 ) -> list[Recall]:
     """Each image searches the distinct reports; the one it was filed with is correct.
 
-    Reports that score alike share their ranks, so that a collapsed embedding measures at chance.
     images, reports: unit float32[N,D], row i of both from the same study; texts: the N reports;
     groups: what is resampled together (the patient).
     """
-    distinct, gallery, correct = _group(texts)
-    scores = images @ reports[gallery].T
-    own = np.take_along_axis(scores, correct[:, None], axis=1)
-    better, alike = (scores > own).sum(axis=1), (scores == own).sum(axis=1)
-    resamples = _cluster_bootstrap(np.asarray(groups), seed)
-    found = {k: np.clip((k - better) / alike, 0, 1) for k in ks}
-    return [_recall(found[k], k, min(1.0, k / len(distinct)), resamples) for k in ks]
+    _, gallery, filed = np.unique(np.asarray(texts), return_index=True, return_inverse=True)
+    correct = np.equal.outer(filed, np.arange(len(gallery)))
+    return _recalls(images @ reports[gallery].T, correct, groups, ks, seed)
 
 
-def _group(
+def report_to_image(
+    images: FloatArray,
+    reports: FloatArray,
     texts: Sequence[str],
-) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Distinct texts, the row that stands for each, and each row's index among them."""
-    distinct, gallery, correct = np.unique(
-        np.asarray(texts, dtype=np.str_), return_index=True, return_inverse=True
+    groups: Sequence[str],
+    *,
+    ks: Sequence[int] = KS,
+    seed: int = 0,
+) -> list[Recall]:
+    """Each study's report searches the images; any that was filed with the same text is correct.
+
+    Arguments as in `image_to_report`.
+    """
+    _, filed = np.unique(np.asarray(texts), return_inverse=True)
+    return _recalls(reports @ images.T, np.equal.outer(filed, filed), groups, ks, seed)
+
+
+def precision_at(
+    scores: FloatArray, relevant: Bools, eligible: Bools, k: int
+) -> npt.NDArray[np.float64]:
+    """float64[Q]: the share of each query's first k eligible entries that are relevant.
+
+    scores, relevant, eligible: [Q,G]. Entries that score alike share the ranks they fill. NaN
+    where fewer than k are eligible.
+    """
+    ranked = np.where(eligible, scores, -np.inf)
+    last = np.partition(ranked, -k, axis=1)[:, [-k]]
+    before, alike = np.greater(ranked, last), np.equal(ranked, last)
+    room = k - before.sum(axis=1)
+    of_alike = (alike & relevant).sum(axis=1) / alike.sum(axis=1)
+    share = ((before & relevant).sum(axis=1) + room * of_alike) / k
+    return np.where(eligible.sum(axis=1) >= k, share, np.nan)
+
+
+def _recalls(
+    scores: FloatArray, correct: Bools, groups: Sequence[str], ks: Sequence[int], seed: int
+) -> list[Recall]:
+    """scores, correct: [Q,G]; a query has found when any correct entry is among its first k."""
+    counts = patient_counts(groups, seed=seed)
+    size, right = scores.shape[1], correct.sum(axis=1)
+    best = np.where(correct, scores, -np.inf).max(axis=1, keepdims=True)
+    better, alike = (scores > best).sum(axis=1), np.equal(scores, best)
+    recalls = []
+    for k in ks:
+        found = _drawn_one(alike.sum(axis=1), (alike & correct).sum(axis=1), k - better)
+        low, high = interval(means(counts, found))
+        chance = float(_drawn_one(np.full_like(right, size), right, np.full_like(right, k)).mean())
+        value = float(found.mean())
+        recalls.append(Recall(k=k, value=value, n=len(found), low=low, high=high, chance=chance))
+    return recalls
+
+
+def _drawn_one(
+    size: npt.NDArray[np.intp], right: npt.NDArray[np.intp], room: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float64]:
+    """The chance that `room` drawn of `size` entries hold one of the `right` ones."""
+    none = hypergeom.pmf(0, size, right, np.clip(room, 0, size))
+    return np.asarray(np.clip(1 - none, 0, 1))
+
+
+def _class_precisions(test: Embedded, labels: tuple[str, ...]) -> list[tuple[str, Estimate]]:
+    """Image → report and image → image; alike are two studies that share a label or have none."""
+    findings = Findings.of(test.pairs.studies, labels)
+    known: Bools = np.asarray(findings.known.all(axis=1))
+    if not labels or not known.any():
+        return []
+    galleries = {"image-to-image": (np.arange(len(test.pairs)), test.images)}
+    if len(test.reported):
+        galleries["image-to-report"] = (test.reported, test.reports)
+    patients = np.asarray(test.patients)
+    counts = patient_counts(test.patients)
+    queries = np.flatnonzero(known)
+    found = []
+    for name, (rows, vectors) in galleries.items():
+        kept = known[rows]
+        rows, vectors = rows[kept], vectors[kept]
+        relevant = _alike(findings.there[queries], findings.there[rows])
+        eligible = np.not_equal.outer(patients[queries], patients[rows])
+        scores = test.images[queries] @ vectors.T
+        found += [
+            (f"precision@{k}/{name}", estimate)
+            for k in CLASS_KS
+            if (estimate := _precision(scores, relevant, eligible, k, counts[:, queries]))
+        ]
+    return found
+
+
+def _alike(queries: Bools, gallery: Bools) -> Bools:
+    """bool[Q,G] of bool[Q,L] and bool[G,L]."""
+    share = queries.astype(np.float32) @ gallery.T.astype(np.float32) > 0
+    neither = np.logical_and.outer(~queries.any(axis=1), ~gallery.any(axis=1))
+    return np.asarray(share | neither)
+
+
+def _precision(
+    scores: FloatArray, relevant: Bools, eligible: Bools, k: int, counts: Counts
+) -> Estimate | None:
+    """None where no query has k eligible entries."""
+    if scores.shape[1] < k:
+        return None
+    shares = precision_at(scores, relevant, eligible, k)
+    answered = ~np.isnan(shares)
+    if not answered.any():
+        return None
+    low, high = interval(means(counts[:, answered], shares[answered]))
+    of_eligible = (relevant & eligible)[answered].sum(axis=1) / eligible[answered].sum(axis=1)
+    return Estimate(
+        value=float(shares[answered].mean()),
+        n=int(answered.sum()),
+        low=low,
+        high=high,
+        chance=float(of_eligible.mean()),
     )
-    return distinct, gallery, correct
-
-
-def _recall(
-    found: npt.NDArray[np.float64], k: int, chance: float, resamples: list[npt.NDArray[np.intp]]
-) -> Recall:
-    low, high = np.quantile([found[rows].mean() for rows in resamples], [0.025, 0.975])
-    return Recall(k, float(found.mean()), float(low), float(high), chance)
-
-
-def _cluster_bootstrap(
-    groups: npt.NDArray[np.generic], seed: int, count: int = 2000
-) -> list[npt.NDArray[np.intp]]:
-    """`count` resamples of the rows, whole groups drawn with replacement."""
-    rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    draws = rng.integers(0, len(members), (count, len(members)))
-    return [np.concatenate([members[group] for group in draw]) for draw in draws]

@@ -1,94 +1,251 @@
-"""Zero-shot findings: scores from prompts, AUROC, and calibration on a validation split."""
+"""Zero-shot findings: how well prompts rank, call and tell apart what the studies have.
 
-from collections.abc import Mapping
+Ranking is by present prompts alone and by margin; calls and probabilities are of the margin, at
+0.5, by the label's own calibration. Single-label numbers are of the studies with exactly one of the
+labels, each called the label whose present prompts are nearest.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+import torch
+from scipy.special import expit
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    brier_score_loss,
+    f1_score,
+    roc_auc_score,
+)
+from torchmetrics.functional.classification import binary_calibration_error
 
-from service.bundle.labels import Calibration, Label, Prompts
-from service.bundle.manifest import Bundle
-from training.data.pairs import Pairs
-from training.evaluate.encode import encode_images, encode_texts
+from service.bundle.labels import Label, Prompts
+from training.evaluate.bootstrap import (
+    Counts,
+    aurocs,
+    average_precisions,
+    f1_scores,
+    interval,
+    means,
+)
+from training.evaluate.encode import Embedded
+from training.evaluate.findings import Findings
+from training.evaluate.prompts import margins, present_scores
+from training.evaluate.result import Estimate, NotMeasured, Section
 
-FloatArray = npt.NDArray[np.float32]
-TOLERATED_ERROR = 0.1
-
-
-def present_scores(bundle: Bundle, images: FloatArray, prompts: Prompts) -> FloatArray:
-    """float32[N]: similarity to the mean of the present prompts."""
-    return images @ _ensemble(bundle, prompts.present)
-
-
-def margins(bundle: Bundle, images: FloatArray, prompts: Prompts) -> FloatArray:
-    """float32[N]: present minus absent similarity (present alone where no absent prompts are)."""
-    present = present_scores(bundle, images, prompts)
-    return present - images @ _ensemble(bundle, prompts.absent) if prompts.absent else present
-
-
-def zero_shot_metrics(
-    bundle: Bundle, pairs: Pairs, prompts: Mapping[str, Prompts]
-) -> dict[str, float]:
-    """AUROC of each label that occurs, and macro means, by present-only prompts and by margin."""
-    images = encode_images(bundle, pairs.images)
-    metrics: dict[str, float] = {}
-    for kind, score in (("present", present_scores), ("margin", margins)):
-        aurocs = {
-            label: float(roc_auc_score(pairs.has_finding(label), score(bundle, images, prompt)))
-            for label, prompt in prompts.items()
-            if 0 < pairs.has_finding(label).sum() < len(pairs)
-        }
-        metrics |= {f"auroc_{kind}/{label}": value for label, value in aurocs.items()}
-        if aurocs:
-            metrics[f"auroc_{kind}/macro"] = float(np.mean(list(aurocs.values())))
-    return metrics
+BINS = 10
+MACRO = "macro"
+Floats = npt.NDArray[np.floating]
+Bools = npt.NDArray[np.bool_]
 
 
-def calibrate(bundle: Bundle, pairs: Pairs, prompts: Mapping[str, Prompts]) -> dict[str, Label]:
-    """Platt scaling and an abstention band for each label, fitted on a validation split.
+class Measured(NamedTuple):
+    """A number, its values under resampling float64[B], and what chance gives."""
 
-    A label that all or none of the split's studies have stays uncalibrated.
-    """
-    images = encode_images(bundle, pairs.images)
-    return {
-        label: Label(
-            present=prompt.present,
-            absent=prompt.absent,
-            calibration=_fit(margins(bundle, images, prompt), pairs.has_finding(label)),
+    value: float
+    resampled: npt.NDArray[np.float64] | None
+    chance: float | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """present, margin: float32[N,L], against the findings of the same N studies and L labels."""
+
+    findings: Findings
+    present: Floats
+    margin: Floats
+
+    @classmethod
+    def of(cls, test: Embedded, prompts: Mapping[str, Prompts]) -> "Scores":
+        """Score the images of `test` with the labels' prompts."""
+        return cls(
+            Findings.of(test.pairs.studies, prompts),
+            present_scores(test.encoder, test.images, prompts.values()),
+            margins(test.encoder, test.images, prompts.values()),
         )
-        for label, prompt in prompts.items()
+
+
+def zero_shot(test: Embedded, prompts: Mapping[str, Prompts], counts: Counts) -> Section:
+    """Every number of each label that occurs, its macro means, and those of single labels.
+
+    counts: float64[B,N], the patient bootstrap of the studies. Raises NotMeasured.
+    """
+    if not prompts:
+        raise NotMeasured("there are no labels")
+    scores = Scores.of(test, prompts)
+    findings = scores.findings
+    rows = {
+        label: _of_label(scores, at, prompts[label], test.encoder.logit_scale, counts)
+        for at, label in enumerate(findings.labels)
+        if findings.answered(at)
     }
-
-
-def _fit(margin: FloatArray, truth: npt.NDArray[np.bool_]) -> Calibration | None:
-    if truth.all() or not truth.any():
-        return None
-    platt = LogisticRegression(C=1e6).fit(margin[:, None], truth)
-    probability = platt.predict_proba(margin[:, None])[:, 1]
-    return Calibration(
-        slope=float(platt.coef_[0, 0]),
-        offset=float(platt.intercept_[0]),
-        abstain=abstention_band(probability, truth),
+    if not rows:
+        raise NotMeasured("none of the labels is in some of the studies and not in others")
+    single, why_not = _single_label(scores, counts)
+    return Section(
+        values=_macro(rows, len(test.pairs)) | single,
+        by_label={
+            label: {
+                name: _estimate(one, int(findings.known[:, findings.labels.index(label)].sum()))
+                for name, one in row.items()
+            }
+            for label, row in rows.items()
+        },
+        notes=(*findings.unanswered(), *_uncalibrated(rows, prompts), *why_not),
+        points=_reliability(scores, prompts, test.encoder.logit_scale),
     )
 
 
-def abstention_band(
-    probability: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_]
-) -> tuple[float, float]:
-    """The narrowest band around 0.5 outside which at most `TOLERATED_ERROR` of calls are wrong."""
-    for half_width in np.arange(0, 0.5, 0.05):
-        low, high = float(0.5 - half_width), float(0.5 + half_width)
-        called = (probability <= low) | (probability >= high)
-        if (
-            called.any()
-            and np.mean((probability > 0.5)[called] != truth[called]) <= TOLERATED_ERROR
-        ):
-            return low, high
-    return 0.0, 1.0
+def raw_probability(margin: Floats, logit_scale: float) -> Floats:
+    """Softmax of present against absent: what is served where nothing was calibrated."""
+    return np.asarray(expit(logit_scale * margin))
 
 
-def _ensemble(bundle: Bundle, prompts: tuple[str, ...]) -> FloatArray:
-    mean = encode_texts(bundle, prompts).mean(axis=0)
-    unit: FloatArray = mean / np.linalg.norm(mean)
-    return unit
+def calibrated_probability(margin: Floats, label: Prompts) -> Floats | None:
+    """By the label's own calibration; None where it has none."""
+    calibration = label.calibration if isinstance(label, Label) else None
+    if calibration is None:
+        return None
+    return np.asarray(expit(calibration.slope * margin + calibration.offset))
+
+
+def expected_calibration_error(probability: Floats, truth: Bools) -> float:
+    """Mean gap of probability and share in `BINS` equal bins (Naeini et al. 2015)."""
+    predicted, there = torch.from_numpy(np.asarray(probability)), torch.from_numpy(truth).int()
+    return float(binary_calibration_error(predicted, there, n_bins=BINS))
+
+
+def _of_label(
+    scores: Scores, at: int, label: Prompts, logit_scale: float, counts: Counts
+) -> dict[str, Measured]:
+    known = scores.findings.known[:, at]
+    truth, counts = scores.findings.there[known, at], counts[:, known]
+    margin = scores.margin[known, at]
+    row = {}
+    for name, score in (("present", scores.present[known, at]), ("margin", margin)):
+        row[f"auroc_{name}"] = Measured(
+            float(roc_auc_score(truth, score)), aurocs(counts, truth, score), 0.5
+        )
+        row[f"average_precision_{name}"] = Measured(
+            float(average_precision_score(truth, score)),
+            average_precisions(counts, truth, score),
+            float(truth.mean()),
+        )
+    if (probability := calibrated_probability(margin, label)) is not None:
+        row["f1"] = _f1(probability > 0.5, truth, counts)
+        row |= _honesty(probability, truth, counts, "")
+    if label.absent:
+        row |= _honesty(raw_probability(margin, logit_scale), truth, counts, "_uncalibrated")
+    return row
+
+
+def _f1(called: Bools, truth: Bools, counts: Counts) -> Measured:
+    """Chance: as many calls at random, whose precision is the prevalence, and recall their rate."""
+    rate, prevalence = called.mean(), truth.mean()
+    chance = float(2 * rate * prevalence / (rate + prevalence))
+    return Measured(float(f1_score(truth, called)), f1_scores(counts, truth, called), chance)
+
+
+def _honesty(probability: Floats, truth: Bools, counts: Counts, suffix: str) -> dict[str, Measured]:
+    """Chance of the Brier score: to say the prevalence of every study."""
+    prevalence = float(truth.mean())
+    squares = means(counts, (probability - truth) ** 2)
+    brier = Measured(
+        float(brier_score_loss(truth, probability)), squares, prevalence * (1 - prevalence)
+    )
+    ece = Measured(expected_calibration_error(probability, truth), None, None)
+    return {f"brier{suffix}": brier, f"ece{suffix}": ece}
+
+
+def _macro(rows: Mapping[str, dict[str, Measured]], studies: int) -> dict[str, Estimate]:
+    """The mean over the labels that have the measure, in each resample those that it has."""
+    names = dict.fromkeys(name for row in rows.values() for name in row)
+    return {
+        f"{name}/{MACRO}": _estimate(_mean([r[name] for r in rows.values() if name in r]), studies)
+        for name in names
+    }
+
+
+def _mean(measured: list[Measured]) -> Measured:
+    values, resampled, chances = zip(*measured, strict=True)
+    drawn = None if resampled[0] is None else _mean_of_answered(np.stack(resampled))
+    chance = None if chances[0] is None else float(np.mean(chances))
+    return Measured(float(np.mean(values)), drawn, chance)
+
+
+def _mean_of_answered(resampled: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """float64[L,B] → float64[B]; NaN only where no label has an answer."""
+    return np.asarray(np.ma.masked_invalid(resampled).mean(axis=0).filled(np.nan))
+
+
+def _estimate(one: Measured, studies: int) -> Estimate:
+    low, high = (None, None) if one.resampled is None else interval(one.resampled)
+    return Estimate(value=one.value, n=studies, low=low, high=high, chance=one.chance)
+
+
+def _uncalibrated(
+    rows: Mapping[str, dict[str, Measured]], prompts: Mapping[str, Prompts]
+) -> Iterator[str]:
+    without = [label for label, row in rows.items() if "f1" not in row]
+    if without:
+        yield f"no call and no probability, as they are not calibrated: {', '.join(without)}"
+    one_sided = [label for label in rows if not prompts[label].absent]
+    if one_sided:
+        yield f"no uncalibrated probability without absent prompts: {', '.join(one_sided)}"
+
+
+def _single_label(scores: Scores, counts: Counts) -> tuple[dict[str, Estimate], tuple[str, ...]]:
+    """Accuracy and macro-F1; chance: to call everything the commonest label."""
+    findings = scores.findings
+    one = findings.known.all(axis=1) & (findings.there.sum(axis=1) == 1)
+    truth = findings.there[one].argmax(axis=1)
+    classes = np.unique(truth)
+    if len(classes) < 2:
+        return {}, ("no single-label numbers: two labels must each be alone in some study",)
+    called, drawn = scores.present[one].argmax(axis=1), counts[:, one]
+    commonest = np.full_like(truth, np.bincount(truth).argmax())
+    f1s = np.mean([f1_scores(drawn, truth == c, called == c) for c in classes], axis=0)
+    resampled: dict[str, npt.NDArray[np.float64]] = {
+        "accuracy": means(drawn, truth == called),
+        "macro_f1": f1s,
+    }
+    score: dict[str, Callable[[npt.NDArray[np.intp]], float]] = {
+        "accuracy": lambda calls: float(accuracy_score(truth, calls)),
+        "macro_f1": lambda calls: float(
+            f1_score(truth, calls, labels=classes, average="macro", zero_division=0)
+        ),
+    }
+    return {
+        f"single_label/{name}": _estimate(
+            Measured(score[name](called), resampled[name], score[name](commonest)), int(one.sum())
+        )
+        for name in score
+    }, ()
+
+
+def _reliability(
+    scores: Scores, prompts: Mapping[str, Prompts], logit_scale: float
+) -> dict[str, list[list[float]]]:
+    """(mean probability, share that has the finding) of each bin, all labels together."""
+    pooled: dict[str, list[tuple[Floats, Bools]]] = {"calibrated": [], "uncalibrated": []}
+    for at, label in enumerate(prompts.values()):
+        known = scores.findings.known[:, at]
+        truth, margin = scores.findings.there[known, at], scores.margin[known, at]
+        if (probability := calibrated_probability(margin, label)) is not None:
+            pooled["calibrated"].append((probability, truth))
+        if label.absent:
+            pooled["uncalibrated"].append((raw_probability(margin, logit_scale), truth))
+    return {
+        f"reliability/{name}": _curve(*map(np.concatenate, zip(*parts, strict=True)))
+        for name, parts in pooled.items()
+        if parts
+    }
+
+
+def _curve(probability: Floats, truth: Bools) -> list[list[float]]:
+    share, predicted = calibration_curve(truth, probability, n_bins=BINS)
+    return [list(point) for point in zip(predicted.tolist(), share.tolist(), strict=True)]

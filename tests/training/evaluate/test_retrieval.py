@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.evaluate.retrieval import image_to_report
+from training.evaluate.result import NotMeasured
+from training.evaluate.retrieval import image_to_report, precision_at, report_to_image, retrieval
 
 
 def unit(seed, count, dimension=4):
@@ -90,4 +91,70 @@ def test_all_studies_of_one_patient_have_no_interval():
     (recall,) = measure(
         unit(0, 10) + unit(1, 10), unit(0, 10), texts, ["one patient"] * 10, ks=(1,)
     )
-    assert recall.low == recall.value == recall.high
+    assert (recall.low, recall.high) == pytest.approx((recall.value, recall.value))
+
+
+@given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=15), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_a_report_finds_any_image_that_was_filed_with_its_text(texts, seed):
+    images, reports = unit(seed, len(texts)), reports_for(texts, seed + 1)
+    for recall in report_to_image(images, reports, texts, texts, ks=(1, 3)):
+        found = 0
+        for report, text in zip(reports, texts, strict=True):
+            nearest = np.argsort(-(images @ report))[: recall.k]
+            found += any(texts[row] == text for row in nearest)
+        assert recall.value == pytest.approx(found / len(texts))
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=12), st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_chance_is_what_a_collapsed_embedding_gets_both_ways(texts, k):
+    same = np.tile(np.float32([1, 0]), (len(texts), 1))
+    for search in (image_to_report, report_to_image):
+        (recall,) = search(same, same, texts, texts, ks=(k,))
+        assert recall.value == pytest.approx(recall.chance)
+
+
+@given(st.integers(0, 99), st.integers(1, 6))
+@settings(max_examples=40, deadline=None)
+def test_precision_equals_a_brute_force_search(seed, k):
+    rng = np.random.default_rng(seed)
+    scores, relevant = rng.normal(size=(5, 9)), rng.random((5, 9)) < 0.4
+    eligible = rng.random((5, 9)) < 0.7
+    for row, share in enumerate(precision_at(scores, relevant, eligible, k)):
+        ranked = [at for at in np.argsort(-scores[row]) if eligible[row, at]][:k]
+        if len(ranked) < k:
+            assert np.isnan(share)
+        else:
+            assert share == pytest.approx(np.mean([relevant[row, at] for at in ranked]))
+
+
+def test_entries_that_score_alike_share_their_ranks():
+    scores, relevant = np.float64([[2, 1, 1, 1]]), np.array([[True, True, False, False]])
+    (share,) = precision_at(scores, relevant, np.ones((1, 4), bool), 2)
+    assert share == pytest.approx((1 + 1 / 3) / 2)
+
+
+def test_a_patient_is_no_answer_to_itself(pairs, embedded):
+    """Each patient's two images coincide; a search that found them would be perfect."""
+    vectors = [(9, 1), (9, 1), (1, 9), (1, 9), (9, 9), (9, 9)] * 2
+    findings = [["a"], ["a"], ["b"], ["b"], ["c"], ["c"]] * 2
+    patients = [f"p{row // 2}" for row in range(6)] * 2
+    data = pairs(vectors, findings, patients=patients)
+    section = retrieval(embedded(data, {}), ("a", "b", "c"))
+    assert section.values["precision@5/image-to-image"].value == 0
+    assert section.values["precision@5/image-to-image"].chance == 0
+    assert "no recall: no study has a report" in section.notes
+
+
+def test_class_precision_counts_shared_findings(pairs, embedded):
+    vectors = [(9, 1)] * 6 + [(1, 9)] * 6
+    data = pairs(vectors, [["a"]] * 6 + [[]] * 6)
+    precision = retrieval(embedded(data, {}), ("a",)).values["precision@5/image-to-image"]
+    assert (precision.value, precision.n) == (1, 12)
+    assert precision.chance == pytest.approx(5 / 11)
+
+
+def test_without_reports_and_findings_nothing_is_measured(pairs, embedded):
+    with pytest.raises(NotMeasured, match="no class precision"):
+        retrieval(embedded(pairs([(1, 0)], [[]]), {}), ())

@@ -4,54 +4,35 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from service.bundle.labels import Prompts
-from training.data.pairs import Pairs
-from training.data.study import Study
-from training.evaluate import zero_shot
-from training.evaluate.zero_shot import (
-    TOLERATED_ERROR,
-    abstention_band,
-    calibrate,
-    margins,
-    present_scores,
-    zero_shot_metrics,
+from scipy.special import expit
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    brier_score_loss,
+    f1_score,
 )
 
-PROMPTS = {"nodule": Prompts(present=("A nodule.", "Nodule."), absent=("No nodule.",))}
-DIRECTIONS = {"A nodule.": (1, 0), "Nodule.": (0, 1), "No nodule.": (-1, 0), "Mass.": (0, 1)}
+from service.bundle.labels import Calibration, Label, Prompts
+from training.data.labels import UNLABELLED
+from training.data.pairs import Pairs
+from training.data.study import Study
+from training.evaluate.bootstrap import patient_counts
+from training.evaluate.prompts import margins, present_scores
+from training.evaluate.result import NotMeasured
+from training.evaluate.zero_shot import BINS, expected_calibration_error, zero_shot
+
+DIRECTIONS = {"A nodule.": (1, 0), "Nodule.": (1, 1), "No nodule.": (-1, 0), "Mass.": (0, 1)}
+NODULE = Prompts(present=("A nodule.", "Nodule."), absent=("No nodule.",))
+MASS = Prompts(present=("Mass.",))
+CALIBRATED = Label(
+    present=NODULE.present,
+    absent=NODULE.absent,
+    calibration=Calibration(slope=2.0, offset=-1.0, abstain=(0.4, 0.6)),
+)
 
 
-@pytest.fixture(autouse=True)
-def towers(monkeypatch):
-    """Towers of two dimensions: an image's first two pixels, a prompt's entry above."""
-
-    def images(_, pixels):
-        vectors = pixels[:, 0, :2].astype(np.float32) - 128
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-    monkeypatch.setattr(zero_shot, "encode_images", images)
-    monkeypatch.setattr(
-        zero_shot, "encode_texts", lambda _, texts: np.float32([DIRECTIONS[t] for t in texts])
-    )
-
-
-def pairs(vectors, findings):
-    pixels = (np.asarray(vectors)[:, None, :] + 128).astype(np.uint8)
-    studies = tuple(
-        Study(str(i), str(i), "test", (), "", "PA", findings=tuple(f))
-        for i, f in enumerate(findings)
-    )
-    return Pairs(pixels, studies)
-
-
-def noisy(seed=0, count=300):
-    """Images whose first coordinate leans towards the nodule where there is one."""
-    rng = np.random.default_rng(seed)
-    truth = rng.random(count) < 0.3
-    x = np.where(truth, 20, -20) + rng.normal(0, 30, count)
-    vectors = np.stack([np.clip(x, -120, 120), np.full(count, 40)], axis=1)
-    return pairs(vectors, [["nodule"] if t else [] for t in truth])
+def measure(test, prompts):
+    return zero_shot(test, prompts, patient_counts(test.patients))
 
 
 def auroc(scores, truth):
@@ -60,92 +41,92 @@ def auroc(scores, truth):
     return float(np.mean(ordered))
 
 
-def test_the_score_is_the_similarity_to_the_mean_prompt():
-    images = np.float32([[1, 0], [0, 1], [0.6, 0.8]])
-    half = np.sqrt(0.5)
-    expected = np.float32([half, half, 1.4 * half])
-    np.testing.assert_allclose(present_scores(None, images, PROMPTS["nodule"]), expected)
-    np.testing.assert_allclose(
-        margins(None, images, PROMPTS["nodule"]), expected + images[:, 0], rtol=1e-6
-    )
+def test_ranking_equals_closed_forms(noisy, embedded):
+    test = embedded(noisy(), DIRECTIONS)
+    row = measure(test, {"nodule": NODULE}).by_label["nodule"]
+    truth = test.pairs.has_finding("nodule")
+    for name, score in (("present", present_scores), ("margin", margins)):
+        values = score(test.encoder, test.images, [NODULE])[:, 0]
+        assert row[f"auroc_{name}"].value == pytest.approx(auroc(values, truth))
+        precision = row[f"average_precision_{name}"]
+        assert precision.value == pytest.approx(average_precision_score(truth, values))
+        assert precision.chance == pytest.approx(truth.mean())
+    assert row["auroc_present"].chance == 0.5
+    assert row["auroc_present"].low < row["auroc_present"].value < row["auroc_present"].high
 
 
-def test_without_absent_prompts_the_margin_is_the_present_score():
-    images = np.float32([[1, 0], [0.6, 0.8]])
-    prompt = Prompts(present=("Mass.",))
-    np.testing.assert_array_equal(
-        margins(None, images, prompt), present_scores(None, images, prompt)
-    )
+def test_calls_and_probabilities_are_the_calibrations(noisy, embedded):
+    test = embedded(noisy(), DIRECTIONS)
+    row = measure(test, {"nodule": CALIBRATED}).by_label["nodule"]
+    truth = test.pairs.has_finding("nodule")
+    margin = margins(test.encoder, test.images, [NODULE])[:, 0]
+    said, raw = expit(2 * margin - 1), expit(test.encoder.logit_scale * margin)
+    assert row["f1"].value == pytest.approx(f1_score(truth, said > 0.5))
+    assert row["brier"].value == pytest.approx(brier_score_loss(truth, said))
+    assert row["brier_uncalibrated"].value == pytest.approx(brier_score_loss(truth, raw))
+    assert row["ece"].value != row["ece_uncalibrated"].value
+    assert row["brier"].chance == pytest.approx(truth.mean() * (1 - truth.mean()))
 
 
-def test_auroc_equals_the_share_of_pairs_in_order():
-    data = noisy()
-    images = zero_shot.encode_images(None, data.images)
-    metrics = zero_shot_metrics(None, data, PROMPTS)
-    truth = data.has_finding("nodule")
-    present, margin = (f(None, images, PROMPTS["nodule"]) for f in (present_scores, margins))
-    assert metrics["auroc_present/nodule"] == pytest.approx(auroc(present, truth))
-    assert metrics["auroc_margin/nodule"] == pytest.approx(auroc(margin, truth))
-    assert metrics["auroc_present/nodule"] != metrics["auroc_margin/nodule"]
+def test_a_random_caller_of_the_same_rate_is_f1s_chance(noisy, embedded):
+    test = embedded(noisy(count=2000), DIRECTIONS)
+    row = measure(test, {"nodule": CALIBRATED}).by_label["nodule"]
+    truth = test.pairs.has_finding("nodule")
+    said = expit(2 * margins(test.encoder, test.images, [NODULE])[:, 0] - 1) > 0.5
+    rng = np.random.default_rng(0)
+    random = [f1_score(truth, rng.permutation(said)) for _ in range(30)]
+    assert row["f1"].chance == pytest.approx(np.mean(random), abs=0.01)
 
 
-def test_the_macro_mean_is_over_the_labels_that_occur():
+@given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_the_calibration_error_is_the_mean_gap_of_the_bins(calls):
+    probability, truth = np.float64([p for p, _ in calls]), np.array([t for _, t in calls])
+    edges = np.linspace(0, 1, BINS + 1, dtype=np.float32)
+    bins = np.searchsorted(edges, probability.astype(np.float32), side="right")
+    gaps = [
+        (bins == b).mean() * abs(probability[bins == b].mean() - truth[bins == b].mean())
+        for b in np.unique(bins)
+    ]
+    assert expected_calibration_error(probability, truth) == pytest.approx(sum(gaps), abs=1e-5)
+
+
+def test_the_macro_mean_is_over_the_labels_that_occur(pairs, embedded):
     data = pairs([(9, 1), (8, 1), (-3, 1), (1, 9)], [["nodule"], ["nodule", "mass"], [], ["mass"]])
-    mass = Prompts(present=("Mass.",))
-    metrics = zero_shot_metrics(None, data, PROMPTS | {"mass": mass, "never": mass})
-    assert "auroc_present/never" not in metrics
-    assert metrics["auroc_present/macro"] == pytest.approx(
-        (metrics["auroc_present/nodule"] + metrics["auroc_present/mass"]) / 2
+    section = measure(embedded(data, DIRECTIONS), {"nodule": NODULE, "mass": MASS, "never": MASS})
+    rows = section.by_label
+    assert set(rows) == {"nodule", "mass"}
+    assert section.values["auroc_present/macro"].value == pytest.approx(
+        (rows["nodule"]["auroc_present"].value + rows["mass"]["auroc_present"].value) / 2
     )
+    assert "not measured, as all or none of the studies have it: never" in section.notes
+    assert "no call and no probability, as they are not calibrated: nodule, mass" in section.notes
 
 
-def test_labels_that_never_occur_have_no_metrics():
-    assert zero_shot_metrics(None, pairs([(1, 0)], [[]]), PROMPTS) == {}
+def test_single_labels_are_called_by_the_nearest_present_prompts(pairs, embedded):
+    vectors = [(9, 1), (1, 9), (9, 2), (1, 8), (2, 9), (9, 9)]
+    findings = [["nodule"], ["mass"], ["mass"], ["mass"], ["nodule"], ["nodule", "mass"]]
+    values = measure(
+        embedded(pairs(vectors, findings), DIRECTIONS),
+        {"nodule": Prompts(present=("A nodule.",)), "mass": MASS},
+    ).values
+    truth, called = [0, 1, 1, 1, 0], [0, 1, 0, 1, 1]
+    accuracy, f1 = values["single_label/accuracy"], values["single_label/macro_f1"]
+    assert accuracy.value == pytest.approx(accuracy_score(truth, called))
+    assert f1.value == pytest.approx(f1_score(truth, called, average="macro"))
+    assert (accuracy.n, accuracy.chance) == (5, 0.6)
+    assert f1.chance == pytest.approx(f1_score(truth, [1] * 5, average="macro", zero_division=0))
 
 
-def test_calibration_rises_with_the_margin_and_keeps_the_prevalence():
-    """A maximum-likelihood fit with an offset predicts the split's own prevalence on average."""
-    data = noisy()
-    calibration = calibrate(None, data, PROMPTS)["nodule"].calibration
-    margin = margins(None, zero_shot.encode_images(None, data.images), PROMPTS["nodule"])
-    probability = 1 / (1 + np.exp(-(calibration.slope * margin + calibration.offset)))
-    assert calibration.slope > 0
-    assert probability.mean() == pytest.approx(data.has_finding("nodule").mean(), abs=1e-3)
+def test_what_was_never_labelled_is_no_negative(pairs, embedded):
+    known = pairs([(9, 1), (-9, 1)], [["nodule"], []])
+    todo = Study("3", "3", "test", ("3.png",), "", metadata=dict(UNLABELLED))
+    more = Pairs(np.concatenate([known.images, known.images[:1]]), (*known.studies, todo))
+    row = measure(embedded(more, DIRECTIONS), {"nodule": NODULE}).by_label["nodule"]
+    assert (row["auroc_present"].n, row["auroc_present"].value) == (2, 1)
 
 
-def test_a_label_without_both_answers_stays_uncalibrated():
-    label = calibrate(None, pairs([(1, 0), (0, 1)], [[], []]), PROMPTS)["nodule"]
-    assert label.calibration is None
-    assert label.present == PROMPTS["nodule"].present
-
-
-@given(
-    st.lists(
-        st.tuples(st.floats(0, 1) | st.integers(0, 20).map(lambda n: n / 20), st.booleans()),
-        min_size=1,
-        max_size=40,
-    )
-)
-@settings(max_examples=300, deadline=None)
-def test_outside_the_band_few_calls_are_wrong(calls):
-    """Or the band is everything; and no narrower band would do."""
-    probability, truth = np.array([p for p, _ in calls]), np.array([t for _, t in calls])
-
-    def tolerable(low, high):
-        called = ~((low < probability) & (probability < high))
-        wrong = (probability > 0.5) != truth
-        return bool(called.any() and wrong[called].mean() <= TOLERATED_ERROR)
-
-    low, high = abstention_band(probability, truth)
-    assert low + high == pytest.approx(1)
-    assert (low, high) == (0, 1) or tolerable(low, high)
-    narrower = [(0.5 - w, 0.5 + w) for w in np.arange(0, 0.5, 0.05) if 0.5 - w > low]
-    assert not any(tolerable(*band) for band in narrower)
-
-
-def test_certain_and_right_needs_no_abstention():
-    assert abstention_band(np.array([0.1, 0.9]), np.array([False, True])) == (0.5, 0.5)
-
-
-def test_calls_that_are_always_wrong_are_all_withheld():
-    assert abstention_band(np.array([0.1, 0.9]), np.array([True, False])) == (0, 1)
+@pytest.mark.parametrize("prompts", [{}, {"nodule": NODULE}])
+def test_without_labels_or_answers_nothing_is_measured(pairs, embedded, prompts):
+    with pytest.raises(NotMeasured, match="label"):
+        measure(embedded(pairs([(1, 0)], [[]]), DIRECTIONS), prompts)

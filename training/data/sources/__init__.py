@@ -10,6 +10,7 @@ from training.data.sources import (
     mimic_cxr,
     nih_cxr14,
     open_i,
+    pediatric_pneumonia,
     reflacx,
     rsna_pneumonia,
 )
@@ -22,6 +23,7 @@ SOURCES: dict[str, Callable[[Path], Iterator[Study | Skipped]]] = {
     mimic_cxr.SOURCE: mimic_cxr.studies,
     nih_cxr14.SOURCE: nih_cxr14.studies,
     open_i.SOURCE: open_i.studies,
+    pediatric_pneumonia.SOURCE: pediatric_pneumonia.studies,
     reflacx.SOURCE: reflacx.studies,
     rsna_pneumonia.SOURCE: rsna_pneumonia.studies,
 }

@@ -6,18 +6,20 @@ Fetch https://github.com/ieee8023/covid-chestxray-dataset; licences are per imag
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.data.labels import NO_FINDING
+from training.data.labels import UNLABELLED
 from training.data.sources.table import rows
 from training.data.study import Skipped, Study
 
 SOURCE = "covid_chestxray"
+_UNLABELLED = ("", "todo")
 COLUMNS = ("patientid", "finding", "view", "modality", "filename", "clinical_notes")
 
 
 def studies(root: Path) -> Iterator[Study | Skipped]:
     """The radiographs that have a clinical note, one study an image; images relative to `root`.
 
-    Findings are the leaves of the data set's own hierarchy (`Pneumonia/Viral/COVID-19`).
+    Findings are the leaves of the data set's own hierarchy (`Pneumonia/Viral/COVID-19`),
+    of which a study may have several (`COVID-19, ARDS`).
     """
     for row in rows(root / "metadata.csv", COLUMNS):
         note = " ".join(row["clinical_notes"].split())
@@ -32,6 +34,7 @@ def studies(root: Path) -> Iterator[Study | Skipped]:
 
 
 def _study(row: dict[str, str], note: str) -> Study:
+    findings = _findings(row["finding"])
     return Study(
         study_id=Path(row["filename"]).stem,
         patient_id=row["patientid"],
@@ -39,12 +42,11 @@ def _study(row: dict[str, str], note: str) -> Study:
         images=(f"images/{row['filename']}",),
         report=note,
         view=row["view"] or None,
-        findings=_findings(row["finding"]),
+        findings=findings,
+        metadata={} if findings else UNLABELLED,
     )
 
 
 def _findings(finding: str) -> tuple[str, ...]:
-    leaf = finding.split("/")[-1].strip().lower()
-    if leaf in ("", "todo"):
-        return ()
-    return (NO_FINDING,) if leaf == "no finding" else (leaf,)
+    leaves = finding.split("/")[-1].lower().split(",")
+    return tuple(leaf.strip() for leaf in leaves if leaf.strip() not in _UNLABELLED)

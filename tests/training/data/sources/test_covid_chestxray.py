@@ -3,6 +3,7 @@ import csv
 import pytest
 from PIL import Image
 
+from training.data.labels import is_labelled
 from training.data.sources import SOURCES
 from training.data.sources.covid_chestxray import studies
 from training.data.study import Skipped
@@ -85,11 +86,13 @@ def test_what_is_no_radiograph_with_a_note_is_passed_over(tmp_path, row, reason)
         ("", ()),
         ("Pneumonia", ("pneumonia",)),
         ("Pneumonia/Fungal/Pneumocystis", ("pneumocystis",)),
+        ("COVID-19, ARDS", ("covid-19", "ards")),
     ],
 )
-def test_the_finding_is_the_leaf_of_the_hierarchy(tmp_path, finding, findings):
+def test_the_findings_are_the_leaves_of_the_hierarchy(tmp_path, finding, findings):
     (study,) = read(tmp_path, {"finding": finding, "clinical_notes": "x"})
     assert study.findings == findings
+    assert is_labelled(study) == bool(findings)
 
 
 def test_the_published_data_set_yields_its_pairs(shared_data):

@@ -1,0 +1,96 @@
+"""An encoder of two dimensions, and studies that it can tell."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from service.bundle.preprocess import ImageSpec
+from training.data.pairs import Pairs
+from training.data.study import Study
+from training.evaluate.encode import Embedded
+
+SIDE = 16
+
+
+@dataclass(frozen=True)
+class PlaneEncoder:
+    """An image is its first two pixels less 128; a text, its entry in `directions`.
+
+    Its patches are those of a 2×2 grid: each quarter's first two pixels less 128.
+    """
+
+    directions: dict[str, tuple[float, float]] = field(default_factory=dict)
+    image_spec: ImageSpec = ImageSpec(height=SIDE, width=SIDE)
+    logit_scale: float = 10.0
+    has_patches: bool = True
+
+    def images(self, pixels):
+        return unit(pixels[:, 0, :2].astype(np.float32) - 128)
+
+    def texts(self, texts):
+        return unit(np.float32([self.directions[text] for text in texts]))
+
+    def patches(self, pixels):
+        if not self.has_patches:
+            return None
+        half = SIDE // 2
+        corners = [
+            pixels[:, down, across : across + 2] for down in (0, half) for across in (0, half)
+        ]
+        return unit(np.stack(corners, axis=1).astype(np.float32) - 128).reshape(-1, 2, 2, 2)
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def make_pairs(vectors, findings, *, reports=None, patients=None, **maps) -> Pairs:
+    """Images that the encoder reads as `vectors`, [N,2] of whole numbers."""
+    pixels = np.full((len(vectors), SIDE, SIDE), 129, np.uint8)
+    pixels[:, 0, :2] = np.asarray(vectors) + 128
+    count = len(vectors)
+    studies = tuple(
+        Study(str(row), patient, "test", (f"{row}.png",), report, findings=tuple(has))
+        for row, patient, report, has in zip(
+            range(count),
+            patients or [f"patient {row}" for row in range(count)],
+            reports or [""] * count,
+            findings,
+            strict=True,
+        )
+    )
+    return Pairs(pixels, studies, **maps)
+
+
+@pytest.fixture
+def pairs() -> Callable[..., Pairs]:
+    return make_pairs
+
+
+@pytest.fixture
+def encoder() -> Callable[..., PlaneEncoder]:
+    return PlaneEncoder
+
+
+@pytest.fixture
+def noisy() -> Callable[..., Pairs]:
+    """Images whose first coordinate leans towards the nodule where there is one."""
+
+    def noisy(seed: int = 0, count: int = 300, lean: int = 20) -> Pairs:
+        rng = np.random.default_rng(seed)
+        truth = rng.random(count) < 0.3
+        x = np.where(truth, lean, -lean) + rng.normal(0, 30, count)
+        vectors = np.stack([np.clip(x, -120, 120), np.full(count, 40)], axis=1).astype(int)
+        return make_pairs(vectors, [["nodule"] if there else [] for there in truth])
+
+    return noisy
+
+
+@pytest.fixture
+def embedded() -> Callable[[Pairs, dict[str, Sequence[float]]], Embedded]:
+    def embedded(pairs, directions, **options) -> Embedded:
+        return Embedded(PlaneEncoder(directions, **options), pairs)
+
+    return embedded

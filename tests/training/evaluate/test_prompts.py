@@ -1,0 +1,27 @@
+import numpy as np
+
+from service.bundle.labels import Prompts
+from training.evaluate.prompts import margins, present_scores
+
+DIRECTIONS = {"A nodule.": (1, 0), "Nodule.": (0, 1), "No nodule.": (-1, 0), "Mass.": (0, 1)}
+NODULE = Prompts(present=("A nodule.", "Nodule."), absent=("No nodule.",))
+MASS = Prompts(present=("Mass.",))
+IMAGES = np.float32([[1, 0], [0, 1], [0.6, 0.8]])
+
+
+def test_the_score_is_the_similarity_to_the_mean_prompt(encoder):
+    half = np.sqrt(0.5)
+    expected = np.float32([half, half, 1.4 * half])
+    towers = encoder(DIRECTIONS)
+    scores = present_scores(towers, IMAGES, [NODULE, MASS])
+    np.testing.assert_allclose(scores, np.stack([expected, IMAGES[:, 1]], axis=1), rtol=1e-6)
+    np.testing.assert_allclose(
+        margins(towers, IMAGES, [NODULE])[:, 0], expected + IMAGES[:, 0], rtol=1e-6
+    )
+
+
+def test_without_absent_prompts_the_margin_is_the_present_score(encoder):
+    towers = encoder(DIRECTIONS)
+    np.testing.assert_array_equal(
+        margins(towers, IMAGES, [MASS]), present_scores(towers, IMAGES, [MASS])
+    )

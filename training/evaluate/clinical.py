@@ -1,0 +1,54 @@
+"""Clinical scores of reports through RadEval (Xu et al. 2025, EMNLP demos), where it is at hand.
+
+Its metrics are language models of their own. Nothing is downloaded: a metric runs only where
+`radeval` is installed and its weights lie in the local Hugging Face cache; else a note says why it
+did not.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+from unittest.mock import patch
+
+from training.evaluate.result import Estimate
+
+METRICS = ("bertscore", "f1chexbert", "radgraph")
+PACKAGE = "radeval"
+
+
+def clinical_scores(
+    found: Sequence[str], blind: Sequence[str], true: Sequence[str]
+) -> tuple[dict[str, Estimate], tuple[str, ...]]:
+    """(numbers with those of the blind reports as chance, notes on what was not measured)."""
+    if find_spec(PACKAGE) is None:
+        return {}, (f"not measured: {', '.join(METRICS)} ({PACKAGE} is not installed)",)
+    values: dict[str, Estimate] = {}
+    notes = []
+    for metric in METRICS:
+        try:
+            with _offline():
+                score = import_module(PACKAGE).RadEval(metrics=[metric], show_progress=False)
+                chances = _floats(score(refs=list(true), hyps=list(blind)))
+                numbers = _floats(score(refs=list(true), hyps=list(found)))
+        except (OSError, ImportError) as error:
+            reason = str(error).strip().split("\n")[0]
+            notes.append(f"not measured: {metric} ({type(error).__name__}: {reason})")
+            continue
+        values |= {
+            name: Estimate(value=value, n=len(true), chance=chances[name])
+            for name, value in numbers.items()
+        }
+    return values, tuple(notes)
+
+
+def _floats(scores: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in scores.items()}
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Weights that are not in the cache are an OSError, not a download."""
+    with patch("huggingface_hub.constants.HF_HUB_OFFLINE", True):
+        yield

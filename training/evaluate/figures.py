@@ -1,0 +1,77 @@
+"""The pictures of a section, as PNG."""
+
+import io
+from collections.abc import Callable, Iterator
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from training.evaluate.result import Section
+
+DPI = 110
+_COLOURS = {"image": "#1f6f8b", "report": "#d1603d", "calibrated": "#1f6f8b"}
+_OTHER = "#8a8a8a"
+
+
+def figures(section: Section) -> Iterator[tuple[str, bytes]]:
+    """(what it shows, PNG) of everything in the section that can be drawn."""
+    if any("auroc_present" in row for row in section.by_label.values()):
+        yield "AUROC by present prompts, 95 % interval; dashed: chance", _drawn(section, _aurocs)
+    if _curves(section, "reliability/"):
+        yield "Reliability: said against seen, all labels together", _drawn(section, _reliability)
+    if any(name.startswith("linear_probe/") for name in section.values):
+        yield "Linear probe: macro AUROC by share of the training patients", _drawn(section, _probe)
+    if _curves(section, "plane/"):
+        yield "Images and reports on their two principal components", _drawn(section, _plane)
+
+
+def _drawn(section: Section, draw: Callable[[Axes, Section], None]) -> bytes:
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    draw(figure.subplots(), section)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+    return png.getvalue()
+
+
+def _aurocs(axes: Axes, section: Section) -> None:
+    rows = {label: row["auroc_present"] for label, row in reversed(section.by_label.items())}
+    for height, one in enumerate(rows.values()):
+        if one.low is not None and one.high is not None:
+            axes.plot([one.low, one.high], [height, height], color=_OTHER, linewidth=2)
+        axes.plot(one.value, height, "o", color=_COLOURS["image"])
+    axes.axvline(0.5, linestyle="--", color="black", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_xlim(0, 1)
+
+
+def _reliability(axes: Axes, section: Section) -> None:
+    axes.plot([0, 1], [0, 1], "--", color="black", linewidth=0.8)
+    for name, points in _curves(section, "reliability/").items():
+        axes.plot(*zip(*points, strict=True), "o-", label=name, color=_COLOURS.get(name, _OTHER))
+    axes.set(xlabel="mean probability", ylabel="share that has the finding")
+    axes.legend()
+
+
+def _probe(axes: Axes, section: Section) -> None:
+    found = {n: e for n, e in section.values.items() if n.startswith("linear_probe/")}
+    spread = [one.sd or 0.0 for one in found.values()]
+    values = [one.value for one in found.values()]
+    axes.errorbar(range(len(found)), values, spread, fmt="o-", color=_COLOURS["image"], capsize=4)
+    axes.axhline(0.5, linestyle="--", color="black", linewidth=0.8)
+    axes.set_xticks(range(len(found)), [name.split("/")[1] for name in found])
+    axes.set(xlabel="training patients", ylabel="macro AUROC, ± sd of draws")
+
+
+def _plane(axes: Axes, section: Section) -> None:
+    for name, points in _curves(section, "plane/").items():
+        across, up = zip(*points, strict=True)
+        axes.scatter(across, up, s=6, alpha=0.5, label=name, color=_COLOURS[name])
+    axes.legend()
+
+
+def _curves(section: Section, prefix: str) -> dict[str, list[list[float]]]:
+    return {
+        name.removeprefix(prefix): points
+        for name, points in section.points.items()
+        if name.startswith(prefix)
+    }

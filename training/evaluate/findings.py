@@ -1,0 +1,53 @@
+"""Which findings the studies have, and where their data set does not say."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from training.data.labels import is_labelled, uncertain
+from training.data.study import Study
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """there, known: bool[N,L], of N studies and L labels; what is not known is not there."""
+
+    labels: tuple[str, ...]
+    there: Bools
+    known: Bools
+
+    @classmethod
+    def of(cls, studies: Sequence[Study], labels: Iterable[str]) -> Self:
+        """Unknown are an uncertain label, and every label of a study that nobody labelled."""
+        names = tuple(labels)
+        shape = (len(studies), len(names))
+        there = [label in study.findings for study in studies for label in names]
+        known = [
+            is_labelled(study) and label not in uncertain(study)
+            for study in studies
+            for label in names
+        ]
+        return cls(
+            names, np.array(there, bool).reshape(shape), np.array(known, bool).reshape(shape)
+        )
+
+    def answered(self, label: int) -> bool:
+        """Whether some studies have it and some do not, so that it can be measured."""
+        there = self.there[self.known[:, label], label]
+        return bool(there.any() and not there.all())
+
+    def unanswered(self) -> tuple[str, ...]:
+        """A note where there are labels that these studies cannot measure."""
+        names = [name for at, name in enumerate(self.labels) if not self.answered(at)]
+        return (f"not measured, as all or none of the studies have it: {', '.join(names)}",) * bool(
+            names
+        )
+
+    def at(self, rows: npt.NDArray[np.intp] | Bools) -> Self:
+        """Some of the studies."""
+        return type(self)(self.labels, self.there[rows], self.known[rows])

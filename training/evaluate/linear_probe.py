@@ -1,0 +1,103 @@
+"""A linear probe: what logistic regression reads from image embeddings, with few labels and many.
+
+L2-regularised at scikit-learn's own strength on standardised embeddings: nothing is tuned, so no
+validation split is spent. Fewer labels are the studies of fewer training patients, drawn anew for
+each seed.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from training.evaluate.encode import Embedded
+from training.evaluate.findings import Findings
+from training.evaluate.result import Estimate, NotMeasured, Section
+
+SHARES = (0.01, 0.1, 1.0)
+SEEDS = 5
+LEAST_STUDIES = 2
+"""Training studies with a finding, and as many without, that a fit needs."""
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def linear_probe(
+    train: Embedded, test: Embedded, labels: tuple[str, ...], *, seed: int = 0
+) -> Section:
+    """Macro AUROC on the test studies at each share of the training patients: mean, sd of draws.
+
+    Raises NotMeasured where no label can be fitted and scored.
+    """
+    learned = Findings.of(train.pairs.studies, labels)
+    asked = Findings.of(test.pairs.studies, labels)
+    values: dict[str, Estimate] = {}
+    notes = list(asked.unanswered())
+    for share in SHARES:
+        draws = [
+            patients_drawn(train.patients, share, seed + draw)
+            for draw in range(1 if share == 1 else SEEDS)
+        ]
+        found = [probe(train.images[rows], learned.at(rows), test.images, asked) for rows in draws]
+        name = f"linear_probe/{share:.0%}"
+        notes += _left_out(name, asked, found)
+        if macros := [float(np.mean(list(aurocs.values()))) for aurocs in found if aurocs]:
+            values[name] = _estimate(macros, len(test.pairs))
+    if not values:
+        raise NotMeasured("; ".join(notes))
+    return Section(values=values, notes=tuple(notes))
+
+
+def patients_drawn(patients: list[str], share: float, seed: int) -> npt.NDArray[np.intp]:
+    """The rows of a share of the patients, of at least one."""
+    everyone = np.unique(patients)
+    number = max(1, round(share * len(everyone)))
+    drawn = np.random.default_rng(seed).permutation(everyone)[:number]
+    return np.flatnonzero(np.isin(patients, drawn))
+
+
+def probe(
+    train: FloatArray, learned: Findings, test: FloatArray, asked: Findings
+) -> dict[str, float]:
+    """AUROC of each label that both float32[N,D] can tell; the others are left out."""
+    return {
+        label: _auroc(train, learned, test, asked, at)
+        for at, label in enumerate(learned.labels)
+        if asked.answered(at) and _enough(learned, at)
+    }
+
+
+def _auroc(
+    train: FloatArray, learned: Findings, test: FloatArray, asked: Findings, at: int
+) -> float:
+    rows, asked_rows = learned.known[:, at], asked.known[:, at]
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model.fit(train[rows], learned.there[rows, at])
+    score = model.decision_function(test[asked_rows])
+    return float(roc_auc_score(asked.there[asked_rows, at], score))
+
+
+def _enough(learned: Findings, at: int) -> bool:
+    there = learned.there[learned.known[:, at], at]
+    return min(int(there.sum()), int((~there).sum())) >= LEAST_STUDIES
+
+
+def _left_out(name: str, asked: Findings, found: list[dict[str, float]]) -> tuple[str, ...]:
+    """A note where labels that the test studies could tell were not fitted in every draw."""
+    missing = {
+        label: sum(label not in aurocs for aurocs in found)
+        for at, label in enumerate(asked.labels)
+        if asked.answered(at)
+    }
+    listed = ", ".join(f"{label} {count}" for label, count in missing.items() if count)
+    return (
+        f"{name}: of {len(found)} draws, labels left out for fewer than {LEAST_STUDIES} training "
+        f"studies with or without them: {listed}",
+    ) * bool(listed)
+
+
+def _estimate(macros: list[float], studies: int) -> Estimate:
+    sd = float(np.std(macros, ddof=1)) if len(macros) > 1 else None
+    return Estimate(value=float(np.mean(macros)), n=studies, chance=0.5, sd=sd)

@@ -1,0 +1,38 @@
+"""Zero-shot scores: how near an image is to sentences that affirm a finding, or deny it."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from service.bundle.labels import Prompts
+from training.evaluate.encode import Encoder
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def present_scores(encoder: Encoder, images: FloatArray, prompts: Iterable[Prompts]) -> FloatArray:
+    """float32[N,L]: similarity of N images to the mean of each label's present prompts."""
+    return _similarities(images, [ensemble(encoder, prompt.present) for prompt in prompts])
+
+
+def margins(encoder: Encoder, images: FloatArray, prompts: Iterable[Prompts]) -> FloatArray:
+    """float32[N,L]: present minus absent similarity; present alone where there is no absent one."""
+    directions = [
+        ensemble(encoder, prompt.present) - ensemble(encoder, prompt.absent)
+        if prompt.absent
+        else ensemble(encoder, prompt.present)
+        for prompt in prompts
+    ]
+    return _similarities(images, directions)
+
+
+def ensemble(encoder: Encoder, prompts: tuple[str, ...]) -> FloatArray:
+    """The mean of the prompts' vectors, float32[D], scaled to unit length."""
+    mean = encoder.texts(prompts).mean(axis=0)
+    unit: FloatArray = mean / np.linalg.norm(mean)
+    return unit
+
+
+def _similarities(images: FloatArray, directions: list[FloatArray]) -> FloatArray:
+    return images @ np.stack(directions, axis=1)
