@@ -1,0 +1,29 @@
+"""What we depend on sends nothing about its use to its makers."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+SEEN = """
+import os, sys
+def see(event, arguments):
+    if event == "import" and arguments[0] == "onnxruntime":
+        print(os.environ.get("ORT_DISABLE_TELEMETRY"))
+        os._exit(0)
+sys.addaudithook(see)
+import {module}
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["service.inference.session", "training.export", "training.evaluate.encode"]
+)
+def test_onnx_runtime_is_told_to_report_nothing_before_it_is_imported(module):
+    variables = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    command = [sys.executable, "-c", SEEN.format(module=module)]
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
+    assert done.stdout == "1\n", done.stderr
