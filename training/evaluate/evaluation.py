@@ -43,27 +43,25 @@ class Evaluation:
         other = None if against is None else open_encoder(against)
         labels = self._labels(encoder, other)
         pairs = self._read(encoder.image_spec)
-        result = self._run(encoder, source.name, labels, *pairs)
+        result = self._run(encoder, source, labels, *pairs)
         compared: dict[str, dict[str, float]] = {}
         if against is not None and other is not None:
             same = other.image_spec == encoder.image_spec
             its = pairs if same else self._read(other.image_spec)
-            compared[against.name] = differences(
-                result, self._run(other, against.name, labels, *its)
-            )
+            compared[against.name] = differences(result, self._run(other, against, labels, *its))
         if (small := int8_variant(encoder)) is not None:
-            compared["int8"] = differences(result, self._run(small, source.name, labels, *pairs))
+            compared["int8"] = differences(result, self._run(small, source, labels, *pairs))
         return replace(result, differences=compared)
 
     def _run(
         self,
         encoder: Encoder,
-        name: str,
+        source: Path,
         labels: Mapping[str, Label],
         test: Pairs,
         train: Pairs | None,
     ) -> Result:
-        about = {"encoder": name, "manifest": self.manifest.name}
+        about = {"encoder": named(encoder, source), "manifest": self.manifest.name}
         return run_suite(encoder, test, train, labels, measures=self.measures, about=about)
 
     def _read(self, spec: ImageSpec) -> tuple[Pairs, Pairs | None]:
@@ -107,6 +105,14 @@ def validation_pairs(source: Path, spec: ImageSpec, recipe: Recipe | None) -> Pa
         fractions = recipe.data.fractions
     studies = split_studies(read_manifest(source), fractions)["validation"]
     return study_pairs(studies, source.parent, spec)
+
+
+def named(encoder: Encoder, source: Path) -> str:
+    """A bundle's name, version and id; a run's folder."""
+    if not isinstance(encoder, BundleEncoder):
+        return source.name
+    manifest = encoder.bundle.manifest
+    return f"{manifest.name} {manifest.version} ({manifest.id[:12]})"
 
 
 def one_set(label_sets: LabelSets) -> dict[str, Label]:

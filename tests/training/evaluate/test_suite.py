@@ -23,7 +23,7 @@ from training.evaluate.report import page
 from training.evaluate.result import Result, Section
 from training.evaluate.suite import MEASURES, run_suite
 from training.export import export
-from training.recipe import load_recipe
+from training.recipe import CONFIGS, load_recipe
 
 LABELS = LabelSets.model_validate({"phantom": PROMPTS})
 PROMPTS_OF = LABELS.root["phantom"]
@@ -162,6 +162,12 @@ def test_what_cannot_be_measured_is_said_and_the_rest_goes_on(bundle):
     for name in ("linear_probe", "reports"):
         assert sections[name].notes == ("not measured: there are no training studies",)
     assert sections["geometry"].values
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.labels.json")), ids=lambda p: p.name)
+def test_the_prompts_that_come_with_the_project_are_one_set(path):
+    labels = one_set(LabelSets.model_validate_json(path.read_bytes()))
+    assert all(label.present and label.absent for label in labels.values())
 
 
 def test_labels_of_several_sets_are_not_mixed():
