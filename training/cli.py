@@ -272,7 +272,10 @@ def _show_result(result: Result) -> None:
         for note in section.notes:
             out.print(f"{name}: {note}", markup=False)
         if section.values:
-            table = Table(name, *COLUMNS)
+            table = Table()
+            table.add_column(name, no_wrap=True)
+            for column in COLUMNS:
+                table.add_column(column)
             for key, one in section.values.items():
                 table.add_row(key, *one.cells())
             out.print(table)

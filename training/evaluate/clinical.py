@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
-from unittest.mock import patch
+
+from huggingface_hub import constants
 
 from training.evaluate.result import Estimate
 
@@ -50,5 +51,8 @@ def _floats(scores: dict[str, Any]) -> dict[str, float]:
 @contextmanager
 def _offline() -> Iterator[None]:
     """Weights that are not in the cache are an OSError, not a download."""
-    with patch("huggingface_hub.constants.HF_HUB_OFFLINE", True):
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
         yield
+    finally:
+        constants.HF_HUB_OFFLINE = before

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 from service.bundle.labels import Label, LabelSets
@@ -13,7 +12,7 @@ from training.data.manifest import read_manifest
 from training.data.pairs import Pairs, split_pairs, study_pairs
 from training.data.shards import shard_pairs
 from training.data.splits import split_studies
-from training.data.study import DataError, Split, Study
+from training.data.study import DataError, Study
 from training.evaluate.compare import differences
 from training.evaluate.encode import BundleEncoder, Encoder, TorchEncoder, int8_variant
 from training.evaluate.result import Result
@@ -43,30 +42,37 @@ class Evaluation:
         encoder = open_encoder(source)
         other = None if against is None else open_encoder(against)
         labels = self._labels(encoder, other)
-        result = self._run(encoder, source.name, labels)
+        pairs = self._read(encoder.image_spec)
+        result = self._run(encoder, source, labels, *pairs)
         compared: dict[str, dict[str, float]] = {}
         if against is not None and other is not None:
-            compared[against.name] = differences(result, self._run(other, against.name, labels))
+            same = other.image_spec == encoder.image_spec
+            its = pairs if same else self._read(other.image_spec)
+            compared[against.name] = differences(result, self._run(other, against, labels, *its))
         if (small := int8_variant(encoder)) is not None:
-            compared["int8"] = differences(result, self._run(small, source.name, labels))
+            compared["int8"] = differences(result, self._run(small, source, labels, *pairs))
         return replace(result, differences=compared)
 
-    def _run(self, encoder: Encoder, name: str, labels: Mapping[str, Label]) -> Result:
-        test = self._pairs("test", encoder.image_spec)
-        needs = bool(NEED_TRAINING & set(self.measures)) and bool(self._splits["train"])
-        train = self._pairs("train", encoder.image_spec) if needs else None
-        about = {"encoder": name, "manifest": self.manifest.name}
+    def _run(
+        self,
+        encoder: Encoder,
+        source: Path,
+        labels: Mapping[str, Label],
+        test: Pairs,
+        train: Pairs | None,
+    ) -> Result:
+        about = {"encoder": named(encoder, source), "manifest": self.manifest.name}
         return run_suite(encoder, test, train, labels, measures=self.measures, about=about)
 
-    @cached_property
-    def _splits(self) -> dict[Split, list[Study]]:
+    def _read(self, spec: ImageSpec) -> tuple[Pairs, Pairs | None]:
+        """Test and, where a measure needs them and there are any, training studies."""
         fractions = (self.train_share, 0.0, 1 - self.train_share)
-        return split_studies(read_manifest(self.manifest), fractions)
-
-    def _pairs(self, split: Split, spec: ImageSpec) -> Pairs:
-        studies = self._splits[split]
-        sigma = gaze_sigma(studies, spec) if "attention" in self.measures else None
-        return study_pairs(studies, self.manifest.parent, spec, sigma)
+        splits = split_studies(read_manifest(self.manifest), fractions)
+        folder = self.manifest.parent
+        sigma = gaze_sigma(splits["test"], spec) if "attention" in self.measures else None
+        test = study_pairs(splits["test"], folder, spec, sigma)
+        needed = bool(NEED_TRAINING & set(self.measures)) and bool(splits["train"])
+        return test, study_pairs(splits["train"], folder, spec) if needed else None
 
     def _labels(self, *encoders: Encoder | None) -> dict[str, Label]:
         """The file's, else those of the first bundle; none for a run."""
@@ -99,6 +105,14 @@ def validation_pairs(source: Path, spec: ImageSpec, recipe: Recipe | None) -> Pa
         fractions = recipe.data.fractions
     studies = split_studies(read_manifest(source), fractions)["validation"]
     return study_pairs(studies, source.parent, spec)
+
+
+def named(encoder: Encoder, source: Path) -> str:
+    """A bundle's name, version and id; a run's folder."""
+    if not isinstance(encoder, BundleEncoder):
+        return source.name
+    manifest = encoder.bundle.manifest
+    return f"{manifest.name} {manifest.version} ({manifest.id[:12]})"
 
 
 def one_set(label_sets: LabelSets) -> dict[str, Label]:

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from training.evaluate.bootstrap import Bools, Counts, Floats, aurocs, interval, patient_counts
 from training.evaluate.encode import Embedded
 from training.evaluate.findings import Findings
 from training.evaluate.result import Estimate, NotMeasured, Section
@@ -27,12 +28,14 @@ FloatArray = npt.NDArray[np.float32]
 def linear_probe(
     train: Embedded, test: Embedded, labels: tuple[str, ...], *, seed: int = 0
 ) -> Section:
-    """Macro AUROC on the test studies at each share of the training patients: mean, sd of draws.
+    """Macro AUROC on the test studies at each share of the training patients.
 
-    Raises NotMeasured where no label can be fitted and scored.
+    Of several draws: mean and sd. Of all patients there is one, with its interval over resampled
+    test patients. Raises NotMeasured where no label can be fitted and scored.
     """
     learned = Findings.of(train.pairs.studies, labels)
     asked = Findings.of(test.pairs.studies, labels)
+    counts = patient_counts(test.patients)
     values: dict[str, Estimate] = {}
     notes = list(asked.unanswered())
     for share in SHARES:
@@ -43,8 +46,8 @@ def linear_probe(
         found = [probe(train.images[rows], learned.at(rows), test.images, asked) for rows in draws]
         name = f"linear_probe/{share:.0%}"
         notes += _left_out(name, asked, found)
-        if macros := [float(np.mean(list(aurocs.values()))) for aurocs in found if aurocs]:
-            values[name] = _estimate(macros, len(test.pairs))
+        if fitted := [scores for scores in found if scores]:
+            values[name] = _estimate(fitted, asked, counts)
     if not values:
         raise NotMeasured("; ".join(notes))
     return Section(values=values, notes=tuple(notes))
@@ -60,23 +63,19 @@ def patients_drawn(patients: list[str], share: float, seed: int) -> npt.NDArray[
 
 def probe(
     train: FloatArray, learned: Findings, test: FloatArray, asked: Findings
-) -> dict[str, float]:
-    """AUROC of each label that both float32[N,D] can tell; the others are left out."""
+) -> dict[str, Floats]:
+    """Decision values of the test studies, float64[N], for each label that both can tell."""
     return {
-        label: _auroc(train, learned, test, asked, at)
+        label: _fitted(train, learned, at).decision_function(test)
         for at, label in enumerate(learned.labels)
         if asked.answered(at) and _enough(learned, at)
     }
 
 
-def _auroc(
-    train: FloatArray, learned: Findings, test: FloatArray, asked: Findings, at: int
-) -> float:
-    rows, asked_rows = learned.known[:, at], asked.known[:, at]
+def _fitted(train: FloatArray, learned: Findings, at: int) -> Pipeline:
+    known = learned.known[:, at]
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    model.fit(train[rows], learned.there[rows, at])
-    score = model.decision_function(test[asked_rows])
-    return float(roc_auc_score(asked.there[asked_rows, at], score))
+    return model.fit(train[known], learned.there[known, at])
 
 
 def _enough(learned: Findings, at: int) -> bool:
@@ -84,10 +83,10 @@ def _enough(learned: Findings, at: int) -> bool:
     return min(int(there.sum()), int((~there).sum())) >= LEAST_STUDIES
 
 
-def _left_out(name: str, asked: Findings, found: list[dict[str, float]]) -> tuple[str, ...]:
+def _left_out(name: str, asked: Findings, found: list[dict[str, Floats]]) -> tuple[str, ...]:
     """A note where labels that the test studies could tell were not fitted in every draw."""
     missing = {
-        label: sum(label not in aurocs for aurocs in found)
+        label: sum(label not in scores for scores in found)
         for at, label in enumerate(asked.labels)
         if asked.answered(at)
     }
@@ -98,6 +97,26 @@ def _left_out(name: str, asked: Findings, found: list[dict[str, float]]) -> tupl
     ) * bool(listed)
 
 
-def _estimate(macros: list[float], studies: int) -> Estimate:
-    sd = float(np.std(macros, ddof=1)) if len(macros) > 1 else None
-    return Estimate(value=float(np.mean(macros)), n=studies, chance=0.5, sd=sd)
+def _estimate(draws: list[dict[str, Floats]], asked: Findings, counts: Counts) -> Estimate:
+    macros = [
+        float(np.mean([roc_auc_score(*_answers(asked, label, s)) for label, s in scores.items()]))
+        for scores in draws
+    ]
+    mean, studies = float(np.mean(macros)), len(asked.there)
+    if len(draws) > 1:
+        return Estimate(value=mean, n=studies, chance=0.5, sd=float(np.std(macros, ddof=1)))
+    resampled = [
+        aurocs(counts[:, _known(asked, label)], *_answers(asked, label, scores))
+        for label, scores in draws[0].items()
+    ]
+    low, high = interval(np.mean(resampled, axis=0))
+    return Estimate(value=mean, n=studies, low=low, high=high, chance=0.5)
+
+
+def _answers(asked: Findings, label: str, scores: Floats) -> tuple[Bools, Floats]:
+    known = _known(asked, label)
+    return asked.there[known, asked.labels.index(label)], scores[known]
+
+
+def _known(asked: Findings, label: str) -> Bools:
+    return asked.known[:, asked.labels.index(label)]

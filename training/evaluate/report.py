@@ -24,7 +24,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1c2733; max-width: 46rem; m
 h2 { margin-top: 2.5rem; border-bottom: 1px solid #d5dde5 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid #e6ebf0 }
-th:first-child, td:first-child { text-align: left }
+th:first-child, td:first-child { text-align: left; min-width: 7rem; overflow-wrap: anywhere }
 .scroll { overflow-x: auto } img { max-width: 100% } figure { margin: 1.5rem 0 }
 figcaption, .note { color: #5a6978; font-size: .9rem }
 """
@@ -61,7 +61,7 @@ def _section(name: str, section: Section) -> Iterator[str]:
     yield f"<h2>{_TITLES[name]}</h2>"
     yield from (f'<p class="note">{escape(note)}</p>' for note in section.notes)
     if section.values:
-        rows = ((key, *one.cells()) for key, one in section.values.items())
+        rows = ((_words(key), *one.cells()) for key, one in section.values.items())
         yield _table(("measure", *COLUMNS), rows)
     if section.by_label:
         yield "<h3>By label</h3>"
@@ -75,7 +75,7 @@ def _section(name: str, section: Section) -> Iterator[str]:
 def _label_table(by_label: Mapping[str, Mapping[str, Estimate]]) -> str:
     names = tuple(dict.fromkeys(name for row in by_label.values() for name in row))
     return _table(
-        ("label", *names),
+        ("label", *map(_words, names)),
         (
             (label, *(row[name].cells()[0] if name in row else "" for name in names))
             for label, row in by_label.items()
@@ -86,8 +86,15 @@ def _label_table(by_label: Mapping[str, Mapping[str, Estimate]]) -> str:
 def _differences(other: str, found: Mapping[str, float]) -> Iterator[str]:
     name, gap = largest(dict(found))
     yield f"<h2>Against {escape(other)}</h2>"
-    yield f"<p>The largest difference is {gap:.1e}, of {escape(name)}.</p>"
-    yield _table(("measure", "difference"), ((key, f"{gap:+.1e}") for key, gap in found.items()))
+    yield f"<p>The largest difference is {gap:.1e}, of {escape(_words(name))}.</p>"
+    yield _table(
+        ("measure", "difference"), ((_words(key), f"{gap:+.1e}") for key, gap in found.items())
+    )
+
+
+def _words(name: str) -> str:
+    """A measure's name that a narrow screen can break."""
+    return name.replace("_", " ").replace("/", " / ")
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

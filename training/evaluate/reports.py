@@ -15,6 +15,7 @@ from training.evaluate.bootstrap import interval, means, patient_counts
 from training.evaluate.clinical import clinical_scores
 from training.evaluate.encode import Embedded
 from training.evaluate.result import Estimate, NotMeasured, Section
+from training.evaluate.retrieval import TIE
 
 ORDERS = (1, 2, 3, 4)
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -31,7 +32,8 @@ def reports(train: Embedded, test: Embedded, *, seed: int = 0) -> Section:
     if not others.any(axis=1).all():
         raise NotMeasured("a patient's own reports are all that there are to retrieve")
     scores = np.where(others, test.images[test.reported] @ train.reports.T, -np.inf)
-    found = [library[column] for column in scores.argmax(axis=1)]
+    nearest = scores >= scores.max(axis=1, keepdims=True) - TIE
+    found = [library[column] for column in nearest.argmax(axis=1)]
     blind = [library[column] for column in _at_random(others, seed)]
     values = {
         f"bleu-{n}": Estimate(value=bleu(found, true, n), n=len(true), chance=bleu(blind, true, n))

@@ -18,6 +18,9 @@ from training.evaluate.result import Estimate, NotMeasured, Section
 
 KS = (1, 5, 10)
 CLASS_KS = (5, 10)
+TIE = 1e-6
+"""Cosines nearer than this score alike: float32 arithmetic tells them apart otherwise on every
+machine, such as those of reports that are the same as far as the tower reads them."""
 
 FloatArray = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -97,13 +100,15 @@ def precision_at(
     scores, relevant, eligible: [Q,G]. Entries that score alike share the ranks they fill. NaN
     where fewer than k are eligible.
     """
-    ranked = np.where(eligible, scores, -np.inf)
+    enough = eligible.sum(axis=1) >= k
+    ranked, relevant = np.where(eligible, scores, -np.inf)[enough], relevant[enough]
     last = np.partition(ranked, -k, axis=1)[:, [-k]]
-    before, alike = np.greater(ranked, last), np.equal(ranked, last)
+    before, alike = ranked > last + TIE, np.abs(ranked - last) <= TIE
     room = k - before.sum(axis=1)
     of_alike = (alike & relevant).sum(axis=1) / alike.sum(axis=1)
-    share = ((before & relevant).sum(axis=1) + room * of_alike) / k
-    return np.where(eligible.sum(axis=1) >= k, share, np.nan)
+    shares = np.full(len(scores), np.nan)
+    shares[enough] = ((before & relevant).sum(axis=1) + room * of_alike) / k
+    return shares
 
 
 def _recalls(
@@ -113,7 +118,7 @@ def _recalls(
     counts = patient_counts(groups, seed=seed)
     size, right = scores.shape[1], correct.sum(axis=1)
     best = np.where(correct, scores, -np.inf).max(axis=1, keepdims=True)
-    better, alike = (scores > best).sum(axis=1), np.equal(scores, best)
+    better, alike = (scores > best + TIE).sum(axis=1), np.abs(scores - best) <= TIE
     recalls = []
     for k in ks:
         found = _drawn_one(alike.sum(axis=1), (alike & correct).sum(axis=1), k - better)

@@ -162,7 +162,7 @@ def _honesty(probability: Floats, truth: Bools, counts: Counts, suffix: str) -> 
 
 
 def _macro(rows: Mapping[str, dict[str, Measured]], studies: int) -> dict[str, Estimate]:
-    """The mean over the labels that have the measure, in each resample those that it has."""
+    """The mean over the labels that have the measure; resamples that lack one of them are NaN."""
     names = dict.fromkeys(name for row in rows.values() for name in row)
     return {
         f"{name}/{MACRO}": _estimate(_mean([r[name] for r in rows.values() if name in r]), studies)
@@ -172,14 +172,9 @@ def _macro(rows: Mapping[str, dict[str, Measured]], studies: int) -> dict[str, E
 
 def _mean(measured: list[Measured]) -> Measured:
     values, resampled, chances = zip(*measured, strict=True)
-    drawn = None if resampled[0] is None else _mean_of_answered(np.stack(resampled))
+    drawn = None if resampled[0] is None else np.mean(resampled, axis=0)
     chance = None if chances[0] is None else float(np.mean(chances))
     return Measured(float(np.mean(values)), drawn, chance)
-
-
-def _mean_of_answered(resampled: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """float64[L,B] → float64[B]; NaN only where no label has an answer."""
-    return np.asarray(np.ma.masked_invalid(resampled).mean(axis=0).filled(np.nan))
 
 
 def _estimate(one: Measured, studies: int) -> Estimate:

@@ -17,6 +17,7 @@ def test_with_every_patient_it_is_scikit_learns_regression(noisy, embedded):
     score = model.decision_function(scaler.transform(test.images))
     assert value.value == pytest.approx(roc_auc_score(test.pairs.has_finding("nodule"), score))
     assert (value.sd, value.chance, value.n) == (None, 0.5, 300)
+    assert value.low < value.value < value.high
 
 
 def test_few_patients_are_drawn_several_times(noisy, embedded):

@@ -135,6 +135,13 @@ def test_entries_that_score_alike_share_their_ranks():
     assert share == pytest.approx((1 + 1 / 3) / 2)
 
 
+def test_scores_that_differ_by_float32s_noise_alone_are_ties():
+    texts = ["a", "b"]
+    reports = np.float32([[1, 0], [1 - 1e-7, 0]])
+    for recall in measure(reports, reports, texts, ks=(1,)):
+        assert recall.value == pytest.approx(0.5)
+
+
 def test_a_patient_is_no_answer_to_itself(pairs, embedded):
     """Each patient's two images coincide; a search that found them would be perfect."""
     vectors = [(9, 1), (9, 1), (1, 9), (1, 9), (9, 9), (9, 9)] * 2

@@ -1,0 +1,59 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from service.bundle.manifest import Bundle, seal
+from training.data.pairs import Pairs
+from training.data.study import Study
+from training.evaluate.encode import BATCH, BundleEncoder, Embedded, TorchEncoder, int8_variant
+from training.export import export
+
+TEXTS = ["Small left effusion.", "No pneumothorax."]
+
+
+@pytest.fixture(scope="module", params=["vit", "resnet"])
+def both(request, make_clip, label_sets, tmp_path_factory):
+    clip = make_clip(request.param)
+    folder = tmp_path_factory.mktemp("encode") / "bundle"
+    bundle = export(clip, folder, name="tiny", bundle_version="1", label_sets=label_sets)
+    return TorchEncoder(clip), BundleEncoder(bundle)
+
+
+def pixels(encoder, count):
+    shape = (count, encoder.image_spec.height, encoder.image_spec.width)
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+def test_a_checkpoint_and_its_bundle_encode_alike(both):
+    one, other = both
+    images = pixels(one, BATCH + 3)
+    assert one.image_spec == other.image_spec
+    assert one.logit_scale == pytest.approx(other.logit_scale)
+    np.testing.assert_allclose(one.images(images), other.images(images), atol=1e-4)
+    np.testing.assert_allclose(one.texts(TEXTS), other.texts(TEXTS), atol=1e-4)
+    mine, theirs = one.patches(images[:2]), other.patches(images[:2])
+    if mine is None:
+        assert theirs is None
+    else:
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+def test_int8_graphs_take_the_place_of_those_they_replace(both, tmp_path):
+    torch, encoder = both
+    assert int8_variant(torch) is None
+    assert int8_variant(encoder) is None
+    shutil.copytree(encoder.bundle.path, tmp_path / "b")
+    shutil.copy(tmp_path / "b" / "text.onnx", tmp_path / "b" / "text.int8.onnx")
+    sealed = seal(tmp_path / "b", encoder.bundle.manifest)
+    small = int8_variant(BundleEncoder(Bundle(tmp_path / "b", sealed.manifest)))
+    assert (small.image_file, small.text_file) == ("image.onnx", "text.int8.onnx")
+    np.testing.assert_array_equal(small.texts(TEXTS), encoder.texts(TEXTS))
+
+
+def test_only_the_reports_that_are_there_are_encoded(encoder):
+    studies = tuple(Study(str(n), "p", "t", ("x",), text) for n, text in enumerate(["", "A.", ""]))
+    pairs = Pairs(np.zeros((3, 16, 16), np.uint8), studies)
+    embedded = Embedded(encoder({"A.": (3, 4)}), pairs)
+    assert embedded.reported.tolist() == [1]
+    np.testing.assert_allclose(embedded.reports, [[0.6, 0.8]], rtol=1e-6)

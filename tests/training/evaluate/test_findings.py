@@ -1,0 +1,28 @@
+from training.data.labels import UNLABELLED
+from training.data.study import Study
+from training.evaluate.findings import Findings
+
+
+def study(*findings, **metadata):
+    return Study("1", "p", "test", (), "", findings=findings, metadata=metadata)
+
+
+def test_what_is_uncertain_or_never_labelled_is_unknown():
+    studies = [study("nodule"), study(uncertain="nodule; mass"), study(**UNLABELLED)]
+    findings = Findings.of(studies, ["nodule", "mass"])
+    assert findings.there.tolist() == [[True, False], [False, False], [False, False]]
+    assert findings.known.tolist() == [[True, True], [False, False], [False, False]]
+
+
+def test_a_label_needs_studies_with_it_and_without():
+    findings = Findings.of([study("nodule", "mass"), study("mass")], ["nodule", "mass", "rib"])
+    assert [findings.answered(at) for at in range(3)] == [True, False, False]
+    assert findings.unanswered() == (
+        "not measured, as all or none of the studies have it: mass, rib",
+    )
+
+
+def test_no_labels_ask_nothing():
+    findings = Findings.of([study("nodule")], [])
+    assert findings.there.shape == (1, 0)
+    assert findings.unanswered() == ()

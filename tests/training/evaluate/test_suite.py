@@ -1,0 +1,213 @@
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from service.bundle.labels import LabelSets
+from service.bundle.manifest import seal
+from service.bundle.preprocess import ImageSpec
+from training import cli
+from training.data.gaze import Sigma
+from training.data.manifest import write_manifest
+from training.data.pairs import phantom_pairs
+from training.data.phantom import PROMPTS, PhantomConfig, phantom
+from training.data.splits import LeakageError
+from training.data.study import DataError, Gaze, Study
+from training.evaluate.encode import BundleEncoder, TorchEncoder
+from training.evaluate.evaluation import gaze_sigma, one_set, validation_pairs
+from training.evaluate.report import page
+from training.evaluate.result import Result, Section
+from training.evaluate.suite import MEASURES, run_suite
+from training.export import export
+from training.recipe import CONFIGS, load_recipe
+
+LABELS = LabelSets.model_validate({"phantom": PROMPTS})
+PROMPTS_OF = LABELS.root["phantom"]
+CONFIG = PhantomConfig(size=64, seed=3)
+STUDIES = 60
+
+
+@pytest.fixture(scope="module")
+def bundle(make_clip, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("suite") / "bundle"
+    return export(make_clip("vit"), folder, name="tiny", bundle_version="1", label_sets=LABELS)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """Phantoms on disk, with gaze; two in three patients are for training."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    (folder / "images").mkdir()
+    drawn = [phantom(CONFIG, index) for index in range(STUDIES)]
+    for one in drawn:
+        Image.fromarray(one.image).save(folder / one.study.images[0])
+    write_manifest(folder / "studies.parquet", [one.study for one in drawn])
+    return folder / "studies.parquet"
+
+
+@pytest.fixture(scope="module")
+def evaluate(manifest):
+    def evaluate(*arguments):
+        command = ["evaluate", arguments[0], manifest, "--train-share", "0.6", *arguments[1:]]
+        result = CliRunner().invoke(cli.cli, [str(one) for one in command])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return evaluate
+
+
+@pytest.fixture(scope="module")
+def measured(bundle, evaluate, tmp_path_factory):
+    out = tmp_path_factory.mktemp("measured") / "out"
+    return evaluate(bundle.path, "--suite", "all", "--out", out), out
+
+
+def test_the_whole_suite_runs_from_the_command_line(measured):
+    output, out = measured
+    sections = json.loads((out / "metrics.json").read_text())["sections"]
+    assert list(sections) == list(MEASURES)
+    for name, section in sections.items():
+        assert section["values"], name
+        assert name in output
+    assert sections["zero_shot"]["values"]["auroc_present/macro"]["chance"] == 0.5
+    assert "attention/gaze/pixel_auc" in sections["attention"]["values"]
+    assert sections["attention"]["notes"] == [
+        "no study has a lesion region and a text to point at it"
+    ]
+
+
+def test_a_second_run_writes_the_same_record_and_page(measured, bundle, evaluate, tmp_path):
+    _, out = measured
+    evaluate(bundle.path, "--suite", "all", "--out", tmp_path)
+    for name in ("metrics.json", "report.html"):
+        assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_the_page_stands_alone(measured):
+    _, out = measured
+    html = (out / "report.html").read_text()
+    sources = re.findall(r'(?:src|href|action|data|poster)\s*=\s*"([^"]*)"', html)
+    assert len(sources) == 4
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert not re.search(r"https?:|<script|<link|@import|url\(", html)
+    assert len(html) < 500_000
+    for name in ("Zero-shot", "Linear probe", "Retrieval", "Geometry", "reports", "Attention"):
+        assert name in html
+
+
+def test_names_are_escaped():
+    html = page(Result({"encoder": "<b>"}, {"retrieval": Section(notes=("a < b",))}))
+    assert "<b>" not in html
+    assert "a &lt; b" in html
+
+
+def test_without_a_suite_it_is_retrieval_alone(bundle, evaluate):
+    output = evaluate(bundle.path)
+    assert "recall@10/image-to-report" in output
+    assert "auroc" not in output
+
+
+def test_a_run_agrees_with_the_bundle_it_gave(finished, evaluate, tmp_path):
+    export(finished.clip, tmp_path / "given", name="x", bundle_version="1", label_sets=LABELS)
+    arguments = ["--suite", "all", "--against", tmp_path / "given", "--out", tmp_path / "out"]
+    assert "against given: the largest difference is" in evaluate(finished.run, *arguments)
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert max(map(abs, record["differences"]["given"].values())) <= 1e-4
+    assert "Against given" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_another_model_is_refused_after_the_report_is_written(
+    finished, bundle, manifest, monkeypatch, capsys, tmp_path
+):
+    command = ["eclip-train", "evaluate", finished.run, manifest, "--against", bundle.path]
+    monkeypatch.setattr("sys.argv", [*map(str, command), "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert "Disagreement:" in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "report.html").exists()
+
+
+def test_int8_graphs_are_measured_beside_their_float_twins(bundle, evaluate, tmp_path):
+    shutil.copytree(bundle.path, tmp_path / "b")
+    shutil.copy(tmp_path / "b" / "image.onnx", tmp_path / "b" / "image.int8.onnx")
+    seal(tmp_path / "b", bundle.manifest)
+    assert "against int8: the largest difference is 0.0e+00" in evaluate(tmp_path / "b")
+
+
+def test_phantoms_with_lesions_are_measured_in_memory(make_clip):
+    encoder = TorchEncoder(make_clip("vit"))
+    sigma = Sigma(3, "pixel")
+    test, train = (
+        phantom_pairs(CONFIG, part, encoder.image_spec, sigma)
+        for part in (range(30), range(30, 50))
+    )
+    result = run_suite(encoder, test, train, PROMPTS_OF, measures=["attention", "reports"])
+    assert list(result.sections) == ["attention", "reports"]
+    assert result.sections["attention"].values["attention/lesion/pixel_auc"].n > 3
+    with pytest.raises(LeakageError):
+        run_suite(encoder, test, test, PROMPTS_OF)
+    with pytest.raises(DataError, match="no measure magic; there are zero_shot"):
+        run_suite(encoder, test, train, PROMPTS_OF, measures=["magic"])
+
+
+def test_what_cannot_be_measured_is_said_and_the_rest_goes_on(bundle):
+    pairs = phantom_pairs(CONFIG, range(12), bundle.manifest.image)
+    sections = run_suite(BundleEncoder(bundle), pairs, None, {}).sections
+    assert sections["zero_shot"].notes == ("not measured: there are no labels",)
+    for name in ("linear_probe", "reports"):
+        assert sections[name].notes == ("not measured: there are no training studies",)
+    assert sections["geometry"].values
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.labels.json")), ids=lambda p: p.name)
+def test_the_prompts_that_come_with_the_project_are_one_set(path):
+    labels = one_set(LabelSets.model_validate_json(path.read_bytes()))
+    assert all(label.present and label.absent for label in labels.values())
+
+
+def test_labels_of_several_sets_are_not_mixed():
+    with pytest.raises(DataError, match="label sets a, b"):
+        one_set(LabelSets({"a": {}, "b": {}}))
+
+
+def test_gaze_is_drawn_in_degrees_only_where_all_readings_state_them():
+    spec = ImageSpec(height=64, width=64)
+    stated, plain = Gaze((0.5,), (0.5,), (9.0,), ((0.1, 0.1),)), Gaze((0.5,), (0.5,), (9.0,))
+
+    def sigma(*readings):
+        return gaze_sigma([Study("1", "p", "t", (), "", gaze=readings)], spec)
+
+    assert sigma() is None
+    assert sigma(stated) == Sigma(1.0, "degree")
+    assert sigma(stated, plain) == Sigma(0.05 * 64, "pixel")
+
+
+def test_calibration_uses_a_runs_own_validation_split_or_a_manifests(finished, manifest):
+    spec = finished.clip.image
+    own = validation_pairs(finished.run, spec, None)
+    assert len(own) == 32
+    assert len(validation_pairs(manifest, spec, None)) == STUDIES
+    recipe = load_recipe("own-pairs", ["data.fractions=[0.5, 0.3, 0.2]"])
+    some = validation_pairs(manifest, spec, recipe)
+    assert 0 < len(some) < STUDIES
+    assert (
+        np.isin([s.patient_id for s in some.studies], [s.patient_id for s in own.studies]).sum()
+        == 0
+    )
+
+
+def test_an_export_is_calibrated_or_says_why_not(finished, tmp_path):
+    labels = tmp_path / "labels.json"
+    labels.write_text(LABELS.model_dump_json())
+    command = ["export", finished.run, tmp_path / "b", "--labels", labels, "--calibrate"]
+    result = CliRunner().invoke(cli.cli, [str(one) for one in [*command, finished.run]])
+    assert result.exit_code == 0, result.output
+    written = LabelSets.model_validate_json((tmp_path / "b" / "labels.json").read_bytes())
+    output = " ".join(result.output.split())
+    for name, label in written.root["phantom"].items():
+        assert (label.calibration is None) == (f"not calibrated: phantom: {name} (" in output)
