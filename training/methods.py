@@ -1,8 +1,8 @@
 """The arms of the experiment: what a run does with its expert studies, as small strategies.
 
 All arms share weights, data order, steps and expert studies. A method says how often experts join
-(`schedule`), whose gaze they carry (`gaze`), how much of the original image stays (`share`), and
-with what it is mixed (`view`).
+(`schedule`), whose gaze they carry (`gaze`), how much of the original image stays (`share`), with
+what it is mixed (`view`), and whether gaze guides the tower's own attention (`attends`).
 """
 
 from collections.abc import Callable
@@ -62,6 +62,11 @@ def masked(_: ExpertCLIP, pixels: Tensor, heatmaps: Tensor) -> Tensor:
     return pixels * (normalised(heatmaps) >= HARD_LEVEL)
 
 
+def untouched(_: ExpertCLIP, pixels: Tensor, __: Tensor) -> Tensor:
+    """The image itself."""
+    return pixels.float()
+
+
 def neighbour(_: ExpertCLIP, pixels: Tensor, __: Tensor) -> Tensor:
     """Another image of the batch (Verma et al. 2021, DACL)."""
     return pixels.roll(1, dims=0).float()
@@ -69,7 +74,9 @@ def neighbour(_: ExpertCLIP, pixels: Tensor, __: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One arm. `primed`: the processor learns P(I, 1) = I at first."""
+    """One arm. `primed`: the processor learns P(I, 1) = I at first. `attends`: where the tower
+    looks on expert images is drawn towards their heatmaps.
+    """
 
     name: str
     schedule: Schedule
@@ -77,6 +84,7 @@ class Method:
     view: View = processed
     gaze: Gaze = "own"
     primed: bool = True
+    attends: bool = False
 
     @property
     def has_experts(self) -> bool:
@@ -96,6 +104,10 @@ class Method:
 
 
 ECLIP = Method("eclip", CURRICULUM)
+GAZE_ATTENTION = Method(
+    "gaze_attention", ALWAYS, all_original, untouched, primed=False, attends=True
+)
+"""Ours, not the paper's: expert images stay as they are; the tower pools where readers looked."""
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -110,6 +122,11 @@ METHODS: dict[str, Method] = {
         replace(ECLIP, name="eclip_no_priming", primed=False),
         replace(ECLIP, name="eclip_hard_mask", view=masked, primed=False),
         replace(ECLIP, name="oracle", gaze="lesions"),
+        GAZE_ATTENTION,
+        replace(GAZE_ATTENTION, name="duplicate_always", attends=False),
+        replace(GAZE_ATTENTION, name="shuffled_attention", gaze="shuffled"),
+        replace(GAZE_ATTENTION, name="mean_attention", gaze="mean"),
+        replace(GAZE_ATTENTION, name="oracle_attention", gaze="lesions"),
     )
 }
 

@@ -33,11 +33,15 @@ class Phantoms(_Strict):
 
     source: Literal["phantom"]
     train: PositiveInt
-    validation: PositiveInt
+    validation: Annotated[int, Field(ge=0)]
     test: PositiveInt
     size: PositiveInt
     """Pixels a side before preprocessing."""
     seed: int
+    contrast: PositiveFloat = 1.0
+    """Multiplies the density of local findings."""
+    cache: Path | None = None
+    """Folder where several runs keep the phantoms they share; else each run keeps its own."""
 
 
 def _whole(fractions: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -85,6 +89,10 @@ class Expert(_Strict):
     residual: bool = False
     """Begin as the identity; else as published."""
     priming_weight: Annotated[float, Field(ge=0)] = 0.1
+    attention_weight: PositiveFloat = 0.3
+    """Of the divergence of the tower's attention from gaze, where the method guides it."""
+    misplaced: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the experts whose gaze is another expert's: the doses of a dose-response."""
     primed_first: Annotated[int, Field(ge=0)] = 0
     """Steps in which the processor alone learns P(I, 1) = I before the run; published: none."""
 

@@ -46,6 +46,7 @@ from training.evaluate.geometry import alignment, modality_gap, uniformity
 from training.evaluate.retrieval import image_to_report
 from training.loggers import loggers, remember
 from training.methods import METHODS, neighbour
+from training.model.attention import attention_loss
 from training.model.clip import (
     WITH_WEIGHTS,
     Clip,
@@ -105,9 +106,17 @@ class ClipTraining(lightning.LightningModule):
             drawn, words, heatmaps, share = batch.experts
             experts = self.method.expert_pixels(self.expert_clip, drawn, heatmaps, share)
             pixels, tokens = torch.cat([pixels.float(), experts]), torch.cat([tokens, words])
-        images, texts = self.expert_clip.images(pixels), self.expert_clip.texts(tokens)
+        texts = self.expert_clip.texts(tokens)
+        if batch.experts is not None and self.method.attends:
+            images, attention = self.expert_clip.attended(pixels)
+            guidance = attention_loss(attention[len(batch.pixels) :], batch.experts.heatmaps)
+        else:
+            images, guidance = self.expert_clip.images(pixels), None
         loss: Tensor = self.objective(images, texts, self.clip.model)
         self.log("loss", loss.detach(), prog_bar=True)
+        if guidance is not None:
+            self.log("attention", guidance.detach())
+            loss = loss + self.recipe.expert.attention_weight * guidance
         if self._is_priming():
             loss = loss + self._priming(batch.pixels)
         return loss
@@ -367,7 +376,8 @@ def _begin(recipe: Recipe, run: Path) -> tuple[Clip, Pairs]:
 
 
 def _read(recipe: Recipe, split: Split, spec: ImageSpec, run: Path) -> Pairs:
-    sigma = recipe.expert.sigma if METHODS[recipe.method].has_experts else None
+    shared = isinstance(recipe.data, Phantoms) and recipe.data.cache is not None
+    sigma = recipe.expert.sigma if METHODS[recipe.method].has_experts or shared else None
     if isinstance(recipe.data, Shards):
         return shard_pairs(recipe.data.path, split, recipe.data.fractions, spec, sigma)
     return split_pairs(recipe.data, split, spec, run, sigma)
@@ -392,7 +402,9 @@ def _plan(recipe: Recipe, train: Pairs, tokenizer: Tokenizer) -> Plan:
     log.info("%.1f %% of the reports are longer than the context", too_long)
     experts = None
     if method.has_experts:
-        experts = Experts.of(train, recipe.expert.share, method.gaze, recipe.seed)
+        experts = Experts.of(
+            train, recipe.expert.share, method.gaze, recipe.seed, recipe.expert.misplaced
+        )
         _check_experts(recipe, experts)
         log.info("%d expert studies among %d", len(experts), len(train))
     return Plan(

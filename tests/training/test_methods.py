@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from training.methods import METHODS, assigned, draw_share, masked, neighbour
 ARMS = {
     "clip", "duplicate", "naive", "dacl", "mean_gaze", "shuffled_gaze", "eclip",
     "eclip_no_curriculum", "eclip_no_priming", "eclip_hard_mask", "oracle",
+    "gaze_attention", "shuffled_attention", "mean_attention", "oracle_attention",
+    "duplicate_always",
 }  # fmt: skip
 
 
@@ -36,6 +40,15 @@ def test_the_controls_differ_from_eclip_in_one_thing_each():
         )  # fmt: skip
     assert METHODS["duplicate"].schedule == eclip.schedule == CURRICULUM
     assert METHODS["duplicate"].has_processor
+
+
+def test_the_controls_of_guided_attention_differ_from_it_in_one_thing_each():
+    guided = METHODS["gaze_attention"]
+    for name, gaze in {"shuffled": "shuffled", "mean": "mean", "oracle": "lesions"}.items():
+        control = METHODS[f"{name}_attention"]
+        assert control == replace(guided, name=control.name, gaze=gaze)
+    unguided = METHODS["duplicate_always"]
+    assert unguided == replace(guided, name=unguided.name, attends=False)
 
 
 @given(st.integers(2, 40), st.integers(0, 2**31))

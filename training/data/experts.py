@@ -23,12 +23,13 @@ class Experts:
         return len(self.rows)
 
     @classmethod
-    def of(cls, pairs: Pairs, share: float, gaze: Gaze, seed: int) -> Self:
+    def of(cls, pairs: Pairs, share: float, gaze: Gaze, seed: int, misplaced: float = 0.0) -> Self:
         """A share of the studies with gaze, by hash of the study, and their heatmaps as an arm's.
 
         All arms have the same studies; one without a lesion has, as the oracle's map, all of its
-        image. A study whose gaze left no dwell on the cropped image has none. Raises DataError when
-        no study is left, or when lesions are asked of pairs that have no masks.
+        image. A study whose gaze left no dwell on the cropped image has none. misplaced: the share
+        of the experts who then get another's map, by one random cycle among them. Raises DataError
+        when no study is left, or when lesions are asked of pairs that have no masks.
         """
         if pairs.heatmaps is None or (gaze == "lesions" and pairs.lesions is None):
             missing = "lesion masks" if gaze == "lesions" else "gaze"
@@ -43,8 +44,12 @@ class Experts:
         rows = np.array(chosen)
         if gaze == "lesions" and pairs.lesions is not None:
             return cls(rows, _all_where_nothing(pairs.lesions[rows]))
-        own = pairs.heatmaps[rows]
-        return cls(rows, assigned(own, gaze, np.random.default_rng((seed, len(rows)))))
+        rng = np.random.default_rng((seed, len(rows)))
+        maps = assigned(pairs.heatmaps[rows], gaze, rng)
+        wrong = rng.permutation(len(rows))[: round(misplaced * len(rows))]
+        if len(wrong):
+            maps[wrong] = assigned(maps[wrong], "shuffled", rng)
+        return cls(rows, maps)
 
 
 def _all_where_nothing(masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

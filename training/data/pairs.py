@@ -1,5 +1,6 @@
 """Image–report pairs in memory: what a small training run and every evaluation read."""
 
+import hashlib
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -119,18 +120,28 @@ def split_pairs(
 ) -> Pairs:
     """One split of a recipe's data, with heatmaps where a `sigma` is given.
 
-    Rendered phantoms are kept in the directory `cache`. Raises LeakageError where the splits of a
-    manifest share a patient, a study or an image.
+    Rendered phantoms are kept in the recipe's own cache, or else in the directory `cache`. Raises
+    LeakageError where the splits of a manifest share a patient, a study or an image.
     """
     if isinstance(data, Manifest):
         chosen = split_studies(read_manifest(data.path), data.fractions)[split]
         with_report = (study for study in chosen if study.report)
         return study_pairs(with_report, data.path.parent, spec, sigma)
-    kept = cache / split
+    kept = _kept(data, spec, sigma, cache) / split
     if not kept.exists():
-        config = PhantomConfig(size=data.size, seed=data.seed)
+        config = PhantomConfig(size=data.size, seed=data.seed, contrast=data.contrast)
         phantom_pairs(config, phantom_indices(data, split), spec, sigma).save(kept)
     return Pairs.load(kept)
+
+
+def _kept(data: Phantoms, spec: ImageSpec, sigma: Sigma | None, cache: Path) -> Path:
+    """The run's own folder, or one in the shared cache that is of these phantoms alone."""
+    if data.cache is None:
+        return cache
+    made_of = (data.model_dump_json(exclude={"cache"}), spec.model_dump_json(), sigma)
+    folder = data.cache / hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def phantom_indices(data: Phantoms, split: Split) -> range:

@@ -1,17 +1,20 @@
 """Any open_clip model with the expert path beside it; without experts it is plain CLIP."""
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from training.model.attention import PoolingAttention
 from training.model.clip import Clip
 from training.model.heatmap import HeatmapProcessor
 from training.model.pixels import NormalisePixels
 
 WHITE = 255.0
+Encoded = TypeVar("Encoded", Tensor, tuple[Tensor, Tensor])
 
 
 class ExpertCLIP(nn.Module):
@@ -35,6 +38,13 @@ class ExpertCLIP(nn.Module):
         """Pixels uint8 or float[N,H,W] in 0…255 → unit float[N,D]."""
         return _in_parts(self._images, pixels, self.part)
 
+    def attended(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """As `images`, with where the tower looked: log attention float[N,heads,G,G].
+
+        Raises NoPoolingAttention where the tower does not pool by attention.
+        """
+        return _in_parts(self._attended, pixels, self.part)
+
     def texts(self, tokens: Tensor) -> Tensor:
         """Tokens int64[N,L] → unit float[N,D]."""
         return _in_parts(self._texts, tokens, self.part)
@@ -54,6 +64,10 @@ class ExpertCLIP(nn.Module):
     def _images(self, pixels: Tensor) -> Tensor:
         return functional.normalize(self.model.encode_image(self.normalise(pixels)), dim=-1)
 
+    def _attended(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        pooled, attention = PoolingAttention(self.model.visual)(self.normalise(pixels))
+        return functional.normalize(pooled, dim=-1), attention
+
     def _texts(self, tokens: Tensor) -> Tensor:
         return functional.normalize(self.model.encode_text(tokens), dim=-1)
 
@@ -64,8 +78,15 @@ def mixup(pixels: Tensor, experts: Tensor, share: Tensor) -> Tensor:
     return weight * pixels + (1 - weight) * experts
 
 
-def _in_parts(encode: Callable[[Tensor], Tensor], items: Tensor, size: int | None) -> Tensor:
+def _in_parts(encode: Callable[[Tensor], Encoded], items: Tensor, size: int | None) -> Encoded:
     if size is None or len(items) <= size or not torch.is_grad_enabled():
         return encode(items)
     parts = [checkpoint(encode, part, use_reentrant=False) for part in torch.split(items, size)]
+    joined: Encoded = _joined(parts)
+    return joined
+
+
+def _joined(parts: list[Any]) -> Any:
+    if isinstance(parts[0], tuple):
+        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
     return torch.cat(parts)

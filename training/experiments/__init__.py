@@ -1,0 +1,1 @@
+"""Pre-registered experiments, with their results."""

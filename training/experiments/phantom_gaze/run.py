@@ -1,0 +1,162 @@
+"""Run the cells that are not finished yet, one a core; stop it at will and run it again.
+
+python -m training.experiments.phantom_gaze.run [PART …] [--smoke] [--work DIR] [--results FILE]
+"""
+
+import contextlib
+import io
+import json
+import logging
+import multiprocessing
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import typer
+from rich.progress import Progress
+from threadpoolctl import threadpool_limits
+
+from service.bundle.labels import Prompts
+from training.data.pairs import Pairs, split_pairs
+from training.data.phantom import PROMPTS
+from training.data.study import Split
+from training.evaluate.encode import TorchEncoder
+from training.evaluate.suite import run_suite
+from training.experiments.phantom_gaze.protocol import HERE, PROTOCOL, SMOKE, Cell, Protocol
+from training.model.clip import Clip
+from training.recipe import Phantoms, Recipe
+from training.record import METRICS
+from training.trainer import fit
+
+RESULTS = HERE / "results.parquet"
+WORK = Path("runs/phantom_gaze")
+MEASURES = ("zero_shot", "linear_probe", "retrieval", "geometry")
+SCHEMA = pa.schema(
+    [
+        ("part", pa.string()),
+        ("arm", pa.string()),
+        ("seed", pa.int64()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+LABELS = {label: Prompts.model_validate(prompts) for label, prompts in PROMPTS.items()}
+Key = tuple[str, str, int]
+Row = tuple[str, str, int, str, float]
+
+
+def main(
+    parts: Annotated[
+        list[str] | None, typer.Argument(help="Parts of the protocol; else all")
+    ] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Few seeds and small data")] = False,
+    work: Annotated[Path, typer.Option(help="Phantoms and finished cells")] = WORK,
+    results: Annotated[Path, typer.Option(help="Every arm, seed and metric")] = RESULTS,
+) -> None:
+    """Run what is missing of the protocol."""
+    protocol = SMOKE if smoke else PROTOCOL
+    run(protocol, parts or list(protocol.parts), work, results)
+
+
+def run(protocol: Protocol, parts: Sequence[str], work: Path, results: Path) -> None:
+    """Run the unfinished cells of the parts; `results` grows with every finished seed."""
+    protocol.check_frozen()
+    finished = _finished(work)
+    finished.mkdir(parents=True, exist_ok=True)
+    done = collect(finished, results)
+    cells = [cell for part in parts for cell in protocol.cells(part) if cell.key not in done]
+    context = multiprocessing.get_context("forkserver")
+    with (
+        ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=_one_thread) as pool,
+        Progress() as progress,
+    ):
+        task = progress.add_task("Cells", total=len(cells))
+        jobs = {
+            pool.submit(run_seed, protocol, group, work): len(group) for group in _by_seed(cells)
+        }
+        for job in as_completed(jobs):
+            job.result()
+            collect(finished, results)
+            progress.advance(task, jobs[job])
+
+
+def run_seed(protocol: Protocol, cells: Sequence[Cell], work: Path) -> None:
+    """Train and measure the cells of one seed, in this process; each is kept when finished."""
+    for cell in cells:
+        with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
+            recipe = protocol.recipe_of(cell, work / "phantoms")
+            clip = fit(recipe, Path(scratch))
+            found = measure(recipe, clip) | _priming(Path(scratch))
+        rows = [(*cell.key, metric, value) for metric, value in found.items()]
+        kept = _finished(work) / f"{cell.part}-{cell.arm}-{cell.seed}.json"
+        draft = kept.with_suffix(".part")
+        draft.write_text(json.dumps(rows), encoding="utf-8")
+        draft.replace(kept)
+
+
+def measure(recipe: Recipe, clip: Clip) -> dict[str, float]:
+    """The suite's numbers on the seed's own test phantoms."""
+    train, test = _pairs(recipe, clip, "train"), _pairs(recipe, clip, "test")
+    suite = run_suite(TorchEncoder(clip), test, train, LABELS, measures=MEASURES)
+    return {name: estimate.value for name, estimate in suite.numbers().items()}
+
+
+def collect(finished: Path, results: Path) -> set[Key]:
+    """Join the finished cells to those in `results`; returns whose they are."""
+    rows = _rows(results)
+    known = {row[:3] for row in rows}
+    for path in sorted(finished.glob("*.json")):
+        cell: list[Row] = [tuple(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        rows += [row for row in cell if row[:3] not in known]
+    rows.sort()
+    if rows:
+        draft = results.with_suffix(".part")
+        columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True))
+        pq.write_table(pa.table(columns, schema=SCHEMA), draft)
+        draft.replace(results)
+    return {row[:3] for row in rows}
+
+
+def _pairs(recipe: Recipe, clip: Clip, split: Split) -> Pairs:
+    assert isinstance(recipe.data, Phantoms)  # noqa: S101 — recipe.yaml says so
+    return split_pairs(recipe.data, split, clip.image, Path(), recipe.expert.sigma)
+
+
+def _rows(results: Path) -> list[Row]:
+    if not results.exists():
+        return []
+    return [tuple(row.values()) for row in pq.read_table(results).to_pylist()]
+
+
+def _priming(run: Path) -> dict[str, float]:
+    """How well the processor was primed at last: MSE(I, P(I, 1)) over the variance of I."""
+    logged = [r for r in pq.read_table(run / METRICS).to_pylist() if r["metric"] == "priming"]
+    return {"priming": max(logged, key=lambda row: row["step"])["value"]} if logged else {}
+
+
+def _by_seed(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells of one part and seed together: one process renders their phantoms."""
+    return [list(group) for _, group in groupby(cells, key=lambda cell: (cell.part, cell.seed))]
+
+
+def _finished(work: Path) -> Path:
+    return work / "cells"
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module=r"pytorch_lightning\.")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,109 @@
+"""Where an image tower looks when it pools its patches into one vector.
+
+That is the attention of the last layer's class token, or of an attention pooler, over the patches.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+Grid = tuple[int, int]
+
+
+class NoPoolingAttention(ValueError):
+    """The tower pools without attention, or with one that lies on no grid of patches."""
+
+
+class PoolingAttention:
+    """Reads one tower; raises NoPoolingAttention where nothing can be read.
+
+    The tower is not changed: a hook lies on it only while it runs.
+    """
+
+    def __init__(self, visual: Any) -> None:
+        self.visual = visual
+        self.grid, self._module, self._logits = _pooling(visual)
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """images float[N,3,H,W] → (the tower's float[N,D], log attention float[N,heads,G,G]).
+
+        The log attention is normalised over the patches of each head.
+        """
+        seen: list[tuple[Any, ...]] = []
+        hook = self._module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+        try:
+            pooled: Tensor = self.visual(images)
+        finally:
+            hook.remove()
+        patches = self.grid[0] * self.grid[1]
+        attention = self._logits(self._module, seen[-1])[..., -patches:].log_softmax(dim=-1)
+        return pooled, attention.view(*attention.shape[:2], *self.grid)
+
+
+def attention_loss(log_attention: Tensor, heatmaps: Tensor) -> Tensor:
+    """Divergence of each head's attention float[N,heads,G,G] from the gaze float[N,H,W], a scalar.
+
+    KL(gaze ‖ attention), 0 where every head looks as the reader did, with the gaze summed over each
+    patch. A sample without gaze adds nothing.
+    """
+    rows, columns = log_attention.shape[-2:]
+    gaze = functional.adaptive_avg_pool2d(heatmaps.unsqueeze(1), (rows, columns))
+    total = gaze.sum(dim=(2, 3), keepdim=True)
+    share = gaze / torch.where(total > 0, total, torch.ones_like(total))
+    heads = log_attention.shape[1]
+    divergence = functional.kl_div(
+        log_attention, share.expand_as(log_attention), reduction="batchmean"
+    )
+    return divergence / heads
+
+
+Logits = Callable[[Any, tuple[Any, ...]], Tensor]
+
+
+def _pooling(visual: Any) -> tuple[Grid, nn.Module, Logits]:
+    """(grid of patches, the attention that pools them, its logits float[N,heads,keys])."""
+    if isinstance(visual, VisionTransformer) and visual.pool_type == "tok":
+        last = visual.transformer.resblocks[-1] if visual.attn_pool is None else visual.attn_pool
+        return tuple(visual.grid_size), last.attn, _of_multihead
+    if isinstance(visual, TimmModel) and getattr(visual.trunk, "global_pool", "") == "token":
+        trunk = visual.trunk
+        return tuple(trunk.patch_embed.grid_size), trunk.blocks[-1].attn, _of_timm
+    raise NoPoolingAttention(
+        "this image tower does not pool its patches by attention; gaze can guide the pooling of a "
+        "vision transformer with a class token or an attention pooler"
+    )
+
+
+def _of_multihead(module: Any, inputs: tuple[Any, ...]) -> Tensor:
+    query, keys, _ = inputs
+    if module.in_proj_weight is None:
+        weights = (module.q_proj_weight, module.k_proj_weight)
+    else:
+        weights = module.in_proj_weight.chunk(3)[:2]
+    biases = module.in_proj_bias.chunk(3)[:2]
+    q, k = (
+        _by_head(functional.linear(tokens, weight, bias), module.num_heads)
+        for tokens, weight, bias in zip((query[:, :1], keys), weights, biases, strict=True)
+    )
+    return _scaled(q, k)
+
+
+def _of_timm(module: Any, inputs: tuple[Any, ...]) -> Tensor:
+    q, k, _ = (_by_head(tokens, module.num_heads) for tokens in module.qkv(inputs[0]).chunk(3, -1))
+    return _scaled(module.q_norm(q[:, :, :1]), module.k_norm(k))
+
+
+def _by_head(tokens: Tensor, heads: int) -> Tensor:
+    """float[N,L,heads·d] → float[N,heads,L,d]."""
+    return tokens.view(*tokens.shape[:2], heads, -1).transpose(1, 2)
+
+
+def _scaled(q: Tensor, k: Tensor) -> Tensor:
+    """float[N,heads,1,d] and float[N,heads,keys,d] → float[N,heads,keys]."""
+    return (q @ k.transpose(-1, -2)).squeeze(2) / math.sqrt(q.shape[-1])
