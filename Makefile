@@ -4,7 +4,7 @@ SERVE := .venv
 DEV := .venv-dev
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: serve test lint demo openapi clean
+.PHONY: serve test lint demo experiment-smoke openapi clean
 
 serve: $(SERVE)/ready
 	$(SERVE)/bin/eclip serve --demo
@@ -21,6 +21,11 @@ lint: $(DEV)/ready
 
 demo: $(DEV)/ready
 	$(DEV)/bin/eclip-train demo
+
+experiment-smoke: $(DEV)/ready
+	$(DEV)/bin/python -m training.experiments.phantom_gaze.run --smoke
+	$(DEV)/bin/python -m training.experiments.phantom_gaze.analyse \
+	  --results runs/phantom_gaze_smoke/results.parquet --out runs/phantom_gaze_smoke
 
 openapi: $(DEV)/ready
 	$(DEV)/bin/python -m tests.contract.openapi_golden

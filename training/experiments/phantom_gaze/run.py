@@ -38,6 +38,7 @@ from training.trainer import fit
 
 RESULTS = HERE / "results.parquet"
 WORK = Path("runs/phantom_gaze")
+SMOKE_WORK = Path("runs/phantom_gaze_smoke")
 MEASURES = ("zero_shot", "linear_probe", "retrieval", "geometry")
 SCHEMA = pa.schema(
     [
@@ -57,13 +58,17 @@ def main(
     parts: Annotated[
         list[str] | None, typer.Argument(help="Parts of the protocol; else all")
     ] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Few seeds and small data")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help=f"Two seeds and small data, all in {SMOKE_WORK}")
+    ] = False,
     work: Annotated[Path, typer.Option(help="Phantoms and finished cells")] = WORK,
     results: Annotated[Path, typer.Option(help="Every arm, seed and metric")] = RESULTS,
 ) -> None:
     """Run what is missing of the protocol."""
-    protocol = SMOKE if smoke else PROTOCOL
-    run(protocol, parts or list(protocol.parts), work, results)
+    if smoke:
+        run(SMOKE, parts or list(SMOKE.parts), SMOKE_WORK, SMOKE_WORK / RESULTS.name)
+    else:
+        run(PROTOCOL, parts or list(PROTOCOL.parts), work, results)
 
 
 def run(protocol: Protocol, parts: Sequence[str], work: Path, results: Path) -> None:
@@ -74,6 +79,7 @@ def run(protocol: Protocol, parts: Sequence[str], work: Path, results: Path) -> 
     done = collect(finished, results)
     cells = [cell for part in parts for cell in protocol.cells(part) if cell.key not in done]
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.experiments.phantom_gaze.run"])
     with (
         ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=_one_thread) as pool,
         Progress() as progress,

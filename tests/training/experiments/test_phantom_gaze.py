@@ -1,0 +1,155 @@
+import json
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import t as student
+
+from training.experiments.phantom_gaze import protocol
+from training.experiments.phantom_gaze.analyse import (
+    PRIMARY,
+    QUESTIONS,
+    Difference,
+    Results,
+    holm,
+    main,
+)
+from training.experiments.phantom_gaze.protocol import PROTOCOL
+from training.experiments.phantom_gaze.run import RESULTS, SCHEMA, collect, run
+from training.methods import METHODS
+
+
+@pytest.fixture(scope="module")
+def miniature():
+    """Two seeds of two arms, on a handful of phantoms."""
+    small = PROTOCOL.smaller(
+        2, "data.train=96", "data.test=48", "epochs=1", "batch_size=32", "expert.share=0.5"
+    )
+    arms = {"duplicate": ("method=duplicate",), "gaze_attention": ("method=gaze_attention",)}
+    return replace(small, parts={"guidance": replace(small.parts["guidance"], arms=arms)})
+
+
+def test_the_phantoms_are_those_of_the_pre_registration():
+    PROTOCOL.check_frozen()
+
+
+def test_other_phantoms_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(protocol, "FINGERPRINT", "0" * 64)
+    with pytest.raises(RuntimeError, match="pre-registration"):
+        run(PROTOCOL, ["main"], tmp_path, tmp_path / "results.parquet")
+
+
+def test_no_two_seeds_share_phantoms_and_all_arms_of_a_seed_do(tmp_path):
+    seen = {}
+    for part in PROTOCOL.parts:
+        for cell in PROTOCOL.cells(part):
+            recipe = PROTOCOL.recipe_of(cell, tmp_path)
+            assert seen.setdefault(recipe.data.seed, recipe.seed) == recipe.seed == cell.seed
+            assert recipe.method in METHODS
+    assert len(seen) == 15 + 12 + 12
+
+
+def test_the_arms_differ_from_clip_only_in_method_seed_and_experts(tmp_path):
+    for cell in [cell for part in PROTOCOL.parts for cell in PROTOCOL.cells(part)]:
+        recipe = PROTOCOL.recipe_of(cell, tmp_path).model_dump()
+        plain = PROTOCOL.recipe_of(replace(cell, overrides=("method=clip",)), tmp_path).model_dump()
+        changed = {key for key, value in recipe.items() if value != plain[key]}
+        assert changed <= {"method", "expert"}, cell
+
+
+def test_a_run_stops_anywhere_and_goes_on_without_running_a_cell_twice(miniature, tmp_path):
+    work, results = tmp_path / "work", tmp_path / "results.parquet"
+    one_seed = replace(
+        miniature,
+        parts={"guidance": replace(miniature.parts["guidance"], seeds=range(101, 102))},
+    )
+    run(one_seed, ["guidance"], work, results)
+    first = pq.read_table(results).to_pylist()
+    finished = {path: path.stat().st_mtime_ns for path in (work / "cells").iterdir()}
+    run(miniature, ["guidance"], work, results)
+    rows = pq.read_table(results).to_pylist()
+    assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
+    assert [row for row in rows if row["seed"] == 101] == first
+    cells = {(row["arm"], row["seed"]) for row in rows}
+    assert cells == set(product(("duplicate", "gaze_attention"), (101, 102)))
+    auroc = [row["value"] for row in rows if row["metric"] == PRIMARY]
+    assert len(auroc) == 4
+    assert all(0 < value < 1 for value in auroc)
+
+
+def test_what_is_in_the_results_needs_no_cell_on_this_machine(tmp_path):
+    results = tmp_path / "results.parquet"
+    rows = [("main", "clip", 1, PRIMARY, 0.5), ("main", "clip", 2, PRIMARY, 0.6)]
+    finished = tmp_path / "cells"
+    finished.mkdir()
+    (finished / "main-clip-1.json").write_text(json.dumps(rows[:1]))
+    assert collect(finished, results) == {("main", "clip", 1)}
+    (finished / "main-clip-1.json").unlink()
+    (finished / "main-clip-2.json").write_text(json.dumps(rows[1:]))
+    assert collect(finished, results) == {("main", "clip", 1), ("main", "clip", 2)}
+    assert [tuple(row.values()) for row in pq.read_table(results).to_pylist()] == rows
+
+
+def test_a_difference_is_paired_by_seed():
+    arm = {1: 0.6, 2: 0.8, 3: 0.7, 9: 0.0}
+    control = {3: 0.6, 2: 0.6, 1: 0.55, 8: 1.0}
+    found = Difference.of(arm, control)
+    differences = np.array([0.05, 0.2, 0.1])
+    t = differences.mean() / (differences.std(ddof=1) / np.sqrt(3))
+    assert (found.n, found.mean) == (3, pytest.approx(differences.mean()))
+    assert found.t == pytest.approx(2 * student.sf(t, 2))
+    assert found.flips == pytest.approx(2 / 8)
+    assert (found.low, found.high) == pytest.approx((0.05, 0.2))
+
+
+def test_one_seed_tells_no_difference():
+    assert Difference.of({1: 0.5}, {1: 0.4}) is None
+
+
+def test_holms_correction_is_the_published_example():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_keeps_the_order_and_lies_between_no_correction_and_bonferroni(p):
+    corrected = holm(p)
+    for one, value in zip(corrected, p, strict=True):
+        assert value <= one <= min(1, len(p) * value) + 1e-12
+    order = np.argsort(p)
+    assert (np.diff(np.array(corrected)[order]) >= 0).all()
+
+
+def test_tables_and_figures_come_of_whatever_was_run(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [
+        (part, arm, seed, PRIMARY, 0.7 + 0.02 * rng.standard_normal())
+        for part, arms in (("main", ("clip", "duplicate", "eclip")), ("shares", ("eclip at 1 %",)))
+        for arm in arms
+        for seed in range(1, 6)
+    ]
+    columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True))
+    pq.write_table(pa.table(columns, schema=SCHEMA), tmp_path / "results.parquet")
+    main(tmp_path / "results.parquet", tmp_path)
+    tables = (tmp_path / "tables.md").read_text()
+    assert "| main | eclip − duplicate | 5 |" in tables
+    assert "shuffled_gaze" not in tables.partition("## Every arm")[0]
+    assert {path.name for path in tmp_path.glob("*.png")} == {"arms.png", "doses.png", "shares.png"}
+
+
+def test_the_questions_are_of_arms_that_are_run():
+    arms = {part: set(PROTOCOL.parts[part].arms) for part in PROTOCOL.parts}
+    for name, pairs in QUESTIONS.items():
+        assert {arm for pair in pairs for arm in pair} <= arms[name.partition(",")[0]]
+
+
+@pytest.mark.skipif(not RESULTS.exists(), reason="no results are committed yet")
+def test_every_committed_result_is_a_cell_of_the_protocol():
+    asked = {cell.key for part in PROTOCOL.parts for cell in PROTOCOL.cells(part)}
+    found = Results(RESULTS)
+    run_cells = {(part, arm, seed) for part, arm in found.arms() for seed in found.of(part, arm)}
+    assert run_cells <= asked
