@@ -6,6 +6,7 @@ validation split is measured and a checkpoint written. What a step sees depends 
 with the weights of one that never stopped.
 """
 
+import json
 import logging
 import math
 import os
@@ -19,6 +20,7 @@ import open_clip
 import pytorch_lightning as lightning
 import torch
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pydantic import JsonValue
 from pytorch_lightning.callbacks import (
     Callback,
     EarlyStopping,
@@ -46,7 +48,7 @@ from training.evaluate.geometry import alignment, modality_gap, uniformity
 from training.evaluate.retrieval import image_to_report
 from training.loggers import loggers, remember
 from training.methods import METHODS, neighbour
-from training.model.attention import attention_loss
+from training.model.attention import NoPoolingAttention, PoolingAttention, attention_loss
 from training.model.clip import (
     WITH_WEIGHTS,
     Clip,
@@ -244,6 +246,7 @@ def fit(recipe: Recipe, run: Path) -> Clip:
     _claim(run, recipe)
     lightning.seed_everything(recipe.seed)
     clip, train = _begin(recipe, run)
+    _check_attention(recipe, clip)
     if len(train) < recipe.batch_size:
         raise RecipeError(f"{len(train)} training pairs do not fill a batch of {recipe.batch_size}")
     plan = _plan(recipe, train, clip.tokenizer)
@@ -275,8 +278,19 @@ def load_run(run: Path) -> tuple[Recipe, Clip]:
     recipe = Recipe.model_validate_json((run / RECIPE).read_text(encoding="utf-8"))
     clip = _own(recipe, (), run) if is_own(recipe.model) else _open_clip(recipe)
     _load_weights(clip.model, run)
-    clip.provenance.update(recipe=recipe.model_dump(mode="json"))
+    clip.provenance.update(recipe=_told(recipe, clip))
     return recipe, clip
+
+
+def _told(recipe: Recipe, clip: Clip) -> JsonValue:
+    """The recipe as a bundle tells it: of a path only the last part, as folders name people."""
+    told: dict[str, JsonValue] = json.loads(
+        json.dumps(recipe.model_dump(), default=lambda path: path.name)
+    )
+    return told | {
+        "model": clip.provenance["open_clip_model"],
+        "pretrained": clip.provenance["pretrained"],
+    }
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -338,6 +352,14 @@ def _check_ranks(recipe: Recipe) -> None:
 def _check_precision(recipe: Recipe) -> None:
     if recipe.precision == "16-mixed" and not torch.accelerator.is_available():
         raise RecipeError("a CPU does not train in fp16; set precision to bf16-mixed or 32-true")
+
+
+def _check_attention(recipe: Recipe, clip: Clip) -> None:
+    if METHODS[recipe.method].attends:
+        try:
+            PoolingAttention(clip.model.visual)
+        except NoPoolingAttention as error:
+            raise RecipeError(f"{recipe.method} cannot train {recipe.model}: {error}") from error
 
 
 def _check_experts(recipe: Recipe, experts: Experts) -> None:

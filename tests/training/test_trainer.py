@@ -16,6 +16,7 @@ from training.data.experts import Experts
 from training.data.pairs import Pairs
 from training.data.steps import Plan
 from training.methods import METHODS
+from training.model import clip as clip_module
 from training.model.clip import from_config
 from training.model.expert_clip import ExpertCLIP
 from training.recipe import RecipeError
@@ -23,6 +24,7 @@ from training.record import last_measured
 from training.trainer import (
     CHECKPOINT,
     MAX_LOGIT_SCALE,
+    RECIPE,
     ClipTraining,
     fit,
     learning_rate_factor,
@@ -177,6 +179,18 @@ def test_a_loaded_run_encodes_as_the_trained_model(finished, tiny_recipe):
     assert loaded.provenance["recipe"]["seed"] == tiny_recipe.seed
 
 
+def test_what_a_run_tells_of_its_recipe_names_no_folder(finished, tiny_recipe, tmp_path):
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    data = tiny_recipe.data.model_copy(update={"cache": Path("/home/someone/phantoms")})
+    private = tiny_recipe.model_copy(update={"data": data, "start": Path("/home/someone/first")})
+    (run / RECIPE).write_text(private.model_dump_json())
+    recipe, loaded = load_run(run)
+    assert recipe == private
+    told = loaded.provenance["recipe"]
+    assert (told["data"]["cache"], told["start"]) == ("phantoms", "first")
+    assert "someone" not in json.dumps(loaded.provenance)
+
+
 def run_with(rendered, tmp_path, recipe, name="run", **changes):
     run = shutil.copytree(rendered, tmp_path / name)
     return run, fit(recipe.model_copy(update=changes), run)
@@ -200,6 +214,42 @@ def test_experts_that_join_change_the_weights(rendered, finished, tiny_recipe, t
     projections = [clip.model.visual.proj for clip in arms]
     for one, other in combinations(projections, 2):
         assert not torch.equal(one, other)
+
+
+def test_gaze_that_guides_attention_changes_the_weights_and_is_logged(
+    rendered, tiny_recipe, tmp_path
+):
+    clips = {
+        name: run_with(rendered, tmp_path, tiny_recipe, name, method=name)
+        for name in ("gaze_attention", "shuffled_attention", "duplicate_always")
+    }
+    states = [weights(clip) for _, clip in clips.values()]
+    for one, other in combinations(states, 2):
+        assert not torch.equal(one["visual.proj"], other["visual.proj"])
+    rows = pq.read_table(clips["gaze_attention"][0] / "metrics.parquet").to_pylist()
+    guided = [row["value"] for row in rows if row["metric"] == "attention"]
+    assert guided[-1] < guided[0]
+
+
+def test_attention_that_weighs_nothing_is_the_run_without_it(
+    rendered, tiny_recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(trainer, "attention_loss", lambda *_: torch.zeros(()))
+    _, guided = run_with(rendered, tmp_path, tiny_recipe, "guided", method="gaze_attention")
+    _, plain = run_with(rendered, tmp_path, tiny_recipe, "plain", method="duplicate_always")
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(guided.model.state_dict()[name], value)
+
+
+def test_a_tower_without_pooling_attention_is_refused_before_a_step(
+    rendered, tiny_recipe, tmp_path, tiny_model
+):
+    config = json.loads((clip_module.CONFIGS / f"{tiny_model}.json").read_text())
+    config["vision_cfg"]["pool_type"] = "avg"
+    (clip_module.CONFIGS / "tiny-mean.json").write_text(json.dumps(config))
+    with pytest.raises(RecipeError, match="gaze_attention cannot train tiny-mean"):
+        run_with(rendered, tmp_path, tiny_recipe, model="tiny-mean", method="gaze_attention")
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize("method", METHODS)

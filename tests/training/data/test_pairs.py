@@ -107,6 +107,17 @@ def test_phantoms_are_rendered_once_and_kept(tmp_path, monkeypatch):
     assert first.studies == again.studies
 
 
+def test_runs_share_only_phantoms_that_are_the_same(tmp_path):
+    shared = PHANTOMS.model_copy(update={"cache": tmp_path / "shared"})
+    own = split_pairs(shared, "validation", SPEC, tmp_path / "run")
+    faint = shared.model_copy(update={"contrast": 0.5})
+    other = split_pairs(faint, "validation", SPEC, tmp_path / "run")
+    assert (own.images != other.images).any()
+    again = split_pairs(shared, "validation", SPEC, tmp_path / "another run")
+    np.testing.assert_array_equal(again.images, own.images)
+    assert len(list((tmp_path / "shared").iterdir())) == 2
+
+
 def test_pairs_survive_a_save(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8)).astype(np.uint8)
     pairs = Pairs(images, (study(0, "a", findings=("nodule",)), study(1, "ä\n")))

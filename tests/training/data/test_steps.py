@@ -149,3 +149,14 @@ def test_the_oracles_map_is_the_lesion_or_all_of_a_study_without_one(pairs):
 def test_a_run_without_a_single_expert_is_refused(pairs, share, strip):
     with pytest.raises(DataError, match="gaze"):
         Experts.of(replace(pairs, **strip), share, "own", 0)
+
+
+@pytest.mark.parametrize("misplaced", [0.0, 0.25, 1.0])
+def test_so_much_of_the_gaze_is_anothers(pairs, misplaced):
+    own = Experts.of(pairs, 1, "own", 0)
+    dosed = Experts.of(pairs, 1, "own", 0, misplaced)
+    np.testing.assert_array_equal(dosed.rows, own.rows)
+    changed = (dosed.heatmaps != own.heatmaps).any(axis=(1, 2))
+    assert changed.sum() == round(misplaced * len(own))
+    maps = [sorted(one.tobytes() for one in experts.heatmaps) for experts in (own, dosed)]
+    assert maps[0] == maps[1]

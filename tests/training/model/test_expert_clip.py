@@ -93,6 +93,18 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(expert_clip, tokenizer, 
         torch.testing.assert_close(in_parts[name], gradient, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("part", [None, 3])
+def test_where_the_tower_looks_is_read_beside_the_same_vectors(expert_clip, tokenizer, part):
+    model = expert_clip(part=part)
+    pixels, _, _ = batch_of(model, tokenizer, 8)
+    vectors, attention = model.attended(pixels)
+    torch.testing.assert_close(vectors, model.images(pixels))
+    assert attention.shape[0] == 8
+    torch.testing.assert_close(attention.exp().sum(dim=(2, 3)), torch.ones(attention.shape[:2]))
+    attention.mean().backward()
+    assert model.model.visual.conv1.weight.grad.any()
+
+
 def test_a_model_without_processor_cannot_make_experts(make_clip):
     with pytest.raises(ValueError, match="without a heatmap processor"):
         ExpertCLIP(make_clip("vit")).experts(torch.zeros(1, 64, 64), torch.zeros(1, 64, 64))

@@ -39,6 +39,7 @@ from training.trainer import fit
 RESULTS = HERE / "results.parquet"
 WORK = Path("runs/phantom_gaze")
 SMOKE_WORK = Path("runs/phantom_gaze_smoke")
+SMOKE_PARTS = ("main", "guidance", "doses")
 MEASURES = ("zero_shot", "linear_probe", "retrieval", "geometry")
 SCHEMA = pa.schema(
     [
@@ -66,9 +67,9 @@ def main(
 ) -> None:
     """Run what is missing of the protocol."""
     if smoke:
-        run(SMOKE, parts or list(SMOKE.parts), SMOKE_WORK, SMOKE_WORK / RESULTS.name)
+        run(SMOKE, parts or SMOKE_PARTS, SMOKE_WORK, SMOKE_WORK / RESULTS.name)
     else:
-        run(PROTOCOL, parts or list(PROTOCOL.parts), work, results)
+        run(PROTOCOL, parts or tuple(PROTOCOL.parts), work, results)
 
 
 def run(protocol: Protocol, parts: Sequence[str], work: Path, results: Path) -> None:
