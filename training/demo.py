@@ -15,7 +15,13 @@ from service.bundle.labels import LabelSets
 from service.bundle.manifest import Bundle
 from service.bundle.preprocess import ImageSpec
 from training.data.gaze import Sigma, heatmap
-from training.data.pairs import Pairs, phantom_indices, phantom_pairs, split_pairs
+from training.data.pairs import (
+    Pairs,
+    phantom_config,
+    phantom_indices,
+    phantom_pairs,
+    split_pairs,
+)
 from training.data.phantom import PROMPTS, PhantomConfig, fingerprint, phantom
 from training.data.study import Study, write_studies
 from training.evaluate.calibration import calibrate_sets
@@ -61,7 +67,7 @@ def make_bundle(run: Path, directory: Path) -> Bundle:
     clip.provenance.update(
         command="eclip-train demo",
         data="synthetic phantoms: no patient, no real radiograph",
-        phantom=fingerprint(PhantomConfig(size=recipe.data.size, seed=recipe.data.seed)),
+        phantom=fingerprint(phantom_config(recipe.data)),
     )
     shutil.rmtree(run / "draft", ignore_errors=True)
     draft = export(
@@ -78,9 +84,8 @@ def make_bundle(run: Path, directory: Path) -> Bundle:
 
 def measured_pairs(data: Phantoms, spec: ImageSpec) -> Pairs:
     """The recipe's test phantoms, with their lesions and where their readers looked."""
-    config = PhantomConfig(size=data.size, seed=data.seed)
     sigma = Sigma(GAZE_SPREAD * spec.width, "pixel")
-    return phantom_pairs(config, phantom_indices(data, "test"), spec, sigma)
+    return phantom_pairs(phantom_config(data), phantom_indices(data, "test"), spec, sigma)
 
 
 def make_example(folder: Path) -> None:

@@ -129,8 +129,7 @@ def split_pairs(
         return study_pairs(with_report, data.path.parent, spec, sigma)
     kept = _kept(data, spec, sigma, cache) / split
     if not kept.exists():
-        config = PhantomConfig(size=data.size, seed=data.seed, contrast=data.contrast)
-        phantom_pairs(config, phantom_indices(data, split), spec, sigma).save(kept)
+        phantom_pairs(phantom_config(data), phantom_indices(data, split), spec, sigma).save(kept)
     return Pairs.load(kept)
 
 
@@ -142,6 +141,11 @@ def _kept(data: Phantoms, spec: ImageSpec, sigma: Sigma | None, cache: Path) -> 
     folder = data.cache / hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def phantom_config(data: Phantoms) -> PhantomConfig:
+    """The data set that a recipe's phantoms are drawn from."""
+    return PhantomConfig(size=data.size, seed=data.seed, contrast=data.contrast)
 
 
 def phantom_indices(data: Phantoms, split: Split) -> range:
