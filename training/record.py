@@ -107,13 +107,13 @@ def write_environment(run: Path) -> None:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "git": _git_state(),
+        "git": git_state(),
         "packages": {d.name: d.version for d in sorted(distributions(), key=lambda d: d.name)},
     }
     (run / ENVIRONMENT).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
-def _git_state() -> dict[str, str | bool] | None:
+def git_state() -> dict[str, str | bool] | None:
     """The commit of this code and whether it was changed since; None outside a checkout."""
     folder = Path(__file__).parent
     try:

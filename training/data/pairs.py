@@ -15,7 +15,7 @@ from service.bundle.preprocess import ImageSpec, preprocess
 from service.imaging.decode import ImageLimits, decode
 from training.data.gaze import Sigma, aligned_heatmap
 from training.data.manifest import read_manifest
-from training.data.phantom import PhantomConfig, phantom
+from training.data.phantom import PhantomConfig, fingerprint, phantom
 from training.data.splits import split_studies
 from training.data.study import Split, Study, read_studies, write_studies
 from training.parallel import process_pool
@@ -137,7 +137,8 @@ def _kept(data: Phantoms, spec: ImageSpec, sigma: Sigma | None, cache: Path) -> 
     """The run's own folder, or one in the shared cache that is of these phantoms alone."""
     if data.cache is None:
         return cache
-    made_of = (data.model_dump_json(exclude={"cache"}), spec.model_dump_json(), sigma)
+    drawn = fingerprint(phantom_config(data), 1)
+    made_of = (drawn, data.model_dump_json(exclude={"cache"}), spec.model_dump_json(), sigma)
     folder = data.cache / hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -1,4 +1,4 @@
-"""What is run. PREREGISTRATION.md says what is asked of it; neither changes after the first run."""
+"""What is run, as PREREGISTRATION.md and its amendments say."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -121,9 +121,9 @@ SHARES = Part(
     _at(1, "duplicate", "shuffled_gaze", "eclip") | _at(10, "duplicate", "shuffled_gaze", "eclip"),
     range(1, 9),
 )
-GUIDED = ("duplicate", "shuffled_attention", "gaze_attention")
-GUIDANCE = Part(_methods(*GUIDED, "duplicate_always"), range(101, 113))
-CONFIRMATION = Part(_methods(*GUIDED), range(201, 213))
+GUIDED = ("duplicate", "duplicate_always", "shuffled_attention", "gaze_attention")
+GUIDANCE = Part(_methods(*GUIDED), range(101, 121))
+CONFIRMATION = Part(_methods(*GUIDED), range(201, 221))
 GUIDANCE_SECONDARY = Part(_methods("mean_attention", "oracle_attention"), range(101, 109))
 PROTOCOL = Protocol(
     (),

@@ -33,7 +33,7 @@ from training.evaluate.suite import run_suite
 from training.experiments.phantom_gaze.protocol import HERE, PROTOCOL, SMOKE, Cell, Protocol
 from training.model.clip import Clip
 from training.recipe import Phantoms, Recipe
-from training.record import METRICS
+from training.record import METRICS, git_state
 from training.trainer import fit
 
 RESULTS = HERE / "results.parquet"
@@ -48,11 +48,12 @@ SCHEMA = pa.schema(
         ("seed", pa.int64()),
         ("metric", pa.string()),
         ("value", pa.float64()),
+        ("commit", pa.string()),
     ]
 )
 LABELS = {label: Prompts.model_validate(prompts) for label, prompts in PROMPTS.items()}
 Key = tuple[str, str, int]
-Row = tuple[str, str, int, str, float]
+Row = tuple[str, str, int, str, float, str]
 
 
 def main(
@@ -89,20 +90,25 @@ def run(protocol: Protocol, parts: Sequence[str], work: Path, results: Path) -> 
         jobs = {
             pool.submit(run_seed, protocol, group, work): len(group) for group in _by_seed(cells)
         }
-        for job in as_completed(jobs):
-            job.result()
-            collect(finished, results)
-            progress.advance(task, jobs[job])
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                collect(finished, results)
+                progress.advance(task, jobs[job])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def run_seed(protocol: Protocol, cells: Sequence[Cell], work: Path) -> None:
     """Train and measure the cells of one seed, in this process; each is kept when finished."""
+    commit = _commit()
     for cell in cells:
         with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
             recipe = protocol.recipe_of(cell, work / "phantoms")
             clip = fit(recipe, Path(scratch))
             found = measure(recipe, clip) | _priming(Path(scratch))
-        rows = [(*cell.key, metric, value) for metric, value in found.items()]
+        rows = [(*cell.key, metric, value, commit) for metric, value in found.items()]
         kept = _finished(work) / f"{cell.part}-{cell.arm}-{cell.seed}.json"
         draft = kept.with_suffix(".part")
         draft.write_text(json.dumps(rows), encoding="utf-8")
@@ -147,6 +153,12 @@ def _priming(run: Path) -> dict[str, float]:
     """How well the processor was primed at last: MSE(I, P(I, 1)) over the variance of I."""
     logged = [r for r in pq.read_table(run / METRICS).to_pylist() if r["metric"] == "priming"]
     return {"priming": max(logged, key=lambda row: row["step"])["value"]} if logged else {}
+
+
+def _commit() -> str:
+    """Of the code that runs; marked where it was changed since."""
+    state = git_state()
+    return "" if state is None else f"{state['commit']}{'+' * bool(state['changed'])}"
 
 
 def _by_seed(cells: Iterable[Cell]) -> list[list[Cell]]:
