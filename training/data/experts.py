@@ -29,7 +29,8 @@ class Experts:
         All arms have the same studies; one without a lesion has, as the oracle's map, all of its
         image. A study whose gaze left no dwell on the cropped image has none. misplaced: the share
         of the experts who then get another's map, by one random cycle among them. Raises DataError
-        when no study is left, or when lesions are asked of pairs that have no masks.
+        when no study is left, when lesions are asked of pairs that have no masks, and when other
+        gaze than the own is to be misplaced.
         """
         if pairs.heatmaps is None or (gaze == "lesions" and pairs.lesions is None):
             missing = "lesion masks" if gaze == "lesions" else "gaze"
@@ -42,8 +43,10 @@ class Experts:
         if not chosen:
             raise DataError("no study with gaze is left for experts; raise `expert.share`")
         rows = np.array(chosen)
-        if gaze == "lesions" and pairs.lesions is not None:
+        if gaze == "lesions" and pairs.lesions is not None and not misplaced:
             return cls(rows, _all_where_nothing(pairs.lesions[rows]))
+        if misplaced and gaze != "own":
+            raise DataError("only a method that carries the studies' own gaze can misplace some")
         rng = np.random.default_rng((seed, len(rows)))
         maps = assigned(pairs.heatmaps[rows], gaze, rng)
         wrong = rng.permutation(len(rows))[: round(misplaced * len(rows))]

@@ -5,6 +5,7 @@ Its metrics are language models of their own. Nothing is downloaded: a metric ru
 did not.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -14,6 +15,8 @@ from typing import Any
 from huggingface_hub import constants
 
 from training.evaluate.result import Estimate
+
+log = logging.getLogger(__name__)
 
 METRICS = ("bertscore", "f1chexbert", "radgraph")
 PACKAGE = "radeval"
@@ -34,8 +37,8 @@ def clinical_scores(
                 chances = _floats(score(refs=list(true), hyps=list(blind)))
                 numbers = _floats(score(refs=list(true), hyps=list(found)))
         except (OSError, ImportError) as error:
-            reason = str(error).strip().split("\n")[0]
-            notes.append(f"not measured: {metric} ({type(error).__name__}: {reason})")
+            log.warning("%s was not measured: %s", metric, error)  # names folders: not for a page
+            notes.append(f"not measured: {metric} ({type(error).__name__})")
             continue
         values |= {
             name: Estimate(value=value, n=len(true), chance=chances[name])

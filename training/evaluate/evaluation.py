@@ -50,7 +50,9 @@ class Evaluation:
             its = pairs if same else self._read(other.image_spec)
             compared[against.name] = differences(result, self._run(other, against, labels, *its))
         if (small := int8_variant(encoder)) is not None:
-            compared["int8"] = differences(result, self._run(small, source, labels, *pairs))
+            compared["its int8 graphs"] = differences(
+                result, self._run(small, source, labels, *pairs)
+            )
         return replace(result, differences=compared)
 
     def _run(

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
+from timm.layers.attention import Attention
+from timm.models.vision_transformer import VisionTransformer as TimmViT
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -68,15 +70,35 @@ Logits = Callable[[Any, tuple[Any, ...]], Tensor]
 
 def _pooling(visual: Any) -> tuple[Grid, nn.Module, Logits]:
     """(grid of patches, the attention that pools them, its logits float[N,heads,keys])."""
-    if isinstance(visual, VisionTransformer) and visual.pool_type == "tok":
+    if _is_open_clip_vit(visual):
         last = visual.transformer.resblocks[-1] if visual.attn_pool is None else visual.attn_pool
         return tuple(visual.grid_size), last.attn, _of_multihead
-    if isinstance(visual, TimmModel) and getattr(visual.trunk, "global_pool", "") == "token":
+    if isinstance(visual, TimmModel) and _is_timm_vit(visual.trunk):
         trunk = visual.trunk
         return tuple(trunk.patch_embed.grid_size), trunk.blocks[-1].attn, _of_timm
     raise NoPoolingAttention(
         "this image tower does not pool its patches by attention; gaze can guide the pooling of a "
-        "vision transformer with a class token or an attention pooler"
+        "vision transformer with a class token or an attention pooler, without dropped patches"
+    )
+
+
+def _is_open_clip_vit(visual: Any) -> bool:
+    """One vector an image, and every patch in its place."""
+    return (
+        isinstance(visual, VisionTransformer)
+        and visual.pool_type == "tok"
+        and not visual.output_tokens
+        and isinstance(visual.patch_dropout, nn.Identity)
+    )
+
+
+def _is_timm_vit(trunk: Any) -> bool:
+    """timm's plain vision transformer: others turn or bias the keys on the way."""
+    return (
+        isinstance(trunk, TimmViT)
+        and trunk.global_pool == "token"
+        and isinstance(trunk.patch_drop, nn.Identity)
+        and type(trunk.blocks[-1].attn) is Attention
     )
 
 

@@ -160,3 +160,9 @@ def test_so_much_of_the_gaze_is_anothers(pairs, misplaced):
     assert changed.sum() == round(misplaced * len(own))
     maps = [sorted(one.tobytes() for one in experts.heatmaps) for experts in (own, dosed)]
     assert maps[0] == maps[1]
+
+
+@pytest.mark.parametrize("gaze", ["shuffled", "mean", "lesions"])
+def test_only_ones_own_gaze_can_be_misplaced(pairs, gaze):
+    with pytest.raises(DataError, match="own gaze"):
+        Experts.of(pairs, 1, gaze, 0, 0.5)

@@ -105,7 +105,9 @@ def test_a_difference_is_paired_by_seed():
     assert (found.n, found.mean) == (3, pytest.approx(differences.mean()))
     assert found.t == pytest.approx(2 * student.sf(t, 2))
     assert found.flips == pytest.approx(2 / 8)
-    assert (found.low, found.high) == pytest.approx((0.05, 0.2))
+    half = student.ppf(0.975, 2) * differences.std(ddof=1) / np.sqrt(3)
+    assert (found.low, found.high) == pytest.approx((found.mean - half, found.mean + half))
+    assert found.bootstrap == pytest.approx((0.05, 0.2))
 
 
 def test_one_seed_tells_no_difference():
@@ -137,7 +139,7 @@ def test_tables_and_figures_come_of_whatever_was_run(tmp_path):
     pq.write_table(pa.table(columns, schema=SCHEMA), tmp_path / "results.parquet")
     main(tmp_path / "results.parquet", tmp_path)
     tables = (tmp_path / "tables.md").read_text()
-    assert "| main | eclip − duplicate | 5 |" in tables
+    assert "| main | eclip − duplicate | 5 of 15 |" in tables
     assert "shuffled_gaze" not in tables.partition("## Every arm")[0]
     assert {path.name for path in tmp_path.glob("*.png")} == {"arms.png", "doses.png", "shares.png"}
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.training.conftest import DIMENSION, MODELS, TEXT
+from tests.training.conftest import DIMENSION, MODELS, TEXT, VIT
 from training.model.attention import NoPoolingAttention, PoolingAttention, attention_loss
 
 ATTENDING = {"vit": (4, 4), "vit-attention-pooling": (4, 4), "timm-vit": (10, 10)}
@@ -78,6 +78,25 @@ def test_no_hook_stays_on_the_tower():
 def test_a_tower_that_pools_without_attention_is_refused(kind):
     with pytest.raises(NoPoolingAttention, match="class token or an attention pooler"):
         PoolingAttention(tower(kind))
+
+
+@pytest.mark.parametrize("changed", [{"output_tokens": True}, {"patch_dropout": 0.5}])
+def test_a_tower_whose_patches_cannot_be_placed_is_refused(changed):
+    visual = open_clip.CLIP(DIMENSION, VIT | changed, TEXT).visual
+    with pytest.raises(NoPoolingAttention):
+        PoolingAttention(visual)
+
+
+def test_a_transformer_that_turns_its_keys_is_refused():
+    vision = {
+        "image_size": 224,
+        "timm_model_name": "eva02_tiny_patch14_224",
+        "timm_model_pretrained": False,
+        "timm_pool": "token",
+        "timm_proj": "linear",
+    }
+    with pytest.raises(NoPoolingAttention):
+        PoolingAttention(open_clip.model.CustomTextCLIP(DIMENSION, vision, TEXT).visual)
 
 
 def test_the_loss_is_nothing_where_every_head_looks_as_the_reader_did():

@@ -3,7 +3,7 @@
 python -m training.experiments.phantom_gaze.analyse [--results FILE] [--out DIR]
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import bootstrap, permutation_test, ttest_rel
 
+from training.experiments.phantom_gaze.protocol import PROTOCOL
 from training.experiments.phantom_gaze.run import RESULTS
 
 PRIMARY = "auroc_present/macro"
@@ -33,14 +34,18 @@ SECONDARY = {
     "uniformity/image": "uniformity",
     "modality_gap": "gap",
 }
+GUIDED = tuple(
+    ("gaze_attention", control)
+    for control in ("duplicate", "shuffled_attention", "duplicate_always")
+)
 QUESTIONS = {
     "main": (("eclip", "duplicate"), ("eclip", "shuffled_gaze")),
     "main, well primed": (
         ("eclip_primed", "duplicate"),
         ("eclip_primed", "shuffled_gaze_primed"),
     ),
-    "guidance": (("gaze_attention", "duplicate"), ("gaze_attention", "shuffled_attention")),
-    "confirmation": (("gaze_attention", "duplicate"), ("gaze_attention", "shuffled_attention")),
+    "guidance": GUIDED,
+    "confirmation": GUIDED,
 }
 """The contrasts of PREREGISTRATION.md; those of one row are corrected together."""
 BASELINES = {
@@ -64,6 +69,9 @@ class Difference:
     mean: float
     low: float
     high: float
+    """95 % t interval."""
+    bootstrap: tuple[float, float]
+    """95 % percentile bootstrap, which is too narrow for few seeds."""
     t: float
     """p of the paired t test."""
     flips: float
@@ -76,12 +84,19 @@ class Difference:
         if len(seeds) < 2:
             return None
         ours, theirs = (np.array([one[seed] for seed in seeds]) for one in (arm, control))
-        low, high = interval(ours - theirs)
+        test = ttest_rel(ours, theirs)
         flips = permutation_test(
             (ours - theirs,), np.mean, permutation_type="samples", n_resamples=RESAMPLES, rng=0
         )
-        t = float(ttest_rel(ours, theirs).pvalue)
-        return cls(len(seeds), float(np.mean(ours - theirs)), low, high, t, float(flips.pvalue))
+        return cls(
+            n=len(seeds),
+            mean=float(np.mean(ours - theirs)),
+            low=float(test.confidence_interval().low),
+            high=float(test.confidence_interval().high),
+            bootstrap=resampled(ours - theirs),
+            t=float(test.pvalue),
+            flips=float(flips.pvalue),
+        )
 
 
 class Results:
@@ -101,9 +116,9 @@ class Results:
         """Seed → value; empty where nothing was run or measured."""
         return self._values.get((part, arm, metric), {})
 
-    def baseline(self, part: str, arm: str = "duplicate") -> BySeed:
-        """The arm that the arms of a part are compared with."""
-        return self.of(BASELINES.get(part, part), arm)
+    def baseline(self, part: str, metric: str = PRIMARY) -> BySeed:
+        """The `duplicate` that the arms of a part are compared with."""
+        return self.of(BASELINES.get(part, part), "duplicate", metric)
 
 
 def main(
@@ -121,7 +136,7 @@ def main(
     draw_shares(found).savefig(out / SHARES, dpi=110)
 
 
-def interval(values: Floats) -> tuple[float, float]:
+def resampled(values: Floats) -> tuple[float, float]:
     """95 % percentile bootstrap of the mean of float64[n]."""
     drawn = bootstrap((values,), np.mean, method="percentile", n_resamples=RESAMPLES, rng=0)
     return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
@@ -138,6 +153,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 def tables(found: Results) -> Iterator[str]:
     """Markdown: the pre-registered contrasts, every arm against duplicate, every measure."""
+    yield "An n of fewer seeds than planned is an interim result.\n"
     yield "## Pre-registered contrasts\n"
     yield from _questions(found)
     yield "\n## Every arm against `duplicate`, zero-shot macro AUROC (present-only)\n"
@@ -145,24 +161,24 @@ def tables(found: Results) -> Iterator[str]:
     yield from _against_duplicate(found)
     yield "\n## Every measure, mean over seeds\n"
     yield from _measures(found)
+    yield "\n## Every measure, difference from `duplicate` on the seeds that both have\n"
+    yield "`*`: corrected p < .05, over the arms of a measure.\n"
+    yield from _measures_against_duplicate(found)
     yield "\n## Priming: MSE(I, P(I, 1)) over the variance of I, last priming step\n"
     yield from _priming(found)
 
 
 def draw_arms(found: Results) -> Figure:
-    """Each arm's difference from duplicate with its interval."""
-    rows = [
-        (f"{arm} ({part}, n = {one.n})", one)
-        for part, arm, one in _compared(found)
-        if part != "shares"
-    ]
-    figure = Figure(figsize=(8, 1.2 + 0.32 * len(rows)), layout="constrained")
+    """Each arm's difference from its part's duplicate."""
+    compared = [(part, arm, one) for part, arm, one in _compared(found) if part != "shares"]
+    figure = Figure(figsize=(2 + 0.35 * len(compared), 5.5), layout="constrained")
     axes = figure.subplots()
-    for height, (_, one) in enumerate(reversed(rows)):
-        _whisker(axes, one.mean, height, one.low, one.high)
-    axes.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)])
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_xlabel("macro AUROC minus that of duplicate, 95 % interval over seeds")
+    for place, (_, _, one) in enumerate(compared):
+        _whisker(axes, place, one, color="C0")
+    names = [f"{arm} ({part}, n = {one.n})" for part, arm, one in compared]
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_ylabel("macro AUROC minus that of duplicate")
     return figure
 
 
@@ -178,9 +194,7 @@ def draw_doses(found: Results) -> Figure:
         own = {seed: value for seed, value in found.of(part, arm).items() if seed in seeds}
         one = Difference.of(own, found.baseline("main"))
         if one is not None:
-            axes.errorbar(
-                dose, one.mean, yerr=[[one.mean - one.low], [one.high - one.mean]], fmt="o"
-            )
+            _whisker(axes, dose, one, color="C0")
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel("experts with misplaced gaze, %")
     axes.set_ylabel("macro AUROC minus that of duplicate")
@@ -188,38 +202,44 @@ def draw_doses(found: Results) -> Figure:
 
 
 def draw_shares(found: Results) -> Figure:
-    """Few experts and many."""
+    """Few experts and many: each arm against duplicate at the same share, on the same seeds."""
+    seeds = found.of("shares", "duplicate at 1 %").keys()
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for shift, arm in enumerate(("duplicate", "shuffled_gaze", "eclip")):
-        places = {
-            1: ("shares", f"{arm} at 1 %"),
-            5: ("main", arm),
-            10: ("shares", f"{arm} at 10 %"),
-        }
-        for share, (part, name) in places.items():
-            values = np.array(list(found.of(part, name).values()))
-            if len(values) >= 2:
-                low, high = interval(values)
-                mean = values.mean()
-                axes.errorbar(
-                    share + 0.15 * (shift - 1),
-                    mean,
-                    yerr=[[mean - low], [high - mean]],
-                    fmt="o",
-                    color=f"C{shift}",
-                    label=arm if share == 5 else None,
-                )
+    for shift, arm in enumerate(("shuffled_gaze", "eclip")):
+        for share in (1, 5, 10):
+            one = Difference.of(
+                _at(found, arm, share, seeds), _at(found, "duplicate", share, seeds)
+            )
+            if one is not None:
+                label = arm if share == 1 else None
+                _whisker(axes, share + 0.2 * shift, one, color=f"C{shift}", label=label)
+    axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks([1, 5, 10])
     axes.set_xlabel("experts, % of the training studies")
-    axes.set_ylabel("macro AUROC")
-    axes.legend()
+    axes.set_ylabel("macro AUROC minus that of duplicate")
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend()
     return figure
+
+
+def _at(found: Results, arm: str, share: int, seeds: Collection[int]) -> BySeed:
+    """The arm at so many percent of experts, on some of the seeds; 5 % is what `main` has."""
+    values = found.of("main", arm) if share == 5 else found.of("shares", f"{arm} at {share} %")
+    return {seed: value for seed, value in values.items() if seed in seeds}
 
 
 def _questions(found: Results) -> Iterator[str]:
     yield from _header(
-        "part", "contrast", "n", "difference", "95 % interval", "p (t)", "p (Holm)", "p (flips)"
+        "part",
+        "contrast",
+        "n",
+        "difference",
+        "95 % t interval",
+        "95 % bootstrap",
+        "p (t)",
+        "p (Holm)",
+        "p (flips)",
     )
     for name, pairs in QUESTIONS.items():
         part = name.partition(",")[0]
@@ -228,34 +248,68 @@ def _questions(found: Results) -> Iterator[str]:
         corrected = iter(holm([one.t for one in known]))
         for (arm, control), one in zip(pairs, compared, strict=True):
             if one is not None:
-                yield _row(name, f"{arm} − {control}", *_cells(one, next(corrected)))
+                yield _row(name, f"{arm} − {control}", *_cells(part, one, next(corrected)))
 
 
 def _against_duplicate(found: Results) -> Iterator[str]:
     yield from _header(
-        "part", "arm", "n", "difference", "95 % interval", "p (t)", "p (Holm)", "p (flips)"
+        "part",
+        "arm",
+        "n",
+        "difference",
+        "95 % t interval",
+        "95 % bootstrap",
+        "p (t)",
+        "p (Holm)",
+        "p (flips)",
     )
     compared = list(_compared(found))
     for (part, arm, one), p in zip(compared, holm([one.t for *_, one in compared]), strict=True):
-        yield _row(part, arm, *_cells(one, p))
+        yield _row(part, arm, *_cells(part, one, p))
 
 
-def _compared(found: Results) -> Iterator[tuple[str, str, Difference]]:
+def _compared(found: Results, metric: str = PRIMARY) -> Iterator[tuple[str, str, Difference]]:
     """Every arm but duplicate itself against duplicate, where both have seeds in common."""
     for part, arm in found.arms():
         share = arm.partition(" at ")[2]
-        control = found.of(part, f"duplicate at {share}") if share else found.baseline(part)
+        control = (
+            found.of(part, f"duplicate at {share}", metric)
+            if share
+            else found.baseline(part, metric)
+        )
         if not arm.startswith("duplicate at") and arm != "duplicate":
-            one = Difference.of(found.of(part, arm), control)
+            one = Difference.of(found.of(part, arm, metric), control)
             if one is not None:
                 yield part, arm, one
 
 
 def _measures(found: Results) -> Iterator[str]:
+    """Means over seeds."""
     yield from _header("part", "arm", "n", *SECONDARY.values())
     for part, arm in found.arms():
         means = (_mean(found.of(part, arm, metric)) for metric in SECONDARY)
         yield _row(part, arm, len(found.of(part, arm)), *means)
+
+
+def _measures_against_duplicate(found: Results) -> Iterator[str]:
+    """Paired differences; `*` where p, corrected over the arms of a measure, is below .05."""
+    columns = {metric: list(_compared(found, metric)) for metric in SECONDARY}
+    marked = {
+        metric: dict(
+            zip(((part, arm) for part, arm, _ in rows), _marked([d for *_, d in rows]), strict=True)
+        )
+        for metric, rows in columns.items()
+    }
+    yield from _header("part", "arm", "n", *SECONDARY.values())
+    for part, arm, one in columns[PRIMARY]:
+        yield _row(part, arm, one.n, *(marked[metric].get((part, arm), "") for metric in SECONDARY))
+
+
+def _marked(compared: Sequence[Difference]) -> list[str]:
+    corrected = holm([one.t for one in compared])
+    return [
+        f"{one.mean:+.3f}{'*' * (p < 0.05)}" for one, p in zip(compared, corrected, strict=True)
+    ]
 
 
 def _mean(values: BySeed) -> str:
@@ -270,11 +324,13 @@ def _priming(found: Results) -> Iterator[str]:
             yield _row(part, arm, len(values), f"{np.mean(values):.3f}", f"{max(values):.3f}")
 
 
-def _cells(one: Difference, corrected: float) -> tuple[str, ...]:
+def _cells(part: str, one: Difference, corrected: float) -> tuple[str, ...]:
+    planned = len(PROTOCOL.parts[part].seeds)
     return (
-        str(one.n),
+        str(one.n) if one.n == planned else f"{one.n} of {planned}",
         f"{one.mean:+.4f}",
-        f"{one.low:+.4f} – {one.high:+.4f}",
+        f"{one.low:+.4f} to {one.high:+.4f}",
+        "{:+.4f} to {:+.4f}".format(*one.bootstrap),
         f"{one.t:.2g}",
         f"{corrected:.2g}",
         f"{one.flips:.2g}",
@@ -290,8 +346,11 @@ def _row(*cells: object) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _whisker(axes: Axes, mean: float, height: float, low: float, high: float) -> None:
-    axes.errorbar(mean, height, xerr=[[mean - low], [high - mean]], fmt="o", color="C0", capsize=3)
+def _whisker(
+    axes: Axes, place: float, one: Difference, color: str, label: str | None = None
+) -> None:
+    spread = [[one.mean - one.low], [one.high - one.mean]]
+    axes.errorbar(place, one.mean, spread, fmt="o", color=color, capsize=3, label=label)
 
 
 if __name__ == "__main__":
