@@ -32,7 +32,7 @@ from training.evaluate.calibration import calibrate_sets
 from training.evaluate.compare import Disagreement, check_agreement, largest
 from training.evaluate.encode import Embedded, TorchEncoder
 from training.evaluate.evaluation import Evaluation, validation_pairs
-from training.evaluate.report import PAGE, write
+from training.evaluate.page import PAGE, write
 from training.evaluate.result import COLUMNS, Result
 from training.evaluate.suite import MEASURES
 from training.export import ParityError, export
@@ -156,8 +156,13 @@ def evaluate(
         Path, typer.Argument(exists=True, dir_okay=False, help="studies.parquet or .jsonl")
     ],
     train_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Left out, by patient, where no split is published")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Left out, by patient, where no split is published; else as it was trained",
+        ),
+    ] = None,
     suite: Annotated[str, typer.Option(help=f"{','.join(MEASURES)}, or all")] = "retrieval",
     labels: Annotated[
         Path | None,

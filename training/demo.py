@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from service.bundle.labels import LabelSets
-from service.bundle.manifest import Bundle
+from service.bundle.manifest import Bundle, load
 from service.bundle.preprocess import ImageSpec
 from training.data.gaze import Sigma, heatmap
 from training.data.pairs import (
@@ -46,11 +46,15 @@ GAZE_TINT = (255, 64, 0)
 def make_demo(recipe: Recipe, run: Path, destination: Path) -> Bundle:
     """Train in `run` (resuming what is there), then replace bundle and library in `destination`."""
     fit(recipe, run)
-    shutil.rmtree(destination / "bundle", ignore_errors=True)
-    shutil.rmtree(destination / "library", ignore_errors=True)
+    made = run / "bundle"
+    shutil.rmtree(made, ignore_errors=True)
+    make_bundle(run, made)
+    for name in ("bundle", "library"):
+        shutil.rmtree(destination / name, ignore_errors=True)
+    shutil.copytree(made, destination / "bundle")
     make_library(destination / "library")
     make_example(destination)
-    return make_bundle(run, destination / "bundle")
+    return load(destination / "bundle")
 
 
 def make_bundle(run: Path, directory: Path) -> Bundle:

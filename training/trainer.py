@@ -243,6 +243,7 @@ def fit(recipe: Recipe, run: Path) -> Clip:
     """
     _check_ranks(recipe)
     _check_precision(recipe)
+    _check_compiled(recipe)
     _claim(run, recipe)
     lightning.seed_everything(recipe.seed)
     clip, train = _begin(recipe, run)
@@ -352,6 +353,11 @@ def _check_ranks(recipe: Recipe) -> None:
 def _check_precision(recipe: Recipe) -> None:
     if recipe.precision == "16-mixed" and not torch.accelerator.is_available():
         raise RecipeError("a CPU does not train in fp16; set precision to bf16-mixed or 32-true")
+
+
+def _check_compiled(recipe: Recipe) -> None:
+    if recipe.compile and METHODS[recipe.method].attends:
+        raise RecipeError(f"{recipe.method} reads the tower while it runs; set compile=false")
 
 
 def _check_attention(recipe: Recipe, clip: Clip) -> None:

@@ -252,6 +252,11 @@ def test_a_tower_without_pooling_attention_is_refused_before_a_step(
     assert not (tmp_path / "run" / CHECKPOINT).exists()
 
 
+def test_guided_attention_is_not_compiled_by_halves(rendered, tiny_recipe, tmp_path):
+    with pytest.raises(RecipeError, match="compile=false"):
+        run_with(rendered, tmp_path, tiny_recipe, method="gaze_attention", compile=True)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_arm_trains_and_gives_a_plain_clip(rendered, tiny_recipe, tmp_path, method):
     run, clip = run_with(rendered, tmp_path, tiny_recipe, method=method, epochs=1)

@@ -42,14 +42,16 @@ class Experts:
         ]
         if not chosen:
             raise DataError("no study with gaze is left for experts; raise `expert.share`")
-        rows = np.array(chosen)
-        if gaze == "lesions" and pairs.lesions is not None and not misplaced:
-            return cls(rows, _all_where_nothing(pairs.lesions[rows]))
         if misplaced and gaze != "own":
             raise DataError("only a method that carries the studies' own gaze can misplace some")
+        rows = np.array(chosen)
+        if gaze == "lesions" and pairs.lesions is not None:
+            return cls(rows, _all_where_nothing(pairs.lesions[rows]))
         rng = np.random.default_rng((seed, len(rows)))
         maps = assigned(pairs.heatmaps[rows], gaze, rng)
         wrong = rng.permutation(len(rows))[: round(misplaced * len(rows))]
+        if len(wrong) == 1:
+            raise DataError("one expert alone has nobody to change gaze with; misplace more")
         if len(wrong):
             maps[wrong] = assigned(maps[wrong], "shuffled", rng)
         return cls(rows, maps)

@@ -17,7 +17,7 @@ from training.evaluate.compare import differences
 from training.evaluate.encode import BundleEncoder, Encoder, TorchEncoder, int8_variant
 from training.evaluate.result import Result
 from training.evaluate.suite import NEED_TRAINING, run_suite
-from training.recipe import Phantoms, Recipe, Shards
+from training.recipe import Fractions, Phantoms, Recipe, Shards
 from training.trainer import RECIPE, load_run
 
 GAZE_SPREAD = 0.05
@@ -28,12 +28,13 @@ GAZE_SPREAD = 0.05
 class Evaluation:
     """Measures on a manifest's test studies.
 
-    train_share: of the patients, where no split is published. labels: a file with one set of
-    prompts; None for the bundle's own.
+    train_share: of the patients, where no split is published; None for the shares by which the
+    source's own recipe divided what it was trained on, or for none where it tells of no shares.
+    labels: a file with one set of prompts; None for the bundle's own.
     """
 
     manifest: Path
-    train_share: float
+    train_share: float | None
     measures: tuple[str, ...]
     labels: Path | None = None
 
@@ -42,18 +43,21 @@ class Evaluation:
         encoder = open_encoder(source)
         other = None if against is None else open_encoder(against)
         labels = self._labels(encoder, other)
-        pairs = self._read(encoder.image_spec)
+        fractions = self._fractions(encoder)
+        pairs = self._read(encoder.image_spec, fractions)
         result = self._run(encoder, source, labels, *pairs)
         compared: dict[str, dict[str, float]] = {}
         if against is not None and other is not None:
             same = other.image_spec == encoder.image_spec
-            its = pairs if same else self._read(other.image_spec)
+            its = pairs if same else self._read(other.image_spec, fractions)
             compared[against.name] = differences(result, self._run(other, against, labels, *its))
         if (small := int8_variant(encoder)) is not None:
             compared["its int8 graphs"] = differences(
                 result, self._run(small, source, labels, *pairs)
             )
-        return replace(result, differences=compared)
+        divided = "train {:g}, validation {:g}, test {:g}".format(*fractions)
+        about = result.about | {"patients without a published split": divided}
+        return replace(result, about=about, differences=compared)
 
     def _run(
         self,
@@ -66,9 +70,14 @@ class Evaluation:
         about = {"encoder": named(encoder, source), "manifest": self.manifest.name}
         return run_suite(encoder, test, train, labels, measures=self.measures, about=about)
 
-    def _read(self, spec: ImageSpec) -> tuple[Pairs, Pairs | None]:
+    def _fractions(self, encoder: Encoder) -> Fractions:
+        """What the encoder was trained on is never its test, unless `train_share` says so."""
+        if self.train_share is not None:
+            return self.train_share, 0.0, 1 - self.train_share
+        return trained_fractions(encoder) or (0.0, 0.0, 1.0)
+
+    def _read(self, spec: ImageSpec, fractions: Fractions) -> tuple[Pairs, Pairs | None]:
         """Test and, where a measure needs them and there are any, training studies."""
-        fractions = (self.train_share, 0.0, 1 - self.train_share)
         splits = split_studies(read_manifest(self.manifest), fractions)
         folder = self.manifest.parent
         sigma = gaze_sigma(splits["test"], spec) if "attention" in self.measures else None
@@ -89,6 +98,20 @@ def open_encoder(source: Path) -> Encoder:
     if (source / RECIPE).is_file():
         return TorchEncoder(load_run(source)[1])
     return BundleEncoder(load(source))
+
+
+def trained_fractions(encoder: Encoder) -> Fractions | None:
+    """(train, validation, test) by which its recipe divided the patients; None where none tells."""
+    if isinstance(encoder, BundleEncoder):
+        provenance = encoder.bundle.manifest.provenance
+    elif isinstance(encoder, TorchEncoder):
+        provenance = encoder.clip.provenance
+    else:
+        return None
+    match provenance.get("recipe"):
+        case {"data": {"fractions": [float() | int() as train, float() | int() as held, _]}}:
+            return train, held, 1 - train - held
+    return None
 
 
 def validation_pairs(source: Path, spec: ImageSpec, recipe: Recipe | None) -> Pairs:

@@ -166,3 +166,9 @@ def test_so_much_of_the_gaze_is_anothers(pairs, misplaced):
 def test_only_ones_own_gaze_can_be_misplaced(pairs, gaze):
     with pytest.raises(DataError, match="own gaze"):
         Experts.of(pairs, 1, gaze, 0, 0.5)
+
+
+def test_one_expert_alone_cannot_change_gaze_with_another(pairs):
+    few = Experts.of(pairs, 1, "own", 0)
+    with pytest.raises(DataError, match="nobody to change gaze with"):
+        Experts.of(pairs, 1, "own", 0, 1 / len(few))

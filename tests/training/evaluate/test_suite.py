@@ -12,14 +12,14 @@ from service.bundle.manifest import seal
 from service.bundle.preprocess import ImageSpec
 from training import cli
 from training.data.gaze import Sigma
-from training.data.manifest import write_manifest
+from training.data.manifest import read_manifest, write_manifest
 from training.data.pairs import phantom_pairs
 from training.data.phantom import PROMPTS, PhantomConfig, phantom
 from training.data.splits import LeakageError
-from training.data.study import DataError, Gaze, Study
+from training.data.study import DataError, Gaze, Study, split_of
 from training.evaluate.encode import BundleEncoder, TorchEncoder
-from training.evaluate.evaluation import gaze_sigma, one_set, validation_pairs
-from training.evaluate.report import page
+from training.evaluate.evaluation import Evaluation, gaze_sigma, one_set, validation_pairs
+from training.evaluate.page import page
 from training.evaluate.result import Result, Section
 from training.evaluate.suite import MEASURES, run_suite
 from training.export import export
@@ -137,6 +137,34 @@ def test_int8_graphs_are_measured_beside_their_float_twins(bundle, evaluate, tmp
     shutil.copy(tmp_path / "b" / "image.onnx", tmp_path / "b" / "image.int8.onnx")
     seal(tmp_path / "b", bundle.manifest)
     assert "against its int8 graphs: the largest difference is 0.0e+00" in evaluate(tmp_path / "b")
+
+
+def trained_on(bundle, folder, **data):
+    """The same bundle, of a recipe that divided its patients."""
+    shutil.copytree(bundle.path, folder)
+    recipe = {"recipe": {"data": data}}
+    seal(folder, bundle.manifest.model_copy(update={"provenance": recipe}))
+    return folder
+
+
+def test_what_a_bundle_was_trained_on_is_not_its_test(bundle, manifest, tmp_path):
+    source = trained_on(bundle, tmp_path / "b", path="studies.parquet", fractions=[0.5, 0.2, 0.3])
+    patients = [study.patient_id for study in read_manifest(manifest)]
+    test = [p for p in patients if split_of(p, (0.5, 0.2, 0.3)) == "test"]
+    assert 0 < len(test) < len(patients)
+    found = Evaluation(manifest, None, ("geometry",))(source)
+    assert found.about["test studies"] == len(test)
+    assert found.about["patients without a published split"] == (
+        "train 0.5, validation 0.2, test 0.3"
+    )
+    asked = Evaluation(manifest, 0.0, ("geometry",))(source)
+    assert asked.about["test studies"] == len(patients)
+
+
+def test_a_bundle_that_tells_of_no_shares_is_measured_on_everyone(bundle, manifest, tmp_path):
+    source = trained_on(bundle, tmp_path / "b", source="phantom")
+    found = Evaluation(manifest, None, ("geometry",))(source)
+    assert found.about["test studies"] == len(list(read_manifest(manifest)))
 
 
 def test_phantoms_with_lesions_are_measured_in_memory(make_clip):

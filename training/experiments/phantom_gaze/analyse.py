@@ -55,6 +55,10 @@ BASELINES = {
     "guidance_secondary": "guidance",
 }
 """Parts whose `duplicate` is another part's, on the same seeds."""
+COLUMNS = (
+    "n", "difference", "95 % t interval", "95 % bootstrap", "p (t)", "p (Holm)", "p (flips)",
+)  # fmt: skip
+"""What `_cells` are."""
 TABLES, ARMS, DOSES, SHARES = "tables.md", "arms.png", "doses.png", "shares.png"
 RESAMPLES = 9999
 Floats = npt.NDArray[np.float64]
@@ -230,17 +234,7 @@ def _at(found: Results, arm: str, share: int, seeds: Collection[int]) -> BySeed:
 
 
 def _questions(found: Results) -> Iterator[str]:
-    yield from _header(
-        "part",
-        "contrast",
-        "n",
-        "difference",
-        "95 % t interval",
-        "95 % bootstrap",
-        "p (t)",
-        "p (Holm)",
-        "p (flips)",
-    )
+    yield from _header("part", "contrast", *COLUMNS)
     for name, pairs in QUESTIONS.items():
         part = name.partition(",")[0]
         compared = [Difference.of(found.of(part, a), found.of(part, b)) for a, b in pairs]
@@ -252,17 +246,7 @@ def _questions(found: Results) -> Iterator[str]:
 
 
 def _against_duplicate(found: Results) -> Iterator[str]:
-    yield from _header(
-        "part",
-        "arm",
-        "n",
-        "difference",
-        "95 % t interval",
-        "95 % bootstrap",
-        "p (t)",
-        "p (Holm)",
-        "p (flips)",
-    )
+    yield from _header("part", "arm", *COLUMNS)
     compared = list(_compared(found))
     for (part, arm, one), p in zip(compared, holm([one.t for *_, one in compared]), strict=True):
         yield _row(part, arm, *_cells(part, one, p))

@@ -1,6 +1,6 @@
 """Run the cells that are not finished yet, one a core; stop it at will and run it again.
 
-python -m training.experiments.phantom_gaze.run [PART …] [--smoke] [--work DIR] [--results FILE]
+python -m training.experiments.phantom_gaze.run [PART …] [--smoke]
 """
 
 import contextlib
@@ -63,14 +63,12 @@ def main(
     smoke: Annotated[
         bool, typer.Option("--smoke", help=f"Two seeds and small data, all in {SMOKE_WORK}")
     ] = False,
-    work: Annotated[Path, typer.Option(help="Phantoms and finished cells")] = WORK,
-    results: Annotated[Path, typer.Option(help="Every arm, seed and metric")] = RESULTS,
 ) -> None:
     """Run what is missing of the protocol."""
     if smoke:
         run(SMOKE, parts or SMOKE_PARTS, SMOKE_WORK, SMOKE_WORK / RESULTS.name)
     else:
-        run(PROTOCOL, parts or tuple(PROTOCOL.parts), work, results)
+        run(PROTOCOL, parts or tuple(PROTOCOL.parts), WORK, RESULTS)
 
 
 def run(protocol: Protocol, parts: Sequence[str], work: Path, results: Path) -> None:
