@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from service.bundle.manifest import load
 from training import cli
 from training.data.manifest import read_manifest
-from training.data.study import Study, write_studies
+from training.data.study import Study, split_of, write_studies
 
 PATIENTS = 12
 
@@ -99,8 +99,13 @@ def test_a_downloaded_data_set_becomes_a_measured_bundle(invoke, downloaded, tin
     table = invoke("evaluate", bundle, out / "studies.jsonl", "--train-share", "0.5")
     assert "recall@1/image-to-report" in table
     assert f"test studies: {PATIENTS}" not in table
-    assert f"test studies: {PATIENTS}" in invoke("evaluate", bundle, out / "studies.jsonl")
-    assert f"test studies: {PATIENTS}" in invoke("evaluate", bundle, out / "studies.parquet")
+    unseen = [s for s in studies if split_of(s.patient_id, (0.4, 0.3, 0.3)) == "test"]
+    assert 0 < len(unseen) < PATIENTS
+    for source in (run, bundle):
+        assert f"test studies: {len(unseen)}," in invoke("evaluate", source, out / "studies.jsonl")
+    for name in ("studies.jsonl", "studies.parquet"):
+        everyone = invoke("evaluate", bundle, out / name, "--train-share", "0")
+        assert f"test studies: {PATIENTS}" in everyone
 
 
 def test_reports_without_images_become_a_library_and_no_pairs(invoke, tmp_path):
