@@ -50,7 +50,7 @@ def retrieval(test: Embedded, labels: tuple[str, ...]) -> Section:
     for name, precision in _class_precisions(test, labels):
         values[name] = precision
     if not any(name.startswith("precision") for name in values):
-        notes.append("no class precision: too few studies with known findings")
+        notes.append("no class precision: too few studies that are known to have one of the labels")
     if not values:
         raise NotMeasured("; ".join(notes))
     return Section(values=values, notes=tuple(notes))
@@ -141,7 +141,7 @@ def _class_precisions(test: Embedded, labels: tuple[str, ...]) -> list[tuple[str
     """Image → report and image → image; alike are two studies that share a label or have none."""
     findings = Findings.of(test.pairs.studies, labels)
     known: Bools = np.asarray(findings.known.all(axis=1))
-    if not labels or not known.any():
+    if not findings.there[known].any():  # all would be alike
         return []
     galleries = {"image-to-image": (np.arange(len(test.pairs)), test.images)}
     if len(test.reported):

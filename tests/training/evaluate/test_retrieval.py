@@ -162,6 +162,12 @@ def test_class_precision_counts_shared_findings(pairs, embedded):
     assert precision.chance == pytest.approx(5 / 11)
 
 
+def test_studies_without_any_of_the_labels_have_no_class_to_share(pairs, embedded):
+    data = pairs([(1, 0)] * 12, [["b"]] * 12, patients=[str(n) for n in range(12)])
+    with pytest.raises(NotMeasured, match="no class precision"):
+        retrieval(embedded(data, {}), ("a",))
+
+
 def test_without_reports_and_findings_nothing_is_measured(pairs, embedded):
     with pytest.raises(NotMeasured, match="no class precision"):
         retrieval(embedded(pairs([(1, 0)], [[]]), {}), ())
