@@ -20,6 +20,7 @@ from training.experiments.phantom_gaze.protocol import PROTOCOL
 from training.experiments.phantom_gaze.run import RESULTS
 
 PRIMARY = "auroc_present/macro"
+PROBE = "linear_probe/100%"
 SECONDARY = {
     PRIMARY: "AUROC",
     "auroc_margin/macro": "margin AUROC",
@@ -29,7 +30,7 @@ SECONDARY = {
     "precision@10/image-to-report": "P@10",
     "linear_probe/1%": "probe 1 %",
     "linear_probe/10%": "probe 10 %",
-    "linear_probe/100%": "probe 100 %",
+    PROBE: "probe 100 %",
     "alignment": "alignment",
     "uniformity/image": "uniformity",
     "modality_gap": "gap",
@@ -38,16 +39,20 @@ GUIDED = tuple(
     ("gaze_attention", control)
     for control in ("duplicate", "shuffled_attention", "duplicate_always")
 )
-QUESTIONS = {
-    "main": (("eclip", "duplicate"), ("eclip", "shuffled_gaze")),
-    "main, well primed": (
-        ("eclip_primed", "duplicate"),
-        ("eclip_primed", "shuffled_gaze_primed"),
+QUESTIONS = (
+    ("main", PRIMARY, (("eclip", "duplicate"), ("eclip", "shuffled_gaze"))),
+    (
+        "main",
+        PRIMARY,
+        (("eclip_primed", "duplicate"), ("eclip_primed", "shuffled_gaze_primed")),
     ),
-    "guidance": GUIDED,
-    "confirmation": GUIDED,
-}
-"""The contrasts of PREREGISTRATION.md; those of one row are corrected together."""
+    ("guidance", PRIMARY, GUIDED),
+    ("confirmation", PRIMARY, GUIDED),
+    ("confirmation", PROBE, GUIDED),
+    ("replication", PRIMARY, GUIDED),
+    ("replication", PROBE, GUIDED),
+)
+"""The contrasts of PREREGISTRATION.md: (part, metric, pairs corrected together)."""
 BASELINES = {
     "secondary": "main",
     "doses": "main",
@@ -234,15 +239,21 @@ def _at(found: Results, arm: str, share: int, seeds: Collection[int]) -> BySeed:
 
 
 def _questions(found: Results) -> Iterator[str]:
-    yield from _header("part", "contrast", *COLUMNS)
-    for name, pairs in QUESTIONS.items():
-        part = name.partition(",")[0]
-        compared = [Difference.of(found.of(part, a), found.of(part, b)) for a, b in pairs]
+    yield from _header("part", "measure", "contrast", *COLUMNS)
+    for part, metric, pairs in QUESTIONS:
+        compared = [
+            Difference.of(found.of(part, a, metric), found.of(part, b, metric)) for a, b in pairs
+        ]
         known = [one for one in compared if one is not None]
         corrected = iter(holm([one.t for one in known]))
         for (arm, control), one in zip(pairs, compared, strict=True):
             if one is not None:
-                yield _row(name, f"{arm} − {control}", *_cells(part, one, next(corrected)))
+                yield _row(
+                    part,
+                    SECONDARY[metric],
+                    f"{arm} − {control}",
+                    *_cells(part, one, next(corrected)),
+                )
 
 
 def _against_duplicate(found: Results) -> Iterator[str]:
