@@ -5,7 +5,7 @@ Ranking is by present prompts alone and by margin; calls and probabilities are o
 labels, each called the label whose present prompts are nearest.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,6 +38,8 @@ from training.evaluate.prompts import margins, present_scores
 from training.evaluate.result import Estimate, NotMeasured, Section
 
 BINS = 10
+FEW = 10
+"""Below so many patients with or without a finding its intervals are said to be too narrow."""
 MACRO = "macro"
 Floats = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]
@@ -95,7 +97,12 @@ def zero_shot(test: Embedded, prompts: Mapping[str, Prompts], counts: Counts) ->
             }
             for label, row in rows.items()
         },
-        notes=(*findings.unanswered(), *_uncalibrated(rows, prompts), *why_not),
+        notes=(
+            *findings.unanswered(),
+            *_rare(findings, test.patients),
+            *_uncalibrated(rows, prompts),
+            *why_not,
+        ),
         points=_reliability(scores, prompts, test.encoder.logit_scale),
     )
 
@@ -180,6 +187,16 @@ def _mean(measured: list[Measured]) -> Measured:
 def _estimate(one: Measured, studies: int) -> Estimate:
     low, high = (None, None) if one.resampled is None else interval(one.resampled)
     return Estimate(value=one.value, n=studies, low=low, high=high, chance=one.chance)
+
+
+def _rare(findings: Findings, patients: Sequence[str]) -> Iterator[str]:
+    """The bootstrap cannot tell how patients vary whom it has not seen."""
+    whose = np.array(patients)
+    for at, label in enumerate(findings.labels):
+        known, there = findings.known[:, at], findings.there[:, at]
+        fewest = min(len(np.unique(whose[known & kind])) for kind in (there, ~there))
+        if 0 < fewest < FEW:
+            yield f"too narrow an interval, of {fewest} patients with or without it: {label}"
 
 
 def _uncalibrated(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -53,6 +54,18 @@ def test_ranking_equals_closed_forms(noisy, embedded):
         assert precision.chance == pytest.approx(truth.mean())
     assert row["auroc_present"].chance == 0.5
     assert row["auroc_present"].low < row["auroc_present"].value < row["auroc_present"].high
+
+
+def test_a_finding_of_a_handful_of_patients_is_said_to_be_one(noisy, embedded):
+    pairs = noisy()
+    rare = tuple(
+        replace(one, findings=("rare",) if at < 3 else ()) for at, one in enumerate(pairs.studies)
+    )
+    notes = measure(embedded(replace(pairs, studies=rare), DIRECTIONS), {"rare": NODULE}).notes
+    patients = len({study.patient_id for study in rare[:3]})
+    assert f"too narrow an interval, of {patients} patients with or without it: rare" in notes
+    usual = measure(embedded(pairs, DIRECTIONS), {"nodule": NODULE}).notes
+    assert not any("too narrow" in note for note in usual)
 
 
 def test_calls_and_probabilities_are_the_calibrations(noisy, embedded):
