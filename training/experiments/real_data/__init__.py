@@ -1,0 +1,1 @@
+"""What the suite measures on real radiographs; README.md has the commands and what was found."""
