@@ -28,7 +28,7 @@ from service.cases.server import ServerStore, connect
 from service.cases.store import CaseStore
 from service.imaging.decode import ImageLimits
 from service.imaging.deidentify import Pseudonymiser, load_or_create_key
-from service.inference.batching import Deadline
+from service.inference.batching import Bounds, Deadline
 from service.inference.encoder import Encoder
 from service.inference.session import Towers, self_test
 from service.inference.zero_shot import Classifier
@@ -87,15 +87,28 @@ def open_services(settings: Settings) -> Iterator[Services]:
 
 @contextmanager
 def _encoder(settings: Settings, bundle: Bundle) -> Iterator[Encoder]:
-    towers = Towers(bundle, settings.providers, settings.threads)
+    towers = Towers(
+        bundle,
+        settings.providers,
+        cores=settings.cores,
+        threads=settings.threads,
+        precision=settings.precision,
+    )
     self_test(bundle, towers)
     encoder = Encoder(
         bundle,
         towers,
         ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
-        max_batch=settings.max_batch,
-        max_waiting=settings.queue_items,
+        Bounds(
+            batch=towers.most(settings.max_batch),
+            items=settings.queue_items,
+            bytes=settings.queue_bytes,
+            calls=towers.calls,
+            hold=not towers.on_cpu,
+        ),
+        decoders=settings.cores,
         max_text_chars=settings.max_text_chars,
+        cache_items=settings.cache_items,
     )
     try:
         yield encoder

@@ -1,9 +1,11 @@
 """Every setting of the service, one place. Environment variables carry the prefix ECLIP_."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, HttpUrl, PositiveFloat, PositiveInt, SecretStr
+from pydantic import Field, HttpUrl, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEMO = Path(__file__).parent / "demo"
@@ -14,6 +16,13 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Scope = Literal["read", "write"]
 KeyHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The cores that this process may run on, within its container's quota (cgroup v2)."""
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    allowed, _, period = quota.read_text().partition(" ") if quota.is_file() else ("max", "", "")
+    return count if allowed == "max" else max(1, min(count, int(allowed) // int(period)))
 
 
 class Settings(BaseSettings):
@@ -46,13 +55,21 @@ class Settings(BaseSettings):
     allowed_hosts: tuple[str, ...] = ()
     """Names, besides this machine's own, under which a server without keys may be asked."""
 
+    cores: PositiveInt = Field(default_factory=available_cores)
+    """Cores that decoding and the towers may fill; else those that this process is given."""
     threads: PositiveInt | None = None
-    """ONNX Runtime threads of one call; None lets it use every core."""
+    """ONNX Runtime threads of one call; None for one, or an eighth of more than sixteen cores."""
     providers: tuple[str, ...] = ()
     """ONNX Runtime execution providers, best first; empty: CUDA where available, then CPU."""
-    max_batch: PositiveInt = 16
+    precision: Literal["auto", "fp32", "int8"] = "auto"
+    """auto: int8 on a CPU where the bundle has it, else fp32."""
+    max_batch: PositiveInt = 8
     queue_items: PositiveInt = 256
     """Images or texts that may wait; one more is answered 429."""
+    queue_bytes: PositiveInt = 256 * 2**20
+    """Bytes of prepared images that may wait."""
+    cache_items: NonNegativeInt = 4096
+    """Images, and as many texts, whose vectors are kept in memory for when they come again."""
     deadline_s: PositiveFloat = 30
     """Time a request may take, report generation by an LLM excepted."""
 

@@ -27,11 +27,20 @@ STAGE_SECONDS = Histogram(
     registry=REGISTRY,
 )
 WAITING = Gauge("eclip_queue_items", "Items waiting for a tower", ["tower"], registry=REGISTRY)
+WAITING_BYTES = Gauge(
+    "eclip_queue_bytes", "Bytes of the rows that wait for a tower", ["tower"], registry=REGISTRY
+)
 BATCH_SIZE = Histogram(
     "eclip_batch_items",
     "Items in one call of a tower",
     ["tower"],
     buckets=(1, 2, 4, 8, 16, 32, 64),
+    registry=REGISTRY,
+)
+CACHE = Counter(
+    "eclip_cache_total",
+    "Look-ups of what was embedded before",
+    ["kind", "result"],
     registry=REGISTRY,
 )
 

@@ -2,8 +2,10 @@
 
 import logging
 import sys
+import tempfile
 import warnings
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +38,7 @@ from training.evaluate.page import PAGE, write
 from training.evaluate.result import COLUMNS, Result
 from training.evaluate.suite import MEASURES
 from training.export import ParityError, export
+from training.int8 import with_int8
 from training.model.clip import WeightsIgnored, from_open_clip
 from training.model.tokenizer import TokenizerMismatch
 from training.recipe import CONFIGS, Manifest, RecipeError, load_recipe
@@ -201,10 +204,12 @@ def export_bundle(
     labels: Annotated[
         Path, typer.Option(exists=True, dir_okay=False, help="labels.json with prompts")
     ] = CONFIGS / "chexpert.labels.json",
-    calibrate: Annotated[
+    validation: Annotated[
         Path | None,
         typer.Option(
-            exists=True, help="Fit probabilities on the validation split of a manifest, or of a run"
+            exists=True,
+            help="A manifest, or a run, on whose validation split probabilities are fitted, and "
+            "int8 graphs admitted",
         ),
     ] = None,
 ) -> None:
@@ -218,19 +223,19 @@ def export_bundle(
     else:
         clip, default_name = from_open_clip(source, pretrained), source.split("/")[-1]
     label_sets = LabelSets.model_validate_json(labels.read_bytes())
-    if calibrate is not None:
-        validation = validation_pairs(calibrate, clip.image, recipe)
-        label_sets, left = calibrate_sets(Embedded(TorchEncoder(clip), validation), label_sets)
+    write_bundle = partial(
+        export, clip, name=name or default_name, bundle_version=version, metrics=metrics
+    )
+    if validation is None:
+        bundle = write_bundle(directory, label_sets=label_sets)
+    else:
+        pairs = validation_pairs(validation, clip.image, recipe)
+        label_sets, left = calibrate_sets(Embedded(TorchEncoder(clip), pairs), label_sets)
         for label, reason in left.items():
             out.print(f"not calibrated: {label} ({reason})", markup=False)
-    bundle = export(
-        clip,
-        directory,
-        name=name or default_name,
-        bundle_version=version,
-        label_sets=label_sets,
-        metrics=metrics,
-    )
+        with tempfile.TemporaryDirectory() as scratch:
+            draft = write_bundle(Path(scratch) / "bundle", label_sets=label_sets)
+            bundle = with_int8(draft, directory, label_sets, pairs)
     difference = bundle.manifest.provenance["parity_max_abs_difference"]
     out.print(
         f"{directory}: bundle {bundle.manifest.id[:12]}, ONNX within {difference:.1e} of torch"

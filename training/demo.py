@@ -29,6 +29,7 @@ from training.evaluate.encode import BundleEncoder, Embedded, TorchEncoder
 from training.evaluate.evaluation import GAZE_SPREAD
 from training.evaluate.suite import run_suite
 from training.export import annotate, export
+from training.int8 import with_int8
 from training.recipe import Phantoms, Recipe
 from training.trainer import fit, load_run
 
@@ -81,9 +82,11 @@ def make_bundle(run: Path, directory: Path) -> Bundle:
         bundle_version=VERSION,
         label_sets=label_sets,
     )
+    shutil.rmtree(run / "int8", ignore_errors=True)
+    smaller = with_int8(draft, run / "int8", label_sets, validation)
     test = measured_pairs(recipe.data, clip.image)
-    result = run_suite(BundleEncoder(draft), test, train, label_sets.root[LABEL_SET])
-    return annotate(draft, directory, label_sets, result)
+    result = run_suite(BundleEncoder(smaller), test, train, label_sets.root[LABEL_SET])
+    return annotate(smaller, directory, label_sets, result)
 
 
 def measured_pairs(data: Phantoms, spec: ImageSpec) -> Pairs:

@@ -113,7 +113,7 @@ def export(
         _write_graphs(clip, draft)
         manifest = _manifest(clip, draft, name, bundle_version, metrics or {})
         clip.tokenizer.save(draft / TOKENIZER)
-        _write_words(draft, manifest, label_sets)
+        write_words(draft, manifest, label_sets)
         sealed = seal(draft, manifest)
         draft.rename(directory)
     return Bundle(directory, sealed.manifest)
@@ -126,15 +126,16 @@ def annotate(bundle: Bundle, directory: Path, label_sets: LabelSets, result: Res
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
         draft = Path(scratch) / "bundle"
         shutil.copytree(bundle.path, draft)
-        _write_words(draft, manifest, label_sets, result)
+        write_words(draft, manifest, label_sets, result)
         sealed = seal(draft, manifest)
         draft.rename(directory)
     return Bundle(directory, sealed.manifest)
 
 
-def _write_words(
+def write_words(
     directory: Path, manifest: Manifest, label_sets: LabelSets, result: Result | None = None
 ) -> None:
+    """labels.json and the model card."""
     labels = json.dumps(label_sets.model_dump(mode="json"), indent=1)
     (directory / LABELS).write_text(labels, encoding="utf-8")
     (directory / MODEL_CARD).write_text(model_card(manifest, label_sets, result), encoding="utf-8")

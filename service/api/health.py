@@ -11,24 +11,27 @@ from service.auth import reader
 from service.errors import EclipError
 from service.telemetry import REGISTRY
 
+READY = "ready"
 router = APIRouter(tags=["operations"])
 _PROBES = CapacityLimiter(2)
 """Threads of their own: a probe is answered while slow requests hold all the others."""
 
 
 @router.get("/health/live")
-async def live() -> dict[str, str]:
-    """The process answers."""
-    return {"status": "live"}
+async def live(wired: Wired) -> JSONResponse:
+    """The process answers and its workers beat: one that is stuck mends by a restart alone."""
+    workers = _workers(wired)
+    body = {"status": "live" if workers == READY else workers}
+    return JSONResponse(body, status_code=200 if workers == READY else 503)
 
 
 @router.get("/health/ready")
 async def ready(wired: Wired) -> JSONResponse:
     """Every part can serve: bundle verified and self-tested, store reachable, workers beating."""
     store = await to_thread.run_sync(_store, wired, limiter=_PROBES)
-    parts = {"bundle": "ready", "store": store, "workers": _workers(wired)}
-    good = all(state == "ready" for state in parts.values())
-    body = {"status": "ready" if good else "not ready", "parts": parts}
+    parts = {"bundle": READY, "store": store, "workers": _workers(wired)}
+    good = all(state == READY for state in parts.values())
+    body = {"status": READY if good else "not ready", "parts": parts}
     return JSONResponse(body, status_code=200 if good else 503)
 
 
@@ -55,8 +58,8 @@ def _store(wired: Services) -> str:
         wired.library.store.check()
     except EclipError as error:
         return error.detail
-    return "ready"
+    return READY
 
 
 def _workers(wired: Services) -> str:
-    return "ready" if wired.encoder.beating else "a tower's worker has died or is stuck"
+    return READY if wired.encoder.beating else "a tower's worker has died or is stuck"

@@ -27,9 +27,11 @@ TEXT_TOWER = "text.onnx"
 TOKENIZER = "tokenizer.json"
 LABELS = "labels.json"
 MODEL_CARD = "MODEL_CARD.md"
+INT8 = {IMAGE_TOWER: "image.int8.onnx", TEXT_TOWER: "text.int8.onnx"}
 REQUIRED = (IMAGE_TOWER, TEXT_TOWER, TOKENIZER, LABELS, MODEL_CARD)
 _UNSEALED = "0" * 64
 
+Precision = Literal["fp32", "int8"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
@@ -71,6 +73,19 @@ class Golden(_Frozen):
         return _unpack(self.text_embedding)
 
 
+class Int8(_Frozen):
+    """The towers in int8, and what that changed on validation studies.
+
+    overlap_at_10: mean share of the ten nearest that are the same, both ways of search.
+    decisions: share of zero-shot calls that are the same.
+    """
+
+    golden: Golden
+    studies: PositiveInt
+    overlap_at_10: Annotated[float, Field(ge=0, le=1)]
+    decisions: Annotated[float, Field(ge=0, le=1)]
+
+
 class Manifest(_Frozen):
     """The content of bundle.json."""
 
@@ -88,6 +103,8 @@ class Manifest(_Frozen):
     logit_bias: float
     """SigLIP's bias; 0 for softmax-trained models."""
     golden: Golden
+    int8: Int8 | None = None
+    """Graphs that were admitted at export beside those in fp32."""
     metrics: dict[str, float]
     provenance: dict[str, JsonValue]
     """How the bundle was made: source model, data, seed, code and library versions."""
@@ -141,7 +158,7 @@ def seal(directory: Path, manifest: Manifest) -> Bundle:
 def load(directory: Path) -> Bundle:
     """Read and verify a bundle; raises BundleCorrupt naming the first file that differs."""
     manifest = _read_manifest(directory / MANIFEST)
-    for name in REQUIRED:
+    for name in (*REQUIRED, *(INT8.values() if manifest.int8 else ())):
         if name not in manifest.files:
             raise BundleCorrupt(f"{MANIFEST} lists no {name}. Export the bundle again.")
     for name, entry in manifest.files.items():

@@ -52,7 +52,9 @@ def ingest(
     outcome = Outcome()
     for batch in _batches(_read(manifest)):
         new = [(line, study) for line, study in batch if isinstance(study, NewStudy)]
-        stored = library.put_many([study for _, study in new], Deadline(BATCH_DEADLINE_S))
+        stored = library.put_many(
+            [study for _, study in new], Deadline(BATCH_DEADLINE_S, bulk=True)
+        )
         results = dict(zip((line for line, _ in new), stored, strict=True))
         for line, study in batch:
             result = results.get(line, study)

@@ -1,6 +1,5 @@
 """Bytes or texts → unit vectors: decode → preprocess → batch → vector."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +14,8 @@ from service.bundle.preprocess import preprocess
 from service.errors import DeadlineExceeded, EclipError, PatchesUnavailable, TextInvalid
 from service.imaging.decode import ImageLimits, decode
 from service.imaging.radiograph import Radiograph
-from service.inference.batching import Batcher, Deadline, Embedded, Row
+from service.inference.batching import Batcher, Bounds, Deadline, Embedded, Row
+from service.inference.cache import AnswerCache
 from service.inference.session import Towers
 from service.telemetry import record, timed
 
@@ -59,18 +59,21 @@ class Encoder:
         bundle: Bundle,
         towers: Towers,
         limits: ImageLimits,
+        bounds: Bounds,
         *,
-        max_batch: int,
-        max_waiting: int,
+        decoders: int,
         max_text_chars: int,
+        cache_items: int = 0,
     ) -> None:
         self.bundle = bundle
         self._towers, self._limits, self._max_text_chars = towers, limits, max_text_chars
-        self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
-        self._part = max(1, max_waiting // 2)
-        queue = {"max_batch": max_batch, "max_waiting": max_waiting}
-        self._image = Batcher("image", towers.image, **queue)
-        self._text = Batcher("text", towers.text, **queue)
+        self._pool = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
+        self._part = max(1, bounds.items // 2)
+        self._image = Batcher("image", towers.image, bounds)
+        self._text = Batcher("text", towers.text, bounds)
+        space = f"{bundle.manifest.id} {towers.precision}"
+        self._known_images = AnswerCache("image", cache_items, space)
+        self._known_texts = AnswerCache("text", cache_items, space)
 
     def images(
         self, items: Sequence[bytes], deadline: Deadline, side: int = 0
@@ -78,16 +81,14 @@ class Encoder:
         """One answer an item, in order; a bad item is its own error and harms no neighbour.
 
         Each radiograph comes back reduced to `side` (see `Radiograph.reduced`), so that no batch
-        holds more decoded images than there are decoders. Raises QueueFull or DeadlineExceeded for
-        the whole batch.
+        holds more decoded images than there are decoders; at 0 what was embedded before is known.
+        Raises QueueFull or DeadlineExceeded for the whole batch.
         """
-        prepared = self._prepare(items, deadline, lambda radiograph: radiograph.reduced(side))
-        good = [p for p in prepared if isinstance(p, _Prepared)]
-        vectors = iter(self._vectors(self._image, [p.pixels for p in good], deadline))
-        return [
-            EncodedImage(p.radiograph, next(vectors)) if isinstance(p, _Prepared) else p
-            for p in prepared
-        ]
+        if side:
+            return self._encode(items, deadline, side)
+        return self._known_images.through(
+            items, lambda rows: self._encode([items[row] for row in rows], deadline, side)
+        )
 
     def image(self, data: bytes, deadline: Deadline) -> EncodedImage:
         """One image; raises what is wrong with it."""
@@ -100,14 +101,10 @@ class Encoder:
         """One answer a text, in order; raises TextInvalid for an empty or overlong one."""
         for index, text in enumerate(texts):
             self._check(index, text)
-        tokens = self.bundle.tokenizer(texts)
-        vectors = self._vectors(self._text, list(tokens.ids), deadline)
-        return [
-            EncodedText(vector, int(count), bool(truncated))
-            for vector, count, truncated in zip(
-                vectors, tokens.counts, tokens.truncated, strict=True
-            )
-        ]
+        return self._known_texts.through(
+            [text.encode() for text in texts],
+            lambda rows: self._encode_texts([texts[row] for row in rows], deadline),
+        )
 
     def text_matrix(self, texts: Sequence[str], deadline: Deadline) -> FloatArray:
         """N texts → float32[N,D]."""
@@ -137,6 +134,27 @@ class Encoder:
         self._image.close()
         self._text.close()
         self._pool.shutdown()
+
+    def _encode(
+        self, items: Sequence[bytes], deadline: Deadline, side: int
+    ) -> list[EncodedImage | EclipError]:
+        prepared = self._prepare(items, deadline, lambda radiograph: radiograph.reduced(side))
+        good = [p for p in prepared if isinstance(p, _Prepared)]
+        vectors = iter(self._vectors(self._image, [p.pixels for p in good], deadline))
+        return [
+            EncodedImage(p.radiograph, next(vectors)) if isinstance(p, _Prepared) else p
+            for p in prepared
+        ]
+
+    def _encode_texts(self, texts: Sequence[str], deadline: Deadline) -> list[EncodedText]:
+        tokens = self.bundle.tokenizer(texts)
+        vectors = self._vectors(self._text, list(tokens.ids), deadline)
+        return [
+            EncodedText(vector, int(count), bool(truncated))
+            for vector, count, truncated in zip(
+                vectors, tokens.counts, tokens.truncated, strict=True
+            )
+        ]
 
     def _vectors(self, tower: Batcher, rows: Sequence[Row], deadline: Deadline) -> list[FloatArray]:
         """One vector a row; a large request queues in parts, so that others find a place."""

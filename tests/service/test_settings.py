@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from service.settings import DEMO_BUNDLE, Settings
+from service.settings import DEMO_BUNDLE, Settings, available_cores
 
 
 def test_a_setting_is_read_from_the_environment_with_its_prefix(monkeypatch, tmp_path):
@@ -27,3 +27,15 @@ def test_a_value_out_of_bounds_is_refused(monkeypatch, name, value):
 def test_secrets_do_not_show():
     settings = Settings(llm_api_key="hush", qdrant_api_key="hush")
     assert "hush" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("max 100000", 4), ("200000 100000", 2), ("50000 100000", 1), ("990000 100000", 4), (None, 4)],
+)
+def test_the_cores_are_those_that_a_container_is_given(monkeypatch, tmp_path, quota, cores):
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 5}, raising=False)
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(quota)
+    assert available_cores(tmp_path / "cpu.max") == cores

@@ -12,7 +12,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from service.bundle.manifest import IMAGE_TOWER, TEXT_TOWER, Bundle
+from service.bundle.manifest import IMAGE_TOWER, INT8, TEXT_TOWER, Bundle
 from service.bundle.preprocess import ImageSpec
 from training.data.pairs import Levels, Pairs
 from training.export import ImageTower, TextTower
@@ -20,7 +20,6 @@ from training.model.clip import Clip
 
 FloatArray = npt.NDArray[np.float32]
 BATCH = 64
-INT8 = {IMAGE_TOWER: "image.int8.onnx", TEXT_TOWER: "text.int8.onnx"}
 
 
 class Encoder(Protocol):
@@ -46,11 +45,12 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class BundleEncoder:
-    """A bundle's graphs, its float ones unless other files of it are named."""
+    """A bundle's graphs, its float ones unless other files of it are named; `batch` a call."""
 
     bundle: Bundle
     image_file: str = IMAGE_TOWER
     text_file: str = TEXT_TOWER
+    batch: int = BATCH
 
     @property
     def image_spec(self) -> ImageSpec:
@@ -84,10 +84,10 @@ class BundleEncoder:
     def _text_tower(self) -> Any:
         return _session(self.bundle.path / self.text_file)
 
-    @staticmethod
-    def _run(session: Any, output: str, inputs: Levels | npt.NDArray[np.int64]) -> FloatArray:
+    def _run(self, session: Any, output: str, inputs: Levels | npt.NDArray[np.int64]) -> FloatArray:
         (name,) = (one.name for one in session.get_inputs())
-        return np.concatenate([session.run([output], {name: b})[0] for b in _batches(inputs)])
+        batches = _batches(inputs, self.batch)
+        return np.concatenate([session.run([output], {name: b})[0] for b in batches])
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class TorchEncoder:
     def _run(
         self, tower: nn.Module, inputs: Levels | npt.NDArray[np.int64], output: int
     ) -> FloatArray:
-        answers = (tower(torch.from_numpy(b).to(self.device)) for b in _batches(inputs))
+        answers = (tower(torch.from_numpy(b).to(self.device)) for b in _batches(inputs, BATCH))
         kept = (a[output] if isinstance(a, tuple) else a for a in answers)
         return np.concatenate([vectors.float().cpu().numpy() for vectors in kept])
 
@@ -166,18 +166,21 @@ class Embedded:
         return self.encoder.texts([self.pairs.reports[row] for row in self.reported])
 
 
-def int8_variant(encoder: Encoder) -> BundleEncoder | None:
-    """The same bundle with its int8 graphs, each in the place of its float twin; None without."""
-    if not isinstance(encoder, BundleEncoder):
+def int8_twin(encoder: Encoder) -> BundleEncoder | None:
+    """The same bundle with its int8 graphs, called as the service calls them; None without."""
+    if not isinstance(encoder, BundleEncoder) or encoder.bundle.manifest.int8 is None:
         return None
-    there = encoder.bundle.manifest.files
-    files = [INT8[tower] if INT8[tower] in there else tower for tower in (IMAGE_TOWER, TEXT_TOWER)]
-    return BundleEncoder(encoder.bundle, *files) if set(files) & set(INT8.values()) else None
+    return int8_encoder(encoder.bundle)
+
+
+def int8_encoder(bundle: Bundle) -> BundleEncoder:
+    """The int8 graphs in a bundle's folder, one item a call."""
+    return BundleEncoder(bundle, INT8[IMAGE_TOWER], INT8[TEXT_TOWER], batch=1)
 
 
 def _session(path: Path) -> Any:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-def _batches(inputs: Any) -> Iterator[Any]:
-    return (inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH))
+def _batches(inputs: Any, size: int) -> Iterator[Any]:
+    return (inputs[start : start + size] for start in range(0, len(inputs), size))

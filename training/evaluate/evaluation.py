@@ -14,7 +14,7 @@ from training.data.shards import shard_pairs
 from training.data.splits import split_studies
 from training.data.study import DataError, Study
 from training.evaluate.compare import differences
-from training.evaluate.encode import BundleEncoder, Encoder, TorchEncoder, int8_variant
+from training.evaluate.encode import BundleEncoder, Encoder, TorchEncoder, int8_twin
 from training.evaluate.result import Result
 from training.evaluate.suite import NEED_TRAINING, run_suite
 from training.recipe import Fractions, Phantoms, Recipe, Shards
@@ -51,7 +51,7 @@ class Evaluation:
             same = other.image_spec == encoder.image_spec
             its = pairs if same else self._read(other.image_spec, fractions)
             compared[against.name] = differences(result, self._run(other, against, labels, *its))
-        if (small := int8_variant(encoder)) is not None:
+        if (small := int8_twin(encoder)) is not None:
             compared["its int8 graphs"] = differences(
                 result, self._run(small, source, labels, *pairs)
             )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from service.bundle.labels import LabelSets
-from service.bundle.manifest import Manifest
+from service.bundle.manifest import Int8, Manifest
 from training.evaluate.result import COLUMNS, Result
 
 TEMPLATE = """# {name} {version}
@@ -17,6 +17,7 @@ A contrastive image–text encoder for chest radiographs. **Not a medical device
 | text | {context_length} tokens |
 | patch embeddings | {patches} |
 | label sets | {label_sets} |
+| precisions | {precisions} |
 
 ## Measured
 
@@ -53,6 +54,7 @@ def model_card(manifest: Manifest, label_sets: LabelSets, result: Result | None 
         context_length=manifest.context_length,
         patches="×".join(map(str, manifest.patch_grid)) if manifest.patch_grid else "none",
         label_sets=", ".join(f"`{name}` ({len(s)})" for name, s in label_sets.root.items()),
+        precisions="fp32" if manifest.int8 is None else f"fp32; {_int8(manifest.int8)}",
         metrics=measured,
         provenance="\n".join(f"- {key}: {value}" for key, value in manifest.provenance.items()),
     )
@@ -73,6 +75,13 @@ def _of_suite(result: Result) -> str:
             parts.append(_table(("label", *names), rows))
     parts += [f"- {name}: {n}" for name, s in result.sections.items() for n in s.notes]
     return "\n\n".join(parts)
+
+
+def _int8(change: Int8) -> str:
+    return (
+        f"int8 (of {change.studies} validation studies {change.overlap_at_10:.3f} of the ten "
+        f"nearest and {change.decisions:.4f} of the calls are those of fp32)"
+    )
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

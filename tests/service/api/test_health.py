@@ -40,12 +40,14 @@ def test_a_store_that_does_not_answer_is_not_ready_and_still_live(writable, with
     assert writable.get("/health/live").status_code == 200
 
 
-def test_a_worker_that_has_ended_is_not_ready(writable):
+def test_a_worker_that_has_ended_is_neither_live_nor_ready(writable):
+    """A restart mends it, and nothing else."""
     encoder = writable.app.state.services.encoder
     encoder._text.close()
-    ready = writable.get("/health/ready")
-    assert ready.status_code == 503
+    ready, live = writable.get("/health/ready"), writable.get("/health/live")
+    assert (ready.status_code, live.status_code) == (503, 503)
     assert "worker" in ready.json()["parts"]["workers"]
+    assert "worker" in live.json()["status"]
 
 
 def test_the_bundle_is_shown_whole(client):

@@ -1,6 +1,7 @@
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import DeadlineExceeded, QueueFull
-from service.inference.batching import Batcher, Deadline
+from service.inference.batching import Batcher, Bounds, Deadline
 
 POISON = -1.0
+BOUNDS = Bounds(batch=4, items=8, bytes=1 << 20)
 
 
 def row(value: float) -> np.ndarray:
@@ -39,7 +41,7 @@ class Gate:
 @pytest.fixture
 def gated():
     gate = Gate()
-    batcher = Batcher("test", gate, max_batch=4, max_waiting=8)
+    batcher = Batcher("test", gate, BOUNDS)
     yield gate, batcher
     gate.open.set()
     batcher.close()
@@ -49,13 +51,15 @@ def gated():
     values=st.lists(st.sampled_from([1.0, 2.0, 3.0, POISON]), max_size=40),
     parts=st.integers(1, 5),
     expired=st.booleans(),
+    calls=st.integers(1, 3),
 )
 @settings(max_examples=40, deadline=None)
-def test_every_item_is_resolved_exactly_once(values, parts, expired):
-    batcher = Batcher("test", double, max_batch=4, max_waiting=100)
+def test_every_item_is_resolved_exactly_once(values, parts, expired, calls):
+    batcher = Batcher("test", double, replace(BOUNDS, items=100, calls=calls))
     futures = []
     for part in np.array_split(np.array(values, dtype=np.float32), parts):
-        futures += batcher.submit([row(v) for v in part], Deadline(0 if expired else 30))
+        deadline = Deadline(0 if expired else 30, bulk=len(part) > 2)
+        futures += batcher.submit([row(v) for v in part], deadline)
     batcher.close()
     assert len(futures) == len(values)
     assert all(future.done() for future in futures)
@@ -69,7 +73,7 @@ def test_every_item_is_resolved_exactly_once(values, parts, expired):
 
 
 def test_a_bad_row_in_a_batch_of_32_harms_only_itself():
-    batcher = Batcher("test", double, max_batch=32, max_waiting=32)
+    batcher = Batcher("test", double, replace(BOUNDS, batch=32, items=32))
     values = [float(v) for v in range(32)]
     values[17] = POISON
     futures = batcher.submit([row(v) for v in values], Deadline(30))
@@ -148,7 +152,7 @@ def test_a_queue_full_of_wanted_items_counts_only_those(gated):
 @settings(max_examples=30, deadline=None)
 def test_every_item_taken_by_a_crowded_queue_is_resolved_exactly_once(calls):
     """A future that is answered twice raises in whoever answers it: worker or caller."""
-    batcher = Batcher("test", double, max_batch=2, max_waiting=6)
+    batcher = Batcher("test", double, replace(BOUNDS, batch=2, items=6))
     futures = []
     for count, leaves in calls:
         deadline = Deadline(30)
@@ -162,7 +166,7 @@ def test_every_item_taken_by_a_crowded_queue_is_resolved_exactly_once(calls):
 
 
 def test_a_tower_that_answers_too_few_rows_fails_those_items_and_lives():
-    batcher = Batcher("test", lambda rows: rows[:-1], max_batch=4, max_waiting=8)
+    batcher = Batcher("test", lambda rows: rows[:-1], BOUNDS)
     futures = batcher.submit([row(1), row(2)], Deadline(30))
     assert all(future.exception(10) is not None for future in futures)
     assert batcher.beating
@@ -170,7 +174,7 @@ def test_a_tower_that_answers_too_few_rows_fails_those_items_and_lives():
 
 
 def test_a_closed_batcher_takes_nothing_more():
-    batcher = Batcher("test", double, max_batch=4, max_waiting=8)
+    batcher = Batcher("test", double, BOUNDS)
     batcher.close()
     with pytest.raises(QueueFull):
         batcher.submit([row(1)], Deadline(30))
@@ -188,3 +192,66 @@ def test_a_deadline_counts_down_and_can_be_cancelled():
     time.sleep(0.01)
     with pytest.raises(DeadlineExceeded):
         Deadline(0).check()
+
+
+def test_searches_go_before_bulk_work_that_came_first(gated):
+    gate, batcher = gated
+    batcher.submit([row(0)], Deadline(30))
+    gate.entered.wait(10)
+    bulk = batcher.submit([row(v) for v in range(4)], Deadline(30, bulk=True))
+    searches = batcher.submit([row(v) for v in range(2)], Deadline(30))
+    gate.open.set()
+    last = [future.result(10) for future in bulk][-1]
+    assert all(future.result(10).queue_s < last.queue_s for future in searches)
+    assert gate.batches == [1, 4, 2]
+
+
+def test_rows_too_heavy_to_wait_are_refused_though_there_are_places(gated):
+    gate, batcher = gated
+    heavy = np.zeros(BOUNDS.bytes // 4, dtype=np.float32)
+    batcher.submit([row(0)], Deadline(30))
+    gate.entered.wait(10)
+    batcher.submit([heavy], Deadline(30))
+    with pytest.raises(QueueFull, match=f"1 of 8 places and {BOUNDS.bytes} of"):
+        batcher.submit([row(1)], Deadline(30))
+
+
+def test_one_row_heavier_than_the_bound_is_taken_by_an_empty_queue():
+    batcher = Batcher("test", double, replace(BOUNDS, bytes=1))
+    (future,) = batcher.submit([row(1)], Deadline(30))
+    assert future.result(10).vector.item() == 2
+    batcher.close()
+
+
+def test_several_calls_run_side_by_side():
+    together = threading.Barrier(2)
+
+    def meet(rows):
+        together.wait(10)
+        return double(rows)
+
+    batcher = Batcher("test", meet, replace(BOUNDS, calls=2))
+    futures = batcher.submit([row(1), row(2)], Deadline(30))
+    assert [future.result(10).vector.item() for future in futures] == [2, 4]
+    batcher.close()
+
+
+def test_a_held_batch_takes_what_arrives_soon_after():
+    sizes = []
+
+    def slow(rows):
+        sizes.append(len(rows))
+        time.sleep(0.2)
+        return double(rows)
+
+    batcher = Batcher("test", slow, replace(BOUNDS, batch=8, hold=True))
+    for _ in range(30):  # it learns that calls are long and gaps short
+        batcher.submit([row(1)], Deadline(0))
+    futures = []
+    for value in range(8):
+        futures += batcher.submit([row(value)], Deadline(30))
+        time.sleep(0.001)
+    for future in futures:
+        future.result(10)
+    batcher.close()
+    assert sizes[0] > 1

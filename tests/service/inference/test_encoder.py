@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from service.bundle.manifest import Golden, load, seal
+from service.bundle.manifest import Golden, Int8, load, seal
 from service.errors import (
     BundleNotReady,
     DeadlineExceeded,
@@ -22,7 +22,12 @@ from service.imaging.decode import ImageLimits, decode
 from service.inference.attention import attention, overlay
 from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage
-from service.inference.session import Towers, choose_providers, self_test
+from service.inference.session import (
+    Towers,
+    choose_precision,
+    choose_providers,
+    self_test,
+)
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY
 
 
@@ -35,6 +40,12 @@ class Counted(np.ndarray):
 @pytest.fixture(scope="module")
 def pictures():
     return [p.read_bytes() for p in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:6]]
+
+
+@pytest.fixture
+def unseen(pictures):
+    """The same pictures, which no cache knows by the bytes behind their end."""
+    return [data + os.urandom(8) for data in pictures]
 
 
 def test_answers_keep_the_order_of_the_request_around_a_bad_item(encoder, pictures, deadline):
@@ -90,7 +101,7 @@ def test_a_bundle_whose_towers_answer_otherwise_is_not_ready(tmp_path):
     )
     wrong = seal(copy, manifest.model_copy(update={"golden": golden}))
     with pytest.raises(BundleNotReady, match="image tower's golden embedding"):
-        self_test(wrong, Towers(wrong, (), None))
+        self_test(wrong, Towers(wrong))
 
 
 def test_a_provider_that_is_not_there_is_named_and_not_replaced():
@@ -108,14 +119,14 @@ def test_a_named_provider_that_cannot_be_loaded_is_not_replaced(encoder, monkeyp
         pytest.warns(UserWarning, match="not in available provider names"),
         pytest.raises(BundleNotReady, match="could not load"),
     ):
-        Towers(encoder.bundle, ["CUDAExecutionProvider"], None)
+        Towers(encoder.bundle, ["CUDAExecutionProvider"])
 
 
 def test_the_log_says_which_providers_are_in_use(encoder, monkeypatch):
     both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
     with pytest.warns(UserWarning, match="not in available provider names"), capture_logs() as logs:
-        Towers(encoder.bundle, [], None)
+        Towers(encoder.bundle)
     (opened,) = (entry for entry in logs if entry["event"] == "towers opened")
     assert opened["image"] == opened["text"] == ["CPUExecutionProvider"]
 
@@ -131,7 +142,7 @@ def test_only_the_pixels_asked_for_stay_with_the_vector(encoder, pictures, deadl
 
 
 def test_a_batch_never_holds_more_decoded_images_than_there_are_decoders(
-    encoder, pictures, deadline, monkeypatch
+    encoder, unseen, deadline, monkeypatch
 ):
     alive, most = weakref.WeakSet(), []
 
@@ -143,22 +154,22 @@ def test_a_batch_never_holds_more_decoded_images_than_there_are_decoders(
         return replace(radiograph, pixels=pixels)
 
     monkeypatch.setattr("service.inference.encoder.decode", decode_and_count)
-    encoder.images(pictures * 5, deadline)
-    assert len(most) == 5 * len(pictures)
+    encoder.images(unseen * 5, deadline)
+    assert len(most) == 5 * len(unseen)
     assert max(most) <= 2 * os.cpu_count()
 
 
-def test_nothing_is_decoded_once_the_deadline_has_passed(encoder, pictures, monkeypatch):
+def test_nothing_is_decoded_once_the_deadline_has_passed(encoder, unseen, monkeypatch):
     decoded = []
     monkeypatch.setattr("service.inference.encoder.decode", lambda *_: decoded.append(1))
     with pytest.raises(DeadlineExceeded):
-        encoder.images(pictures, Deadline(0))
+        encoder.images(unseen, Deadline(0))
     with pytest.raises(DeadlineExceeded):
-        encoder.patches(pictures[0], Deadline(0))
+        encoder.patches(unseen[0], Deadline(0))
     assert decoded == []
 
 
-def test_a_client_that_leaves_takes_its_waiting_decodes_along(encoder, pictures, monkeypatch):
+def test_a_client_that_leaves_takes_its_waiting_decodes_along(encoder, unseen, monkeypatch):
     deadline, decoded = Deadline(60), []
 
     def decode_while_the_client_leaves(data, limits):
@@ -168,16 +179,16 @@ def test_a_client_that_leaves_takes_its_waiting_decodes_along(encoder, pictures,
 
     monkeypatch.setattr("service.inference.encoder.decode", decode_while_the_client_leaves)
     with pytest.raises(DeadlineExceeded):
-        encoder.images(pictures * 10, deadline)
+        encoder.images(unseen * 10, deadline)
     assert len(decoded) <= os.cpu_count()
 
 
-def test_a_deadline_that_passes_while_decoding_ends_the_wait(encoder, pictures, monkeypatch):
+def test_a_deadline_that_passes_while_decoding_ends_the_wait(encoder, unseen, monkeypatch):
     release = threading.Event()
     monkeypatch.setattr("service.inference.encoder.decode", lambda *_: release.wait(60))
     try:
         with pytest.raises(DeadlineExceeded):
-            encoder.image(pictures[0], Deadline(0.05))
+            encoder.image(unseen[0], Deadline(0.05))
         assert not release.is_set()
     finally:
         release.set()
@@ -186,3 +197,35 @@ def test_a_deadline_that_passes_while_decoding_ends_the_wait(encoder, pictures, 
 def test_errors_are_values_in_a_batch(encoder, deadline):
     answers = encoder.images([b"", json.dumps({}).encode()], deadline)
     assert all(isinstance(answer, EclipError) for answer in answers)
+
+
+def test_what_was_embedded_before_comes_from_the_cache_with_its_facts(
+    encoder, pictures, deadline, monkeypatch
+):
+    first = encoder.images([pictures[3]], deadline)[0]
+    monkeypatch.setattr("service.inference.encoder.decode", None)
+    again = encoder.images([pictures[3]], deadline)[0]
+    assert again is first
+    assert again.radiograph.rows > 0
+    assert again.radiograph.pixels.size == 0
+
+
+def test_int8_that_the_bundle_lacks_is_refused_and_auto_takes_what_there_is(encoder):
+    manifest = encoder.bundle.manifest
+    without = replace(encoder.bundle, manifest=manifest.model_copy(update={"int8": None}))
+    with pytest.raises(BundleNotReady, match="ECLIP_PRECISION is int8"):
+        choose_precision(without, "int8", on_cpu=True)
+    assert choose_precision(without, "auto", on_cpu=True) == "fp32"
+    change = Int8(golden=manifest.golden, studies=1, overlap_at_10=1, decisions=1)
+    small = replace(encoder.bundle, manifest=manifest.model_copy(update={"int8": change}))
+    assert choose_precision(small, "auto", on_cpu=True) == "int8"
+    assert choose_precision(small, "auto", on_cpu=False) == "fp32"
+    assert choose_precision(small, "fp32", on_cpu=True) == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "calls", "each"), [(2, None, 2, 1), (32, None, 8, 4), (8, 8, 1, 8)]
+)
+def test_a_cpu_is_filled_by_calls_side_by_side(encoder, cores, threads, calls, each):
+    towers = Towers(encoder.bundle, ["CPUExecutionProvider"], cores=cores, threads=threads)
+    assert (towers.calls, towers.threads) == (calls, each)

@@ -3,10 +3,10 @@ import shutil
 import numpy as np
 import pytest
 
-from service.bundle.manifest import Bundle, seal
+from service.bundle.manifest import INT8, Int8, seal
 from training.data.pairs import Pairs
 from training.data.study import Study
-from training.evaluate.encode import BATCH, BundleEncoder, Embedded, TorchEncoder, int8_variant
+from training.evaluate.encode import BATCH, BundleEncoder, Embedded, TorchEncoder, int8_twin
 from training.export import export
 
 TEXTS = ["Small left effusion.", "No pneumothorax."]
@@ -39,16 +39,19 @@ def test_a_checkpoint_and_its_bundle_encode_alike(both):
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
 
-def test_int8_graphs_take_the_place_of_those_they_replace(both, tmp_path):
+def test_int8_graphs_take_the_place_of_their_twins_one_item_a_call(both, tmp_path):
     torch, encoder = both
-    assert int8_variant(torch) is None
-    assert int8_variant(encoder) is None
+    assert int8_twin(torch) is None
+    assert int8_twin(encoder) is None
     shutil.copytree(encoder.bundle.path, tmp_path / "b")
-    shutil.copy(tmp_path / "b" / "text.onnx", tmp_path / "b" / "text.int8.onnx")
-    sealed = seal(tmp_path / "b", encoder.bundle.manifest)
-    small = int8_variant(BundleEncoder(Bundle(tmp_path / "b", sealed.manifest)))
-    assert (small.image_file, small.text_file) == ("image.onnx", "text.int8.onnx")
-    np.testing.assert_array_equal(small.texts(TEXTS), encoder.texts(TEXTS))
+    for tower, small in INT8.items():
+        shutil.copy(tmp_path / "b" / tower, tmp_path / "b" / small)
+    manifest = encoder.bundle.manifest
+    change = Int8(golden=manifest.golden, studies=1, overlap_at_10=1, decisions=1)
+    sealed = seal(tmp_path / "b", manifest.model_copy(update={"int8": change}))
+    twin = int8_twin(BundleEncoder(sealed))
+    assert (twin.image_file, twin.text_file, twin.batch) == (*INT8.values(), 1)
+    np.testing.assert_allclose(twin.texts(TEXTS), encoder.texts(TEXTS), atol=1e-5)
 
 
 def test_only_the_reports_that_are_there_are_encoded(encoder):

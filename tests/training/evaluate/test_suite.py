@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from service.bundle.labels import LabelSets
-from service.bundle.manifest import seal
+from service.bundle.manifest import INT8, Int8, load, seal
 from service.bundle.preprocess import ImageSpec
 from training import cli
 from training.data.gaze import Sigma
@@ -23,6 +23,7 @@ from training.evaluate.page import page
 from training.evaluate.result import Result, Section
 from training.evaluate.suite import MEASURES, run_suite
 from training.export import export
+from training.int8 import quantise
 from training.recipe import CONFIGS, load_recipe
 
 LABELS = LabelSets.model_validate({"phantom": PROMPTS})
@@ -133,10 +134,13 @@ def test_another_model_is_refused_after_the_report_is_written(
 
 
 def test_int8_graphs_are_measured_beside_their_float_twins(bundle, evaluate, tmp_path):
-    shutil.copytree(bundle.path, tmp_path / "b")
-    shutil.copy(tmp_path / "b" / "image.onnx", tmp_path / "b" / "image.int8.onnx")
-    seal(tmp_path / "b", bundle.manifest)
-    assert "against its int8 graphs: the largest difference is 0.0e+00" in evaluate(tmp_path / "b")
+    folder = tmp_path / "b"
+    shutil.copytree(bundle.path, folder)
+    for tower, small in INT8.items():
+        quantise(folder / tower, folder / small)
+    change = Int8(golden=bundle.manifest.golden, studies=1, overlap_at_10=1, decisions=1)
+    seal(folder, bundle.manifest.model_copy(update={"int8": change}))
+    assert "against its int8 graphs: the largest difference is" in evaluate(folder)
 
 
 def trained_on(bundle, folder, **data):
@@ -232,10 +236,12 @@ def test_calibration_uses_a_runs_own_validation_split_or_a_manifests(finished, m
 def test_an_export_is_calibrated_or_says_why_not(finished, tmp_path):
     labels = tmp_path / "labels.json"
     labels.write_text(LABELS.model_dump_json())
-    command = ["export", finished.run, tmp_path / "b", "--labels", labels, "--calibrate"]
+    command = ["export", finished.run, tmp_path / "b", "--labels", labels, "--validation"]
     result = CliRunner().invoke(cli.cli, [str(one) for one in [*command, finished.run]])
     assert result.exit_code == 0, result.output
     written = LabelSets.model_validate_json((tmp_path / "b" / "labels.json").read_bytes())
     output = " ".join(result.output.split())
     for name, label in written.root["phantom"].items():
         assert (label.calibration is None) == (f"not calibrated: phantom: {name} (" in output)
+    int8 = load(tmp_path / "b").manifest.int8
+    assert int8 is None or int8.studies == 32

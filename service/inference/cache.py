@@ -1,0 +1,60 @@
+"""Answers of what was embedded before, by the hash of its content."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from cachetools import LRUCache
+
+from service.errors import EclipError
+from service.telemetry import CACHE
+
+Answer = TypeVar("Answer")
+
+
+class AnswerCache:
+    """The `items` used last, in memory only; 0 keeps nothing. Thread-safe.
+
+    name: the label of the metric. space: what else the answers depend on, such as the bundle
+    (whose id covers its preprocessing) and the precision.
+    """
+
+    def __init__(self, name: str, items: int, space: str) -> None:
+        self._name, self._seed = name, hashlib.sha256(space.encode())
+        self._items: LRUCache[bytes, Any] = LRUCache(max(1, items))
+        self._keeps = items > 0
+        self._lock = threading.Lock()
+
+    def through(
+        self, contents: Sequence[bytes], encode: Callable[[list[int]], Iterable[Answer]]
+    ) -> list[Answer]:
+        """One answer a content, in order; `encode` is given the rows that are not known yet.
+
+        Errors among its answers are not kept.
+        """
+        if not self._keeps:
+            return list(encode([*range(len(contents))]))
+        keys = [self._key(content) for content in contents]
+        answers = {row: hit for row, key in enumerate(keys) if (hit := self._get(key)) is not None}
+        unknown = [row for row in range(len(keys)) if row not in answers]
+        CACHE.labels(self._name, "hit").inc(len(answers))
+        CACHE.labels(self._name, "miss").inc(len(unknown))
+        for row, answer in zip(unknown, encode(unknown) if unknown else (), strict=True):
+            answers[row] = answer
+            if not isinstance(answer, EclipError):
+                self._put(keys[row], answer)
+        return [answers[row] for row in range(len(keys))]
+
+    def _key(self, content: bytes) -> bytes:
+        whole = self._seed.copy()
+        whole.update(content)
+        return whole.digest()
+
+    def _get(self, key: bytes) -> Any:
+        with self._lock:
+            return self._items.get(key)
+
+    def _put(self, key: bytes, answer: Any) -> None:
+        with self._lock:
+            self._items[key] = answer
