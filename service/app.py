@@ -20,7 +20,7 @@ from service.api import (
     studies,
 )
 from service.api.context import Services
-from service.api.middleware import BodyLimit, RequestEnvelope
+from service.api.middleware import BodyBounds, RequestEnvelope
 from service.bundle.manifest import Bundle, load
 from service.cases.edge import EdgeStore
 from service.cases.library import CaseLibrary
@@ -62,7 +62,12 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
     app.state.settings = settings
     problems.install(app)
     openapi.install(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyBounds,
+        max_bytes=settings.max_body_bytes,
+        max_held_bytes=settings.max_held_bytes,
+        seconds=settings.body_s,
+    )
     app.add_middleware(RequestEnvelope)
     for module in (embed, classify, retrieve, reports, studies, attention, openai, health, page):
         app.include_router(module.router)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import signal
 import sys
 from pathlib import Path
@@ -69,6 +70,7 @@ def serve(
             port=settings.port,
             access_log=False,
             log_level="warning",
+            timeout_graceful_shutdown=math.ceil(settings.longest_s),
         )
 
 

@@ -75,6 +75,12 @@ class BundleMismatch(EclipError):
     type, title, status = "bundle/mismatch", "Collection belongs to another bundle", 409
 
 
+class BodyTooSlow(EclipError):
+    """The request body did not arrive in time."""
+
+    type, title, status = "request/too-slow", "Request body too slow", 408
+
+
 class BodyTooLarge(EclipError):
     """The request body is over the cap."""
 

@@ -74,6 +74,10 @@ class Settings(BaseSettings):
     """Time a request may take, report generation by an LLM excepted."""
 
     max_body_bytes: PositiveInt = 64 * 2**20
+    max_held_bytes: PositiveInt = 2**30
+    """Bytes of all request bodies that are being read or answered; more are answered 429."""
+    body_s: PositiveFloat = 60
+    """Time that a request body may take to arrive."""
     max_image_bytes: PositiveInt = 48 * 2**20
     max_image_pixels: PositiveInt = 64 * 10**6
     max_images: PositiveInt = 64
@@ -82,3 +86,8 @@ class Settings(BaseSettings):
     max_k: PositiveInt = 100
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def longest_s(self) -> float:
+        """Time that any accepted request may take, from its first byte to its answer."""
+        return self.body_s + self.deadline_s + (self.llm_timeout_s if self.llm_url else 0)

@@ -1,5 +1,6 @@
 """Around every request: its id, its bounded body, its timings, its one log line."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -9,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import unexpected
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLarge, BodyTooSlow, QueueFull
 from service.telemetry import REQUESTS, log, request_stages
 
 _CLIENT_LEFT = 499
@@ -70,38 +71,67 @@ class RequestEnvelope:
                 )
 
 
-class BodyLimit:
-    """Refuses a body over the cap: by its declared length at once, else while it streams.
+class BodyBounds:
+    """Refuses a body over the cap, one that takes too long to arrive, and more bodies at once than
+    the server may hold; by its declared length at once, else while it streams.
 
     Starlette's own limit answers in plain text, where the contract promises problem+json.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app, self.max_bytes = app, max_bytes
+    def __init__(self, app: ASGIApp, max_bytes: int, max_held_bytes: int, seconds: float) -> None:
+        self.app, self.max_bytes, self.max_held_bytes = app, max_bytes, max_held_bytes
+        self.seconds, self.held = seconds, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count the bytes of one request."""
+        """Count the bytes of one request; they are held until it is answered."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "0")
-        received = 0
+        late = asyncio.get_running_loop().time() + self.seconds
+        received, whole = 0, False
 
         async def counted() -> Message:
-            nonlocal received
+            nonlocal received, whole
             if declared.isdigit() and int(declared) > self.max_bytes:
                 raise self._too_large()
-            message = await receive()
-            received += len(message.get("body", b""))
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(late):
+                    message = await receive()
+            except TimeoutError:
+                raise self._too_slow() from None
+            size = len(message.get("body", b""))
+            received, self.held = received + size, self.held + size
+            whole = not message.get("more_body", False)
             if received > self.max_bytes:
                 raise self._too_large()
+            if self.held > self.max_held_bytes and self.held > received:
+                raise self._too_many()
             return message
 
-        await self.app(scope, counted, send)
+        try:
+            await self.app(scope, counted, send)
+        finally:
+            self.held -= received
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(
             f"The body is over the cap of {self.max_bytes} bytes. Send fewer or smaller items."
+        )
+
+    def _too_slow(self) -> BodyTooSlow:
+        return BodyTooSlow(
+            f"The body did not arrive within {self.seconds:g} s. Send fewer or smaller items, or "
+            "raise ECLIP_BODY_S."
+        )
+
+    def _too_many(self) -> QueueFull:
+        return QueueFull(
+            f"Requests that are being answered hold the {self.max_held_bytes} bytes that their "
+            "bodies may fill; try again in 1 s.",
+            retry_after_s=1,
         )
 
 

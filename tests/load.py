@@ -1,0 +1,110 @@
+"""Many clients at once over raw sockets, with next to no work a request: the server is measured.
+
+What is sent is made beforehand; an answer that never came has the status 0.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+LOST = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """status 0: the connection ended without one. seconds: from the first byte sent."""
+
+    status: int
+    seconds: float
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+def post(path: str, body: bytes, content_type: str) -> bytes:
+    """A whole request."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Connection:
+    """One kept-alive connection, opened when first needed and again after the server closed it."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, request: bytes) -> Answer:
+        """Send one request and read its answer."""
+        start = time.perf_counter()
+        try:
+            if self._streams is None:
+                self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+            reader, writer = self._streams
+            writer.write(request)
+            await writer.drain()
+            status, headers, body = await _read_answer(reader)
+        except (OSError, asyncio.IncompleteReadError):
+            self.close()
+            return Answer(LOST, time.perf_counter() - start)
+        if headers.get("connection") == "close":
+            self.close()
+        return Answer(status, time.perf_counter() - start, headers, body)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+async def closed_loop(port: int, requests: Sequence[bytes], clients: int) -> list[Answer]:
+    """One answer a request, in order; each client asks again as soon as it is answered."""
+    answers: dict[int, Answer] = {}
+    left = iter(range(len(requests)))
+
+    async def client() -> None:
+        connection = Connection(port)
+        for at in left:
+            answers[at] = await connection.ask(requests[at])
+        connection.close()
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return [answers[at] for at in range(len(requests))]
+
+
+async def open_loop(
+    port: int, requests: Sequence[bytes], per_second: float, seed: int = 0
+) -> list[Answer]:
+    """One answer a request, in order; they arrive by a Poisson process, answered or not."""
+    rng, idle, due = random.Random(seed), list[Connection](), time.perf_counter()
+
+    async def one(request: bytes) -> Answer:
+        connection = idle.pop() if idle else Connection(port)
+        answer = await connection.ask(request)
+        idle.append(connection)
+        return answer
+
+    asked = []
+    for request in requests:
+        due += rng.expovariate(per_second)
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        asked.append(asyncio.create_task(one(request)))
+    answers = await asyncio.gather(*asked)
+    for connection in idle:
+        connection.close()
+    return answers
+
+
+async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    headers = {
+        name.lower(): value.strip()
+        for name, _, value in (line.partition(":") for line in head[1:] if line)
+    }
+    body = await reader.readexactly(int(headers["content-length"]))
+    return int(head[0].split()[1]), headers, body
