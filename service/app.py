@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from pydantic import SecretStr
+from pydantic import HttpUrl, SecretStr
 
 from service.api import (
     attention,
@@ -36,6 +36,7 @@ from service.reporting.llm import LanguageModel
 from service.reporting.pipeline import Reporter
 from service.settings import LOOPBACK, Settings
 from service.telemetry import log
+from service.tracing import sending_spans
 from service.web import page
 
 STARTUP_S = 120.0
@@ -78,7 +79,11 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
 def open_services(settings: Settings) -> Iterator[Services]:
     """Open every part in order and close them in reverse; the CLI uses the same parts."""
     bundle = load(settings.bundle)
-    with _encoder(settings, bundle) as encoder, _library(settings, encoder) as library:
+    with (
+        sending_spans(_text(settings.otlp_url)),
+        _encoder(settings, bundle) as encoder,
+        _library(settings, encoder) as library,
+    ):
         classifiers = {
             name: Classifier(labels, encoder, Deadline(STARTUP_S))
             for name, labels in bundle.label_sets.root.items()
@@ -164,6 +169,10 @@ def _language_model(settings: Settings) -> Iterator[LanguageModel | None]:
         yield model
     finally:
         model.close()
+
+
+def _text(url: HttpUrl | None) -> str | None:
+    return None if url is None else str(url)
 
 
 def _plain(secret: SecretStr | None) -> str | None:

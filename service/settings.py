@@ -85,6 +85,8 @@ class Settings(BaseSettings):
     max_text_chars: PositiveInt = 20_000
     max_k: PositiveInt = 100
 
+    otlp_url: HttpUrl | None = None
+    """An OpenTelemetry collector's HTTP endpoint for traces, such as http://otel:4318/v1/traces."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property

@@ -14,6 +14,8 @@ from contextvars import ContextVar
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service.tracing import stage_span
+
 REGISTRY = CollectorRegistry()
 REQUESTS = Counter(
     "eclip_requests_total", "Answered requests", ["route", "status"], registry=REGISTRY
@@ -58,9 +60,13 @@ def request_stages() -> Iterator[dict[str, float]]:
         _stages.reset(token)
 
 
-def record(stage: str, seconds: float) -> None:
-    """Add time to a stage of the current request, and to the histogram."""
+def record(stage: str, seconds: float, ago: float = 0.0) -> None:
+    """Add time to a stage of the current request, to the histogram and to its trace.
+
+    ago: seconds since it ended.
+    """
     STAGE_SECONDS.labels(stage).observe(seconds)
+    stage_span(stage, seconds, ago)
     stages = _stages.get()
     if stages is not None:
         stages[stage] = stages.get(stage, 0.0) + seconds

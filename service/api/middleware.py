@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.problems import unexpected
 from service.errors import BodyTooLarge, BodyTooSlow, QueueFull
 from service.telemetry import REQUESTS, log, request_stages
+from service.tracing import answered, request_span, trace_id
 
 _CLIENT_LEFT = 499
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
@@ -36,7 +37,8 @@ class RequestEnvelope:
         scope.setdefault("state", {})["request_id"] = request_id
         start = time.perf_counter()
         status, started = 500, False
-        with request_stages() as stages:
+        method = scope["method"]
+        with request_stages() as stages, request_span(method, Headers(scope=scope)) as span:
 
             async def send_with_headers(message: Message) -> None:
                 nonlocal status, started
@@ -60,10 +62,12 @@ class RequestEnvelope:
             finally:
                 route = getattr(scope.get("route"), "path", "none")
                 REQUESTS.labels(route, str(status)).inc()
+                answered(span, method, route, status)
                 log().info(
                     "request",
                     request_id=request_id,
-                    method=scope["method"],
+                    trace_id=trace_id(),
+                    method=method,
                     route=route,
                     status=status,
                     ms=round((time.perf_counter() - start) * 1000, 1),

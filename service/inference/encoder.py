@@ -211,8 +211,9 @@ def _collect(futures: Sequence[Future[Embedded]], deadline: Deadline) -> list[Fl
         deadline.cancel()
         raise _late() from None
     if done:
-        record("queue", max(answer.queue_s for answer in done))
-        record("infer", max(answer.infer_s for answer in done))
+        infer_s = max(answer.infer_s for answer in done)
+        record("queue", max(answer.queue_s for answer in done), ago=infer_s)
+        record("infer", infer_s)
     return [answer.vector for answer in done]
 
 
