@@ -4,7 +4,7 @@ SERVE := .venv
 DEV := .venv-dev
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: serve test lint demo experiment-smoke openapi clean
+.PHONY: serve test lint demo experiment-smoke bench openapi clean
 
 serve: $(SERVE)/ready
 	$(SERVE)/bin/eclip serve --demo
@@ -27,6 +27,10 @@ experiment-smoke: $(DEV)/ready
 	$(DEV)/bin/python -m training.experiments.phantom_gaze.analyse \
 	  --results runs/phantom_gaze_smoke/results.parquet --out runs/phantom_gaze_smoke
 
+bench: $(DEV)/ready .venv-infinity/ready .venv-litserve/ready
+	$(DEV)/bin/python -m tests.benchmarks.serving --infinity .venv-infinity/bin/infinity_emb \
+	  --litserve .venv-litserve/bin/python
+
 openapi: $(DEV)/ready
 	$(DEV)/bin/python -m tests.contract.openapi_golden
 
@@ -40,5 +44,16 @@ $(DEV)/ready: pyproject.toml constraints.txt
 	$(DEV)/bin/python $(PIP) -e ".[cpu,train,test]"
 	touch $@
 
+.venv-infinity/ready:
+	$(PYTHON) -m venv .venv-infinity
+	.venv-infinity/bin/python -m pip install --quiet "infinity-emb[server,torch,vision]==0.0.78" \
+	  "click<8.2" "transformers<4.49" "optimum<2" aiohttp
+	touch $@
+
+.venv-litserve/ready: constraints.txt
+	$(PYTHON) -m venv .venv-litserve
+	.venv-litserve/bin/python $(PIP) litserve onnxruntime pillow
+	touch $@
+
 clean:
-	rm -rf $(SERVE) $(DEV) var
+	rm -rf $(SERVE) $(DEV) .venv-infinity .venv-litserve var

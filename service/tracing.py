@@ -69,7 +69,7 @@ def answered(span: Span, method: str, route: str, status: int) -> None:
 
 
 def stage_span(stage: str, seconds: float, ago: float = 0.0) -> None:
-    """A stage of the current request, if there is one, that took `seconds` and ended `ago` s ago."""
+    """A stage of the current request, if any: it took `seconds` and ended `ago` seconds ago."""
     if not trace.get_current_span().is_recording():
         return
     end = time.time_ns() - int(ago * 1e9)
