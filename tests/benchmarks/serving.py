@@ -38,9 +38,10 @@ from rich.console import Console
 from rich.table import Table
 
 from service.bundle.labels import LabelSets
-from service.bundle.manifest import IMAGE_TOWER, INT8, Bundle, Int8, seal
+from service.bundle.manifest import IMAGE_TOWER, INT8, Bundle, Int8, load, seal
 from service.bundle.preprocess import ImageSpec, preprocess
 from service.imaging.decode import ImageLimits, decode
+from service.settings import DEMO_BUNDLE
 from tests.benchmarks.peers.hf_clip import write_hf_clip
 from tests.conftest import ROOT
 from tests.load import Answer, closed_loop, open_loop, post
@@ -92,6 +93,9 @@ class Load:
 class Running:
     """A started peer."""
 
+    ready_s = float("nan")
+    """Seconds from its start to its first answer."""
+
     def __init__(self, peer: Peer, process: subprocess.Popen[bytes], port: int) -> None:
         self.peer, self.port = peer, port
         self._process = psutil.Process(process.pid)
@@ -135,16 +139,19 @@ def main(
         agreement = agree(started, images)
         loads = measure(started, images, rounds, seconds)
         limits = ceilings(bundle, images, Path(scratch))
+        ready = {server.peer.name: round(server.ready_s, 2) for server in started}
+        ready["eclip, demo bundle"] = demo_ready(Path(scratch))
     found = {
         "machine": {"cores": cores(), "onnxruntime": onnxruntime.__version__},
         "agreement": agreement,
+        "ready_s": ready,
         "ceilings": limits,
-        "loads": [asdict(load) for load in loads],
+        "loads": [asdict(one) for one in loads],
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "serving.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     draw(loads, limits).savefig(out / "serving.png", dpi=110)
-    Console(width=140).print(as_table(loads), limits, agreement)
+    Console(width=140).print(as_table(loads), limits, agreement, ready)
 
 
 def pictures() -> list[bytes]:
@@ -247,6 +254,7 @@ def running(peer: Peer, folder: Path) -> Iterator[Running]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    start = time.perf_counter()
     variables = os.environ | peer.environment | {"ECLIP_PORT": str(port)}
     with (folder / f"{peer.name}.log").open("wb") as log:
         process = subprocess.Popen(
@@ -255,6 +263,7 @@ def running(peer: Peer, folder: Path) -> Iterator[Running]:
     started = Running(peer, process, port)
     try:
         _wait(started, process, Path(log.name))
+        started.ready_s = time.perf_counter() - start
         yield started
     finally:
         started.end()
@@ -334,6 +343,16 @@ def under(
     )
 
 
+def demo_ready(folder: Path) -> float:
+    """Median seconds, of five starts, until the demo bundle gives its first vector."""
+    (peer, _) = ours(load(DEMO_BUNDLE), folder / "demo")
+    times = []
+    for _ in range(5):
+        with running(peer, folder) as server:
+            times.append(server.ready_s)
+    return round(statistics.median(times), 2)
+
+
 def ceilings(bundle: Bundle, images: Sequence[bytes], folder: Path) -> dict[str, dict[str, float]]:
     """Precision → CPU-milliseconds an image of each part, and images a second at the limit."""
     http = _http_ms(bundle, images, folder)
@@ -365,11 +384,11 @@ def cores() -> int:
 
 def as_table(loads: Sequence[Load]) -> Table:
     """Every load, with its ratio to infinity-emb under the same load."""
-    peers = {load.load: load.per_second for load in loads if load.server == "infinity-emb"}
+    peers = {one.load: one.per_second for one in loads if one.server == "infinity-emb"}
     table = Table()
     for column in COLUMNS:
         table.add_column(column)
-    for one in sorted(loads, key=lambda load: load.load):
+    for one in sorted(loads, key=lambda one: one.load):
         ratio = f"{one.per_second / peers[one.load]:.2f}" if one.load in peers else ""
         row = (one.load, one.server, f"{one.per_second:.1f}", ratio, f"{one.p50_ms:.0f}")
         rest = (f"{one.p99_ms:.0f}", f"{one.cpu_ms:.1f}", f"{one.rss_mb:.0f}", str(one.errors))
@@ -381,8 +400,8 @@ def draw(loads: Sequence[Load], limits: dict[str, dict[str, float]]) -> Figure:
     """Images a second by clients, and the limits."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for name in dict.fromkeys(load.server for load in loads):
-        at = {load.load: load.per_second for load in loads if load.server == name}
+    for name in dict.fromkeys(one.server for one in loads):
+        at = {one.load: one.per_second for one in loads if one.server == name}
         axes.plot(CLIENTS, [at[f"{clients} clients"] for clients in CLIENTS], "o-", label=name)
     for number, (precision, limit) in enumerate(limits.items()):
         axes.axhline(
@@ -477,7 +496,7 @@ def _wait(server: Running, process: subprocess.Popen[bytes], log: Path) -> None:
     while time.monotonic() < end and process.poll() is None:
         if asyncio.run(closed_loop(server.port, probe, clients=1))[0].status == 200:
             return
-        time.sleep(0.3)
+        time.sleep(0.05)
     raise RuntimeError(f"{server.peer.name} did not start:\n{log.read_text()[-2000:]}")
 
 
