@@ -39,6 +39,11 @@ BATCH_SIZE = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64),
     registry=REGISTRY,
 )
+DRIFT = Gauge(
+    "eclip_embedding_drift",
+    "1 - cosine of the latest images' mean embedding to that of the validation images",
+    registry=REGISTRY,
+)
 CACHE = Counter(
     "eclip_cache_total",
     "Look-ups of what was embedded before",

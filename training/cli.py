@@ -230,11 +230,16 @@ def export_bundle(
         bundle = write_bundle(directory, label_sets=label_sets)
     else:
         pairs = validation_pairs(validation, clip.image, recipe)
-        label_sets, left = calibrate_sets(Embedded(TorchEncoder(clip), pairs), label_sets)
+        embedded = Embedded(TorchEncoder(clip), pairs)
+        label_sets, left = calibrate_sets(embedded, label_sets)
         for label, reason in left.items():
             out.print(f"not calibrated: {label} ({reason})", markup=False)
         with tempfile.TemporaryDirectory() as scratch:
-            draft = write_bundle(Path(scratch) / "bundle", label_sets=label_sets)
+            draft = write_bundle(
+                Path(scratch) / "bundle",
+                label_sets=label_sets,
+                image_mean=embedded.images.mean(axis=0),
+            )
             bundle = with_int8(draft, directory, label_sets, pairs)
     difference = bundle.manifest.provenance["parity_max_abs_difference"]
     out.print(

@@ -66,9 +66,8 @@ def make_bundle(run: Path, directory: Path) -> Bundle:
     train, validation = (
         split_pairs(recipe.data, split, clip.image, run) for split in ("train", "validation")
     )
-    label_sets, _ = calibrate_sets(
-        Embedded(TorchEncoder(clip), validation), LabelSets.model_validate({LABEL_SET: PROMPTS})
-    )
+    validated = Embedded(TorchEncoder(clip), validation)
+    label_sets, _ = calibrate_sets(validated, LabelSets.model_validate({LABEL_SET: PROMPTS}))
     clip.provenance.update(
         command="eclip-train demo",
         data="synthetic phantoms: no patient, no real radiograph",
@@ -81,6 +80,7 @@ def make_bundle(run: Path, directory: Path) -> Bundle:
         name=NAME,
         bundle_version=VERSION,
         label_sets=label_sets,
+        image_mean=validated.images.mean(axis=0),
     )
     shutil.rmtree(run / "int8", ignore_errors=True)
     smaller = with_int8(draft, run / "int8", label_sets, validation)

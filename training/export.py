@@ -34,6 +34,7 @@ from service.bundle.manifest import (
     Golden,
     Manifest,
     golden_pixels,
+    pack_vector,
     seal,
 )
 from service.bundle.preprocess import ImageSpec
@@ -97,8 +98,11 @@ def export(
     bundle_version: str,
     label_sets: LabelSets,
     metrics: Mapping[str, float] | None = None,
+    image_mean: FloatArray | None = None,
 ) -> Bundle:
-    """Write a bundle to `directory`, which must not exist yet; `metrics` go into its manifest.
+    """Write a bundle to `directory`, which must not exist yet.
+
+    metrics, image_mean (of validation images, float32[D]): go into its manifest.
 
     Raises ParityError, and writes nothing, when the graphs differ from torch by more than
     `TOLERANCE` anywhere or rank texts differently.
@@ -111,7 +115,7 @@ def export(
         draft = Path(scratch) / "bundle"
         draft.mkdir()
         _write_graphs(clip, draft)
-        manifest = _manifest(clip, draft, name, bundle_version, metrics or {})
+        manifest = _manifest(clip, draft, name, bundle_version, metrics or {}, image_mean)
         clip.tokenizer.save(draft / TOKENIZER)
         write_words(draft, manifest, label_sets)
         sealed = seal(draft, manifest)
@@ -179,7 +183,12 @@ def _name_outputs(graph: onnx_ir.Graph, names: list[str]) -> None:
 
 
 def _manifest(
-    clip: Clip, directory: Path, name: str, bundle_version: str, metrics: Mapping[str, float]
+    clip: Clip,
+    directory: Path,
+    name: str,
+    bundle_version: str,
+    metrics: Mapping[str, float],
+    image_mean: FloatArray | None,
 ) -> Manifest:
     image_answers, text_answers, difference = check_parity(clip, directory)
     grid = patch_tokens(clip.model.visual)
@@ -195,6 +204,7 @@ def _manifest(
         logit_bias=0.0 if logit_bias is None else float(logit_bias.detach()),
         golden=Golden.of(PROBES[1], image_answers[0], text_answers[1]),
         metrics=dict(metrics),
+        image_mean=None if image_mean is None else pack_vector(image_mean),
         provenance={
             **clip.provenance,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

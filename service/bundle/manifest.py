@@ -62,15 +62,17 @@ class Golden(_Frozen):
         cls, text: str, image: npt.NDArray[np.float32], text_vector: npt.NDArray[np.float32]
     ) -> Self:
         """Pack the two float32[D] answers."""
-        return cls(text=text, image_embedding=_pack(image), text_embedding=_pack(text_vector))
+        return cls(
+            text=text, image_embedding=pack_vector(image), text_embedding=pack_vector(text_vector)
+        )
 
     def image_vector(self) -> npt.NDArray[np.float32]:
         """float32[D]."""
-        return _unpack(self.image_embedding)
+        return unpack_vector(self.image_embedding)
 
     def text_vector(self) -> npt.NDArray[np.float32]:
         """float32[D]."""
-        return _unpack(self.text_embedding)
+        return unpack_vector(self.text_embedding)
 
 
 class Int8(_Frozen):
@@ -103,6 +105,8 @@ class Manifest(_Frozen):
     logit_bias: float
     """SigLIP's bias; 0 for softmax-trained models."""
     golden: Golden
+    image_mean: str | None = None
+    """Mean image embedding of the validation studies, packed as the golden ones are."""
     int8: Int8 | None = None
     """Graphs that were admitted at export beside those in fp32."""
     metrics: dict[str, float]
@@ -194,9 +198,11 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _pack(vector: npt.NDArray[np.float32]) -> str:
+def pack_vector(vector: npt.NDArray[np.float32]) -> str:
+    """float32[D] → base64 of its little-endian bytes."""
     return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
 
 
-def _unpack(packed: str) -> npt.NDArray[np.float32]:
+def unpack_vector(packed: str) -> npt.NDArray[np.float32]:
+    """The float32[D] that `pack_vector` packed."""
     return np.frombuffer(base64.b64decode(packed), dtype="<f4").astype(np.float32)

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from service.bundle.manifest import Bundle
+from service.bundle.manifest import Bundle, unpack_vector
 from service.bundle.preprocess import preprocess
 from service.errors import DeadlineExceeded, EclipError, PatchesUnavailable, TextInvalid
 from service.imaging.decode import ImageLimits, decode
 from service.imaging.radiograph import Radiograph
 from service.inference.batching import Batcher, Bounds, Deadline, Embedded, Row
 from service.inference.cache import AnswerCache
+from service.inference.drift import Drift
 from service.inference.session import Towers
 from service.telemetry import record, timed
 
@@ -71,6 +72,8 @@ class Encoder:
         self._part = max(1, bounds.items // 2)
         self._image = Batcher("image", towers.image, bounds)
         self._text = Batcher("text", towers.text, bounds)
+        mean = bundle.manifest.image_mean
+        self._drift = Drift(None if mean is None else unpack_vector(mean))
         space = f"{bundle.manifest.id} {towers.precision}"
         self._known_images = AnswerCache("image", cache_items, space)
         self._known_texts = AnswerCache("text", cache_items, space)
@@ -140,7 +143,9 @@ class Encoder:
     ) -> list[EncodedImage | EclipError]:
         prepared = self._prepare(items, deadline, lambda radiograph: radiograph.reduced(side))
         good = [p for p in prepared if isinstance(p, _Prepared)]
-        vectors = iter(self._vectors(self._image, [p.pixels for p in good], deadline))
+        embedded = self._vectors(self._image, [p.pixels for p in good], deadline)
+        self._drift.note(embedded)
+        vectors = iter(embedded)
         return [
             EncodedImage(p.radiograph, next(vectors)) if isinstance(p, _Prepared) else p
             for p in prepared

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,7 +44,7 @@ from service.bundle.preprocess import ImageSpec, preprocess
 from service.imaging.decode import ImageLimits, decode
 from service.settings import DEMO_BUNDLE
 from tests.benchmarks.peers.hf_clip import write_hf_clip
-from tests.conftest import ROOT
+from tests.conftest import RADIOGRAPH, ROOT
 from tests.load import Answer, closed_loop, open_loop, post
 from training.data.phantom import PhantomConfig, phantom
 from training.export import export
@@ -100,8 +101,9 @@ class Running:
         self.peer, self.port = peer, port
         self._process = psutil.Process(process.pid)
 
-    @property
+    @cached_property
     def _tree(self) -> list[psutil.Process]:
+        """As it is once it has answered; to look it up costs more than an image."""
         return [self._process, *self._process.children(recursive=True)]
 
     def cpu_s(self) -> float:
@@ -474,11 +476,11 @@ def _median(found: Sequence[Load]) -> Load:
 
 @contextmanager
 def _highest(measure_rss: Callable[[], int]) -> Iterator[list[int]]:
-    """The highest of what is measured four times a second."""
+    """The highest of what is measured once a second."""
     peak, stop = [measure_rss()], threading.Event()
 
     def watch() -> None:
-        while not stop.wait(0.25):
+        while not stop.wait(1.0):
             peak[0] = max(peak[0], measure_rss())
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -492,7 +494,7 @@ def _highest(measure_rss: Callable[[], int]) -> Iterator[list[int]]:
 
 def _wait(server: Running, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + START_S
-    probe = [server.peer.request(pictures()[0])]
+    probe = [server.peer.request(RADIOGRAPH.read_bytes())]
     while time.monotonic() < end and process.poll() is None:
         if asyncio.run(closed_loop(server.port, probe, clients=1))[0].status == 200:
             return

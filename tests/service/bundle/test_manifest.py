@@ -10,10 +10,12 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from service.bundle.manifest import (
+    INT8,
     MANIFEST,
     MODEL_CARD,
     REQUIRED,
     Golden,
+    Int8,
     Manifest,
     golden_pixels,
     load,
@@ -108,6 +110,13 @@ CHANGES = {
     "logit_scale": 1.5,
     "logit_bias": -1.5,
     "golden": Golden(text="other", image_embedding="", text_embedding=""),
+    "image_mean": "other",
+    "int8": Int8(
+        golden=Golden(text="other", image_embedding="", text_embedding=""),
+        studies=1,
+        overlap_at_10=1,
+        decisions=1,
+    ),
     "metrics": {"other": 1.0},
     "provenance": {"other": "x"},
 }
@@ -115,10 +124,17 @@ CHANGES = {
 
 @pytest.mark.parametrize("field", sorted(set(Manifest.model_fields) - {"format", "id", "files"}))
 def test_the_identity_covers_every_field(bundle_copy: Path, field: str):
-    manifest = load(bundle_copy).manifest
+    for small in INT8.values():
+        (bundle_copy / small).touch()
+    manifest = seal(bundle_copy, load(bundle_copy).manifest).manifest
     changed = seal(bundle_copy, manifest.model_copy(update={field: CHANGES[field]})).manifest
     assert changed.id != manifest.id
     assert getattr(changed, field) == CHANGES[field]
+
+
+def test_int8_that_was_admitted_must_be_there(bundle_copy: Path):
+    with pytest.raises(BundleCorrupt, match=r"lists no image\.int8\.onnx"):
+        seal(bundle_copy, load(bundle_copy).manifest.model_copy(update={"int8": CHANGES["int8"]}))
 
 
 def test_the_identity_covers_every_file(bundle_copy: Path):

@@ -51,7 +51,7 @@ def test_no_two_seeds_share_phantoms_and_all_arms_of_a_seed_do(tmp_path):
             recipe = PROTOCOL.recipe_of(cell, tmp_path)
             assert seen.setdefault(recipe.data.seed, recipe.seed) == recipe.seed == cell.seed
             assert recipe.method in METHODS
-    assert len(seen) == 15 + 20 + 20 + 20
+    assert len(seen) == 15 + 20 + 20 + 30
 
 
 def test_the_arms_differ_from_clip_only_in_method_seed_and_experts(tmp_path):

@@ -20,7 +20,7 @@ from training.experiments.phantom_gaze.protocol import PROTOCOL
 from training.experiments.phantom_gaze.run import RESULTS
 
 PRIMARY = "auroc_present/macro"
-PROBE = "linear_probe/100%"
+PROBE, PROBE_10 = "linear_probe/100%", "linear_probe/10%"
 SECONDARY = {
     PRIMARY: "AUROC",
     "auroc_margin/macro": "margin AUROC",
@@ -29,7 +29,7 @@ SECONDARY = {
     "recall@5/report-to-image": "R@5 r→i",
     "precision@10/image-to-report": "P@10",
     "linear_probe/1%": "probe 1 %",
-    "linear_probe/10%": "probe 10 %",
+    PROBE_10: "probe 10 %",
     PROBE: "probe 100 %",
     "alignment": "alignment",
     "uniformity/image": "uniformity",
@@ -50,7 +50,7 @@ QUESTIONS = (
     ("confirmation", PRIMARY, GUIDED),
     ("confirmation", PROBE, GUIDED),
     ("replication", PRIMARY, GUIDED),
-    ("replication", PROBE, GUIDED),
+    ("replication", PROBE_10, GUIDED),
 )
 """The contrasts of PREREGISTRATION.md: (part, metric, pairs corrected together)."""
 BASELINES = {

@@ -124,7 +124,7 @@ SHARES = Part(
 GUIDED = ("duplicate", "duplicate_always", "shuffled_attention", "gaze_attention")
 GUIDANCE = Part(_methods(*GUIDED), range(101, 121))
 CONFIRMATION = Part(_methods(*GUIDED), range(201, 221))
-REPLICATION = Part(_methods(*GUIDED), range(301, 321))
+REPLICATION = Part(_methods(*GUIDED), range(301, 331))
 GUIDANCE_SECONDARY = Part(_methods("mean_attention", "oracle_attention"), range(101, 109))
 PROTOCOL = Protocol(
     (),
