@@ -52,7 +52,7 @@ $(DEV)/ready: pyproject.toml constraints.txt
 
 .venv-litserve/ready: constraints.txt
 	$(PYTHON) -m venv .venv-litserve
-	.venv-litserve/bin/python $(PIP) litserve onnxruntime pillow
+	.venv-litserve/bin/python $(PIP) litserve==0.2.19 onnxruntime pillow
 	touch $@
 
 clean:

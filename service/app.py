@@ -28,6 +28,7 @@ from service.cases.server import ServerStore, connect
 from service.cases.store import CaseStore
 from service.imaging.decode import ImageLimits
 from service.imaging.deidentify import Pseudonymiser, load_or_create_key
+from service.inference.admission import Admission
 from service.inference.batching import Bounds, Deadline
 from service.inference.encoder import Encoder
 from service.inference.session import Towers, self_test
@@ -92,7 +93,8 @@ def open_services(settings: Settings) -> Iterator[Services]:
             first = next(iter(classifiers.values()))
             reporter = Reporter(encoder, library, first, language_model)
             log().info("ready", bundle=bundle.manifest.name, studies=library.store.count())
-            yield Services(settings, bundle, encoder, classifiers, library, reporter)
+            admission = Admission(settings.queue_items, lambda: encoder.seconds_per_image)
+            yield Services(settings, bundle, encoder, admission, classifiers, library, reporter)
 
 
 @contextmanager

@@ -58,14 +58,14 @@ class Settings(BaseSettings):
     cores: PositiveInt = Field(default_factory=available_cores)
     """Cores that decoding and the towers may fill; else those that this process is given."""
     threads: PositiveInt | None = None
-    """ONNX Runtime threads of one call; None for one, or an eighth of more than sixteen cores."""
+    """ONNX Runtime threads of one call; None for one, from sixteen cores up an eighth of them."""
     providers: tuple[str, ...] = ()
     """ONNX Runtime execution providers, best first; empty: CUDA where available, then CPU."""
     precision: Literal["auto", "fp32", "int8"] = "auto"
     """auto: int8 on a CPU where the bundle has it, else fp32."""
     max_batch: PositiveInt = 8
     queue_items: PositiveInt = 256
-    """Images or texts that may wait; one more is answered 429."""
+    """Images or texts of requests in progress, and that may wait; one more is answered 429."""
     queue_bytes: PositiveInt = 256 * 2**20
     """Bytes of prepared images that may wait."""
     cache_items: NonNegativeInt = 4096

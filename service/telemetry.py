@@ -28,6 +28,7 @@ STAGE_SECONDS = Histogram(
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
     registry=REGISTRY,
 )
+ADMITTED = Gauge("eclip_admitted_items", "Items of requests in progress", registry=REGISTRY)
 WAITING = Gauge("eclip_queue_items", "Items waiting for a tower", ["tower"], registry=REGISTRY)
 WAITING_BYTES = Gauge(
     "eclip_queue_bytes", "Bytes of the rows that wait for a tower", ["tower"], registry=REGISTRY

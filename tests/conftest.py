@@ -39,6 +39,11 @@ class Server:
     log: Path
     process: subprocess.Popen[bytes]
 
+    @property
+    def port(self) -> int:
+        """Of 127.0.0.1."""
+        return int(self.url.rpartition(":")[2])
+
 
 def in_process(settings: Settings, wired: Services | None = None) -> TestClient:
     """The app in this process, asked under this machine's own name."""

@@ -38,7 +38,7 @@ class ClassifyParameters(Parameters):
 async def classify(request: Request, wired: Wired) -> Classification:
     """Findings of each image, by a label set of the bundle or by labels of the caller."""
     uploads, parameters = await read_input(request, ClassifyParameters, wired.settings.max_images)
-    deadline = Deadline(wired.settings.deadline_s)
+    deadline = Deadline(wired.settings.deadline_s, items=len(uploads))
     classifier = await work(request, deadline, _classifier, wired, parameters, deadline)
     encoded = await work(request, deadline, encode_uploads, wired, some_images(uploads), deadline)
     items = [

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ParamSpec, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
-from fastapi.concurrency import run_in_threadpool
 
 from service.bundle.manifest import Bundle
 from service.cases.library import CaseLibrary
+from service.inference.admission import Admission
 from service.inference.batching import Deadline
 from service.inference.encoder import Encoder
 from service.inference.zero_shot import Classifier
@@ -18,6 +20,8 @@ from service.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_BULK = CapacityLimiter(32)
+"""Threads of its own: a search does not wait for one that bulk work holds."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Services:
     settings: Settings
     bundle: Bundle
     encoder: Encoder
+    admission: Admission
     classifiers: dict[str, Classifier]
     """One a label set of the bundle."""
     library: CaseLibrary
@@ -49,12 +54,17 @@ async def work(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Run blocking work off the event loop; a client that leaves cancels its deadline."""
-    watcher = asyncio.create_task(_watch(request, deadline))
-    try:
-        return await run_in_threadpool(function, *args, **kwargs)
-    finally:
-        watcher.cancel()
+    """Run blocking work off the event loop; a client that leaves cancels its deadline.
+
+    Raises QueueFull where the request's items find no place.
+    """
+    with services(request).admission.hold(deadline):
+        watcher = asyncio.create_task(_watch(request, deadline))
+        try:
+            limiter = _BULK if deadline.bulk else None
+            return await to_thread.run_sync(partial(function, *args, **kwargs), limiter=limiter)
+        finally:
+            watcher.cancel()
 
 
 async def _watch(request: Request, deadline: Deadline) -> None:

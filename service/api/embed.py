@@ -45,7 +45,7 @@ class EmbedTextBody(Parameters):
 async def embed_image(request: Request, wired: Wired) -> ImageEmbeddings:
     """Images → unit vectors."""
     uploads, parameters = await read_input(request, EmbedImageParameters, wired.settings.max_images)
-    deadline = Deadline(wired.settings.deadline_s, bulk=True)
+    deadline = Deadline(wired.settings.deadline_s, items=len(uploads), bulk=True)
     encoded = await work(request, deadline, encode_uploads, wired, some_images(uploads), deadline)
     items = [
         FailedItem.of(index, upload.id, result)
@@ -70,7 +70,7 @@ async def embed_text(request: Request, wired: Wired) -> TextEmbeddings:
         raise RequestMalformed(
             f"{len(body.texts)} texts are over the bound of {wired.settings.max_texts}."
         )
-    deadline = Deadline(wired.settings.deadline_s, bulk=True)
+    deadline = Deadline(wired.settings.deadline_s, items=len(body.texts), bulk=True)
     encoded = await work(request, deadline, wired.encoder.texts, body.texts, deadline)
     items = [
         TextEmbedding(

@@ -76,8 +76,8 @@ class RequestEnvelope:
 
 
 class BodyBounds:
-    """Refuses a body over the cap, one that takes too long to arrive, and more bodies at once than
-    the server may hold; by its declared length at once, else while it streams.
+    """Refuses a body over the cap (by its declared length at once, else while it streams), one that
+    takes too long to arrive, and more bodies at once than the server may hold.
 
     Starlette's own limit answers in plain text, where the contract promises problem+json.
     """

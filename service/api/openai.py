@@ -45,7 +45,7 @@ async def embeddings(request: Request, wired: Wired) -> OpenAIEmbeddings:
         raise RequestMalformed(
             f"{len(inputs)} inputs are over the bound of {wired.settings.max_images}."
         )
-    deadline = Deadline(wired.settings.deadline_s, bulk=True)
+    deadline = Deadline(wired.settings.deadline_s, items=len(inputs), bulk=True)
     encoded = await work(request, deadline, _encode, wired, inputs, deadline)
     tokens = sum(one.tokens for one in encoded if isinstance(one, EncodedText))
     return OpenAIEmbeddings(

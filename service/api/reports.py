@@ -62,7 +62,7 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | S
     uploads, parameters = await read_input(request, ReportParameters, wired.settings.max_images)
     check_k(parameters.k, wired)
     _check_filter(parameters.filter)
-    deadline = Deadline(_seconds(wired))
+    deadline = Deadline(_seconds(wired), items=len(uploads))
     images = await work(request, deadline, _encode, wired, some_images(uploads), deadline)
     if parameters.stream:
         events = _streamed(request, wired, images, parameters.asked(), deadline)

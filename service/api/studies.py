@@ -72,7 +72,7 @@ async def put_study(study_id: StudyId, request: Request, wired: Wired) -> StudyO
 async def post_studies(request: Request, wired: Wired) -> StudyBatch:
     """Store a batch: NDJSON, or multipart with `studies` (JSON list) and `files`."""
     lines = await _read_batch(request, wired.settings.max_images)
-    deadline = Deadline(wired.settings.deadline_s, bulk=True)
+    deadline = Deadline(wired.settings.deadline_s, items=len(lines), bulk=True)
     good = [line for line in lines if isinstance(line, NewStudy)]
     stored = iter(await work(request, deadline, wired.library.put_many, good, deadline))
     outcomes = [next(stored) if isinstance(line, NewStudy) else line for line in lines]

@@ -29,11 +29,12 @@ STALLED_S = 60.0
 class Deadline:
     """When a request's time is up, or its client has left; shared by all of its queued items.
 
-    bulk: others need not wait for this request's items.
+    items: how many the request has. bulk: others need not wait for them. admitted: whether it was
+    let in.
     """
 
-    def __init__(self, seconds: float, *, bulk: bool = False) -> None:
-        self.bulk = bulk
+    def __init__(self, seconds: float, *, items: int = 1, bulk: bool = False) -> None:
+        self.items, self.bulk, self.admitted = items, bulk, False
         self._at = time.monotonic() + seconds
         self._left = threading.Event()
 
@@ -138,7 +139,9 @@ class Batcher:
         self._waiting = _Waiting(name, bounds)
         self._changed = threading.Condition()
         self._closed = False
-        self._seconds_per_item, self._call_s, self._gap_s = 0.05, 0.05, 1.0
+        self.seconds_per_item = 0.05
+        """At which it drains, all workers together, as measured."""
+        self._call_s, self._gap_s = 0.05, 1.0
         self._last_arrival = time.monotonic()
         self._workers = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True)
@@ -179,7 +182,7 @@ class Batcher:
             worker.join()
 
     def _full(self) -> QueueFull:
-        wait = retry_after(len(self._waiting), self._seconds_per_item)
+        wait = retry_after(len(self._waiting), self.seconds_per_item)
         return QueueFull(
             f"{len(self._waiting)} of {self._bounds.items} places and {self._waiting.bytes} of "
             f"{self._bounds.bytes} bytes are taken; try again in {wait} s, or send fewer items.",
@@ -238,7 +241,7 @@ class Batcher:
         BATCH_SIZE.labels(self._name).observe(len(batch))
         self._call_s = smoothed(self._call_s, infer_s)
         per_item = infer_s / len(batch) / self._bounds.calls
-        self._seconds_per_item = smoothed(self._seconds_per_item, per_item)
+        self.seconds_per_item = smoothed(self.seconds_per_item, per_item)
         for item, vector in answers:
             item.future.set_result(Embedded(vector, start - item.since, infer_s))
 

@@ -128,6 +128,11 @@ class Encoder:
         return prepared.radiograph, grid
 
     @property
+    def seconds_per_image(self) -> float:
+        """At which images drain, as measured."""
+        return self._image.seconds_per_item
+
+    @property
     def beating(self) -> bool:
         """Whether both workers live."""
         return self._image.beating and self._text.beating

@@ -25,8 +25,8 @@ FloatArray = npt.NDArray[np.float32]
 Wanted = Precision | Literal["auto"]
 GOLDEN_COSINE = 0.999
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-MOST_AT_ONCE = 8
-"""Calls of a tower side by side where nothing is set: beyond, each call gets more threads."""
+SHARES = 8
+"""Where nothing is set, a call gets this part of the cores, or one of fewer than twice as many."""
 
 
 class Towers:
@@ -46,7 +46,7 @@ class Towers:
         precision: Wanted = "auto",
     ) -> None:
         chosen = choose_providers(providers, onnxruntime.get_available_providers())
-        self.threads = threads or max(1, cores // MOST_AT_ONCE)
+        self.threads = threads or max(1, cores // SHARES)
         self.precision = choose_precision(bundle, precision, on_cpu=chosen == [CPU])
         names = INT8 if self.precision == "int8" else {t: t for t in (IMAGE_TOWER, TEXT_TOWER)}
         self._image, self._text = (
@@ -163,7 +163,7 @@ def _open(path: Path, providers: Sequence[str], threads: int) -> onnxruntime.Inf
 
 
 def _give_back_memory() -> None:
-    """What parsing the graphs has freed, which glibc keeps: a fifth of what their weights take."""
+    """What parsing the graphs has freed, which glibc would keep."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -141,19 +141,21 @@ def main(
         agreement = agree(started, images)
         loads = measure(started, images, rounds, seconds)
         limits = ceilings(bundle, images, Path(scratch))
+        beside = side_by_side(bundle)
         ready = {server.peer.name: round(server.ready_s, 2) for server in started}
         ready["eclip, demo bundle"] = demo_ready(Path(scratch))
     found = {
         "machine": {"cores": cores(), "onnxruntime": onnxruntime.__version__},
         "agreement": agreement,
         "ready_s": ready,
+        "side_by_side": beside,
         "ceilings": limits,
         "loads": [asdict(one) for one in loads],
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "serving.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     draw(loads, limits).savefig(out / "serving.png", dpi=110)
-    Console(width=140).print(as_table(loads), limits, agreement, ready)
+    Console(width=140).print(as_table(loads), limits, agreement, ready, beside)
 
 
 def pictures() -> list[bytes]:
@@ -183,18 +185,18 @@ def make_model(folder: Path) -> tuple[Bundle, Path, Path]:
 
 
 def ours(bundle: Bundle, folder: Path) -> Iterator[Peer]:
-    """This service in both precisions, without and with its cache."""
-    for name, precision, kept in (("fp32", "fp32", 0), ("int8", "int8", 0)):
+    """This service in both precisions, without its cache."""
+    for precision in ("fp32", "int8"):
         yield Peer(
-            f"eclip {name}",
+            f"eclip {precision}",
             lambda _: [sys.executable, "-m", "service.cli", "serve"],
             lambda image: post("/embed/image?encoding=base64", image, "image/jpeg"),
             lambda body: body["items"][0]["embedding"],
             {
                 "ECLIP_BUNDLE": str(bundle.path),
-                "ECLIP_DATA_DIR": str(folder / f"var-{name}"),
+                "ECLIP_DATA_DIR": str(folder / f"var-{precision}"),
                 "ECLIP_PRECISION": precision,
-                "ECLIP_CACHE_ITEMS": str(kept),
+                "ECLIP_CACHE_ITEMS": "0",
                 "ECLIP_LOG_LEVEL": "warning",
             },
         )
@@ -379,6 +381,20 @@ def ceilings(bundle: Bundle, images: Sequence[bytes], folder: Path) -> dict[str,
     return limits
 
 
+def side_by_side(bundle: Bundle, seconds: float = 3.0) -> dict[str, dict[str, float]]:
+    """Precision → images a second of the bare session: one call on all cores, and one on each."""
+    found = {}
+    for precision, graph, batch in (("fp32", IMAGE_TOWER, 8), ("int8", INT8[IMAGE_TOWER], 1)):
+        spec = bundle.manifest.image
+        pixels = np.zeros((batch, spec.height, spec.width), np.uint8)
+        rates = {}
+        for name, threads, callers in (("one call", cores(), 1), ("a call a core", 1, cores())):
+            session = _session(bundle.path / graph, threads)
+            rates[name] = round(batch * _calls_a_second(session, pixels, callers, seconds), 1)
+        found[precision] = rates
+    return found
+
+
 def cores() -> int:
     """Those that this process may run on."""
     return len(os.sched_getaffinity(0))
@@ -439,9 +455,28 @@ def _cpu_ms(function: Callable[[], None]) -> float:
     return min(spent)
 
 
-def _session(path: Path) -> Any:
+def _calls_a_second(
+    session: Any, pixels: npt.NDArray[np.uint8], callers: int, seconds: float
+) -> float:
+    done, end = [0] * callers, time.perf_counter() + seconds
+
+    def call(caller: int) -> None:
+        while time.perf_counter() < end:
+            session.run(["embedding"], {"pixels": pixels})
+            done[caller] += 1
+
+    threads = [threading.Thread(target=call, args=(caller,)) for caller in range(callers)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(done) / (time.perf_counter() - start)
+
+
+def _session(path: Path, threads: int = 1) -> Any:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 

@@ -35,11 +35,11 @@ def main(requests: Annotated[int, typer.Option(min=2 * BURST)] = HOUR) -> None:
         tempfile.TemporaryDirectory() as scratch,
         run_server(Path(scratch), "--demo", ECLIP_LOG_LEVEL="warning") as server,
     ):
-        port, process = int(server.url.rpartition(":")[2]), psutil.Process(server.process.pid)
+        process = psutil.Process(server.process.pid)
         start = time.perf_counter()
         for done in range(0, requests, BURST):
             burst = [request(rng) for _ in range(BURST)]
-            answers = asyncio.run(closed_loop(port, burst, CLIENTS))
+            answers = asyncio.run(closed_loop(server.port, burst, CLIENTS))
             counts.update(answer.status for answer in answers)
             samples.append((done, process.memory_info().rss / 2**20, process.num_fds()))
         took = time.perf_counter() - start
