@@ -37,7 +37,7 @@ from training.evaluate.evaluation import Evaluation, validation_pairs
 from training.evaluate.page import PAGE, write
 from training.evaluate.result import COLUMNS, Result
 from training.evaluate.suite import MEASURES
-from training.export import ParityError, export
+from training.export import ParityError, export, make_room
 from training.int8 import with_int8
 from training.model.clip import WeightsIgnored, from_open_clip
 from training.model.tokenizer import TokenizerMismatch
@@ -214,6 +214,7 @@ def export_bundle(
     ] = None,
 ) -> None:
     """Write a parity-checked bundle from a run or from any open_clip model."""
+    make_room(directory)
     run, recipe = Path(source), None
     metrics: dict[str, float] = {}
     if (run / RECIPE).is_file():

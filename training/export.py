@@ -107,10 +107,8 @@ def export(
     Raises ParityError, and writes nothing, when the graphs differ from torch by more than
     `TOLERANCE` anywhere or rank texts differently.
     """
-    if directory.exists():
-        raise FileExistsError(f"{directory} exists; a bundle is immutable, choose another place")
+    make_room(directory)
     clip.model.eval()
-    directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
         draft = Path(scratch) / "bundle"
         draft.mkdir()
@@ -121,6 +119,13 @@ def export(
         sealed = seal(draft, manifest)
         draft.rename(directory)
     return Bundle(directory, sealed.manifest)
+
+
+def make_room(directory: Path) -> None:
+    """Raise FileExistsError where a bundle cannot be put; else make the folders above."""
+    if directory.exists():
+        raise FileExistsError(f"{directory} exists; a bundle is immutable, choose another place")
+    directory.parent.mkdir(parents=True, exist_ok=True)
 
 
 def annotate(bundle: Bundle, directory: Path, label_sets: LabelSets, result: Result) -> Bundle:

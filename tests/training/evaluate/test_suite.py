@@ -236,13 +236,23 @@ def test_calibration_uses_a_runs_own_validation_split_or_a_manifests(finished, m
 def test_an_export_is_calibrated_or_says_why_not(finished, tmp_path, caplog):
     labels = tmp_path / "labels.json"
     labels.write_text(LABELS.model_dump_json())
-    command = ["export", finished.run, tmp_path / "b", "--labels", labels, "--validation"]
+    command = ["export", finished.run, tmp_path / "new" / "b", "--labels", labels, "--validation"]
     result = CliRunner().invoke(cli.cli, [str(one) for one in [*command, finished.run]])
     assert result.exit_code == 0, result.output
-    written = LabelSets.model_validate_json((tmp_path / "b" / "labels.json").read_bytes())
+    written = LabelSets.model_validate_json((tmp_path / "new" / "b" / "labels.json").read_bytes())
     output = " ".join(result.output.split())
     for name, label in written.root["phantom"].items():
         assert (label.calibration is None) == (f"not calibrated: phantom: {name} (" in output)
-    int8 = load(tmp_path / "b").manifest.int8
+    int8 = load(tmp_path / "new" / "b").manifest.int8
     assert (int8 is None) == ("int8 is not admitted" in caplog.text)
-    assert ("int8 (of 32 validation studies" in load(tmp_path / "b").model_card) == bool(int8)
+    assert ("int8 (of 32 validation studies" in load(tmp_path / "new" / "b").model_card) == bool(
+        int8
+    )
+
+
+def test_an_export_to_where_a_bundle_lies_is_refused_before_any_work(finished, tmp_path):
+    command = ["export", finished.run, tmp_path, "--validation", finished.run]
+    result = CliRunner().invoke(cli.cli, [str(one) for one in command])
+    assert isinstance(result.exception, FileExistsError)
+    assert "immutable" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
