@@ -204,6 +204,14 @@ def export_bundle(
     labels: Annotated[
         Path, typer.Option(exists=True, dir_okay=False, help="labels.json with prompts")
     ] = CONFIGS / "chexpert.labels.json",
+    reducing_gap: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            max=8,
+            help="Of an open_clip model: shrink large images to so many times its input first",
+        ),
+    ] = None,
     validation: Annotated[
         Path | None,
         typer.Option(
@@ -218,11 +226,14 @@ def export_bundle(
     run, recipe = Path(source), None
     metrics: dict[str, float] = {}
     if (run / RECIPE).is_file():
+        if reducing_gap is not None:
+            raise RecipeError("a run's reducing_gap is its recipe's: it was trained with it")
         recipe, clip = load_run(run)
         default_name = recipe.name
         metrics = last_measured(run)
     else:
         clip, default_name = from_open_clip(source, pretrained), source.split("/")[-1]
+        clip = clip.with_reducing_gap(reducing_gap)
     label_sets = LabelSets.model_validate_json(labels.read_bytes())
     write_bundle = partial(
         export, clip, name=name or default_name, bundle_version=version, metrics=metrics

@@ -14,6 +14,7 @@ from pydantic import (
     PositiveInt,
 )
 
+from service.bundle.preprocess import ReducingGap
 from training.data.gaze import Sigma
 from training.methods import METHODS
 
@@ -107,6 +108,9 @@ class Recipe(_Strict):
     model as open_clip names it, with its own."""
     pretrained: str | None = None
     """Weights of an open_clip model: a tag or a checkpoint's path."""
+    reducing_gap: ReducingGap | None = None
+    """Shrink large images on their way to the model, here and where its bundle serves; see
+    `service.bundle.preprocess.ImageSpec`."""
     start: Path | None = None
     """A finished run of the same model to begin with (post-tuning, eCLIP^P)."""
     data: Annotated[Phantoms | Manifest | Shards, Field(discriminator="source")]

@@ -271,7 +271,9 @@ def fit(recipe: Recipe, run: Path) -> Clip:
 
 def image_input(recipe: Recipe) -> ImageSpec:
     """How a recipe's model takes its images."""
-    return image_spec(recipe.model) if is_own(recipe.model) else _open_clip(recipe).image
+    if is_own(recipe.model):
+        return image_spec(recipe.model).model_copy(update={"reducing_gap": recipe.reducing_gap})
+    return _open_clip(recipe).image
 
 
 def load_run(run: Path) -> tuple[Recipe, Clip]:
@@ -393,7 +395,7 @@ def _claim(run: Path, recipe: Recipe) -> None:
 def _begin(recipe: Recipe, run: Path) -> tuple[Clip, Pairs]:
     """The recipe's model at its start (random, pretrained, or another run's) and its pairs."""
     if is_own(recipe.model):
-        train = _read(recipe, "train", image_spec(recipe.model), run)
+        train = _read(recipe, "train", image_input(recipe), run)
         clip = _own(recipe, train.reports, run)
     else:
         clip = _open_clip(recipe)
@@ -451,7 +453,8 @@ def _plan(recipe: Recipe, train: Pairs, tokenizer: Tokenizer) -> Plan:
 def _own(recipe: Recipe, reports: Iterable[str], run: Path) -> Clip:
     if recipe.pretrained is not None:
         raise RecipeError(f"{recipe.model} has no pretrained weights; give a run to `start` from")
-    return from_config(recipe.model, _tokenizer(recipe, reports, run))
+    clip = from_config(recipe.model, _tokenizer(recipe, reports, run))
+    return clip.with_reducing_gap(recipe.reducing_gap)
 
 
 def _open_clip(recipe: Recipe) -> Clip:
@@ -459,7 +462,7 @@ def _open_clip(recipe: Recipe) -> Clip:
     if not (name.startswith(WITH_WEIGHTS) or name in open_clip.list_models()):
         raise RecipeError(f"no model {name!r}, neither in training/model/configs nor in open_clip")
     try:
-        return from_open_clip(name, recipe.pretrained)
+        return from_open_clip(name, recipe.pretrained).with_reducing_gap(recipe.reducing_gap)
     except RuntimeError as error:
         raise RecipeError(f"open_clip cannot load {name!r}: {error}") from error
 

@@ -3,6 +3,7 @@
 Matches open_clip's evaluation transform on the grayscale image, up to the normalisation,
 which lives inside image.onnx. So it resizes the whole image before it crops: Pillow's `box` is in
 float32, and cropping by it gives other levels. The decoder bounds how long a side can be.
+A bundle that declares a reducing gap trades that equality for less work on large images.
 """
 
 from typing import Annotated, Literal
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 Side = Annotated[int, Field(ge=16, le=4096)]
+ReducingGap = Annotated[float, Field(ge=1, le=8)]
 
 
 class ImageSpec(BaseModel):
@@ -21,6 +23,10 @@ class ImageSpec(BaseModel):
 
     fit: `shortest` scales the shorter side and crops the centre, `longest` scales the longer side
     and pads with `fill`, `squash` ignores the aspect ratio.
+
+    reducing_gap (Pillow's term): first shrink, by whole factors, to no less than so many times the
+    size that is wanted: a JPEG while it is decoded, others to the mean of each block. 2 is fast,
+    and from 3 on hardly another image. Without one every pixel is resampled, as open_clip does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,6 +36,7 @@ class ImageSpec(BaseModel):
     fit: Literal["shortest", "longest", "squash"] = "shortest"
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     fill: Annotated[int, Field(ge=0, le=255)] = 0
+    reducing_gap: ReducingGap | None = None
 
 
 def preprocess(
@@ -59,6 +66,14 @@ def scaled_size(size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
     return max(1, round(width / ratio)), max(1, round(height / ratio))
 
 
+def spare(size: tuple[int, int], spec: ImageSpec) -> float:
+    """By how much an image of (width, height) may be shrunk before it is preprocessed; 1: not."""
+    if spec.reducing_gap is None:
+        return 1
+    ratios = (side / scaled for side, scaled in zip(size, scaled_size(size, spec), strict=True))
+    return max(1, min(ratios) / spec.reducing_gap)
+
+
 def _as_image(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Image.Image:
     if pixels.dtype == np.uint8:
         return Image.fromarray(pixels)
@@ -66,7 +81,11 @@ def _as_image(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Image.I
 
 
 def _resize(image: Image.Image, spec: ImageSpec) -> Image.Image:
-    resized = image.resize(scaled_size(image.size, spec), _RESAMPLING[spec.interpolation])
+    resized = image.resize(
+        scaled_size(image.size, spec),
+        _RESAMPLING[spec.interpolation],
+        reducing_gap=spec.reducing_gap,
+    )
     fill = spec.fill if image.mode == "L" else spec.fill * 257
     return _centre(resized, (spec.width, spec.height), fill)
 

@@ -2,12 +2,14 @@
 
 import io
 import logging
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
+from service.bundle.preprocess import ImageSpec, spare
 from service.errors import (
     EclipError,
     ImageNotARadiograph,
@@ -23,6 +25,7 @@ MAX_ASPECT = 10
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _STRIP = 256
+_TURNED = frozenset({5, 6, 7, 8})
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L"})
 
 logging.getLogger("PIL").setLevel(logging.WARNING)  # below that it quotes EXIF values
@@ -58,8 +61,8 @@ class ImageLimits:
             )
 
 
-def decode(data: bytes, limits: ImageLimits) -> Radiograph:
-    """Decode one image of any supported type.
+def decode(data: bytes, limits: ImageLimits, spec: ImageSpec | None = None) -> Radiograph:
+    """Decode one image of any supported type, no larger than `spec` has use for.
 
     Raises ImageTooLarge, ImageUnsupported, ImageUndecodable or ImageNotARadiograph.
     """
@@ -68,8 +71,8 @@ def decode(data: bytes, limits: ImageLimits) -> Radiograph:
     if kind == "dicom":
         radiograph = dicom.decode(data, limits.check_shape)
     else:
-        radiograph = _decode_picture(data, kind, limits)
-    _check_content(radiograph.pixels)
+        radiograph = _decode_picture(data, kind, limits, spec)
+    _check_content(radiograph)
     radiograph.pixels.flags.writeable = False
     return radiograph
 
@@ -87,7 +90,9 @@ def sniff(data: bytes) -> Format:
     raise ImageUnsupported("The bytes are neither PNG, JPEG nor DICOM. Convert the image to one.")
 
 
-def _decode_picture(data: bytes, kind: Format, limits: ImageLimits) -> Radiograph:
+def _decode_picture(
+    data: bytes, kind: Format, limits: ImageLimits, spec: ImageSpec | None
+) -> Radiograph:
     if kind == "png":
         limits.check_shape(*png.size(data))
         png.check_work(data)
@@ -98,6 +103,9 @@ def _decode_picture(data: bytes, kind: Format, limits: ImageLimits) -> Radiograp
             limits.check_shape(image.height, image.width)
             if getattr(image, "n_frames", 1) > 1:
                 raise ImageUnsupported("The file has several frames. Send one image a file.")
+            columns, rows = _upright(image)
+            if spec is not None:
+                _shrink(image, spare((columns, rows), spec))
             ImageOps.exif_transpose(image, in_place=True)
             pixels, window = _to_gray(image)
     except EclipError:
@@ -105,9 +113,20 @@ def _decode_picture(data: bytes, kind: Format, limits: ImageLimits) -> Radiograp
     except Exception as error:  # damaged metadata makes Pillow raise anything
         reason = type(error).__name__
     else:
-        rows, columns = pixels.shape
         return Radiograph(pixels, rows, columns, kind, window)
     raise ImageUndecodable(f"The {kind.upper()} is damaged or truncated ({reason}). Send it again.")
+
+
+def _upright(image: Image.Image) -> tuple[int, int]:
+    """Width and height, once turned as EXIF says."""
+    turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+    return (image.height, image.width) if turned else image.size
+
+
+def _shrink(image: Image.Image, factor: float) -> None:
+    """Have a JPEG decoded at a half, a quarter or an eighth, where `factor` allows it."""
+    if factor >= 2:
+        image.draft(image.mode, (math.ceil(image.width / factor), math.ceil(image.height / factor)))
 
 
 def _to_gray(image: Image.Image) -> tuple[Pixels, Window]:
@@ -128,8 +147,8 @@ def stretch(values: npt.NDArray[np.integer], low: int, high: int) -> npt.NDArray
     return levels
 
 
-def _check_content(pixels: Pixels) -> None:
-    rows, columns = pixels.shape
+def _check_content(radiograph: Radiograph) -> None:
+    rows, columns, pixels = radiograph.rows, radiograph.columns, radiograph.pixels
     if min(rows, columns) < MIN_SIDE:
         raise ImageNotARadiograph(
             f"The image is {rows}×{columns}; a radiograph has at least {MIN_SIDE} pixels a side."

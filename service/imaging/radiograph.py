@@ -25,7 +25,8 @@ class Radiograph:
     """One frontal or lateral view after decoding; nothing downstream sees the file format.
 
     pixels: uint8[H,W] or uint16[H,W], display values over the dtype's whole range,
-    bright = dense, read-only. `rows` and `columns` stay the decoded image's own when `reduced`.
+    bright = dense, read-only. `rows` and `columns` are the stored image's own, though the pixels
+    may have been shrunk while decoding, or `reduced`.
     """
 
     pixels: Pixels

@@ -114,7 +114,7 @@ class Encoder:
         return np.stack([encoded.vector for encoded in self.texts(texts, deadline)])
 
     def patches(self, data: bytes, deadline: Deadline) -> tuple[Radiograph, FloatArray]:
-        """One image → its radiograph, whole, and unit patch embeddings float32[G,G,D]."""
+        """One image → its radiograph as decoded and unit patch embeddings float32[G,G,D]."""
         if self.bundle.manifest.patch_grid is None:
             raise PatchesUnavailable(
                 f"The image tower of bundle {self.bundle.manifest.name} yields no patch "
@@ -194,13 +194,14 @@ class Encoder:
 
     def _prepare_one(self, data: bytes, deadline: Deadline, keep: Keep) -> _Prepared | EclipError:
         deadline.check()
+        spec = self.bundle.manifest.image
         start = time.perf_counter()
         try:
-            radiograph = decode(data, self._limits)
+            radiograph = decode(data, self._limits, spec)
         except EclipError as error:
             return error
         decoded = time.perf_counter()
-        pixels = preprocess(radiograph.pixels, self.bundle.manifest.image)
+        pixels = preprocess(radiograph.pixels, spec)
         kept = keep(radiograph)
         return _Prepared(kept, pixels, decoded - start, time.perf_counter() - decoded)
 

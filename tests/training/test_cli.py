@@ -218,3 +218,24 @@ def test_labels_of_ones_own_go_into_the_bundle(finished, invoke, monkeypatch, tm
     invoke("export", finished.run, tmp_path / "b", "--labels", labels)
     assert list(given["label_sets"].root) == ["mine"]
     assert given["name"] == "phantom-tiny"
+
+
+def test_an_open_clip_model_may_be_served_with_shrunk_images(
+    invoke, make_clip, monkeypatch, tmp_path
+):
+    exported = []
+
+    def export(clip, *_, **__):
+        exported.append(clip.image)
+        return load(cli.DEMO / "bundle")
+
+    monkeypatch.setattr(cli, "export", export)
+    monkeypatch.setattr(cli, "from_open_clip", lambda *_: make_clip("vit"))
+    invoke("export", "ViT-B-32", tmp_path / "exact")
+    invoke("export", "ViT-B-32", tmp_path / "fast", "--reducing-gap", "2")
+    assert [image.reducing_gap for image in exported] == [None, 2]
+
+
+def test_a_run_is_served_with_images_as_it_was_trained(fails, finished, tmp_path):
+    bundle = tmp_path / "b"
+    assert "was trained with it" in fails("export", finished.run, bundle, "--reducing-gap", "2")

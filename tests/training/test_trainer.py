@@ -140,6 +140,14 @@ def test_another_seed_gives_other_weights(rendered, finished, tiny_recipe, tmp_p
     assert not torch.equal(other.model.visual.proj, finished.clip.model.visual.proj)
 
 
+def test_a_bundle_takes_images_as_its_run_did(rendered, tiny_recipe, tmp_path):
+    recipe = tiny_recipe.model_copy(update={"reducing_gap": 2.0, "epochs": 1})
+    run = shutil.copytree(rendered, tmp_path / "run")
+    trained = fit(recipe, run).image
+    assert trained.reducing_gap == 2
+    assert trained == trainer.image_input(recipe) == load_run(run)[1].image
+
+
 def test_a_finished_run_is_not_trained_further(finished, tiny_recipe):
     before = (finished.run / CHECKPOINT).read_bytes()
     assert_same_weights(weights(fit(tiny_recipe, finished.run)), weights(finished.clip))

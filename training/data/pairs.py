@@ -186,9 +186,10 @@ def _phantom_pair(config: PhantomConfig, spec: ImageSpec, sigma: Sigma | None, i
 
 def read_pair(folder: Path, study: Study, spec: ImageSpec, sigma: Sigma | None) -> Pair:
     """A study's first image, and where its readers looked where a `sigma` is given."""
-    pixels = decode((folder / study.images[0]).read_bytes(), ImageLimits()).pixels
-    heatmap = None if sigma is None else _map(study, pixels.shape, spec, sigma)
-    return Pair(preprocess(pixels, spec), study, heatmap)
+    image = decode((folder / study.images[0]).read_bytes(), ImageLimits(), spec)
+    shape = (image.rows, image.columns)
+    heatmap = None if sigma is None else _map(study, shape, spec, sigma)
+    return Pair(preprocess(image.pixels, spec), study, heatmap)
 
 
 def _map(study: Study, shape: tuple[int, ...], spec: ImageSpec, sigma: Sigma) -> UInt8:

@@ -1,7 +1,7 @@
 """An open_clip model with all that training and export need to know about it."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ class Clip:
     image: ImageSpec
     normalisation: Normalisation
     provenance: dict[str, JsonValue] = field(default_factory=dict)
+
+    def with_reducing_gap(self, gap: float | None) -> "Clip":
+        """The same model, whose images may be shrunk on their way to it (see ImageSpec)."""
+        return replace(self, image=self.image.model_copy(update={"reducing_gap": gap}))
 
 
 def from_open_clip(name: str, pretrained: str | None = None) -> Clip:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from open_clip.transform import image_transform
 from PIL import Image
 
-from service.bundle.preprocess import ImageSpec, preprocess, scaled_size
+from service.bundle.preprocess import ImageSpec, preprocess, scaled_size, spare
 
 
 def open_clips_own(pixels: np.ndarray, spec: ImageSpec) -> np.ndarray:
@@ -120,3 +120,37 @@ def test_deep_pixels_give_the_same_levels_as_eight_bit_ones(rows, columns, fit):
     assert shallow.shape == deep.shape == (32, 48)
     assert shallow.dtype == deep.dtype == np.uint8
     assert np.abs(shallow.astype(int) - deep).max() <= 1
+
+
+def smooth(rows: int, columns: int, dtype: type[np.unsignedinteger]) -> np.ndarray:
+    """An image without detail that a reduction could lose."""
+    y, x = np.indices((rows, columns)) / max(rows, columns)
+    return ((np.sin(5 * x) + np.cos(7 * y) + 2) / 4 * np.iinfo(dtype).max).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("fit", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("gap", [1, 2, 3.5])
+def test_a_reducing_gap_gives_nearly_the_same_levels(dtype, fit, gap):
+    pixels = smooth(900, 700, dtype)
+    exact = preprocess(pixels, ImageSpec(height=64, width=64, fit=fit))
+    fast = preprocess(pixels, ImageSpec(height=64, width=64, fit=fit, reducing_gap=gap))
+    assert np.abs(exact.astype(int) - fast).max() <= 2
+
+
+@given(
+    size=st.tuples(st.integers(16, 5000), st.integers(16, 5000)),
+    side=st.integers(16, 400),
+    fit=FITS,
+    gap=st.floats(1, 8),
+)
+def test_what_is_spared_leaves_the_gap(size, side, fit, gap):
+    spec = ImageSpec(height=side, width=side, fit=fit, reducing_gap=gap)
+    factor = spare(size, spec)
+    assert factor >= 1
+    left = np.array(size) / factor / scaled_size(size, spec)
+    assert factor == 1 or left.min() == pytest.approx(gap)
+
+
+def test_without_a_reducing_gap_every_pixel_is_resampled():
+    assert spare((5000, 4000), ImageSpec(height=16, width=16)) == 1

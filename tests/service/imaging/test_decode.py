@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless
 
+from service.bundle.preprocess import ImageSpec, preprocess
 from service.errors import (
     EclipError,
     ImageNotARadiograph,
@@ -238,6 +239,41 @@ def test_a_png_that_keeps_a_decoder_busy_is_undecodable(kind, content, count):
 
 def test_what_follows_a_png_does_not_count():
     assert decode(VALID["png"] + bytes(12 * 300), LIMITS).format == "png"
+
+
+LARGE = Image.fromarray(ramp()).resize((800, 600))
+EXACT = ImageSpec(height=64, width=64)
+
+
+@pytest.mark.parametrize(
+    ("gap", "shrunk"),
+    [(None, (600, 800)), (6, (600, 800)), (4, (300, 400)), (2, (150, 200)), (1, (75, 100))],
+)
+@pytest.mark.parametrize("picture_mode", ["L", "RGB"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_jpeg_is_decoded_no_larger_than_the_bundle_has_use_for(gap, shrunk, picture_mode, turned):
+    exif = TURNED if turned else Image.Exif()
+    data = picture(LARGE.convert(picture_mode), "JPEG", quality=95, exif=exif)
+    spec = ImageSpec(height=64, width=64, reducing_gap=gap)
+    whole, small = decode(data, LIMITS), decode(data, LIMITS, spec)
+    assert small.pixels.shape == (shrunk[::-1] if turned else shrunk)
+    assert (small.rows, small.columns) == (whole.rows, whole.columns) == whole.pixels.shape
+    levels, exact = preprocess(small.pixels, spec), preprocess(whole.pixels, EXACT)
+    assert np.abs(levels.astype(int) - exact).max() <= 4
+
+
+@pytest.mark.parametrize("kind", ["png", "deep png", "dicom"])
+def test_what_cannot_be_decoded_in_part_is_decoded_whole(kind):
+    spec = ImageSpec(height=16, width=16, reducing_gap=1)
+    whole = decode(VALID[kind], LIMITS)
+    np.testing.assert_array_equal(decode(VALID[kind], LIMITS, spec).pixels, whole.pixels)
+
+
+def test_a_jpeg_that_is_cut_short_is_refused_at_any_size():
+    data = picture(LARGE, "JPEG")
+    spec = ImageSpec(height=64, width=64, reducing_gap=1)
+    with pytest.raises(ImageUndecodable, match="truncated"):
+        decode(data[: len(data) // 2], LIMITS, spec)
 
 
 def test_a_reduced_radiograph_keeps_its_facts():

@@ -5,11 +5,12 @@ import pytest
 from PIL import Image
 
 from service.bundle.preprocess import ImageSpec, preprocess
+from training.data.gaze import Sigma
 from training.data.manifest import write_manifest
-from training.data.pairs import Pairs, phantom_indices, phantom_pairs, split_pairs
+from training.data.pairs import Pairs, phantom_indices, phantom_pairs, read_pair, split_pairs
 from training.data.phantom import PhantomConfig, phantom
 from training.data.splits import LeakageError
-from training.data.study import Study, read_studies, write_studies
+from training.data.study import Gaze, Study, read_studies, write_studies
 from training.recipe import Manifest, Phantoms, RecipeError
 
 SPEC = ImageSpec(height=32, width=32)
@@ -88,6 +89,19 @@ def test_a_leak_between_the_splits_stops_the_reading(manifest, tmp_path):
     data = Manifest(source="manifest", path=manifest)
     with pytest.raises(LeakageError, match="share 1 patients"):
         split_pairs(data, "train", SPEC, tmp_path)
+
+
+def test_gaze_lies_where_it_was_on_an_image_that_is_shrunk_while_decoded(tmp_path):
+    pixels = phantom(PhantomConfig(size=48, seed=11), 0).image
+    Image.fromarray(pixels).resize((1000, 800)).save(tmp_path / "0.jpg", quality=95)
+    gaze = Gaze(x=(0.2, 0.7), y=(0.4, 0.9), duration=(1.0, 2.0))
+    looked = study(0, "a", images=("0.jpg",), gaze=(gaze,))
+    sigma = Sigma(4.0, "pixel")
+    exact = read_pair(tmp_path, looked, SPEC, sigma)
+    fast = read_pair(tmp_path, looked, SPEC.model_copy(update={"reducing_gap": 2}), sigma)
+    np.testing.assert_array_equal(fast.heatmap, exact.heatmap)
+    assert np.abs(fast.image.astype(int) - exact.image).max() <= 6
+    assert (fast.image != exact.image).any()
 
 
 def test_rendered_pairs_are_the_phantoms_through_preprocess():
