@@ -176,14 +176,17 @@ def _overgrown() -> ImageUndecodable:
 
 
 def _radiograph(dataset: Dataset, stored: npt.NDArray[Any]) -> Radiograph:
-    shown, window = _display(stored, dataset)
+    values, codes, coded = _levels(stored)
+    shown, window = _display(values, dataset)
     inverted = _is_inverted(dataset)
     shown = 1 - shown if inverted else shown
-    shown[_padding(stored, dataset)] = 0
+    shown[_padding(values, dataset)] = 0
+    grays = np.zeros(codes[-1] + 1, np.uint16)
+    grays[codes] = np.rint(shown * 65535)
     tags = allowed_tags(dataset)
     rows, columns = stored.shape
     return Radiograph(
-        pixels=np.rint(shown * 65535).astype(np.uint16),
+        pixels=grays[coded],
         rows=rows,
         columns=columns,
         format="dicom",
@@ -193,6 +196,23 @@ def _radiograph(dataset: Dataset, stored: npt.NDArray[Any]) -> Radiograph:
         spacing_mm=_spacing(dataset),
         provenance=tags,
     )
+
+
+def _levels(
+    stored: npt.NDArray[Any],
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp], npt.NDArray[Any]]:
+    """The values that occur, a code ≥ 0 for each, ascending, and of each pixel its value's code.
+
+    What is shown of a pixel depends on its value alone, so it is worked out once for each value.
+    """
+    if stored.itemsize > 2:
+        values, coded = np.unique(stored, return_inverse=True)
+        return values, np.arange(len(values)), coded.reshape(stored.shape)
+    coded = stored.view(stored.dtype.str.replace("i", "u"))
+    occurs = np.zeros(2 ** (8 * stored.itemsize), bool)
+    occurs[coded] = True
+    codes = np.flatnonzero(occurs)
+    return codes.astype(coded.dtype).view(stored.dtype), codes, coded
 
 
 def _check_header(dataset: Dataset, check_shape: CheckShape) -> None:

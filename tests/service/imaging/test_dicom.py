@@ -60,6 +60,19 @@ def test_monochrome1_is_turned_over():
     assert decode(dicom_bytes(dataset), LIMITS).inverted
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32])
+@pytest.mark.parametrize("padded", [False, True])
+def test_every_pixel_is_shown_as_its_value_is_at_any_depth(dtype, padded):
+    kind = np.iinfo(dtype)
+    top = min(kind.max, 2**24)
+    pixels = np.random.default_rng(0).integers(max(kind.min, -top), top, (40, 50)).astype(dtype)
+    padding = {"PixelPaddingValue": int(pixels[3, 4])} if padded and top < 2**16 else {}
+    seen = pixels != pixels[3, 4] if padding else np.ones_like(pixels, bool)
+    low, high = float(pixels[seen].min()), float(pixels[seen].max())
+    expected = np.where(seen, (pixels.astype(float) - low) / (high - low), 0)
+    close(shown(dicom_dataset(pixels, **padding)), expected)
+
+
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
