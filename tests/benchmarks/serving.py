@@ -79,7 +79,11 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one server did under one load. cpu_ms: of the server, an answered image."""
+    """What one server did under one load.
+
+    cpu_ms, asking_ms: CPU an answered image, of the server and of the load generator, which runs on
+    the same cores; what is left of cores ÷ per_second is idle.
+    """
 
     server: str
     load: str
@@ -87,6 +91,7 @@ class Load:
     p50_ms: float
     p99_ms: float
     cpu_ms: float
+    asking_ms: float
     rss_mb: float
     errors: int
 
@@ -326,13 +331,14 @@ def under(
     """`count` images, by so many clients or at so many a second."""
     requests = [server.peer.request(images[at % len(images)]) for at in range(count)]
     with _highest(server.rss) as peak:
-        cpu, start = server.cpu_s(), time.perf_counter()
+        cpu, asking, start = server.cpu_s(), time.process_time(), time.perf_counter()
         answers = asyncio.run(
             closed_loop(server.port, requests, clients)
             if clients
             else open_loop(server.port, requests, rate)
         )
-        took, cpu = time.perf_counter() - start, server.cpu_s() - cpu
+        took = time.perf_counter() - start
+        cpu, asking = server.cpu_s() - cpu, time.process_time() - asking
     good = [answer for answer in answers if answer.status == 200]
     times = sorted(answer.seconds * 1000 for answer in good) or [float("nan")]
     return Load(
@@ -342,6 +348,7 @@ def under(
         p50_ms=times[len(times) // 2],
         p99_ms=times[min(len(times) - 1, int(len(times) * 0.99))],
         cpu_ms=1000 * cpu / max(1, len(good)),
+        asking_ms=1000 * asking / max(1, len(good)),
         rss_mb=peak[0] / 2**20,
         errors=count - len(good),
     )
@@ -501,7 +508,7 @@ def _unpacked(peer: Peer, answer: Answer) -> FloatArray:
 def _median(found: Sequence[Load]) -> Load:
     middle = {
         name: statistics.median(getattr(one, name) for one in found)
-        for name in ("per_second", "p50_ms", "p99_ms", "cpu_ms")
+        for name in ("per_second", "p50_ms", "p99_ms", "cpu_ms", "asking_ms")
     }
     rounded = {name: round(value, 2) for name, value in middle.items()}
     rss = round(max(one.rss_mb for one in found))
