@@ -14,6 +14,7 @@ from service.api import (
     health,
     openai,
     openapi,
+    patients,
     problems,
     reports,
     retrieve,
@@ -71,7 +72,9 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
         seconds=settings.body_s,
     )
     app.add_middleware(RequestEnvelope)
-    for module in (embed, classify, retrieve, reports, studies, attention, openai, health, page):
+    for module in (
+        embed, classify, retrieve, reports, studies, patients, attention, openai, health, page,
+    ):  # fmt: skip
         app.include_router(module.router)
     return app
 

@@ -1,6 +1,6 @@
 """POST /retrieve: cross-modal search in the case library."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,11 +47,32 @@ class RetrieveParameters(Parameters):
 
     text: str | None = None
     target: Part = "report"
+    mode: Annotated[
+        Literal["dense", "sparse", "hybrid"],
+        Field(description="Rank by meaning, by a text's words (BM25), or by both (rank fusion)."),
+    ] = "dense"
     k: Annotated[int, Field(ge=1)] = 10
+    offset: Annotated[int, Field(ge=0, description="Hits of earlier pages, passed over.")] = 0
+    diversity: Annotated[
+        float | None,
+        Field(gt=0, le=1, description="Prefer hits unlike each other (MMR); dense mode alone."),
+    ] = None
     filter: Annotated[Filter, AsJson] = Filter()
     exclude: Annotated[Exclude, AsJson] = Exclude()
     group_by: Annotated[str | None, Field(pattern="^study$")] = None
-    min_score: Annotated[float | None, Field(ge=-1, le=1)] = None
+    min_score: Annotated[
+        float | None, Field(ge=-1, le=1, description="A cosine; dense mode alone.")
+    ] = None
+
+    def check(self) -> None:
+        """Raise RequestMalformed for parameters that contradict each other."""
+        if self.mode != "dense":
+            if self.text is None or self.target == "image":
+                raise RequestMalformed(f"mode: {self.mode} compares the words of texts alone.")
+            if self.min_score is not None or self.diversity is not None:
+                raise RequestMalformed("min_score and diversity are of the dense mode alone.")
+        if self.diversity is not None and (self.group_by is not None or self.offset):
+            raise RequestMalformed("diversity can be combined with neither group_by nor offset.")
 
 
 @router.post("/retrieve")
@@ -60,7 +81,10 @@ async def retrieve(request: Request, wired: Wired) -> Retrieval:
     uploads, parameters = await read_input(request, RetrieveParameters, max_images=1)
     if bool(uploads) == (parameters.text is not None):
         raise RequestMalformed("Send either one image or `text`, not both and not neither.")
+    parameters.check()
     check_k(parameters.k, wired)
+    if parameters.offset + parameters.k > wired.settings.max_depth:
+        raise RequestMalformed(f"offset + k is over the bound of {wired.settings.max_depth}.")
     deadline = Deadline(wired.settings.deadline_s)
     hits = await work(request, deadline, _search, wired, uploads, parameters, deadline)
     return Retrieval(
@@ -79,13 +103,20 @@ def check_k(k: int, wired: Services) -> None:
 def _search(
     wired: Services, uploads: list[Upload], parameters: RetrieveParameters, deadline: Deadline
 ) -> list[Hit]:
-    if parameters.text is not None:
+    words = parameters.text if parameters.mode != "dense" else None
+    if parameters.text is None:
+        vector = wired.encoder.image(one_image(uploads), deadline).vector
+    elif parameters.mode != "sparse":
         vector = wired.encoder.texts([parameters.text], deadline)[0].vector
     else:
-        vector = wired.encoder.image(one_image(uploads), deadline).vector
+        wired.encoder.check_texts([parameters.text])
+        vector = None
     query = Query(
         target=parameters.target,
         k=parameters.k,
+        offset=parameters.offset,
+        words=words,
+        diversity=parameters.diversity,
         where=parameters.filter.where(),
         patient_id=parameters.exclude.patient_id,
         study_id=parameters.exclude.study_id,

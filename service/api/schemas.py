@@ -142,7 +142,9 @@ class Classification(Answer):
 class HitOut(Answer):
     """One found part of a study."""
 
-    score: float
+    score: Annotated[
+        float, Field(description="cosine; in sparse mode BM25; in hybrid mode the fused ranks'")
+    ]
     part: Part
     study_id: str
     text: str | None
@@ -241,6 +243,21 @@ class StoredImage(Answer):
 
     view: str | None
     url: str
+
+
+class StudyCounts(Answer):
+    """What the library holds: value → number of studies that have it."""
+
+    studies: int
+    source: dict[str, int]
+    view: dict[str, int]
+    findings: dict[str, int]
+
+
+class PatientRemoved(Answer):
+    """Answer of DELETE /patients."""
+
+    studies: Annotated[int, Field(description="how many were removed")]
 
 
 class StudyOut(Answer):

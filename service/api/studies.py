@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 from starlette.datastructures import FormData, UploadFile
 
@@ -21,10 +21,12 @@ from service.api.inputs import (
     read_input,
     validate,
 )
+from service.api.retrieve import Filter
 from service.api.schemas import (
     BundleName,
     FailedItem,
     StudyBatch,
+    StudyCounts,
     StudyItem,
     StudyOut,
     checked,
@@ -84,6 +86,13 @@ async def post_studies(request: Request, wired: Wired) -> StudyBatch:
     ]
     errors = [outcome for outcome in outcomes if isinstance(outcome, EclipError)]
     return StudyBatch(bundle=BundleName.of(wired.bundle), items=checked(items, errors))
+
+
+@router.get("", dependencies=[reader])
+def count_studies(wired: Wired, filter: Annotated[Filter, Query()]) -> StudyCounts:
+    """How many studies the library holds, and how many of them have each source, view, finding."""
+    store, where = wired.library.store, filter.where()
+    return StudyCounts(studies=store.count(where), **store.facets(where))
 
 
 @router.get("/{study_id}", dependencies=[reader])

@@ -13,25 +13,31 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import qdrant_edge as qdrant
 
 from service.cases.points import (
+    CANDIDATES,
     INDEXED,
     PARTS,
+    RANK_OFFSET,
+    WORDS,
     Found,
     Identity,
     Operation,
     Payload,
+    Point,
     PointStore,
     Remove,
     Selection,
     Unsettle,
     Upsert,
 )
-from service.cases.schema import Part, Vector
+from service.cases.schema import Ask
+from service.cases.words import Words, sought_words
 from service.errors import StoreUnavailable
 
 _SCANNED_KB = 100_000
@@ -100,17 +106,12 @@ class EdgeStore(PointStore):
         return [record.payload or {} for record in records]
 
     def _nearest(
-        self,
-        vector: Vector,
-        target: Part,
-        selection: Selection,
-        limit: int,
-        *,
-        above: float | None,
+        self, ask: Ask, selection: Selection, limit: int, *, above: float | None
     ) -> list[Found]:
         request = qdrant.QueryRequest(
             limit=limit,
-            query=qdrant.Query.Nearest(vector.tolist(), using=target),
+            prefetches=_fused(ask, selection, limit),
+            query=_query(ask, limit),
             filter=_filter(selection),
             score_threshold=above,
             with_payload=True,
@@ -123,6 +124,35 @@ class EdgeStore(PointStore):
     def _count(self, selection: Selection) -> int:
         with _engine():
             return self._shard.count(qdrant.CountRequest(filter=_filter(selection)))
+
+    def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
+        request = qdrant.FacetRequest(key, limit, exact=True, filter=_filter(selection))
+        with _engine():
+            return {str(hit.value): hit.count for hit in self._shard.facet(request).hits}
+
+
+def _query(ask: Ask, limit: int) -> "qdrant.ScoringQueryType":
+    match ask:
+        case Ask(target, np.ndarray() as vector, None, None):
+            return qdrant.Query.Nearest(vector.tolist(), using=target)
+        case Ask(target, np.ndarray() as vector, None, float(diversity)):
+            near = 1 - diversity
+            return qdrant.Mmr(vector.tolist(), near, max(limit, CANDIDATES), using=target)
+        case Ask(words=str(words), vector=None):
+            return qdrant.Query.Nearest(_sparse(sought_words(words)), using=WORDS)
+        case _:
+            return qdrant.Fusion.Rrf(RANK_OFFSET)  # type: ignore[return-value] # as it is documented
+
+
+def _fused(ask: Ask, selection: Selection, limit: int) -> list[qdrant.Prefetch]:
+    """The two rankings that are fused where both are asked for."""
+    if ask.vector is None or ask.words is None:
+        return []
+    deep = max(limit, CANDIDATES)
+    return [
+        qdrant.Prefetch(deep, query=_query(one, limit), filter=_filter(selection), params=_SEARCH)
+        for one in (replace(ask, words=None), replace(ask, vector=None))
+    ]
 
 
 def _filter(selection: Selection) -> qdrant.Filter:
@@ -148,8 +178,17 @@ def _update(operation: Operation) -> qdrant.UpdateOperation:
             return update.delete_points_by_filter(_filter(selection))
         case Upsert(points):
             return update.upsert_points(
-                [qdrant.Point(point.id, {**point.vectors}, point.payload) for point in points]
+                [qdrant.Point(point.id, _vectors(point), point.payload) for point in points]
             )
+
+
+def _vectors(point: Point) -> "dict[str, qdrant.NamedVector]":
+    words = {} if point.words is None else {WORDS: _sparse(point.words)}
+    return {**point.vectors, **words}
+
+
+def _sparse(words: Words) -> qdrant.SparseVector:
+    return qdrant.SparseVector(words.indices, words.values)
 
 
 def _create(collection: Path, identity: Identity) -> None:
@@ -169,6 +208,7 @@ def _create_shard(path: Path, dimension: int) -> None:
     params = qdrant.EdgeVectorParams(size=dimension, distance=qdrant.Distance.Cosine)
     config = qdrant.EdgeConfig(
         vectors=dict.fromkeys(PARTS, params),
+        sparse_vectors={WORDS: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
         optimizers=qdrant.EdgeOptimizersConfig(indexing_threshold=_SCANNED_KB),
     )
     keyword = qdrant.PayloadSchemaType.Keyword

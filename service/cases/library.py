@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service.cases.passages import split_report
 from service.cases.schema import (
+    Ask,
     CaseFilter,
     EmbeddedStudy,
     Exclusion,
@@ -87,10 +88,16 @@ class _Ready:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for and whom to leave out. `patient_id` and `study_id` are the caller's own."""
+    """What to look for and whom to leave out. `patient_id` and `study_id` are the caller's own.
+
+    words, diversity: see Ask. offset: so many of the best are passed over, those of earlier pages.
+    """
 
     target: Part
     k: int
+    offset: int = 0
+    words: str | None = None
+    diversity: float | None = None
     where: CaseFilter = CaseFilter()
     patient_id: str | None = None
     study_id: str | None = None
@@ -141,9 +148,15 @@ class CaseLibrary:
     def delete(self, study_id: str) -> None:
         """Remove the study, its points and its renditions; raises StudyUnknown."""
         with self._writing:
-            study = self.get(study_id)
-            self.store.delete(study.study_id)
-            self._remove_renditions(_renditions_of(study))
+            self._remove(self.get(study_id))
+
+    def delete_patient(self, patient_id: str) -> int:
+        """Remove every study of the patient, as `delete` does; the number of them."""
+        with self._writing:
+            studies = self.store.studies_of(self._pseudonyms.patient(patient_id))
+            for study in studies:
+                self._remove(study)
+        return len(studies)
 
     def rendition(self, study_id: str, index: int = 0) -> bytes:
         """JPEG of one of the study's images, without metadata; raises StudyUnknown."""
@@ -157,22 +170,22 @@ class CaseLibrary:
                 "The study's image is not on this server's disk. Put the study again."
             ) from None
 
-    def search(self, vector: Vector, query: Query) -> list[Hit]:
-        """Nearest parts, best first; the named patient's and study's own parts never come back."""
+    def search(self, vector: Vector | None, query: Query) -> list[Hit]:
+        """Best parts first; the named patient's and study's own never come back."""
         exclude = Exclusion(
             patient_id=query.patient_id and self._pseudonyms.patient(query.patient_id),
             study_id=query.study_id and self._pseudonyms.study(query.study_id),
         )
         with timed("search"):
-            return self.store.search(
-                vector,
-                query.target,
-                k=query.k,
+            hits = self.store.search(
+                Ask(query.target, vector, query.words, query.diversity),
+                k=query.offset + query.k,
                 where=query.where,
                 exclude=exclude,
                 min_score=query.min_score,
                 group_by_study=query.group_by_study,
             )
+        return hits[query.offset :]
 
     def _write(self, ready: Sequence[_Ready]) -> None:
         """Put renditions, then points, then remove what the earlier versions alone had."""
@@ -235,6 +248,11 @@ class CaseLibrary:
 
     def _is_whole(self, study: Study) -> bool:
         return all(self._rendition_path(name).is_file() for name in _renditions_of(study))
+
+    def _remove(self, study: Study) -> None:
+        """Renditions first: what a crash leaves of a study still tells what is to be removed."""
+        self._remove_renditions(_renditions_of(study))
+        self.store.delete(study.study_id)
 
     def _remove_renditions(self, names: set[str]) -> None:
         for name in names:

@@ -1,7 +1,8 @@
 """Studies ↔ points: everything about a case store that does not depend on the engine.
 
-A study becomes one point for each image, report and passage, each holding exactly one named
-vector and the payload a Hit needs, and one vector-less *record*, which holds the whole Study.
+A study becomes one point for each image, report and passage, each holding one named vector, texts
+their words too, and the payload a Hit needs, and one *record* without either, which holds the whole
+Study.
 A study is whole if and only if its record has a digest: a replacement blanks the digest first
 and writes the record last, so that a crash in between loses nothing and hides nothing.
 """
@@ -17,9 +18,13 @@ from typing import Any, get_args
 import numpy as np
 
 from service.cases.schema import (
+    EVERYTHING,
+    NOBODY,
+    Ask,
     CaseFilter,
     EmbeddedStudy,
     Exclusion,
+    Facets,
     Hit,
     Image,
     Part,
@@ -27,9 +32,12 @@ from service.cases.schema import (
     Study,
     Vector,
 )
+from service.cases.words import Words, stored_words
 from service.errors import BundleMismatch
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+WORDS = "words"
+"""The sparse vector's name."""
 PARTS: tuple[Part, ...] = get_args(Part)
 INDEXED = ("part", "study_id", "patient_id", "source", "views", "findings", "section")
 
@@ -37,6 +45,13 @@ _NAMESPACE = uuid.UUID("0b6f3a3e-6c1d-5e0e-9d0c-6a1f5c6f2f5b")
 _RECORD = "study"
 _IDS_A_REQUEST = 1000
 _OVERFETCH = 4
+_FACETS = {"source": "source", "view": "views", "findings": "findings"}
+_VALUES = 1000
+"""Of a facet, the most that are counted."""
+CANDIDATES = 100
+"""What is fused, or chosen from for diversity: so many, or as many as are wanted."""
+RANK_OFFSET = 60
+"""Of reciprocal rank fusion, 1 ÷ (60 + rank), as in Cormack, Clarke and Büttcher, SIGIR 2009."""
 
 Payload = dict[str, Any]
 
@@ -79,10 +94,11 @@ class Point:
     part: str
     vector: Vector | None
     payload: Payload
+    words: Words | None = None
 
     @property
     def vectors(self) -> dict[str, list[float]]:
-        """The named vectors, as engines take them."""
+        """The dense vector under its name, as engines take it."""
         return {} if self.vector is None else {self.part: self.vector.tolist()}
 
 
@@ -96,6 +112,10 @@ class Selection:
     must: Mapping[str, Sequence[str]] = field(default_factory=dict)
     must_not: Mapping[str, Sequence[str]] = field(default_factory=dict)
     spared: Sequence[str] = ()
+
+    def of_part(self, part: str) -> "Selection":
+        """Those that are of one kind."""
+        return replace(self, must={**self.must, "part": [part]})
 
     def without_studies(self, study_ids: Iterable[str]) -> "Selection":
         """The same selection less some studies."""
@@ -169,7 +189,7 @@ def to_hit(found: Found) -> Hit:
     return Hit(**values)
 
 
-def to_selection(where: CaseFilter, exclude: Exclusion) -> Selection:
+def to_selection(where: CaseFilter, exclude: Exclusion = NOBODY) -> Selection:
     """The points a search may return."""
     must = {
         "source": where.source,
@@ -237,8 +257,7 @@ class PointStore(ABC):
 
     def search(
         self,
-        vector: Vector,
-        target: Part,
+        ask: Ask,
         *,
         k: int,
         where: CaseFilter,
@@ -246,17 +265,35 @@ class PointStore(ABC):
         min_score: float | None = None,
         group_by_study: bool = False,
     ) -> list[Hit]:
-        """The k ≥ 1 nearest parts of one kind, best first, equal scores in order of point id."""
+        """The k ≥ 1 best parts of one kind, best first, equal scores in order of point id."""
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
-        self._require_unit(vector)
-        nearest = partial(self._nearest, vector, target, above=_just_below(min_score))
+        if ask.vector is not None:
+            self._require_unit(ask.vector)
+        selection = to_selection(where, exclude)
+        if ask.words is not None:  # reports and passages have them in one space
+            selection = selection.of_part(ask.target)
+        nearest = partial(self._nearest, ask, above=_just_below(min_score))
         rank = _best_of_each_study if group_by_study else _best
-        return [to_hit(found) for found in rank(nearest, to_selection(where, exclude), k)]
+        return [to_hit(found) for found in rank(nearest, selection, k)]
 
-    def count(self) -> int:
-        """Number of studies."""
-        return self._count(Selection(must={"part": [_RECORD]}))
+    def facets(self, where: CaseFilter) -> Facets:
+        """How many studies have each source, view and finding, among those that `where` admits."""
+        records = to_selection(where).of_part(_RECORD)
+        return {
+            name: dict(sorted(self._facet(key, records, _VALUES).items()))
+            for name, key in _FACETS.items()
+        }
+
+    def studies_of(self, patient_id: str) -> list[Study]:
+        """The patient's stored studies."""
+        records = Selection(must={"part": [_RECORD], "patient_id": [patient_id]})
+        found = self._count(records)
+        return [to_study(record) for record in self._select(records, limit=found)] if found else []
+
+    def count(self, where: CaseFilter = EVERYTHING) -> int:
+        """Number of studies that `where` admits."""
+        return self._count(to_selection(where).of_part(_RECORD))
 
     @abstractmethod
     def check(self) -> None:
@@ -278,15 +315,13 @@ class PointStore(ABC):
 
     @abstractmethod
     def _nearest(
-        self,
-        vector: Vector,
-        target: Part,
-        selection: Selection,
-        limit: int,
-        *,
-        above: float | None,
+        self, ask: Ask, selection: Selection, limit: int, *, above: float | None
     ) -> list[Found]:
-        """The selected points whose `target` vector scores best and strictly above a bound."""
+        """The selected points that answer best and score strictly above a bound."""
+
+    @abstractmethod
+    def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
+        """Value → exact number of selected points that have it, the most frequent values."""
 
     @abstractmethod
     def _count(self, selection: Selection) -> int:
@@ -330,7 +365,8 @@ def _passage_points(embedded: EmbeddedStudy) -> Iterator[Point]:
 
 def _text_point(study: Study, part: Part, index: int, vector: Vector, **payload: Any) -> Point:
     first = 0 if study.images else None
-    return _part_point(study, part, index, vector, first, views=study.images, **payload)
+    point = _part_point(study, part, index, vector, first, views=study.images, **payload)
+    return replace(point, words=stored_words(payload["text"]))
 
 
 def _part_point(
@@ -353,14 +389,18 @@ def _part_point(
         "metadata": study.metadata,
         "image_index": shown,
         "view": None if shown is None else study.images[shown].view,
-        "views": [image.view for image in views if image.view is not None],
+        "views": _views(views),
     }
     return Point(_point_id(study, f"{part}/{index}"), part, vector, payload)
 
 
 def _record_point(study: Study) -> Point:
-    payload = {"part": _RECORD, **asdict(study)}
+    payload = {"part": _RECORD, "views": _views(study.images), **asdict(study)}
     return Point(_point_id(study, _RECORD), _RECORD, None, payload)
+
+
+def _views(images: Sequence[Image]) -> list[str]:
+    return [image.view for image in images if image.view is not None]
 
 
 def _point_id(study: Study, part: str) -> str:
@@ -388,7 +428,10 @@ def _best(nearest: Nearest, selection: Selection, k: int) -> list[Found]:
 
 
 def _best_of_each_study(nearest: Nearest, selection: Selection, k: int) -> list[Found]:
-    """Each round asks only for studies that no earlier round found, so k rounds are enough."""
+    """Each round asks only for studies that no earlier round found, so k rounds are enough.
+
+    A study found later is no better, whatever its score: ranks that are fused begin anew.
+    """
     best: dict[str, Found] = {}
     limit = k * _OVERFETCH
     exhausted = False
@@ -397,7 +440,7 @@ def _best_of_each_study(nearest: Nearest, selection: Selection, k: int) -> list[
         for one in found:
             best.setdefault(one.payload["study_id"], one)
         exhausted = len(found) < limit
-    return sorted(best.values(), key=lambda one: (-one.score, one.id))[:k]
+    return list(best.values())[:k]
 
 
 def _chunks(items: list[str], size: int) -> Iterator[list[str]]:

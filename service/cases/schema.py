@@ -14,6 +14,8 @@ Part = Literal["image", "report", "passage"]
 Vector = npt.NDArray[np.float32]
 """float32[D], unit length."""
 Metadata = dict[str, str | int | float | bool]
+Facets = dict[str, dict[str, int]]
+"""source, view, findings → value → number of studies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,27 @@ class CaseFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """What is sought among the parts of one kind: by meaning, by wording, or by both.
+
+    vector alone ranks by cosine; words alone by BM25 (images have none); both by reciprocal rank
+    fusion of the two. diversity, in (0, 1], trades a vector's nearness for difference from what was
+    already chosen (maximal marginal relevance).
+    """
+
+    target: Part
+    vector: Vector | None = None
+    words: str | None = None
+    diversity: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.vector is None and self.words is None:
+            raise ValueError("a search needs a vector, words or both")
+        if self.diversity is not None and (self.vector is None or self.words is not None):
+            raise ValueError("only a search by a vector alone can be diverse")
+
+
+@dataclass(frozen=True, slots=True)
 class Exclusion:
     """Whose cases must not come back: hashed patient and study ids."""
 
@@ -84,9 +107,14 @@ class Exclusion:
     study_id: str | None = None
 
 
+NOBODY = Exclusion()
+EVERYTHING = CaseFilter()
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One found part of a study. `score` is the cosine of query and stored vector."""
+    """One found part of a study. `score` is the cosine of query and stored vector, or what else the
+    search ranked by (see Ask)."""
 
     score: float
     part: Part

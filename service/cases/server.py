@@ -2,16 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import grpc  # type: ignore[import-untyped]
+import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException
 
 from service.cases.points import (
+    CANDIDATES,
     INDEXED,
     PARTS,
+    RANK_OFFSET,
+    WORDS,
     Found,
     Identity,
     Operation,
@@ -23,7 +27,8 @@ from service.cases.points import (
     Unsettle,
     Upsert,
 )
-from service.cases.schema import Part, Vector
+from service.cases.schema import Ask
+from service.cases.words import Words, sought_words
 from service.errors import BundleMismatch, StoreUnavailable
 
 _RETRY_AFTER_S = 5.0
@@ -93,6 +98,9 @@ class ServerStore(PointStore):
             self._client.create_collection(
                 self._collection,
                 vectors_config=dict.fromkeys(PARTS, params),
+                sparse_vectors_config={
+                    WORDS: models.SparseVectorParams(modifier=models.Modifier.IDF)
+                },
                 metadata=asdict(self._identity),
             )
         except (ApiException, grpc.RpcError):
@@ -118,19 +126,15 @@ class ServerStore(PointStore):
         return [record.payload or {} for record in records]
 
     def _nearest(
-        self,
-        vector: Vector,
-        target: Part,
-        selection: Selection,
-        limit: int,
-        *,
-        above: float | None,
+        self, ask: Ask, selection: Selection, limit: int, *, above: float | None
     ) -> list[Found]:
+        query, using = _query(ask, limit)
         with _engine():
             answer = self._client.query_points(
                 self._collection,
-                query=vector.tolist(),
-                using=target,
+                query=query,
+                using=using,
+                prefetch=_fused(ask, selection, limit),
                 query_filter=_filter(selection),
                 search_params=_SEARCH,
                 limit=limit,
@@ -144,6 +148,48 @@ class ServerStore(PointStore):
             return self._client.count(
                 self._collection, count_filter=_filter(selection), exact=True
             ).count
+
+    def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
+        with _engine():
+            answer = self._client.facet(
+                self._collection, key, facet_filter=_filter(selection), limit=limit, exact=True
+            )
+        return {str(hit.value): hit.count for hit in answer.hits}
+
+
+def _query(
+    ask: Ask, limit: int
+) -> tuple[models.Query | models.SparseVector | list[float], str | None]:
+    """What is ranked by, and the named vector that it is compared with."""
+    match ask:
+        case Ask(target, np.ndarray() as vector, None, None):
+            return vector.tolist(), target
+        case Ask(target, np.ndarray() as vector, None, float(diversity)):
+            mmr = models.Mmr(diversity=diversity, candidates_limit=max(limit, CANDIDATES))
+            return models.NearestQuery(nearest=vector.tolist(), mmr=mmr), target
+        case Ask(words=str(words), vector=None):
+            return _sparse(sought_words(words)), WORDS
+        case _:
+            return models.RrfQuery(rrf=models.Rrf(k=RANK_OFFSET)), None
+
+
+def _fused(ask: Ask, selection: Selection, limit: int) -> list[models.Prefetch]:
+    """The two rankings that are fused where both are asked for."""
+    if ask.vector is None or ask.words is None:
+        return []
+    return [
+        models.Prefetch(
+            query=query,
+            using=using,
+            filter=_filter(selection),
+            params=_SEARCH,
+            limit=max(limit, CANDIDATES),
+        )
+        for query, using in (
+            _query(replace(ask, words=None), limit),
+            _query(replace(ask, vector=None), limit),
+        )
+    ]
 
 
 def _filter(selection: Selection) -> models.Filter:
@@ -176,10 +222,19 @@ def _updates(operation: Operation) -> list[models.UpdateOperation]:
 
 def _upsert(points: Sequence[Point]) -> models.UpsertOperation:
     structs = [
-        models.PointStruct(id=point.id, vector=point.vectors, payload=point.payload)
+        models.PointStruct(id=point.id, vector=_vectors(point), payload=point.payload)
         for point in points
     ]
     return models.UpsertOperation(upsert=models.PointsList(points=structs))
+
+
+def _vectors(point: Point) -> dict[str, list[float] | models.SparseVector]:
+    words = {} if point.words is None else {WORDS: _sparse(point.words)}
+    return {**point.vectors, **words}
+
+
+def _sparse(words: Words) -> models.SparseVector:
+    return models.SparseVector(indices=words.indices, values=words.values)
 
 
 @contextmanager

@@ -3,7 +3,16 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from service.cases.schema import CaseFilter, EmbeddedStudy, Exclusion, Hit, Part, Study, Vector
+from service.cases.schema import (
+    EVERYTHING,
+    Ask,
+    CaseFilter,
+    EmbeddedStudy,
+    Exclusion,
+    Facets,
+    Hit,
+    Study,
+)
 
 
 class CaseStore(Protocol):
@@ -31,8 +40,7 @@ class CaseStore(Protocol):
 
     def search(
         self,
-        vector: Vector,
-        target: Part,
+        ask: Ask,
         *,
         k: int,
         where: CaseFilter,
@@ -40,13 +48,19 @@ class CaseStore(Protocol):
         min_score: float | None = None,
         group_by_study: bool = False,
     ) -> list[Hit]:
-        """The k ≥ 1 nearest parts of one kind, best first; with grouping at most one a study.
+        """The k ≥ 1 best parts of one kind, best first; with grouping at most one a study.
 
-        A hit has at least `min_score`; equal scores come in order of point id.
+        A hit has at least the score `min_score`; equal scores come in order of point id.
         """
 
-    def count(self) -> int:
-        """Number of studies."""
+    def facets(self, where: CaseFilter) -> Facets:
+        """How many studies have each source, view and finding, among those that `where` admits."""
+
+    def studies_of(self, patient_id: str) -> list[Study]:
+        """The patient's stored studies."""
+
+    def count(self, where: CaseFilter = EVERYTHING) -> int:
+        """Number of studies that `where` admits."""
 
     def check(self) -> None:
         """Return when the engine answers, else raise StoreUnavailable (or BundleMismatch)."""

@@ -102,12 +102,16 @@ class Encoder:
 
     def texts(self, texts: Sequence[str], deadline: Deadline) -> list[EncodedText]:
         """One answer a text, in order; raises TextInvalid for an empty or overlong one."""
-        for index, text in enumerate(texts):
-            self._check(index, text)
+        self.check_texts(texts)
         return self._known_texts.through(
             [text.encode() for text in texts],
             lambda rows: self._encode_texts([texts[row] for row in rows], deadline),
         )
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """Raise TextInvalid for an empty or overlong one."""
+        for index, text in enumerate(texts):
+            self._check(index, text)
 
     def text_matrix(self, texts: Sequence[str], deadline: Deadline) -> FloatArray:
         """N texts → float32[N,D]."""

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 SMALL = [
     "method=eclip", "augment=true", "data.train=96", "data.validation=32", "data.test=1",
     "data.size=48", "epochs=16", "batch_size=16", "checkpoint_every=7", "expert.patch=8",
-    "expert.width=32", "expert.batch=4", "expert.sigma={size: 3, unit: pixel}",
+    "expert.width=32", "expert.share=1", "expert.batch=4", "expert.sigma={size: 3, unit: pixel}",
 ]  # fmt: skip
 TIMEOUT_S = 200
 

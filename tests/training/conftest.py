@@ -75,6 +75,8 @@ TINY_RUN = [
     "checkpoint_every=6",
     "expert.patch=8",
     "expert.width=32",
+    "method=clip",
+    "expert.share=1",
     "expert.batch=4",
     "expert.sigma={size: 2, unit: pixel}",
 ]

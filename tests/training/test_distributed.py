@@ -96,7 +96,7 @@ def test_two_processes_have_one_process_loss_and_gradients(tmp_path, kind):
 SMALL = [
     "augment=true", "data.train=96", "data.validation=32", "data.test=1",
     "data.size=48", "epochs=4", "batch_size=16", "checkpoint_every=6", "expert.patch=8",
-    "expert.width=32", "expert.batch=4", "expert.sigma={size: 3, unit: pixel}",
+    "expert.width=32", "expert.share=1", "expert.batch=4", "expert.sigma={size: 3, unit: pixel}",
 ]  # fmt: skip
 
 

@@ -90,6 +90,37 @@ def test_it_abstains_below_the_least_score(client):
     assert search(client, text="No pneumothorax.", min_score=1) == []
 
 
+def test_words_are_searched_where_that_is_asked(client):
+    for target in ("report", "passage"):
+        found = search(client, text="cardiomegaly", target=target, mode="sparse", k=50)
+        assert found
+        assert all("cardiomegaly" in hit["text"].lower() for hit in found)
+    assert search(client, text="zebra", mode="sparse") == []
+
+
+def test_meaning_and_words_together_find_what_either_finds(client):
+    text = RECORDS[4]["report"]
+    assert search(client, text=text, mode="hybrid", k=1)[0]["text"] == text
+    assert len(search(client, text="zebra", mode="hybrid", k=7)) == 7
+
+
+def test_pages_follow_each_other(client):
+    whole = search(client, text="No pneumothorax.", target="passage", k=30)
+    pages = [
+        search(client, text="No pneumothorax.", target="passage", k=10, offset=offset)
+        for offset in (0, 10, 20)
+    ]
+    assert [hit["score"] for page in pages for hit in page] == [hit["score"] for hit in whole]
+    assert search(client, text="No pneumothorax.", k=10, offset=900) == []
+
+
+def test_diverse_hits_have_fewer_twins(client):
+    """Phantom reports say the same sentence many times."""
+    plain = search(client, text="No pneumothorax.", target="passage", k=20)
+    diverse = search(client, text="No pneumothorax.", target="passage", k=20, diversity=0.5)
+    assert len({hit["text"] for hit in diverse}) > len({hit["text"] for hit in plain})
+
+
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -98,6 +129,15 @@ def test_it_abstains_below_the_least_score(client):
         {"text": "a", "k": 101},
         {"text": "a", "target": "study"},
         {"text": "a", "min_score": 2},
+        {"text": "a", "offset": -1},
+        {"text": "a", "offset": 999},
+        {"text": "a", "mode": "bm25"},
+        {"text": "a", "mode": "sparse", "target": "image"},
+        {"text": "a", "mode": "sparse", "min_score": 0.5},
+        {"text": "a", "mode": "hybrid", "diversity": 0.5},
+        {"text": "a", "diversity": 0},
+        {"text": "a", "diversity": 0.5, "group_by": "study"},
+        {"text": "a", "diversity": 0.5, "offset": 10},
         {"text": "a", "group_by": "patient"},
         {"text": "a", "filter": {"finding": ["nodule"]}},
         {"text": "a", "filter": "nodule"},

@@ -181,3 +181,33 @@ def test_an_image_that_is_not_there_is_unknown(writable, problem):
     writable.put("/studies/s1", json={"report": REPORT})
     problem(writable.get("/studies/s1/image"), 404, "study/unknown")
     problem(writable.get("/studies/s1/image?index=x"), 400, "request/malformed")
+
+
+def test_what_the_library_holds_is_counted(writable):
+    for number, source in enumerate(("ward", "ward", "clinic")):
+        body = {"report": REPORT, "source": source, "findings": ["effusion", "mass"][: 1 + number]}
+        writable.put(f"/studies/s{number}", json=body)
+    assert writable.get("/studies").json() == {
+        "studies": 3,
+        "source": {"clinic": 1, "ward": 2},
+        "view": {},
+        "findings": {"effusion": 3, "mass": 2},
+    }
+    some = writable.get("/studies", params={"findings": ["mass", "nodule"], "source": "ward"})
+    assert some.json()["studies"] == 1
+    assert writable.get("/studies", params={"finding": "mass"}).status_code == 400
+
+
+def test_a_patient_leaves_with_every_study(writable, radiograph):
+    for number, patient in enumerate((CANARY, CANARY, "p2")):
+        writable.put(
+            f"/studies/s{number}",
+            files={"files": radiograph},
+            data={"patient_id": patient, "report": REPORT},
+        )
+    assert writable.delete(f"/patients/{CANARY}").json() == {"studies": 2}
+    assert [writable.get(f"/studies/s{n}").status_code for n in range(3)] == [404, 404, 200]
+    found = writable.post("/retrieve", json={"text": "effusion"}).json()["hits"]
+    assert len(found) == 1
+    assert writable.get("/studies").json()["studies"] == 1
+    assert writable.delete(f"/patients/{CANARY}").json() == {"studies": 0}

@@ -7,6 +7,7 @@ from PIL import Image
 
 from service.app import open_services
 from service.cases.library import NewStudy, Query, StudyRecord
+from service.cases.points import Selection
 from service.errors import EclipError, ImageUnsupported, StudyInvalid, StudyUnknown
 from service.settings import DEMO_LIBRARY, Settings
 
@@ -154,3 +155,31 @@ def test_asking_for_an_image_that_is_not_there_is_a_typed_error(library, deadlin
     library.put(study("s1"), deadline)
     with pytest.raises(StudyUnknown, match="0 images"):
         library.rendition("s1")
+
+
+def test_nothing_of_a_deleted_patient_stays(library, deadline, tmp_path):
+    """Whatever points there are: the store is scrolled, and its renditions are listed."""
+    for number, patient in enumerate(("p1", "p1", "p2")):
+        library.put(study(f"s{number}", PICTURES[number], patient_id=patient), deadline)
+    theirs = library.get("s0").patient_id
+    assert library.delete_patient("p1") == 2
+    left = library.store._select(Selection(), limit=1000)
+    assert {payload["patient_id"] for payload in left} == {library.get("s2").patient_id}
+    assert theirs not in repr(left)
+    assert [path.stem for path in files(tmp_path)] == [library.get("s2").images[0].rendition]
+    assert library.delete_patient("p1") == 0
+
+
+def test_a_deletion_that_was_cut_short_is_finished_by_the_next(library, deadline, monkeypatch):
+    for name in ("s0", "s1"):
+        library.put(study(name, PICTURES[0]), deadline)
+    with monkeypatch.context() as patch:
+        patch.setattr(library.store, "delete", fails)
+        with pytest.raises(OSError, match="killed"):
+            library.delete_patient("p1")
+    assert library.delete_patient("p1") == 2
+    assert library.store.count() == 0
+
+
+def fails(*_):
+    raise OSError("killed")

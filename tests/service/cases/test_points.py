@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from service.cases.points import Found, Identity, to_hit, to_points, to_study
-from service.cases.schema import CaseFilter, Exclusion
+from service.cases.schema import NOBODY, Ask, CaseFilter, Exclusion
 from service.errors import BundleMismatch
+from tests.service.cases.conftest import unit_vector
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
 ANYTHING = {"where": CaseFilter(), "exclude": Exclusion()}
 
 
 def found_studies(store, vector, target="passage", k=100, **options):
-    hits = store.search(vector, target, k=k, **{**ANYTHING, **options})
+    hits = store.search(Ask(target, vector), k=k, **{**ANYTHING, **options})
     return [hit.study_id for hit in hits]
 
 
@@ -58,7 +59,7 @@ def test_a_text_hit_shows_the_first_image_and_an_image_hit_itself(study):
         (Identity("a" * 64, "key", 16), "bundle aaaaaaaaaaaa, not bbbbbbbbbbbb"),
         (Identity("b" * 64, "other", 16), "hash key other, not key"),
         (Identity("b" * 64, "key", 8), "dimension 8, not 16"),
-        (Identity("b" * 64, "key", 16, schema_version=0), "schema version 0, not 2"),
+        (Identity("b" * 64, "key", 16, schema_version=0), "schema version 0, not 3"),
     ],
 )
 def test_another_identity_is_refused_with_a_word_on_what_differs(stored, said):
@@ -88,7 +89,7 @@ def test_a_part_is_found_by_its_own_vector_and_no_part_of_another_kind_is(
 ):
     store.put([study(f"s{n}") for n in range(5)])
     name = {"image": "s3/1/image/0", "report": "s3/1/report", "passage": "s3/1/passage/0"}[target]
-    hits = store.search(vector(name), target, k=100, **ANYTHING)
+    hits = store.search(Ask(target, vector(name)), k=100, **ANYTHING)
     assert hits[0].study_id == "s3"
     assert hits[0].score == pytest.approx(1, abs=1e-6)
     assert {hit.part for hit in hits} == {target}
@@ -170,7 +171,7 @@ def test_a_filter_is_a_conjunction_of_any_ofs(store, study, vector, where, expec
 def test_a_view_filter_on_images_looks_at_each_image(store, study, vector):
     store.put([study("s", views=("PA", "LL", None))])
     hits = store.search(
-        vector("any"), "image", k=10, where=CaseFilter(view=("LL",)), exclude=Exclusion()
+        Ask("image", vector("any")), k=10, where=CaseFilter(view=("LL",)), exclude=Exclusion()
     )
     assert [hit.view for hit in hits] == ["LL"]
 
@@ -190,11 +191,11 @@ def test_an_excluded_patient_or_study_never_comes_back(store, study, vector):
 
 def test_grouping_gives_the_best_part_of_each_of_the_k_best_studies(store, study, vector):
     store.put([study(f"s{n}", sections=("findings",) * (1 + 20 * (n % 3))) for n in range(12)])
-    hits = store.search(vector("any"), "passage", k=1000, **ANYTHING)
+    hits = store.search(Ask("passage", vector("any")), k=1000, **ANYTHING)
     best = {hit.study_id: hit for hit in reversed(hits)}
     expected = sorted(best.values(), key=lambda hit: -hit.score)
     for k in (1, 5, 12, 50):
-        grouped = store.search(vector("any"), "passage", k=k, group_by_study=True, **ANYTHING)
+        grouped = store.search(Ask("passage", vector("any")), k=k, group_by_study=True, **ANYTHING)
         assert [hit.text for hit in grouped] == [hit.text for hit in expected[:k]]
 
 
@@ -228,7 +229,7 @@ def test_equal_scores_come_in_one_order_on_every_call(store, study, vector):
 
 def test_k_must_be_positive(store, vector):
     with pytest.raises(ValueError, match="k must be"):
-        store.search(vector("any"), "passage", k=0, **ANYTHING)
+        store.search(Ask("passage", vector("any")), k=0, **ANYTHING)
 
 
 @pytest.mark.parametrize(
@@ -245,4 +246,133 @@ def test_a_vector_of_another_dimension_or_length_is_refused_and_nothing_is_writt
     assert store.count() == 0
     assert found_studies(store, vector("any"), "image") == []
     with pytest.raises(ValueError, match="unit length"):
-        store.search(bad, "passage", k=1, **ANYTHING)
+        store.search(Ask("passage", bad), k=1, **ANYTHING)
+
+
+def written(study, study_id, *texts, **fields):
+    """A study whose passages are these texts; its vectors are as ever."""
+    plain = study(study_id, sections=("findings",) * len(texts), **fields)
+    passages = tuple(
+        replace(passage, text=text)
+        for passage, text in zip(plain.study.passages, texts, strict=True)
+    )
+    return replace(plain, study=replace(plain.study, passages=passages))
+
+
+def found_texts(store, ask, k=100, **options):
+    hits = store.search(ask, k=k, **{**ANYTHING, **options})
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    return [hit.text for hit in hits]
+
+
+DENIED, STATED, OTHER = "No pneumothorax.", "Large left pneumothorax.", "The heart is enlarged."
+
+
+def test_words_find_what_was_written_and_nothing_else(store, study):
+    store.put([written(study, "a", DENIED, OTHER), written(study, "b", STATED)])
+    assert found_texts(store, Ask("passage", words="pneumothorax")) == [DENIED, STATED]
+    assert found_texts(store, Ask("passage", words="a LARGE pneumothorax"))[0] == STATED
+    assert found_texts(store, Ask("passage", words="no pneumothorax"))[0] == DENIED
+    assert found_texts(store, Ask("passage", words="enlarged hearts")) == [OTHER]
+    assert found_texts(store, Ask("passage", words="nodule")) == []
+    assert found_texts(store, Ask("passage", words="?")) == []
+
+
+def test_words_of_reports_and_of_passages_are_apart(store, study):
+    store.put([written(study, "a", STATED)])
+    assert found_texts(store, Ask("report", words="pneumothorax")) == []
+    assert found_texts(store, Ask("report", words="report")) == ["Report of a/1."]
+    assert found_texts(store, Ask("passage", words="report")) == []
+
+
+def test_filters_exclusions_and_grouping_hold_for_words_too(store, study):
+    store.put(
+        [
+            written(study, "a", STATED, STATED, DENIED, patient_id="p1"),
+            written(study, "b", STATED, patient_id="p2", source="clinic"),
+        ]
+    )
+    for ask in (
+        Ask("passage", words="pneumothorax"),
+        Ask("passage", unit_vector("q"), "pneumothorax"),
+    ):
+        hits = store.search(ask, k=10, where=CaseFilter(), exclude=Exclusion(patient_id="p1"))
+        assert [hit.study_id for hit in hits] == ["b"]
+        hits = store.search(ask, k=10, where=CaseFilter(source=("ward",)), exclude=NOBODY)
+        assert {hit.study_id for hit in hits} == {"a"}
+        grouped = store.search(ask, k=10, group_by_study=True, **ANYTHING)
+        assert sorted(hit.study_id for hit in grouped) == ["a", "b"]
+
+
+def test_both_rankings_count_where_meaning_and_words_are_asked(store, study, vector):
+    """Reciprocal rank fusion: first in both is before first in one."""
+    store.put([written(study, f"s{n}", f"Finding {n}.") for n in range(6)])
+    nearest = vector("s3/1/passage/0")
+    both = store.search(Ask("passage", nearest, "finding 3"), k=6, **ANYTHING)
+    assert both[0].study_id == "s3"
+    other = store.search(Ask("passage", nearest, "5"), k=6, **ANYTHING)
+    assert {hit.study_id for hit in other[:2]} == {"s3", "s5"}
+    assert len(other) == 6
+    nothing = store.search(Ask("passage", nearest, "?"), k=6, **ANYTHING)
+    assert [hit.study_id for hit in nothing] == found_studies(store, nearest, k=6)
+
+
+def test_diverse_hits_are_unlike_each_other(store, study):
+    """Nine copies of the nearest passage: without diversity they fill the answer."""
+    axes = np.eye(16, dtype=np.float32)
+    query = (axes[0] * 4 + axes[1] * 2 + axes[2]).astype(np.float32)
+    query /= np.linalg.norm(query)
+    alike = [
+        replace(study(f"s{n}", sections=("findings",)), passage_vectors=(axes[0],))
+        for n in range(9)
+    ]
+    others = [
+        replace(study(f"o{n}", sections=("findings",)), passage_vectors=(axes[n],)) for n in (1, 2)
+    ]
+    store.put([*alike, *others])
+    plain = found_studies(store, query, k=3)
+    assert all(name.startswith("s") for name in plain)
+    diverse = store.search(Ask("passage", query, diversity=0.7), k=3, **ANYTHING)
+    assert sorted(hit.study_id[0] for hit in diverse) == ["o", "o", "s"]
+    assert diverse[0].score == pytest.approx(float(query[0]), abs=1e-5)
+
+
+def test_facets_count_studies_not_their_parts(store, study):
+    store.put(
+        [
+            study("a", views=("PA", "LL"), findings=("Mass",), source="ward"),
+            study("b", views=("PA", "PA", None), findings=("Mass", "Edema"), source="ward"),
+            study("c", views=(), source="clinic"),
+        ]
+    )
+    assert store.facets(CaseFilter()) == {
+        "source": {"clinic": 1, "ward": 2},
+        "view": {"LL": 1, "PA": 2},
+        "findings": {"Edema": 1, "Mass": 2},
+    }
+    edema = CaseFilter(findings=("Edema",))
+    assert store.count(edema) == 1
+    assert store.facets(edema)["view"] == {"PA": 1}
+    assert store.count(CaseFilter(view=("LL", "PA"))) == 2
+
+
+def test_a_patients_studies_are_found_by_the_patient(store, study):
+    store.put(
+        [study("a", patient_id="p1"), study("b", patient_id="p2"), study("c", patient_id="p1")]
+    )
+    assert sorted(one.study_id for one in store.studies_of("p1")) == ["a", "c"]
+    assert store.studies_of("p3") == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"diversity": 0.5},
+        {"words": "a", "diversity": 0.5},
+        {"vector": np.ones(2, np.float32), "words": "a", "diversity": 0.5},
+    ],
+)
+def test_what_cannot_be_ranked_is_refused(asked):
+    with pytest.raises(ValueError, match="search"):
+        Ask("passage", **asked)

@@ -9,7 +9,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from service.cases.schema import CaseFilter, Exclusion
+from service.cases.schema import Ask, CaseFilter, Exclusion
 from service.cases.server import connect
 from service.errors import BundleMismatch, StoreUnavailable
 
@@ -126,7 +126,7 @@ def test_a_server_over_its_rate_says_when_to_come_back(client, open_server, monk
 
     monkeypatch.setattr(client, "query_points", exhausted)
     with pytest.raises(StoreUnavailable) as refused:
-        store.search(vector("any"), "passage", k=1, **ANYTHING)
+        store.search(Ask("passage", vector("any")), k=1, **ANYTHING)
     assert refused.value.retry_after_s == 7
 
 
