@@ -13,15 +13,25 @@ import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from service.api.context import Services
 from service.app import create_app, open_services
 from service.bundle.manifest import load
-from service.cases.ingest import Outcome, count_lines, ingest
+from service.cases.ingest import Outcome, ingest
 from service.cases.library import Query
 from service.cases.schema import Hit, Part
+from service.cases.sources import open_source
 from service.errors import EclipError
 from service.inference.batching import Deadline
 from service.reporting.evidence import Subject
@@ -76,12 +86,24 @@ def serve(
 
 @cli.command()
 def index(
-    manifest: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="studies.jsonl")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            exists=True,
+            help="studies.jsonl, .csv or .parquet, a .tar shard, or a folder of radiographs",
+        ),
+    ],
+    rejects: Annotated[
+        Path | None, typer.Option(help="Write what is rejected here, with its place and reason")
+    ] = None,
 ) -> None:
-    """Ingest a studies.jsonl into the case library; run again to resume."""
+    """Ingest studies into the case library; run again to resume."""
     with open_services(_settings()) as wired:
-        outcome = _index(wired, manifest)
+        outcome = _index(wired, source)
         _show_outcome(outcome)
+    if rejects is not None:
+        lines = (json.dumps(dataclasses.asdict(one)) + "\n" for one in outcome.rejected)
+        rejects.write_text("".join(lines), encoding="utf-8")
     if outcome.rejected:
         raise typer.Exit(1)
 
@@ -145,28 +167,38 @@ def bundle(
     out.print(table)
 
 
+class _Rate(ProgressColumn):
+    """Studies a second."""
+
+    def render(self, task: Task) -> Text:
+        """Nothing until it is known."""
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
 def _settings() -> Settings:
     settings = Settings()
     configure_logging(settings.log_level)
     return settings
 
 
-def _index(wired: Services, manifest: Path) -> Outcome:
+def _index(wired: Services, path: Path) -> Outcome:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _Rate(),
         TimeRemainingColumn(),
     )
+    source = open_source(path)
     with Progress(*columns, console=err) as progress:
-        task = progress.add_task("Indexing", total=count_lines(manifest))
-        return ingest(wired.library, manifest, lambda done: progress.advance(task, done))
+        task = progress.add_task("Indexing", total=source.count)
+        return ingest(wired.library, source.entries, lambda done: progress.advance(task, done))
 
 
 def _show_outcome(outcome: Outcome) -> None:
     out.print(f"{outcome.stored} studies in the library, {len(outcome.rejected)} rejected")
     for rejected in outcome.rejected[:SHOWN_REJECTS]:
-        err.print(escape(f"  line {rejected.line}: {rejected.reason}"), highlight=False)
+        err.print(escape(f"  study {rejected.number}: {rejected.reason}"), highlight=False)
 
 
 def _show_hits(hits: list[Hit]) -> None:

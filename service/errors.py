@@ -141,6 +141,12 @@ class StudyInvalid(EclipError):
     type, title, status = "study/invalid", "Invalid study", 422
 
 
+class SourceUnreadable(EclipError):
+    """What should be indexed is of no known kind."""
+
+    type, title, status = "source/unreadable", "Unreadable source", 422
+
+
 class PatchesUnavailable(EclipError):
     """The bundle's image tower yields no patch embeddings."""
 

@@ -21,6 +21,7 @@ from fastapi.testclient import TestClient
 from service.api.context import Services
 from service.app import create_app, open_services
 from service.cases.ingest import ingest
+from service.cases.sources import open_source
 from service.inference.batching import Deadline
 from service.inference.encoder import Encoder
 from service.settings import DEMO, DEMO_LIBRARY, Settings
@@ -70,7 +71,7 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with the demo library in it."""
     data_dir = tmp_path_factory.mktemp("demo")
     with open_services(Settings(data_dir=data_dir)) as wired:
-        outcome = ingest(wired.library, DEMO_LIBRARY)
+        outcome = ingest(wired.library, open_source(DEMO_LIBRARY).entries)
     assert outcome.rejected == []
     return data_dir
 

@@ -1,5 +1,6 @@
 import json
 import sys
+from unittest.mock import ANY
 
 import pytest
 import structlog
@@ -99,7 +100,23 @@ def test_lines_that_are_rejected_are_told_by_number_and_end_with_1(manifest, mon
     code, complaint = fails(monkeypatch, capsys, "index", manifest)
     assert code == 1
     for line in (4, 5, 6):
-        assert f"line {line}:" in complaint
+        assert f"study {line}:" in complaint
+
+
+def test_what_is_rejected_can_be_written_to_a_file(manifest, monkeypatch, capsys, tmp_path):
+    with manifest.open("a") as lines:
+        lines.write("not json\n")
+    fails(monkeypatch, capsys, "index", manifest, "--rejects", tmp_path / "rejects.jsonl")
+    (line,) = (tmp_path / "rejects.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"number": 4, "place": "line 4", "reason": ANY}
+
+
+def test_a_folder_of_radiographs_is_indexed(monkeypatch, capsys):
+    folder = DEMO / "library" / "images"
+    assert "240 studies in the library, 0 rejected" in invoke("index", folder)
+    code, complaint = fails(monkeypatch, capsys, "index", DEMO / "radiograph.png")
+    assert code == 1
+    assert "Unreadable source: Studies come from a folder or a file .jsonl" in complaint
 
 
 def test_a_bundle_is_verified_and_shown():

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from service.app import open_services
-from service.cases.ingest import ingest
+from service.cases.ingest import BATCH, ingest
+from service.cases.sources import open_source
 from service.settings import DEMO_LIBRARY, Settings
 
 PICTURE = next(iter(sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))))
@@ -44,8 +45,8 @@ def test_bad_lines_are_rejected_with_their_number_and_reason(library, tmp_path):
             record("s7", gaze={"x": [0.1], "y": [0.1], "duration": [5]}),
         ],
     )
-    outcome = ingest(library, path)
-    reasons = {rejected.line: rejected.reason for rejected in outcome.rejected}
+    outcome = ingest(library, open_source(path).entries)
+    reasons = {rejected.number: rejected.reason for rejected in outcome.rejected}
     assert sorted(reasons) == [2, 3, 4, 5, 6, 7, 8, 9]
     assert "cannot be read" in reasons[3]
     assert "leaves the manifest's folder" in reasons[4]
@@ -58,7 +59,29 @@ def test_bad_lines_are_rejected_with_their_number_and_reason(library, tmp_path):
 def test_ingesting_again_changes_nothing(library, tmp_path):
     path = manifest(tmp_path, [record(f"s{index}") for index in range(40)])
     progress = []
-    assert ingest(library, path, progress.append).stored == 40
+    assert ingest(library, open_source(path).entries, progress.append).stored == 40
     assert sum(progress) == 40
-    assert ingest(library, path).stored == 40
+    assert ingest(library, open_source(path).entries).stored == 40
     assert library.store.count() == 40
+
+
+def test_of_an_id_that_comes_again_the_last_one_stays(library, tmp_path):
+    """Also where the next batch is encoded while this one is written."""
+    rounds = [
+        [record("again", report=f"Version {turn}."), *(record(f"s{n}") for n in range(BATCH - 1))]
+        for turn in range(6)
+    ]
+    path = manifest(tmp_path, [line for turn in rounds for line in turn])
+    assert ingest(library, open_source(path).entries).rejected == []
+    assert library.get("again").report == "Version 5."
+    assert library.store.count() == BATCH
+
+
+def test_what_was_taken_before_a_source_breaks_is_stored(library):
+    def entries():
+        yield from open_source(DEMO_LIBRARY).entries
+        raise OSError("the disk was unplugged")
+
+    with pytest.raises(OSError, match="unplugged"):
+        ingest(library, entries())
+    assert library.store.count() == 240

@@ -1,0 +1,187 @@
+import io
+import json
+import tarfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from service.cases.library import NewStudy
+from service.cases.sources import open_source
+from service.errors import EclipError, SourceUnreadable
+from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture, ramp
+from training.data.manifest import write_manifest
+from training.data.study import Gaze, Study
+
+PNG = picture(Image.fromarray(ramp()), "PNG")
+JPEG = picture(Image.fromarray(ramp()), "JPEG")
+
+
+def studies(path):
+    """place → study or what is wrong with it; the count that was told must be right."""
+    source = open_source(path)
+    found = {entry.place: entry.study for entry in source.entries}
+    assert source.count in (None, len(found))
+    return found
+
+
+def dicom(folder, name, study_uid, **tags):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(dicom_bytes(dicom_dataset(StudyInstanceUID=study_uid, **tags)))
+
+
+def test_dicom_files_of_one_study_are_one_study_of_its_patient(tmp_path):
+    dicom(tmp_path, "a/1.dcm", "1.2.3", PatientID="p1 ")
+    dicom(tmp_path, "b/IM0002", "1.2.3", PatientID="p1")
+    dicom(tmp_path, "a/3.dcm", "1.2.4")
+    (tmp_path / "a/1.txt").write_text("Clear lungs.")
+    (tmp_path / "DICOMDIR").write_bytes(b"an index")
+    found = studies(tmp_path)
+    both, other = found["a/1.dcm"], found["a/3.dcm"]
+    assert (both.study_id, both.record.patient_id, len(both.images)) == ("1.2.3", "p1", 2)
+    assert (both.record.report, other.record.report) == ("Clear lungs.", None)
+    assert (other.study_id, other.record.patient_id) == ("1.2.4", None)
+    assert len(found) == 2
+
+
+def test_other_images_are_studies_named_after_their_paths(tmp_path):
+    (tmp_path / "ward").mkdir()
+    (tmp_path / "ward" / "one.PNG").write_bytes(PNG)
+    (tmp_path / "ward" / "one.txt").write_text("Größer.", encoding="utf-8")
+    (tmp_path / "two.jpg").write_bytes(JPEG)
+    (tmp_path / "notes.md").write_text("no study")
+    found = studies(tmp_path)
+    assert {place: study.study_id for place, study in found.items()} == {
+        "two.jpg": "two",
+        "ward/one.PNG": "ward/one",
+    }
+    assert found["ward/one.PNG"].record.report == "Größer."
+    assert found["two.jpg"].images == (JPEG,)
+
+
+def test_a_damaged_dicom_is_a_study_that_its_decoder_will_refuse(tmp_path):
+    (tmp_path / "broken.dcm").write_bytes(b"not a DICOM file")
+    assert studies(tmp_path)["broken.dcm"].images == (b"not a DICOM file",)
+
+
+def test_a_report_in_another_encoding_is_refused_and_not_guessed(tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG)
+    (tmp_path / "a.txt").write_bytes("Größer.".encode("latin-1"))
+    assert "UTF-8" in studies(tmp_path)["a.png"].detail
+
+
+def test_a_table_has_a_study_a_row(tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG)
+    (tmp_path / "b.jpg").write_bytes(JPEG)
+    (tmp_path / "studies.csv").write_text(
+        "study_id,patient_id,images,findings,report\n"
+        's1,p1,a.png; b.jpg,Mass;Edema,"FINDINGS: One,\ntwo."\n'
+        "s2,,,,Clear.\n"
+        "s3,,../a.png,,\n"
+        ",,,,No id.\n"
+        "s4,,,,Clear.,too much\n",
+        encoding="utf-8-sig",
+    )
+    first, second, outside, nameless, wide = studies(tmp_path / "studies.csv").values()
+    assert (first.study_id, first.images) == ("s1", (PNG, JPEG))
+    assert first.record.findings == ["Mass", "Edema"]
+    assert first.record.report == "FINDINGS: One,\ntwo."
+    assert (second.record.patient_id, second.images) == (None, ())
+    for refused in (outside, nameless, wide):
+        assert isinstance(refused, EclipError)
+
+
+def test_a_parquet_manifest_of_training_is_the_same_studies(tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG)
+    gaze = Gaze(x=(0.5,), y=(0.5,), duration=(1.0,))
+    made = Study(
+        "s1", "p1", "ward", ("a.png",), "Clear.", "PA", ("Mass",), (gaze,), "train", {"age": 61}
+    )
+    write_manifest(tmp_path / "studies.parquet", [made])
+    (study,) = studies(tmp_path / "studies.parquet").values()
+    assert (study.study_id, study.images) == ("s1", (PNG,))
+    assert study.record.model_dump() == {
+        "patient_id": "p1",
+        "source": "ward",
+        "report": "Clear.",
+        "view": "PA",
+        "findings": ["Mass"],
+        "metadata": {"age": 61},
+    }
+
+
+def test_a_plain_parquet_table_needs_no_more_than_an_id(tmp_path):
+    table = pa.table(
+        {"study_id": ["s1", "s2"], "report": ["Clear.", None], "metadata": ["{}", "{"]}
+    )
+    pq.write_table(table, tmp_path / "studies.parquet")
+    good, bad = studies(tmp_path / "studies.parquet").values()
+    assert (good.study_id, good.record.report) == ("s1", "Clear.")
+    assert isinstance(bad, EclipError)
+
+
+def shard(path, **files):
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+def test_a_shard_has_a_study_a_key(tmp_path):
+    shard(
+        tmp_path / "000.tar",
+        **{
+            "x/1.json": json.dumps({"patient_id": "p1", "images": ["elsewhere.png"]}).encode(),
+            "x/1.txt": b"Clear.",
+            "x/1.front.png": PNG,
+            "x/1.side.jpg": JPEG,
+            "x/2.png": PNG,
+            "x/3.json": b"[1]",
+        },
+    )
+    found = studies(tmp_path / "000.tar")
+    assert list(found) == ["x/1", "x/2", "x/3"]
+    assert found["x/1"].images == (PNG, JPEG)
+    assert (found["x/1"].record.patient_id, found["x/1"].record.report) == ("p1", "Clear.")
+    assert (found["x/2"].study_id, found["x/2"].record.report) == ("x/2", None)
+    assert isinstance(found["x/3"], EclipError)
+
+
+def test_a_shard_that_is_cut_short_says_so_after_what_it_held(tmp_path):
+    noise = np.random.default_rng(0).bytes(200_000)
+    shard(tmp_path / "000.tar", **{"1.png": PNG, "2.png": noise})
+    whole = (tmp_path / "000.tar").read_bytes()
+    (tmp_path / "000.tar").write_bytes(whole[: len(whole) // 2])
+    entries = open_source(tmp_path / "000.tar").entries
+    assert next(entries).place == "1"
+    with pytest.raises(SourceUnreadable, match="cut short"):
+        next(entries)
+
+
+@pytest.mark.parametrize("name", ["studies.csv", "studies.parquet", "000.tar"])
+def test_what_is_not_what_its_name_says_is_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\xff\xfe\x00 nonsense \x00" * 100)
+    with pytest.raises(SourceUnreadable):
+        list(open_source(tmp_path / name).entries)
+
+
+def test_an_unknown_kind_and_an_empty_folder_are_refused(tmp_path):
+    with pytest.raises(SourceUnreadable, match="no DICOM"):
+        open_source(tmp_path)
+    (tmp_path / "studies.xlsx").write_bytes(b"")
+    with pytest.raises(SourceUnreadable, match=r"\.parquet"):
+        open_source(tmp_path / "studies.xlsx")
+
+
+def test_images_are_read_when_their_study_is_taken(tmp_path):
+    """A million studies must not be held at once."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").write_bytes(PNG)
+    entries = open_source(tmp_path).entries
+    assert isinstance(next(entries).study, NewStudy)
+    (tmp_path / "b.png").unlink()
+    assert "cannot be read" in next(entries).study.detail
