@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import FastAPI
 from pydantic import HttpUrl, SecretStr
+from qdrant_client import QdrantClient
 
 from service.api import (
     attention,
@@ -27,6 +29,7 @@ from service.cases.edge import EdgeStore
 from service.cases.library import CaseLibrary
 from service.cases.server import ServerStore, connect
 from service.cases.store import CaseStore
+from service.errors import StoreUnavailable
 from service.imaging.decode import ImageLimits
 from service.imaging.deidentify import Pseudonymiser, load_or_create_key
 from service.inference.admission import Admission
@@ -42,6 +45,7 @@ from service.tracing import sending_spans
 from service.web import page
 
 STARTUP_S = 120.0
+RENDITIONS = "renditions"
 
 
 def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
@@ -101,6 +105,26 @@ def open_services(settings: Settings) -> Iterator[Services]:
 
 
 @contextmanager
+def open_other_library(settings: Settings, name: str) -> Iterator[tuple[CaseStore, Path]]:
+    """A library besides the settings' own, and its renditions: the directory of an embedded one, or
+    a collection of the settings' Qdrant server. Raises StoreUnavailable where there is none.
+    """
+    path = Path(name)
+    store: CaseStore
+    if path.is_dir():
+        store, renditions = EdgeStore.existing(path), path.parent / RENDITIONS
+    elif settings.qdrant_url is not None:
+        store = ServerStore.existing(_connect(settings), collection=name)
+        renditions = settings.data_dir / RENDITIONS
+    else:
+        raise StoreUnavailable("There is no directory of that name, and no ECLIP_QDRANT_URL.")
+    try:
+        yield store, renditions
+    finally:
+        store.close()
+
+
+@contextmanager
 def _encoder(settings: Settings, bundle: Bundle) -> Iterator[Encoder]:
     towers = Towers(
         bundle,
@@ -136,7 +160,7 @@ def _library(settings: Settings, encoder: Encoder) -> Iterator[CaseLibrary]:
     key = Pseudonymiser(load_or_create_key(settings.data_dir / "identifiers.key"))
     store = _open_store(settings, encoder.bundle, key.fingerprint)
     try:
-        yield CaseLibrary(store, encoder, key, settings.data_dir / "renditions")
+        yield CaseLibrary(store, encoder, key, settings.data_dir / RENDITIONS)
     finally:
         store.close()
 
@@ -151,12 +175,16 @@ def _open_store(settings: Settings, bundle: Bundle, key_fingerprint: str) -> Cas
             key_fingerprint=key_fingerprint,
         )
     return ServerStore(
-        connect(str(settings.qdrant_url), api_key=_plain(settings.qdrant_api_key)),
+        _connect(settings),
         collection=settings.collection,
         dimension=dimension,
         bundle_id=bundle_id,
         key_fingerprint=key_fingerprint,
     )
+
+
+def _connect(settings: Settings) -> QdrantClient:
+    return connect(str(settings.qdrant_url), api_key=_plain(settings.qdrant_api_key))
 
 
 @contextmanager

@@ -1,10 +1,12 @@
-"""eclip: serve | index | search | report | bundle. Each calls the domain functions of the API."""
+"""eclip: serve | index | copy | search | report | bundle. Each calls the API's domain functions."""
 
 import dataclasses
 import json
 import math
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -26,13 +28,14 @@ from rich.table import Table
 from rich.text import Text
 
 from service.api.context import Services
-from service.app import create_app, open_services
+from service.app import create_app, open_other_library, open_services
 from service.bundle.manifest import load
+from service.cases import copying
 from service.cases.ingest import Outcome, ingest
 from service.cases.library import Query
 from service.cases.schema import Hit, Part
 from service.cases.sources import open_source
-from service.errors import EclipError
+from service.errors import EclipError, StoreUnavailable
 from service.inference.batching import Deadline
 from service.reporting.evidence import Subject
 from service.reporting.pipeline import Report, ReportRequest
@@ -43,6 +46,7 @@ cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__d
 out, err = Console(), Console(stderr=True)
 COMMAND_S = 600.0
 SHOWN_REJECTS = 20
+SEARCHES = 50
 
 Image = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="PNG, JPEG or DICOM")]
 
@@ -106,6 +110,30 @@ def index(
         rejects.write_text("".join(lines), encoding="utf-8")
     if outcome.rejected:
         raise typer.Exit(1)
+
+
+@cli.command()
+def copy(
+    library: Annotated[
+        str,
+        typer.Argument(
+            help="Directory of an embedded library, as var/studies, or a collection of "
+            "ECLIP_QDRANT_URL"
+        ),
+    ],
+) -> None:
+    """Bring another library's studies into this one; embed them anew if this bundle is another."""
+    settings = _settings()
+    with open_services(settings) as wired, open_other_library(settings, library) as other:
+        store, target = other[0], wired.library.store
+        with _progress(store.count()) as advance:
+            outcome = copying.copy(*other, wired.library, advance)
+        _show_outcome(outcome)
+        if store.identity == target.identity:
+            alike, searches = copying.searched_alike(store, target, SEARCHES)
+            out.print(f"{alike} of {searches} searches find the same ten reports in both")
+            if lacking := copying.missing(store, target):
+                raise StoreUnavailable(f"{lacking} studies did not arrive. Run this again.")
 
 
 @cli.command()
@@ -182,6 +210,14 @@ def _settings() -> Settings:
 
 
 def _index(wired: Services, path: Path) -> Outcome:
+    source = open_source(path)
+    with _progress(source.count) as advance:
+        return ingest(wired.library, source.entries, advance)
+
+
+@contextmanager
+def _progress(total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, and what advances it."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -189,10 +225,9 @@ def _index(wired: Services, path: Path) -> Outcome:
         _Rate(),
         TimeRemainingColumn(),
     )
-    source = open_source(path)
     with Progress(*columns, console=err) as progress:
-        task = progress.add_task("Indexing", total=source.count)
-        return ingest(wired.library, source.entries, lambda done: progress.advance(task, done))
+        task = progress.add_task("Indexing", total=total)
+        yield lambda done: progress.advance(task, done)
 
 
 def _show_outcome(outcome: Outcome) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import qdrant_edge as qdrant
@@ -26,7 +27,6 @@ from service.cases.points import (
     RANK_OFFSET,
     WORDS,
     Found,
-    Identity,
     Operation,
     Payload,
     Point,
@@ -35,8 +35,9 @@ from service.cases.points import (
     Selection,
     Unsettle,
     Upsert,
+    stored_point,
 )
-from service.cases.schema import Ask
+from service.cases.schema import Ask, Identity
 from service.cases.words import Words, sought_words
 from service.errors import StoreUnavailable
 
@@ -59,8 +60,8 @@ class EdgeStore(PointStore):
     """
 
     def __init__(self, path: Path, *, dimension: int, bundle_id: str, key_fingerprint: str) -> None:
-        super().__init__(dimension)
         identity = Identity(bundle_id, key_fingerprint, dimension)
+        super().__init__(identity)
         collection = path / "collection"
         path.mkdir(parents=True, exist_ok=True)
         with ExitStack() as resources:
@@ -74,6 +75,19 @@ class EdgeStore(PointStore):
                 info = self._shard.info()
             self._resources = resources.pop_all()
         self._unoptimized = info.points_count - info.indexed_vectors_count
+
+    @classmethod
+    def existing(cls, path: Path) -> Self:
+        """The library that is there, whoever's it is."""
+        if not (path / "collection").is_dir():
+            raise StoreUnavailable("There is no case library at that place.")
+        stored = _read_identity(path / "collection")
+        return cls(
+            path,
+            dimension=stored.dimension,
+            bundle_id=stored.bundle_id,
+            key_fingerprint=stored.key_fingerprint,
+        )
 
     def check(self) -> None:
         """Return when the engine answers, else raise StoreUnavailable."""
@@ -104,6 +118,21 @@ class EdgeStore(PointStore):
         with _engine():
             records, _ = self._shard.scroll(request)
         return [record.payload or {} for record in records]
+
+    def _page(
+        self, selection: Selection, limit: int, after: str | None
+    ) -> tuple[list[Point], str | None]:
+        request = qdrant.ScrollRequest(
+            offset=after,
+            limit=limit,
+            filter=_filter(selection),
+            with_payload=True,
+            with_vector=True,
+        )
+        with _engine():
+            records, further = self._shard.scroll(request)
+        points = [stored_point(str(r.id), r.payload or {}, r.vector) for r in records]
+        return points, None if further is None else str(further)
 
     def _nearest(
         self, ask: Ask, selection: Selection, limit: int, *, above: float | None

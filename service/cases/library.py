@@ -76,6 +76,8 @@ class NewStudy:
     study_id: str
     record: StudyRecord
     images: tuple[bytes, ...]
+    views: tuple[str | None, ...] = ()
+    """Of each image, where they are known one by one; else they are the files' or the record's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,18 @@ class CaseLibrary:
         ]
         self._write([outcome for outcome in outcomes if isinstance(outcome, _Ready)])
         return [o.embedded.study if isinstance(o, _Ready) else o for o in outcomes]
+
+    def adopt(self, studies: Sequence[EmbeddedStudy], renditions: Path) -> None:
+        """Store studies, and their images, as another library of this bundle and key has them."""
+        known = self.store.digests(one.study.study_id for one in studies)
+        self._write(
+            [
+                _Ready(one, _read_renditions(renditions, one.study))
+                for one in studies
+                if known.get(one.study.study_id) != one.study.digest
+                or not self._is_whole(one.study)
+            ]
+        )
 
     def get(self, study_id: str) -> Study:
         """The stored study, by the caller's id or by its pseudonym; raises StudyUnknown."""
@@ -232,8 +246,10 @@ class CaseLibrary:
             report=new.record.report,
             passages=passages,
             images=tuple(
-                Image(rendition=name, view=image.radiograph.view or new.record.view)
-                for name, image in zip(names, encoded, strict=True)
+                Image(rendition=name, view=view or image.radiograph.view or new.record.view)
+                for name, image, view in zip(
+                    names, encoded, new.views or (None,) * len(encoded), strict=True
+                )
             ),
             findings=tuple(new.record.findings),
             metadata=new.record.metadata,
@@ -259,14 +275,20 @@ class CaseLibrary:
             self._rendition_path(name).unlink(missing_ok=True)
 
     def _rendition_path(self, name: str) -> Path:
-        return self._renditions / name[:2] / f"{name}.jpg"
+        return rendition_path(self._renditions, name)
 
     def _digest(self, new: NewStudy) -> str:
         whole = hashlib.sha256(self._encoder.bundle.manifest.id.encode())
         whole.update(new.record.model_dump_json().encode())
+        whole.update(repr(new.views).encode() if new.views else b"")
         for image in new.images:
             whole.update(hashlib.sha256(image).digest())
         return whole.hexdigest()
+
+
+def rendition_path(renditions: Path, name: str) -> Path:
+    """Where the rendition of this name lies, or would."""
+    return renditions / name[:2] / f"{name}.jpg"
 
 
 def render(radiograph: Radiograph) -> bytes:
@@ -289,6 +311,12 @@ def _check(new: NewStudy) -> None:
             f"{len(identifying)} metadata keys look like patient identifiers. Remove them; give "
             "the patient's id as `patient_id`, which is stored only as a keyed hash."
         )
+
+
+def _read_renditions(folder: Path, study: Study) -> dict[str, bytes]:
+    """Those that are there."""
+    paths = {name: rendition_path(folder, name) for name in _renditions_of(study)}
+    return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
 
 
 def _renditions_of(study: Study) -> set[str]:

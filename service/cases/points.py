@@ -11,6 +11,7 @@ import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, get_args
@@ -26,6 +27,7 @@ from service.cases.schema import (
     Exclusion,
     Facets,
     Hit,
+    Identity,
     Image,
     Part,
     Passage,
@@ -33,9 +35,7 @@ from service.cases.schema import (
     Vector,
 )
 from service.cases.words import Words, stored_words
-from service.errors import BundleMismatch
 
-SCHEMA_VERSION = 3
 WORDS = "words"
 """The sparse vector's name."""
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -44,6 +44,7 @@ INDEXED = ("part", "study_id", "patient_id", "source", "views", "findings", "sec
 _NAMESPACE = uuid.UUID("0b6f3a3e-6c1d-5e0e-9d0c-6a1f5c6f2f5b")
 _RECORD = "study"
 _IDS_A_REQUEST = 1000
+_STUDIES_A_PAGE = 64
 _OVERFETCH = 4
 _FACETS = {"source": "source", "view": "views", "findings": "findings"}
 _VALUES = 1000
@@ -54,36 +55,6 @@ RANK_OFFSET = 60
 """Of reciprocal rank fusion, 1 ÷ (60 + rank), as in Cormack, Clarke and Büttcher, SIGIR 2009."""
 
 Payload = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a collection belongs to; it is written once, with the collection."""
-
-    bundle_id: str
-    key_fingerprint: str
-    dimension: int
-    schema_version: int = SCHEMA_VERSION
-
-    def require(self, stored: "Identity") -> None:
-        """Raise BundleMismatch unless the stored collection has this identity."""
-        if stored == self:
-            return
-        mend = "Index the studies again into a new, empty library, or serve what wrote this one."
-        raise BundleMismatch(f"{self._difference(stored)} {mend}")
-
-    def _difference(self, stored: "Identity") -> str:
-        for what, theirs, ours in (
-            ("bundle", stored.bundle_id[:12], self.bundle_id[:12]),
-            ("hash key", stored.key_fingerprint[:12], self.key_fingerprint[:12]),
-            ("dimension", stored.dimension, self.dimension),
-        ):
-            if theirs != ours:
-                return f"The case library was written with {what} {theirs}, not {ours}."
-        return (
-            f"The case library has schema version {stored.schema_version}, "
-            f"not {self.schema_version}."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +141,24 @@ def to_points(embedded: EmbeddedStudy) -> list[Point]:
     ]
 
 
+def _with_vectors(study: Study, vectors: Mapping[str, Vector]) -> EmbeddedStudy:
+    """vectors: by point id; raises KeyError where one is missing."""
+
+    def of(part: Part, count: int) -> tuple[Vector, ...]:
+        return tuple(vectors[_point_id(study, f"{part}/{index}")] for index in range(count))
+
+    reports = of("report", 1 if study.report else 0)
+    images, passages = of("image", len(study.images)), of("passage", len(study.passages))
+    return EmbeddedStudy(study, images, reports[0] if reports else None, passages)
+
+
+def stored_point(id: str, payload: Payload, vectors: Any) -> Point:
+    """A point as an engine gives it back; its words follow from its text."""
+    dense = vectors.get(payload["part"]) if isinstance(vectors, dict) else None
+    vector = None if dense is None else np.asarray(dense, np.float32)
+    return Point(id, payload["part"], vector, payload)
+
+
 def to_study(payload: Payload) -> Study:
     """The Study in a record's payload."""
     values = {name: payload[name] for name in Study.__dataclass_fields__} | {
@@ -211,8 +200,8 @@ class PointStore(ABC):
     being replaced with parts of both versions and no digest.
     """
 
-    def __init__(self, dimension: int) -> None:
-        self._dimension = dimension
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
         self._writing = threading.Lock()
 
     def put(self, studies: Sequence[EmbeddedStudy]) -> None:
@@ -245,6 +234,16 @@ class PointStore(ABC):
             )
             if record["digest"]
         }
+
+    def studies(self) -> Iterator[EmbeddedStudy]:
+        """Every whole study with its vectors; what is written meanwhile may be left out."""
+        after: str | None = None
+        records = Selection(must={"part": [_RECORD]})
+        while True:
+            page, after = self._page(records, _STUDIES_A_PAGE, after)
+            yield from self._embedded([to_study(r.payload) for r in page if r.payload["digest"]])
+            if after is None:
+                return
 
     def delete(self, study_id: str) -> bool:
         """Remove every point of the study; False when there was none."""
@@ -314,6 +313,12 @@ class PointStore(ABC):
         """The payloads, whole or only some fields of them, of the selected points."""
 
     @abstractmethod
+    def _page(
+        self, selection: Selection, limit: int, after: str | None
+    ) -> tuple[list[Point], str | None]:
+        """Selected points in order of id, with their dense vectors, and where to go on, or None."""
+
+    @abstractmethod
     def _nearest(
         self, ask: Ask, selection: Selection, limit: int, *, above: float | None
     ) -> list[Found]:
@@ -327,10 +332,23 @@ class PointStore(ABC):
     def _count(self, selection: Selection) -> int:
         """The exact number of selected points."""
 
+    def _embedded(self, studies: Sequence[Study]) -> Iterator[EmbeddedStudy]:
+        """The studies with their vectors, but those that are being replaced or deleted."""
+        selection = Selection(
+            must={"study_id": [study.study_id for study in studies]}, must_not={"part": [_RECORD]}
+        )
+        found = self._count(selection) if studies else 0
+        points = self._page(selection, found, None)[0] if found else []
+        vectors = {point.id: point.vector for point in points if point.vector is not None}
+        for study in studies:
+            with suppress(KeyError):
+                yield _with_vectors(study, vectors)
+
     def _require_unit(self, vector: Vector) -> None:
-        if vector.shape != (self._dimension,) or not abs(np.linalg.norm(vector) - 1) < 1e-2:
+        dimension = self.identity.dimension
+        if vector.shape != (dimension,) or not abs(np.linalg.norm(vector) - 1) < 1e-2:
             raise ValueError(
-                f"Expected a vector of {self._dimension} values and unit length, got shape "
+                f"Expected a vector of {dimension} values and unit length, got shape "
                 f"{vector.shape} and length {np.linalg.norm(vector):.3g}."
             )
 

@@ -10,6 +10,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from service.errors import BundleMismatch
+
+SCHEMA_VERSION = 3
 Part = Literal["image", "report", "passage"]
 Vector = npt.NDArray[np.float32]
 """float32[D], unit length."""
@@ -130,3 +133,33 @@ class Hit:
     view: str | None
     findings: tuple[str, ...]
     metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a collection belongs to; it is written once, with the collection."""
+
+    bundle_id: str
+    key_fingerprint: str
+    dimension: int
+    schema_version: int = SCHEMA_VERSION
+
+    def require(self, stored: "Identity") -> None:
+        """Raise BundleMismatch unless the stored collection has this identity."""
+        if stored == self:
+            return
+        mend = "Index the studies again into a new, empty library, or serve what wrote this one."
+        raise BundleMismatch(f"{self._difference(stored)} {mend}")
+
+    def _difference(self, stored: "Identity") -> str:
+        for what, theirs, ours in (
+            ("bundle", stored.bundle_id[:12], self.bundle_id[:12]),
+            ("hash key", stored.key_fingerprint[:12], self.key_fingerprint[:12]),
+            ("dimension", stored.dimension, self.dimension),
+        ):
+            if theirs != ours:
+                return f"The case library was written with {what} {theirs}, not {ours}."
+        return (
+            f"The case library has schema version {stored.schema_version}, "
+            f"not {self.schema_version}."
+        )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from typing import Self
 
 import grpc  # type: ignore[import-untyped]
 import numpy as np
@@ -17,7 +18,6 @@ from service.cases.points import (
     RANK_OFFSET,
     WORDS,
     Found,
-    Identity,
     Operation,
     Payload,
     Point,
@@ -26,8 +26,9 @@ from service.cases.points import (
     Selection,
     Unsettle,
     Upsert,
+    stored_point,
 )
-from service.cases.schema import Ask
+from service.cases.schema import Ask, Identity
 from service.cases.words import Words, sought_words
 from service.errors import BundleMismatch, StoreUnavailable
 
@@ -61,10 +62,9 @@ class ServerStore(PointStore):
         bundle_id: str,
         key_fingerprint: str,
     ) -> None:
-        super().__init__(dimension)
+        super().__init__(Identity(bundle_id, key_fingerprint, dimension))
         self._client = client
         self._collection = collection
-        self._identity = Identity(bundle_id, key_fingerprint, dimension)
         with _engine():
             self._create_if_missing()
         self.check()
@@ -74,17 +74,25 @@ class ServerStore(PointStore):
                     collection, key, models.PayloadSchemaType.KEYWORD, wait=True
                 )
 
+    @classmethod
+    def existing(cls, client: QdrantClient, *, collection: str) -> Self:
+        """The library that is there, whoever's it is."""
+        with _engine():
+            there = client.collection_exists(collection)
+        if not there:
+            raise StoreUnavailable("The Qdrant server has no such collection.")
+        stored = _read_identity(client, collection)
+        return cls(
+            client,
+            collection=collection,
+            dimension=stored.dimension,
+            bundle_id=stored.bundle_id,
+            key_fingerprint=stored.key_fingerprint,
+        )
+
     def check(self) -> None:
         """Return when the server answers and the collection is still this bundle's."""
-        with _engine():
-            stored = self._client.get_collection(self._collection).config.metadata
-        try:
-            identity = Identity(**(stored or {}))
-        except TypeError:
-            raise BundleMismatch(
-                "The collection was not made by this service; choose another collection."
-            ) from None
-        self._identity.require(identity)
+        self.identity.require(_read_identity(self._client, self._collection))
 
     def close(self) -> None:
         """Close the client's connections."""
@@ -93,7 +101,7 @@ class ServerStore(PointStore):
     def _create_if_missing(self) -> None:
         if self._client.collection_exists(self._collection):
             return
-        params = models.VectorParams(size=self._identity.dimension, distance=models.Distance.COSINE)
+        params = models.VectorParams(size=self.identity.dimension, distance=models.Distance.COSINE)
         try:
             self._client.create_collection(
                 self._collection,
@@ -101,7 +109,7 @@ class ServerStore(PointStore):
                 sparse_vectors_config={
                     WORDS: models.SparseVectorParams(modifier=models.Modifier.IDF)
                 },
-                metadata=asdict(self._identity),
+                metadata=asdict(self.identity),
             )
         except (ApiException, grpc.RpcError):
             made_by_another_replica = self._client.collection_exists(self._collection)
@@ -124,6 +132,21 @@ class ServerStore(PointStore):
                 with_payload=fields or True,
             )
         return [record.payload or {} for record in records]
+
+    def _page(
+        self, selection: Selection, limit: int, after: str | None
+    ) -> tuple[list[Point], str | None]:
+        with _engine():
+            records, further = self._client.scroll(
+                self._collection,
+                scroll_filter=_filter(selection),
+                limit=limit,
+                offset=after,
+                with_payload=True,
+                with_vectors=True,
+            )
+        points = [stored_point(str(r.id), r.payload or {}, r.vector) for r in records]
+        return points, None if further is None else str(further)
 
     def _nearest(
         self, ask: Ask, selection: Selection, limit: int, *, above: float | None
@@ -155,6 +178,17 @@ class ServerStore(PointStore):
                 self._collection, key, facet_filter=_filter(selection), limit=limit, exact=True
             )
         return {str(hit.value): hit.count for hit in answer.hits}
+
+
+def _read_identity(client: QdrantClient, collection: str) -> Identity:
+    with _engine():
+        stored = client.get_collection(collection).config.metadata
+    try:
+        return Identity(**(stored or {}))
+    except TypeError:
+        raise BundleMismatch(
+            "The collection was not made by this service; choose another collection."
+        ) from None
 
 
 def _query(

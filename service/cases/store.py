@@ -1,6 +1,6 @@
 """The CaseStore protocol: what an engine must do to hold a case library."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from service.cases.schema import (
@@ -11,6 +11,7 @@ from service.cases.schema import (
     Exclusion,
     Facets,
     Hit,
+    Identity,
     Study,
 )
 
@@ -21,6 +22,8 @@ class CaseStore(Protocol):
     Opening a collection that another bundle or another hash key wrote raises BundleMismatch;
     an engine that does not answer raises StoreUnavailable. Methods are thread-safe.
     """
+
+    identity: Identity
 
     def put(self, studies: Sequence[EmbeddedStudy]) -> None:
         """Write whole studies, replacing earlier versions; durable on return, idempotent.
@@ -34,6 +37,9 @@ class CaseStore(Protocol):
 
     def digests(self, study_ids: Iterable[str]) -> dict[str, str]:
         """study_id → digest for those that are stored whole."""
+
+    def studies(self) -> Iterator[EmbeddedStudy]:
+        """Every whole study with its vectors; what is written meanwhile may be left out."""
 
     def delete(self, study_id: str) -> bool:
         """Remove every point of the study; False when there was none."""

@@ -55,7 +55,7 @@ def fails(monkeypatch, capsys, *arguments):
     return ended.value.code, " ".join(complaint.split())
 
 
-@pytest.mark.parametrize("command", ["serve", "index", "search", "report", "bundle"])
+@pytest.mark.parametrize("command", ["serve", "index", "copy", "search", "report", "bundle"])
 def test_every_command_explains_itself(command):
     assert command in invoke("--help")
     assert "Usage" in invoke(command, "--help")
@@ -109,6 +109,17 @@ def test_what_is_rejected_can_be_written_to_a_file(manifest, monkeypatch, capsys
     fails(monkeypatch, capsys, "index", manifest, "--rejects", tmp_path / "rejects.jsonl")
     (line,) = (tmp_path / "rejects.jsonl").read_text().splitlines()
     assert json.loads(line) == {"number": 4, "place": "line 4", "reason": ANY}
+
+
+def test_a_library_is_copied_into_another_place(manifest, monkeypatch, data_dir, tmp_path):
+    invoke("index", manifest)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "identifiers.key").write_bytes((data_dir / "identifiers.key").read_bytes())
+    monkeypatch.setenv("ECLIP_DATA_DIR", str(tmp_path / "new"))
+    copied = invoke("copy", data_dir / "studies")
+    assert "3 studies in the library, 0 rejected" in copied
+    assert "3 of 3 searches find the same ten reports in both" in copied
+    assert "Moderate cardiomegaly." in invoke("search", REPORTS["s3"], "--k", "1")
 
 
 def test_a_folder_of_radiographs_is_indexed(monkeypatch, capsys):

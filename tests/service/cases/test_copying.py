@@ -1,0 +1,139 @@
+import shutil
+from dataclasses import replace
+
+import pytest
+from qdrant_client import QdrantClient
+
+from service.app import open_other_library, open_services
+from service.bundle.manifest import load, seal
+from service.cases.copying import copy, missing, searched_alike
+from service.cases.library import CaseLibrary, NewStudy, StudyRecord
+from service.cases.schema import CaseFilter
+from service.cases.server import ServerStore
+from service.errors import BundleMismatch, StoreUnavailable
+from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
+PICTURES = [path.read_bytes() for path in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:3]]
+STUDIES = 40
+
+
+def record(number, **fields):
+    report = f"FINDINGS: Nodule of {number} mm. No effusion. IMPRESSION: Nodule."
+    return StudyRecord(patient_id=f"p{number % 7}", report=report, findings=["nodule"], **fields)
+
+
+@pytest.fixture
+def library(tmp_path, deadline):
+    """Of forty studies, the first with three views."""
+    with open_services(Settings(data_dir=tmp_path / "one")) as wired:
+        first = NewStudy("s0", record(0), tuple(PICTURES), ("PA", "LL", None))
+        rest = [NewStudy(f"s{n}", record(n), (PICTURES[n % 3],)) for n in range(1, STUDIES)]
+        wired.library.put_many([first, *rest], deadline)
+        yield wired.library
+
+
+@pytest.fixture
+def on_server(library, tmp_path):
+    """An empty library of the same bundle and key on the other engine."""
+    identity = library.store.identity
+    store = ServerStore(
+        QdrantClient(":memory:"),
+        collection="cases",
+        dimension=identity.dimension,
+        bundle_id=identity.bundle_id,
+        key_fingerprint=identity.key_fingerprint,
+    )
+    return CaseLibrary(store, library._encoder, library._pseudonyms, tmp_path / "two")
+
+
+@pytest.fixture
+def another_bundle(tmp_path):
+    """The demo bundle under another id."""
+    folder = shutil.copytree(DEMO_BUNDLE, tmp_path / "bundle")
+    return seal(folder, load(DEMO_BUNDLE).manifest.model_copy(update={"version": "2"}))
+
+
+def test_a_library_moves_to_another_engine_as_it_is(library, on_server, tmp_path):
+    assert missing(library.store, on_server.store) == STUDIES
+    outcome = copy(library.store, tmp_path / "one" / "renditions", on_server)
+    assert (outcome.stored, outcome.rejected) == (STUDIES, [])
+    assert missing(library.store, on_server.store) == 0
+    assert searched_alike(library.store, on_server.store, STUDIES) == (STUDIES, STUDIES)
+    for name in ("s0", "s9"):
+        assert on_server.get(name) == library.get(name)
+        assert on_server.rendition(name) == library.rendition(name)
+    assert on_server.store.facets(CaseFilter()) == library.store.facets(CaseFilter())
+    copy(library.store, tmp_path / "one" / "renditions", on_server)
+    assert on_server.store.count() == STUDIES
+
+
+def test_a_copy_that_was_cut_short_goes_on(library, on_server, tmp_path):
+    def killed(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copy(library.store, tmp_path / "one" / "renditions", on_server, killed)
+    begun = on_server.store.count()
+    assert 0 < begun < STUDIES
+    assert missing(library.store, on_server.store) == STUDIES - begun
+    copy(library.store, tmp_path / "one" / "renditions", on_server)
+    assert missing(library.store, on_server.store) == 0
+
+
+def test_a_study_that_changed_since_is_copied_again(library, on_server, tmp_path, deadline):
+    copy(library.store, tmp_path / "one" / "renditions", on_server)
+    library.put(NewStudy("s5", record(99), ()), deadline)
+    assert missing(library.store, on_server.store) == 1
+    copy(library.store, tmp_path / "one" / "renditions", on_server)
+    assert on_server.get("s5") == library.get("s5")
+
+
+def test_a_library_is_embedded_anew_for_another_bundle(library, another_bundle, tmp_path):
+    """The same weights under another id: vectors differ by no more than a rendition's JPEG."""
+    settings = Settings(data_dir=tmp_path / "one", collection="again", bundle=another_bundle.path)
+    with open_services(settings) as wired:
+        outcome = copy(library.store, tmp_path / "one" / "renditions", wired.library)
+        assert (outcome.stored, outcome.rejected) == (STUDIES, [])
+        old, new = (
+            {one.study.study_id: one for one in store.studies()}
+            for store in (library.store, wired.library.store)
+        )
+        assert old.keys() == new.keys()
+        for study_id, one in old.items():
+            again = new[study_id]
+            changed = {"digest": again.study.digest, "images": again.study.images}
+            assert replace(one.study, **changed) == again.study
+            assert [i.view for i in one.study.images] == [i.view for i in again.study.images]
+            for vector, other in zip(one.image_vectors, again.image_vectors, strict=True):
+                assert vector @ other > 0.99
+            assert one.report_vector @ again.report_vector > 0.9999
+        digests = wired.library.store.digests(new)
+        copy(library.store, tmp_path / "one" / "renditions", wired.library)
+        assert wired.library.store.digests(new) == digests
+
+
+def test_an_image_that_is_gone_is_told_and_harms_no_other(library, another_bundle, tmp_path):
+    renditions = tmp_path / "one" / "renditions"
+    own = library.get("s0").images[0].rendition
+    next(renditions.rglob(f"{own}.jpg")).unlink()
+    settings = Settings(data_dir=tmp_path / "one", collection="again", bundle=another_bundle.path)
+    with open_services(settings) as wired:
+        outcome = copy(library.store, renditions, wired.library)
+    assert outcome.stored == STUDIES - 1
+    assert "not on this disk" in outcome.rejected[0].reason
+
+
+def test_a_library_of_another_key_is_refused(library, tmp_path):
+    with (
+        open_services(Settings(data_dir=tmp_path / "other")) as wired,
+        pytest.raises(BundleMismatch, match=r"same identifiers\.key"),
+    ):
+        copy(library.store, tmp_path / "one" / "renditions", wired.library)
+
+
+def test_what_is_no_library_is_refused(tmp_path):
+    settings = Settings(data_dir=tmp_path)
+    for name, reason in (("nowhere", "ECLIP_QDRANT_URL"), (str(tmp_path), "no case library")):
+        with pytest.raises(StoreUnavailable, match=reason), open_other_library(settings, name):
+            pass
