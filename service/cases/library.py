@@ -185,21 +185,25 @@ class CaseLibrary:
             ) from None
 
     def search(self, vector: Vector | None, query: Query) -> list[Hit]:
-        """Best parts first; the named patient's and study's own never come back."""
-        exclude = Exclusion(
-            patient_id=query.patient_id and self._pseudonyms.patient(query.patient_id),
-            study_id=query.study_id and self._pseudonyms.study(query.study_id),
-        )
+        """Best parts first; none of the named patient's, nor of the named study's patient."""
         with timed("search"):
             hits = self.store.search(
                 Ask(query.target, vector, query.words, query.diversity),
                 k=query.offset + query.k,
                 where=query.where,
-                exclude=exclude,
+                exclude=self._excluded(query),
                 min_score=query.min_score,
                 group_by_study=query.group_by_study,
             )
         return hits[query.offset :]
+
+    def _excluded(self, query: Query) -> Exclusion:
+        """The named patient and study, and the patient of the named study where that is stored."""
+        study_id = query.study_id and self._pseudonyms.study(query.study_id)
+        stored = self.store.get(study_id) if study_id else None
+        named = query.patient_id and self._pseudonyms.patient(query.patient_id)
+        patients = {named, stored.patient_id if stored else None}
+        return Exclusion(tuple(sorted(filter(None, patients))), study_id)
 
     def _write(self, ready: Sequence[_Ready]) -> None:
         """Put renditions, then points, then remove what the earlier versions alone had."""

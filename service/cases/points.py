@@ -186,10 +186,13 @@ def to_selection(where: CaseFilter, exclude: Exclusion = NOBODY) -> Selection:
         "findings": where.findings,
         "section": where.section,
     }
-    must_not = {"patient_id": exclude.patient_id, "study_id": exclude.study_id}
+    must_not = {
+        "patient_id": exclude.patient_ids,
+        "study_id": (exclude.study_id,) if exclude.study_id else (),
+    }
     return Selection(
         must={key: values for key, values in must.items() if values},
-        must_not={key: [value] for key, value in must_not.items() if value is not None},
+        must_not={key: values for key, values in must_not.items() if values},
     )
 
 

@@ -18,7 +18,7 @@ Vector = npt.NDArray[np.float32]
 """float32[D], unit length."""
 Metadata = dict[str, str | int | float | bool]
 Facets = dict[str, dict[str, int]]
-"""source, view, findings → value → number of studies."""
+"""source, view, findings → value → number of studies, for the thousand most frequent values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Ask:
 class Exclusion:
     """Whose cases must not come back: hashed patient and study ids."""
 
-    patient_id: str | None = None
+    patient_ids: tuple[str, ...] = ()
     study_id: str | None = None
 
 

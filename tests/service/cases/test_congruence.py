@@ -57,7 +57,7 @@ def random_search(rng, vector):
         findings=some(rng, FINDINGS) if rng.random() < 0.3 else (),
         section=some(rng, SECTIONS, 1) if rng.random() < 0.3 else (),
     )
-    exclude = Exclusion(patient_id=rng.choice(PATIENTS), study_id=rng.choice([None, *STUDIES[:5]]))
+    exclude = Exclusion(some(rng, PATIENTS[:3]), rng.choice([None, *STUDIES[:5]]))
     return {
         "ask": random_ask(rng, vector),
         "k": rng.choice([1, 3, 10, 100]),
@@ -91,7 +91,7 @@ def model_scores(model, *, ask, k, where, exclude, min_score, group_by_study) ->
         study = embedded.study
         if study.study_id == exclude.study_id:
             continue
-        if exclude.patient_id is not None and study.patient_id == exclude.patient_id:
+        if study.patient_id in exclude.patient_ids:
             continue
         if where.source and study.source not in where.source:
             continue

@@ -67,7 +67,7 @@ def test_the_excluded_patient_is_never_found(library, deadline):
         hits = everything(library, deadline, patient_id=patient)
         assert len(hits) == 2
         assert hidden not in {hit.patient_id for hit in hits}
-    assert len(everything(library, deadline, study_id="s1")) == 3
+    assert len(everything(library, deadline, study_id="s1")) == 2
 
 
 def test_an_unchanged_study_is_not_written_again(library, deadline, monkeypatch):
@@ -155,6 +155,26 @@ def test_asking_for_an_image_that_is_not_there_is_a_typed_error(library, deadlin
     library.put(study("s1"), deadline)
     with pytest.raises(StudyUnknown, match="0 images"):
         library.rendition("s1")
+
+
+def test_a_named_study_leaves_its_patients_others_out_too(library, deadline):
+    """Another study of the same patient may hold the answer."""
+    for name, patient in (("s1", "p1"), ("s2", "p1"), ("s3", "p2"), ("s4", None), ("s5", None)):
+        library.put(study(name, patient_id=patient), deadline)
+
+    def found(**query):
+        hits = everything(library, deadline, **query)
+        return {
+            name
+            for name in ("s1", "s2", "s3", "s4", "s5")
+            for hit in hits
+            if hit.study_id == library.get(name).study_id
+        }
+
+    assert found(study_id="s1") == {"s3", "s4", "s5"}
+    assert found(study_id="s4") == {"s1", "s2", "s3", "s5"}
+    assert found(study_id="s1", patient_id="p2") == {"s4", "s5"}
+    assert found(study_id="unknown") == {"s1", "s2", "s3", "s4", "s5"}
 
 
 def test_nothing_of_a_deleted_patient_stays(library, deadline, tmp_path):

@@ -183,10 +183,11 @@ def test_an_excluded_patient_or_study_never_comes_back(store, study, vector):
     def found(**exclude):
         return set(found_studies(store, query, exclude=Exclusion(**exclude)))
 
-    assert found(patient_id="p") == {"b", "c"}
+    assert found(patient_ids=("p",)) == {"b", "c"}
     assert found(study_id="a") == {"b", "c"}
-    assert found(patient_id="p", study_id="b") == {"c"}
-    assert found(patient_id="nobody") == {"a", "b", "c"}
+    assert found(patient_ids=("p",), study_id="b") == {"c"}
+    assert found(patient_ids=("p", "q")) == {"c"}
+    assert found(patient_ids=("nobody",)) == {"a", "b", "c"}
 
 
 def test_grouping_gives_the_best_part_of_each_of_the_k_best_studies(store, study, vector):
@@ -296,7 +297,7 @@ def test_filters_exclusions_and_grouping_hold_for_words_too(store, study):
         Ask("passage", words="pneumothorax"),
         Ask("passage", unit_vector("q"), "pneumothorax"),
     ):
-        hits = store.search(ask, k=10, where=CaseFilter(), exclude=Exclusion(patient_id="p1"))
+        hits = store.search(ask, k=10, where=CaseFilter(), exclude=Exclusion(("p1",)))
         assert [hit.study_id for hit in hits] == ["b"]
         hits = store.search(ask, k=10, where=CaseFilter(source=("ward",)), exclude=NOBODY)
         assert {hit.study_id for hit in hits} == {"a"}
