@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from fastapi.testclient import TestClient
 
 from service.api.context import Services
 from service.app import create_app, open_services
+from service.bundle.manifest import Bundle, load
 from service.cases.ingest import ingest
 from service.cases.sources import open_source
 from service.inference.batching import Deadline
 from service.inference.encoder import Encoder
-from service.settings import DEMO, DEMO_LIBRARY, Settings
+from service.settings import DEMO, DEMO_BUNDLE, DEMO_LIBRARY, Settings
 
 ROOT = Path(__file__).parents[1]
 RADIOGRAPH = DEMO / "radiograph.png"
@@ -74,6 +76,25 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         outcome = ingest(wired.library, open_source(DEMO_LIBRARY).entries)
     assert outcome.rejected == []
     return data_dir
+
+
+@pytest.fixture(scope="session")
+def demo_pairs():  # type: ignore[no-untyped-def] # Pairs, of training
+    """Sixty studies of the demo library, to validate with."""
+    from training.data.manifest import read_manifest  # with torch, which most tests do without
+    from training.data.pairs import study_pairs
+
+    studies = islice(read_manifest(DEMO_LIBRARY), 60)
+    return study_pairs(studies, DEMO_LIBRARY.parent, load(DEMO_BUNDLE).manifest.image)
+
+
+@pytest.fixture(scope="session")
+def int8_demo(demo_pairs: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The demo bundle with int8 graphs, which the project's own copy does without."""
+    from training.int8 import with_int8
+
+    demo = load(DEMO_BUNDLE)
+    return with_int8(demo, tmp_path_factory.mktemp("int8") / "b", demo.label_sets, demo_pairs)
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,6 @@ from training.evaluate.encode import BundleEncoder, Embedded, TorchEncoder
 from training.evaluate.evaluation import GAZE_SPREAD
 from training.evaluate.suite import run_suite
 from training.export import annotate, export
-from training.int8 import with_int8
 from training.recipe import Phantoms, Recipe
 from training.trainer import fit, load_run
 
@@ -59,7 +58,10 @@ def make_demo(recipe: Recipe, run: Path, destination: Path) -> Bundle:
 
 
 def make_bundle(run: Path, directory: Path) -> Bundle:
-    """Export a phantom run: calibrated on its validation split, measured on its test split."""
+    """Export a phantom run: calibrated on its validation split, measured on its test split.
+
+    Without int8 graphs: every clone and package carries it.
+    """
     recipe, clip = load_run(run)
     if not isinstance(recipe.data, Phantoms):
         raise ValueError(f"{run} was not trained on phantoms")
@@ -82,11 +84,9 @@ def make_bundle(run: Path, directory: Path) -> Bundle:
         label_sets=label_sets,
         image_mean=validated.images.mean(axis=0),
     )
-    shutil.rmtree(run / "int8", ignore_errors=True)
-    smaller = with_int8(draft, run / "int8", label_sets, validation)
     test = measured_pairs(recipe.data, clip.image)
-    result = run_suite(BundleEncoder(smaller), test, train, label_sets.root[LABEL_SET])
-    return annotate(smaller, directory, label_sets, result)
+    result = run_suite(BundleEncoder(draft), test, train, label_sets.root[LABEL_SET])
+    return annotate(draft, directory, label_sets, result)
 
 
 def measured_pairs(data: Phantoms, spec: ImageSpec) -> Pairs:

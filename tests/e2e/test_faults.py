@@ -11,11 +11,9 @@ import time
 from collections import Counter
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from service.bundle.manifest import load
-from service.settings import DEMO_BUNDLE, DEMO_LIBRARY
+from service.settings import DEMO_LIBRARY
 from tests.conftest import run_server
 from tests.load import LOST, Connection, closed_loop, post
 
@@ -150,9 +148,9 @@ def test_a_search_does_not_wait_for_the_bulk_work_that_came_before_it(tmp_path):
     assert between < 50
 
 
-@pytest.mark.skipif(load(DEMO_BUNDLE).manifest.int8 is None, reason="the demo has no int8 graphs")
-def test_int8_answers_are_those_of_an_image_alone_whoever_else_asks(tmp_path):
-    with run_server(tmp_path, ECLIP_PRECISION="int8", **NO_CACHE) as server:
+def test_int8_answers_are_those_of_an_image_alone_whoever_else_asks(int8_demo, tmp_path):
+    bundle = {"ECLIP_BUNDLE": str(int8_demo.path), "ECLIP_PRECISION": "int8"}
+    with run_server(tmp_path, **bundle, **NO_CACHE) as server:
         alone = [asyncio.run(Connection(server.port).ask(embed(one))).body for one in PICTURES]
         crowd = asyncio.run(closed_loop(server.port, [embed(PICTURES[0])] * 64, clients=16))
     assert {answer.body for answer in crowd} == {alone[0]}

@@ -1,4 +1,3 @@
-import itertools
 import logging
 
 import numpy as np
@@ -9,62 +8,51 @@ from hypothesis import strategies as st
 
 from service.bundle.manifest import INT8, Int8, load
 from service.inference.session import Towers, self_test
-from service.settings import DEMO_BUNDLE, DEMO_LIBRARY
+from service.settings import DEMO_BUNDLE
 from training import int8
-from training.data.manifest import read_manifest
-from training.data.pairs import study_pairs
 from training.evaluate.encode import BundleEncoder, int8_encoder
 from training.int8 import NEAREST, overlap, too_much, with_int8
 
 
-@pytest.fixture(scope="module")
-def validation():
-    studies = itertools.islice(read_manifest(DEMO_LIBRARY), 60)
-    return study_pairs(studies, DEMO_LIBRARY.parent, load(DEMO_BUNDLE).manifest.image)
-
-
-@pytest.fixture(scope="module")
-def small(validation, tmp_path_factory):
-    """The demo bundle with int8 graphs."""
-    demo = load(DEMO_BUNDLE)
-    return with_int8(demo, tmp_path_factory.mktemp("int8") / "b", demo.label_sets, validation)
-
-
-def test_admitted_graphs_are_smaller_sealed_and_told_of_in_the_card(small, validation):
+def test_admitted_graphs_are_smaller_sealed_and_told_of_in_the_card(int8_demo, demo_pairs):
     for tower, name in INT8.items():
-        assert (small.path / name).stat().st_size < 0.5 * (small.path / tower).stat().st_size
-        assert name in small.manifest.files
-    change = small.manifest.int8
-    assert change.studies == len(validation)
+        assert (int8_demo.path / name).stat().st_size < 0.5 * (
+            int8_demo.path / tower
+        ).stat().st_size
+        assert name in int8_demo.manifest.files
+    change = int8_demo.manifest.int8
+    assert change.studies == len(demo_pairs)
     assert change.overlap_at_10 >= int8.LEAST_OVERLAP
-    assert f"{change.overlap_at_10:.3f} of the ten nearest" in small.model_card
-    assert load(small.path).manifest.id == small.manifest.id != load(DEMO_BUNDLE).manifest.id
+    assert f"{change.overlap_at_10:.3f} of the ten nearest" in int8_demo.model_card
+    assert (
+        load(int8_demo.path).manifest.id == int8_demo.manifest.id != load(DEMO_BUNDLE).manifest.id
+    )
 
 
-def test_the_service_opens_them_on_a_cpu_and_they_pass_their_own_self_test(small, validation):
-    towers = Towers(small, ["CPUExecutionProvider"])
+def test_the_service_opens_them_on_a_cpu_and_they_pass_their_own_self_test(int8_demo, demo_pairs):
+    towers = Towers(int8_demo, ["CPUExecutionProvider"])
     assert towers.precision == "int8"
     assert towers.most(8) == 1
-    self_test(small, towers)
-    pixels = validation.images[:4]
+    self_test(int8_demo, towers)
+    pixels = demo_pairs.images[:4]
     alone = np.concatenate([towers.image(one[np.newaxis]) for one in pixels])
-    np.testing.assert_allclose(alone, int8_encoder(small).images(pixels), atol=1e-6)
+    np.testing.assert_allclose(alone, int8_encoder(int8_demo).images(pixels), atol=1e-6)
 
 
-def test_no_vector_depends_on_what_is_encoded_beside_it(small, validation):
-    encoder = int8_encoder(small)
-    pixels = validation.images[:6]
+def test_no_vector_depends_on_what_is_encoded_beside_it(int8_demo, demo_pairs):
+    encoder = int8_encoder(int8_demo)
+    pixels = demo_pairs.images[:6]
     np.testing.assert_array_equal(encoder.images(pixels)[2], encoder.images(pixels[2:3])[0])
 
 
-def test_the_images_stay_where_they_were(small, validation):
-    ours, theirs = BundleEncoder(small), int8_encoder(small)
-    cosines = (ours.images(validation.images) * theirs.images(validation.images)).sum(axis=1)
+def test_the_images_stay_where_they_were(int8_demo, demo_pairs):
+    ours, theirs = BundleEncoder(int8_demo), int8_encoder(int8_demo)
+    cosines = (ours.images(demo_pairs.images) * theirs.images(demo_pairs.images)).sum(axis=1)
     assert cosines.min() > 0.99
 
 
 def test_graphs_that_change_too_much_are_left_out_with_a_warning(
-    validation, tmp_path, monkeypatch, caplog
+    demo_pairs, tmp_path, monkeypatch, caplog
 ):
     def quantise_coarsely(source, target):
         model = onnx.load(source)
@@ -79,7 +67,7 @@ def test_graphs_that_change_too_much_are_left_out_with_a_warning(
     monkeypatch.setattr(int8, "quantise", quantise_coarsely)
     demo = load(DEMO_BUNDLE)
     with caplog.at_level(logging.WARNING):
-        bundle = with_int8(demo, tmp_path / "b", demo.label_sets, validation)
+        bundle = with_int8(demo, tmp_path / "b", demo.label_sets, demo_pairs)
     assert bundle.manifest.int8 is None
     assert not any((bundle.path / name).exists() for name in INT8.values())
     assert "int8 is not admitted: only" in caplog.text
