@@ -27,7 +27,7 @@ from service.api.middleware import BodyBounds, RequestEnvelope
 from service.bundle.manifest import Bundle, load
 from service.cases.edge import EdgeStore
 from service.cases.library import CaseLibrary
-from service.cases.server import ServerStore, connect
+from service.cases.server import Layout, ServerStore, connect
 from service.cases.store import CaseStore
 from service.errors import StoreUnavailable
 from service.imaging.decode import ImageLimits
@@ -180,6 +180,13 @@ def _open_store(settings: Settings, bundle: Bundle, key_fingerprint: str) -> Cas
         dimension=dimension,
         bundle_id=bundle_id,
         key_fingerprint=key_fingerprint,
+        layout=Layout(
+            settings.qdrant_shards,
+            settings.qdrant_replicas,
+            settings.qdrant_written,
+            settings.qdrant_on_disk,
+            settings.qdrant_quantization,
+        ),
     )
 
 

@@ -41,6 +41,13 @@ class Settings(BaseSettings):
     qdrant_url: HttpUrl | None = None
     """A Qdrant server; without one the library is embedded in `data_dir`."""
     qdrant_api_key: SecretStr | None = None
+    qdrant_shards: PositiveInt | None = None
+    qdrant_replicas: PositiveInt | None = None
+    qdrant_written: PositiveInt | None = None
+    """Replicas that have a write before it is acknowledged."""
+    qdrant_on_disk: bool = False
+    qdrant_quantization: Literal["scalar", "product"] | None = None
+    """Of a collection that is made anew, as the four before; see `service.cases.server.Layout`."""
     collection: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "studies"
 
     llm_url: HttpUrl | None = None

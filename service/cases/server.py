@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from typing import Self
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, Self
 
 import grpc  # type: ignore[import-untyped]
 import numpy as np
@@ -33,7 +33,39 @@ from service.cases.words import Words, sought_words
 from service.errors import BundleMismatch, StoreUnavailable
 
 _RETRY_AFTER_S = 5.0
-_SEARCH = models.SearchParams(hnsw_ef=256)
+_SEARCH = models.SearchParams(
+    hnsw_ef=256, quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0)
+)
+_QUANTIZATION: dict[str, models.QuantizationConfig] = {
+    "scalar": models.ScalarQuantization(
+        scalar=models.ScalarQuantizationConfig(
+            type=models.ScalarType.INT8, quantile=0.99, always_ram=True
+        )
+    ),
+    "product": models.ProductQuantization(
+        product=models.ProductQuantizationConfig(
+            compression=models.CompressionRatio.X16, always_ram=True
+        )
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a server or cluster keeps a collection; decided when it is made, else its own defaults.
+
+    written: replicas that have a write before it is acknowledged. quantization: vectors of a
+    quarter or a sixteenth of the size are held in memory; what they find, the exact ones rank.
+    """
+
+    shards: int | None = None
+    replicas: int | None = None
+    written: int | None = None
+    on_disk: bool = False
+    quantization: Literal["scalar", "product"] | None = None
+
+
+DEFAULTS = Layout()
 
 
 def connect(url: str, *, api_key: str | None = None, timeout_s: int = 10) -> QdrantClient:
@@ -61,12 +93,13 @@ class ServerStore(PointStore):
         dimension: int,
         bundle_id: str,
         key_fingerprint: str,
+        layout: Layout = DEFAULTS,
     ) -> None:
         super().__init__(Identity(bundle_id, key_fingerprint, dimension))
         self._client = client
         self._collection = collection
         with _engine():
-            self._create_if_missing()
+            self._create_if_missing(layout)
         self.check()
         with _engine():
             for key in INDEXED:
@@ -98,10 +131,15 @@ class ServerStore(PointStore):
         """Close the client's connections."""
         self._client.close()
 
-    def _create_if_missing(self) -> None:
+    def _create_if_missing(self, layout: Layout) -> None:
         if self._client.collection_exists(self._collection):
             return
-        params = models.VectorParams(size=self.identity.dimension, distance=models.Distance.COSINE)
+        params = models.VectorParams(
+            size=self.identity.dimension,
+            distance=models.Distance.COSINE,
+            on_disk=layout.on_disk or None,
+        )
+        quantization = _QUANTIZATION[layout.quantization] if layout.quantization else None
         try:
             self._client.create_collection(
                 self._collection,
@@ -110,6 +148,10 @@ class ServerStore(PointStore):
                     WORDS: models.SparseVectorParams(modifier=models.Modifier.IDF)
                 },
                 metadata=asdict(self.identity),
+                shard_number=layout.shards,
+                replication_factor=layout.replicas,
+                write_consistency_factor=layout.written,
+                quantization_config=quantization,
             )
         except (ApiException, grpc.RpcError):
             made_by_another_replica = self._client.collection_exists(self._collection)

@@ -1,3 +1,4 @@
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from qdrant_client import QdrantClient
 from service.cases.edge import EdgeStore
 from service.cases.points import PointStore
 from service.cases.schema import EmbeddedStudy, Image, Passage, Study, Vector
-from service.cases.server import ServerStore
+from service.cases.server import ServerStore, connect
 
 DIMENSION = 16
 IDENTITY = {"dimension": DIMENSION, "bundle_id": "b" * 64, "key_fingerprint": "k" * 16}
@@ -102,8 +103,13 @@ def edge(open_edge: Callable[..., EdgeStore]) -> Iterator[EdgeStore]:
 
 @pytest.fixture
 def server(open_server: Callable[..., ServerStore]) -> Iterator[ServerStore]:
-    store = open_server(QdrantClient(":memory:"))
+    """On the server of QDRANT_URL where there is one, else on the client's own engine."""
+    url = os.environ.get("QDRANT_URL")
+    client = connect(url) if url else QdrantClient(":memory:")
+    client.delete_collection("cases")
+    store = open_server(client)
     yield store
+    client.delete_collection("cases")
     store.close()
 
 

@@ -10,7 +10,7 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from service.cases.schema import Ask, CaseFilter, Exclusion
-from service.cases.server import connect
+from service.cases.server import Layout, connect
 from service.errors import BundleMismatch, StoreUnavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
@@ -89,6 +89,35 @@ def test_a_replica_that_made_the_collection_first_is_no_error(client, open_serve
 
     monkeypatch.setattr(client, "create_collection", conflict)
     assert open_server(client).count() == 0
+
+
+@pytest.fixture
+def told(client, monkeypatch):
+    """How the client is told to make a collection."""
+    told = {}
+    create = client.create_collection
+    monkeypatch.setattr(
+        client, "create_collection", lambda name, **how: told.update(how) or create(name, **how)
+    )
+    return told
+
+
+def test_a_cluster_is_told_how_to_keep_the_collection(client, open_server, told, vector):
+    layout = Layout(shards=6, replicas=2, written=2, on_disk=True, quantization="scalar")
+    store = open_server(client, layout=layout)
+    names = ("shard_number", "replication_factor", "write_consistency_factor")
+    assert [told[name] for name in names] == [6, 2, 2]
+    assert {params.on_disk for params in told["vectors_config"].values()} == {True}
+    assert told["quantization_config"].scalar.type == "int8"
+    assert store.search(Ask("report", vector("any")), k=1, **ANYTHING) == []
+
+
+def test_where_nothing_is_said_a_server_keeps_a_collection_by_its_own_defaults(
+    client, open_server, told
+):
+    open_server(client)
+    assert {told[name] for name in told if name.endswith(("number", "factor"))} == {None}
+    assert told["quantization_config"] is None
 
 
 @pytest.mark.parametrize("version", [1, 2])
