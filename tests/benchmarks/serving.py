@@ -155,12 +155,13 @@ def main(
         "ready_s": ready,
         "side_by_side": beside,
         "ceilings": limits,
+        "an_image": {p: where_it_goes(p, loads, limits[p], beside[p]) for p in limits},
         "loads": [asdict(one) for one in loads],
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "serving.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     draw(loads, limits).savefig(out / "serving.png", dpi=110)
-    Console(width=140).print(as_table(loads), limits, agreement, ready, beside)
+    Console(width=140).print(as_table(loads), found["an_image"], limits, agreement, ready, beside)
 
 
 def pictures() -> list[bytes]:
@@ -400,6 +401,30 @@ def side_by_side(bundle: Bundle, seconds: float = 3.0) -> dict[str, dict[str, fl
             rates[name] = round(batch * _calls_a_second(session, pixels, callers, seconds), 1)
         found[precision] = rates
     return found
+
+
+def where_it_goes(
+    precision: str, loads: Sequence[Load], parts: dict[str, float], beside: dict[str, float]
+) -> dict[str, float]:
+    """CPU-milliseconds of all cores that pass for an image at `AT_ONCE` clients, and in what."""
+    (load,) = (
+        one
+        for one in loads
+        if (one.server, one.load) == (f"eclip {precision}", f"{AT_ONCE} clients")
+    )
+    slower = 1000 * cores() / beside["a call a core"] - parts["model"]
+    known = {
+        "model, alone on the machine": parts["model"],
+        "model, more of it as each core runs a call": slower,
+        "preprocess": parts["preprocess"],
+        "http": parts["http"],
+    }
+    rest = {
+        "other, in the server": load.cpu_ms - sum(known.values()),
+        "load generator": load.asking_ms,
+        "idle": 1000 * cores() / load.per_second - load.cpu_ms - load.asking_ms,
+    }
+    return {name: round(value, 2) for name, value in (known | rest).items()}
 
 
 def cores() -> int:
