@@ -112,10 +112,10 @@ def open_other_library(settings: Settings, name: str) -> Iterator[tuple[CaseStor
     path = Path(name)
     store: CaseStore
     if path.is_dir():
-        store, renditions = EdgeStore.existing(path), path.parent / RENDITIONS
+        store, renditions = EdgeStore.existing(path), path.parent / RENDITIONS / path.name
     elif settings.qdrant_url is not None:
         store = ServerStore.existing(_connect(settings), collection=name)
-        renditions = settings.data_dir / RENDITIONS
+        renditions = settings.data_dir / RENDITIONS / name
     else:
         raise StoreUnavailable("There is no directory of that name, and no ECLIP_QDRANT_URL.")
     try:
@@ -160,7 +160,7 @@ def _library(settings: Settings, encoder: Encoder) -> Iterator[CaseLibrary]:
     key = Pseudonymiser(load_or_create_key(settings.data_dir / "identifiers.key"))
     store = _open_store(settings, encoder.bundle, key.fingerprint)
     try:
-        yield CaseLibrary(store, encoder, key, settings.data_dir / RENDITIONS)
+        yield CaseLibrary(store, encoder, key, settings.data_dir / RENDITIONS / settings.collection)
     finally:
         store.close()
 

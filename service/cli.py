@@ -6,7 +6,7 @@ import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +35,7 @@ from service.cases.ingest import Outcome, ingest
 from service.cases.library import Query
 from service.cases.schema import Hit, Part
 from service.cases.sources import open_source
-from service.errors import EclipError, StoreUnavailable
+from service.errors import EclipError
 from service.inference.batching import Deadline
 from service.reporting.evidence import Subject
 from service.reporting.pipeline import Report, ReportRequest
@@ -76,7 +76,9 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when done
     with open_services(settings) as wired:
         if demo:
-            _show_outcome(_index(wired, DEMO_LIBRARY))
+            outcome = Outcome()
+            _index(wired, DEMO_LIBRARY, outcome)
+            _show_outcome(outcome)
         out.print(f"Workbench: http://{settings.host}:{settings.port}/   API: …/docs")
         uvicorn.run(
             create_app(settings, wired),
@@ -102,12 +104,18 @@ def index(
     ] = None,
 ) -> None:
     """Ingest studies into the case library; run again to resume."""
-    with open_services(_settings()) as wired:
-        outcome = _index(wired, source)
-        _show_outcome(outcome)
-    if rejects is not None:
-        lines = (json.dumps(dataclasses.asdict(one)) + "\n" for one in outcome.rejected)
-        rejects.write_text("".join(lines), encoding="utf-8")
+    outcome = Outcome()
+    with (
+        nullcontext() if rejects is None else rejects.open("w", encoding="utf-8") as file,
+        open_services(_settings()) as wired,
+    ):
+        try:
+            _index(wired, source, outcome)
+        finally:
+            if file is not None:
+                for one in outcome.rejected:
+                    file.write(json.dumps(dataclasses.asdict(one)) + "\n")
+            _show_outcome(outcome)
     if outcome.rejected:
         raise typer.Exit(1)
 
@@ -125,15 +133,17 @@ def copy(
     """Bring another library's studies into this one; embed them anew if this bundle is another."""
     settings = _settings()
     with open_services(settings) as wired, open_other_library(settings, library) as other:
-        store, target = other[0], wired.library.store
-        with _progress(store.count()) as advance:
-            outcome = copying.copy(*other, wired.library, advance)
+        (store, renditions), target, outcome = other, wired.library.store, Outcome()
+        with _progress(copying.missing(store, target)) as advance:
+            copying.copy(store, renditions, wired.library, outcome, advance)
         _show_outcome(outcome)
         if store.identity == target.identity:
             alike, searches = copying.searched_alike(store, target, SEARCHES)
             out.print(f"{alike} of {searches} searches find the same ten reports in both")
-            if lacking := copying.missing(store, target):
-                raise StoreUnavailable(f"{lacking} studies did not arrive. Run this again.")
+        lacking = copying.missing(store, target)
+    if lacking:
+        err.print(f"{lacking} studies are not in this library. Run this again.")
+        raise typer.Exit(1)
 
 
 @cli.command()
@@ -209,10 +219,10 @@ def _settings() -> Settings:
     return settings
 
 
-def _index(wired: Services, path: Path) -> Outcome:
+def _index(wired: Services, path: Path, outcome: Outcome) -> None:
     source = open_source(path)
     with _progress(source.count) as advance:
-        return ingest(wired.library, source.entries, advance)
+        ingest(wired.library, source.entries, outcome, advance)
 
 
 @contextmanager

@@ -91,8 +91,6 @@ class Settings(BaseSettings):
     max_texts: PositiveInt = 256
     max_text_chars: PositiveInt = 20_000
     max_k: PositiveInt = 100
-    max_depth: PositiveInt = 1000
-    """Of a search's pages: offset + k."""
 
     otlp_url: HttpUrl | None = None
     """An OpenTelemetry collector's HTTP endpoint for traces, such as http://otel:4318/v1/traces."""

@@ -381,13 +381,12 @@ def _check_experts(recipe: Recipe, experts: Experts) -> None:
 def _claim(run: Path, recipe: Recipe) -> None:
     """Make `run` this recipe's directory; another recipe's run is refused, never mixed in."""
     run.mkdir(parents=True, exist_ok=True)
-    text = recipe.model_dump_json(indent=1)
     kept = run / RECIPE
     if not kept.exists():
         draft = run / f".{RECIPE}.{os.getpid()}"
-        draft.write_text(text, encoding="utf-8")
+        draft.write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
         draft.replace(kept)
-    if kept.read_text(encoding="utf-8") != text:
+    if Recipe.model_validate_json(kept.read_bytes()) != recipe:
         raise RecipeError(f"{run} holds a run of another recipe; choose another directory")
     write_environment(run)
 

@@ -9,7 +9,7 @@ from service.api.context import Services, Wired, work
 from service.api.inputs import AsJson, Parameters, Upload, one_image, read_input
 from service.api.schemas import BundleName, HitOut, Retrieval
 from service.auth import reader
-from service.cases.library import Identifier, Query
+from service.cases.library import DEPTH, Identifier, Query
 from service.cases.schema import CaseFilter, Hit, Part
 from service.errors import RequestMalformed
 from service.inference.batching import Deadline
@@ -52,7 +52,10 @@ class RetrieveParameters(Parameters):
         Field(description="Rank by meaning, by a text's words (BM25), or by both (rank fusion)."),
     ] = "dense"
     k: Annotated[int, Field(ge=1)] = 10
-    offset: Annotated[int, Field(ge=0, description="Hits of earlier pages, passed over.")] = 0
+    offset: Annotated[
+        int | None,
+        Field(ge=0, description="For pages: hits passed over, 0 for the first. None: no pages."),
+    ] = None
     diversity: Annotated[
         float | None,
         Field(gt=0, le=1, description="Prefer hits unlike each other (MMR); dense mode alone."),
@@ -71,7 +74,9 @@ class RetrieveParameters(Parameters):
                 raise RequestMalformed(f"mode: {self.mode} compares the words of texts alone.")
             if self.min_score is not None or self.diversity is not None:
                 raise RequestMalformed("min_score and diversity are of the dense mode alone.")
-        if self.diversity is not None and (self.group_by is not None or self.offset):
+        if (self.offset or 0) + self.k > DEPTH:
+            raise RequestMalformed(f"offset + k is over the bound of {DEPTH}.")
+        if self.diversity is not None and (self.group_by is not None or self.offset is not None):
             raise RequestMalformed("diversity can be combined with neither group_by nor offset.")
 
 
@@ -83,8 +88,6 @@ async def retrieve(request: Request, wired: Wired) -> Retrieval:
         raise RequestMalformed("Send either one image or `text`, not both and not neither.")
     parameters.check()
     check_k(parameters.k, wired)
-    if parameters.offset + parameters.k > wired.settings.max_depth:
-        raise RequestMalformed(f"offset + k is over the bound of {wired.settings.max_depth}.")
     deadline = Deadline(wired.settings.deadline_s)
     hits = await work(request, deadline, _search, wired, uploads, parameters, deadline)
     return Retrieval(

@@ -91,6 +91,8 @@ async def post_studies(request: Request, wired: Wired) -> StudyBatch:
 @router.get("", dependencies=[reader])
 def count_studies(wired: Wired, filter: Annotated[Filter, Query()]) -> StudyCounts:
     """How many studies the library holds, and how many of them have each source, view, finding."""
+    if filter.section:
+        raise RequestMalformed("section: only passages have one, and studies are counted.")
     store, where = wired.library.store, filter.where()
     return StudyCounts(studies=store.count(where), **store.facets(where))
 

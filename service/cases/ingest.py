@@ -4,10 +4,9 @@ Resuming needs no state of its own: a study whose digest the store already holds
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 
 from service.cases.library import CaseLibrary, NewStudy
 from service.cases.schema import Study
@@ -43,14 +42,16 @@ class Outcome:
 def ingest(
     library: CaseLibrary,
     entries: Iterable[Entry],
+    outcome: Outcome,
     on_progress: Callable[[int], None] = lambda _: None,
-) -> Outcome:
+) -> None:
     """Ingest every study; `on_progress` is given the number of studies just done.
 
-    Of an id that comes again the last one stays, as if they were ingested one by one.
+    Of an id that comes again the last one stays, as if they were ingested one by one. `outcome`
+    tells what was done also where `entries` raises.
     """
-    outcome, number = Outcome(), 0
-    for batch, stored in _in_order(library, _batches(entries)):
+    number = 0
+    for batch, stored in _in_order(library, _batches(entries, library.reference)):
         results = iter(stored)
         for entry in batch:
             number += 1
@@ -60,44 +61,51 @@ def ingest(
             else:
                 outcome.stored += 1
         on_progress(len(batch))
-    return outcome
 
 
 def _in_order(
-    library: CaseLibrary, batches: Iterable[list[Entry]]
-) -> Iterator[tuple[list[Entry], Stored]]:
+    library: CaseLibrary, batches: Iterable[dict[str, Entry]]
+) -> Iterator[tuple[Sequence[Entry], Stored]]:
     """Each batch with what became of its studies; a study never overtakes its earlier version."""
-    running: deque[tuple[list[Entry], Future[Stored]]] = deque()
+    running: deque[tuple[dict[str, Entry], Future[Stored]]] = deque()
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ingest") as pool:
-        for batch in batches:
-            while len(running) == AT_ONCE or any(_share(batch, other) for other, _ in running):
-                yield _ended(running)
-            running.append((batch, pool.submit(_put, library, batch)))
+        failure: Exception | None = None
+        try:
+            for batch in batches:
+                while len(running) == AT_ONCE or any(batch.keys() & other for other, _ in running):
+                    yield _ended(running)
+                running.append((batch, pool.submit(_put, library, list(batch.values()))))
+        except Exception as error:  # the source's: what was taken of it is told of first
+            failure = error
         while running:
             yield _ended(running)
+        if failure is not None:
+            raise failure
 
 
 def _ended(
-    running: deque[tuple[list[Entry], Future[Stored]]],
-) -> tuple[list[Entry], Stored]:
+    running: deque[tuple[dict[str, Entry], Future[Stored]]],
+) -> tuple[Sequence[Entry], Stored]:
     batch, stored = running.popleft()
-    return batch, stored.result()
+    return list(batch.values()), stored.result()
 
 
-def _put(library: CaseLibrary, batch: list[Entry]) -> Stored:
+def _put(library: CaseLibrary, batch: Sequence[Entry]) -> Stored:
     studies = [entry.study for entry in batch if isinstance(entry.study, NewStudy)]
     return library.put_many(studies, Deadline(BATCH_DEADLINE_S, bulk=True))
 
 
-def _share(one: list[Entry], other: list[Entry]) -> bool:
-    return not _ids(one).isdisjoint(_ids(other))
-
-
-def _ids(batch: list[Entry]) -> set[str]:
-    return {entry.study.study_id for entry in batch if isinstance(entry.study, NewStudy)}
-
-
-def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    remaining = iter(entries)
-    while batch := list(islice(remaining, BATCH)):
+def _batches(
+    entries: Iterable[Entry], reference: Callable[[str], str]
+) -> Iterator[dict[str, Entry]]:
+    """Up to `BATCH` entries by the keyed hash of their study; no batch has a study twice."""
+    batch: dict[str, Entry] = {}
+    for entry in entries:
+        study = entry.study
+        key = reference(study.study_id) if isinstance(study, NewStudy) else f"not {entry.place}"
+        if key in batch or len(batch) == BATCH:
+            yield batch
+            batch = {}
+        batch[key] = entry
+    if batch:
         yield batch

@@ -42,6 +42,8 @@ from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage, Encoder
 from service.telemetry import timed
 
+DEPTH = 1000
+"""Of a search in pages: all are cut from one ranking, so that none doubles or loses a hit."""
 RENDITION_SIDE = 1024
 RENDITION_QUALITY = 90
 IDENTIFYING = re.compile(
@@ -92,12 +94,13 @@ class _Ready:
 class Query:
     """What to look for and whom to leave out. `patient_id` and `study_id` are the caller's own.
 
-    words, diversity: see Ask. offset: so many of the best are passed over, those of earlier pages.
+    words, diversity: see Ask. offset: a page of a ranking to the depth of `DEPTH`, after so many of
+    its best; None is the k best alone, which costs less and breaks ties anew each time.
     """
 
     target: Part
     k: int
-    offset: int = 0
+    offset: int | None = None
     words: str | None = None
     diversity: float | None = None
     where: CaseFilter = CaseFilter()
@@ -140,17 +143,19 @@ class CaseLibrary:
         self._write([outcome for outcome in outcomes if isinstance(outcome, _Ready)])
         return [o.embedded.study if isinstance(o, _Ready) else o for o in outcomes]
 
-    def adopt(self, studies: Sequence[EmbeddedStudy], renditions: Path) -> None:
-        """Store studies, and their images, as another library of this bundle and key has them."""
-        known = self.store.digests(one.study.study_id for one in studies)
-        self._write(
-            [
-                _Ready(one, _read_renditions(renditions, one.study))
-                for one in studies
-                if known.get(one.study.study_id) != one.study.digest
-                or not self._is_whole(one.study)
-            ]
-        )
+    def adopt(self, studies: Sequence[EmbeddedStudy], renditions: Path) -> list[Study]:
+        """Store studies, and their images, as another library of this bundle and key has them.
+
+        Returns those of which an image is not in `renditions`; they are not stored.
+        """
+        ready, without = [], []
+        for one in studies:
+            try:
+                ready.append(_Ready(one, _read_renditions(renditions, one.study)))
+            except OSError:
+                without.append(one.study)
+        self._write(ready)
+        return without
 
     def get(self, study_id: str) -> Study:
         """The stored study, by the caller's id or by its pseudonym; raises StudyUnknown."""
@@ -162,15 +167,25 @@ class CaseLibrary:
     def delete(self, study_id: str) -> None:
         """Remove the study, its points and its renditions; raises StudyUnknown."""
         with self._writing:
-            self._remove(self.get(study_id))
+            reference = self._pseudonyms.study(study_id)
+            if (study := self.store.get(reference)) is not None:
+                self._remove(study)
+            elif not self.store.delete(reference):
+                raise StudyUnknown("No such study in the case library.")
 
     def delete_patient(self, patient_id: str) -> int:
         """Remove every study of the patient, as `delete` does; the number of them."""
+        reference = self._pseudonyms.patient(patient_id)
         with self._writing:
-            studies = self.store.studies_of(self._pseudonyms.patient(patient_id))
+            studies = self.store.studies_of(reference)
             for study in studies:
                 self._remove(study)
+            self.store.delete_patient(reference)
         return len(studies)
+
+    def reference(self, study_id: str) -> str:
+        """The keyed hash under which a study of this id is stored."""
+        return self._pseudonyms.study(study_id)
 
     def rendition(self, study_id: str, index: int = 0) -> bytes:
         """JPEG of one of the study's images, without metadata; raises StudyUnknown."""
@@ -186,16 +201,17 @@ class CaseLibrary:
 
     def search(self, vector: Vector | None, query: Query) -> list[Hit]:
         """Best parts first; none of the named patient's, nor of the named study's patient."""
+        start = query.offset or 0
         with timed("search"):
             hits = self.store.search(
                 Ask(query.target, vector, query.words, query.diversity),
-                k=query.offset + query.k,
+                k=query.k if query.offset is None else DEPTH,
                 where=query.where,
                 exclude=self._excluded(query),
                 min_score=query.min_score,
                 group_by_study=query.group_by_study,
             )
-        return hits[query.offset :]
+        return hits[start : start + query.k]
 
     def _excluded(self, query: Query) -> Exclusion:
         """The named patient and study, and the patient of the named study where that is stored."""
@@ -318,9 +334,9 @@ def _check(new: NewStudy) -> None:
 
 
 def _read_renditions(folder: Path, study: Study) -> dict[str, bytes]:
-    """Those that are there."""
-    paths = {name: rendition_path(folder, name) for name in _renditions_of(study)}
-    return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+    return {
+        name: rendition_path(folder, name).read_bytes() for name in sorted(_renditions_of(study))
+    }
 
 
 def _renditions_of(study: Study) -> set[str]:

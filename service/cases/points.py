@@ -257,6 +257,11 @@ class PointStore(ABC):
             self._write([Remove(points)])
         return True
 
+    def delete_patient(self, patient_id: str) -> None:
+        """Remove every point of the patient, those of a write that was cut short too."""
+        with self._writing:
+            self._write([Remove(Selection(must={"patient_id": [patient_id]}))])
+
     def search(
         self,
         ask: Ask,

@@ -5,13 +5,15 @@
 - A tar shard (webdataset) has one study a key: `KEY.json` with such fields, `KEY.txt` the report,
   and images by their suffix.
 - In a folder, DICOM files of one StudyInstanceUID are one study of its PatientID; every other image
-  is a study named after its path. A text file of an image's name, but `.txt`, is its report.
+  is a study named after its path in that folder, as `ward:1.png`. A text file of an image's name,
+  but `.txt`, is its report.
 """
 
 import csv
+import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -20,10 +22,11 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from service.cases.library import Identifier, NewStudy, StudyRecord
 from service.errors import EclipError, SourceUnreadable, StudyInvalid
-from service.imaging.headers import Belonging, belonging
+from service.imaging.headers import Belonging, belonging, is_dicom
 
-IMAGES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ""})
-"""PACS exports often have no suffix."""
+IMAGES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg"})
+HEATMAP = "heatmap.png"
+END_OF_TAR = bytes(1024)
 NO_IMAGE = "DICOMDIR"
 MAX_VIEWS = 16
 _LISTS = ("images", "findings")
@@ -59,6 +62,15 @@ class Source:
 
     entries: Iterator[Entry]
     count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """A study of a folder, and whom its headers name."""
+
+    study_id: str
+    paths: list[Path] = field(default_factory=list)
+    patients: set[str] = field(default_factory=set)
 
 
 def open_source(path: Path) -> Source:
@@ -116,8 +128,11 @@ def _parquet(path: Path) -> Source:
 
     def entries() -> Iterator[Entry]:
         rows = (row for batch in file.iter_batches(1024) for row in batch.to_pylist())
-        for number, row in enumerate(rows, start=1):
-            yield Entry(f"row {number}", _of_parquet(row, path.parent))
+        try:
+            for number, row in enumerate(rows, start=1):
+                yield Entry(f"row {number}", _of_parquet(row, path.parent))
+        except OSError:
+            raise SourceUnreadable("The Parquet file is damaged. Write it again.") from None
 
     return Source(entries(), file.metadata.num_rows)
 
@@ -130,29 +145,36 @@ def _shard(path: Path) -> Source:
                 for key, members in groupby(files, key=lambda member: _key(member.name)):
                     yield Entry(key, _of_parts(key, [(m.name, _content(tar, m)) for m in members]))
         except tarfile.TarError:
-            raise SourceUnreadable(
-                "The shard is no tar, or cut short. Write it again; what is stored stays."
-            ) from None
+            raise SourceUnreadable("The shard is damaged. Write it again.") from None
 
+    with path.open("rb") as file:
+        file.seek(-min(len(END_OF_TAR), path.stat().st_size), os.SEEK_END)
+        if file.read() != END_OF_TAR:
+            raise SourceUnreadable("The shard is no tar, or cut short. Write it again.")
     return Source(entries(), None)
 
 
 def _folder(folder: Path) -> Source:
     """DICOM headers are read at once: files of one study need not lie together."""
-    studies: dict[str, list[Path]] = {}
-    belongings: dict[str, Belonging] = {}
+    studies: dict[str, _Files] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGES and path.name != NO_IMAGE and path.is_file():
-            own = belonging(path) if path.suffix.lower() in {".dcm", ".dicom", ""} else None
-            study_id = own.study_id if own else str(path.relative_to(folder).with_suffix(""))
-            studies.setdefault(study_id, []).append(path)
-            if own:
-                belongings[study_id] = own
+        if not path.is_file() or path.name == NO_IMAGE:
+            continue
+        own = Belonging(None, None)
+        if is_dicom(path):
+            own = belonging(path)
+        elif path.suffix.lower() not in IMAGES:
+            continue
+        name = own.study_id or ":".join(path.relative_to(folder).parts)
+        files = studies.setdefault(name, _Files(name))
+        files.paths.append(path)
+        if own.patient_id:
+            files.patients.add(own.patient_id)
     if not studies:
         raise SourceUnreadable("The folder holds no DICOM, PNG or JPEG file.")
     entries = (
-        Entry(str(paths[0].relative_to(folder)), _of_files(name, belongings.get(name), paths))
-        for name, paths in studies.items()
+        Entry(str(files.paths[0].relative_to(folder)), _of_files(files))
+        for files in studies.values()
     )
     return Source(entries, len(studies))
 
@@ -183,6 +205,11 @@ def _of_parts(key: str, parts: Iterable[tuple[str, bytes]]) -> NewStudy | EclipE
     images = [kind for kind in files if f".{kind.rpartition('.')[2]}" in IMAGES]
 
     def record() -> ManifestRecord:
+        if HEATMAP in files:
+            raise StudyInvalid(
+                "A shard of `eclip-train shards` knows no patient. Index the manifest that it was "
+                "made of."
+            )
         values = {"study_id": key} | _OBJECT.validate_json(files.get("json", b"{}"))
         if "txt" in files:
             values["report"] = files["txt"].decode()
@@ -191,15 +218,17 @@ def _of_parts(key: str, parts: Iterable[tuple[str, bytes]]) -> NewStudy | EclipE
     return _checked(record, files.__getitem__)
 
 
-def _of_files(study_id: str, own: Belonging | None, paths: Iterable[Path]) -> NewStudy | EclipError:
-    images = {str(path): path for path in paths}
+def _of_files(files: _Files) -> NewStudy | EclipError:
+    images = {str(path): path for path in files.paths}
 
     def record() -> ManifestRecord:
-        texts = dict.fromkeys(path.with_suffix(".txt") for path in images.values())
+        if len(files.patients) > 1:
+            raise StudyInvalid("Files of one StudyInstanceUID name several patients. Mend them.")
+        texts = dict.fromkeys(path.with_suffix(".txt") for path in files.paths)
         reports = [text.read_text(encoding="utf-8") for text in texts if text.is_file()]
         return ManifestRecord(
-            study_id=study_id,
-            patient_id=own.patient_id if own else None,
+            study_id=files.study_id,
+            patient_id=next(iter(files.patients), None),
             images=list(images),
             report="\n".join(reports) or None,
         )

@@ -44,6 +44,9 @@ class CaseStore(Protocol):
     def delete(self, study_id: str) -> bool:
         """Remove every point of the study; False when there was none."""
 
+    def delete_patient(self, patient_id: str) -> None:
+        """Remove every point of the patient, those of a write that was cut short too."""
+
     def search(
         self,
         ask: Ask,

@@ -206,8 +206,8 @@ def _levels(
     What is shown of a pixel depends on its value alone, so it is worked out once for each value.
     """
     if stored.itemsize > 2:
-        values, coded = np.unique(stored, return_inverse=True)
-        return values, np.arange(len(values)), coded.reshape(stored.shape)
+        codes = np.arange(stored.size)  # too many values: each pixel is worked out
+        return stored.ravel(), codes, codes.reshape(stored.shape)
     coded = stored.view(stored.dtype.str.replace("i", "u"))
     occurs = np.zeros(2 ** (8 * stored.itemsize), bool)
     occurs[coded] = True

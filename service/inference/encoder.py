@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from service.inference.session import Towers
 from service.telemetry import record, timed
 
 FloatArray = npt.NDArray[np.float32]
-Keep = Callable[[Radiograph], Radiograph]
+Keep = Callable[[bytes, Radiograph], Radiograph]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class Encoder:
                 f"The image tower of bundle {self.bundle.manifest.name} yields no patch "
                 "embeddings. Export a bundle from a vision transformer without attention pooling."
             )
-        (prepared,) = self._prepare([data], deadline, lambda radiograph: radiograph)
+        (prepared,) = self._prepare([data], deadline, lambda _, radiograph: radiograph)
         if isinstance(prepared, EclipError):
             raise prepared
         with timed("infer"):
@@ -150,7 +151,7 @@ class Encoder:
     def _encode(
         self, items: Sequence[bytes], deadline: Deadline, side: int
     ) -> list[EncodedImage | EclipError]:
-        prepared = self._prepare(items, deadline, lambda radiograph: radiograph.reduced(side))
+        prepared = self._prepare(items, deadline, partial(self._reduced, side))
         good = [p for p in prepared if isinstance(p, _Prepared)]
         embedded = self._vectors(self._image, [p.pixels for p in good], deadline)
         self._drift.note(embedded)
@@ -206,8 +207,15 @@ class Encoder:
             return error
         decoded = time.perf_counter()
         pixels = preprocess(radiograph.pixels, spec)
-        kept = keep(radiograph)
+        kept = keep(data, radiograph)
         return _Prepared(kept, pixels, decoded - start, time.perf_counter() - decoded)
+
+    def _reduced(self, side: int, data: bytes, radiograph: Radiograph) -> Radiograph:
+        """To `side`, from the whole image where decoding left less of it for the tower."""
+        least = min(side, max(radiograph.rows, radiograph.columns))
+        if max(radiograph.pixels.shape) < least:
+            radiograph = decode(data, self._limits)
+        return radiograph.reduced(side)
 
     def _check(self, index: int, text: str) -> None:
         if not text.strip():

@@ -28,7 +28,7 @@ def index(data_dir):
 def kill_when(process, data_dir, renditions):
     """kill -9 as soon as so many images lie on the disk."""
     end = time.monotonic() + TIMEOUT_S
-    while len(list((data_dir / "renditions").glob("*/*.jpg"))) < renditions:
+    while len(list((data_dir / "renditions").rglob("*.jpg"))) < renditions:
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < end
         time.sleep(0.002)

@@ -7,6 +7,7 @@ from qdrant_client import QdrantClient
 from service.app import open_other_library, open_services
 from service.bundle.manifest import load, seal
 from service.cases.copying import copy, missing, searched_alike
+from service.cases.ingest import Outcome
 from service.cases.library import CaseLibrary, NewStudy, StudyRecord
 from service.cases.schema import CaseFilter
 from service.cases.server import ServerStore
@@ -54,9 +55,15 @@ def another_bundle(tmp_path):
     return seal(folder, load(DEMO_BUNDLE).manifest.model_copy(update={"version": "2"}))
 
 
+def copied(*arguments):
+    outcome = Outcome()
+    copy(*arguments[:3], outcome, *arguments[3:])
+    return outcome
+
+
 def test_a_library_moves_to_another_engine_as_it_is(library, on_server, tmp_path):
     assert missing(library.store, on_server.store) == STUDIES
-    outcome = copy(library.store, tmp_path / "one" / "renditions", on_server)
+    outcome = copied(library.store, tmp_path / "one" / "renditions" / "studies", on_server)
     assert (outcome.stored, outcome.rejected) == (STUDIES, [])
     assert missing(library.store, on_server.store) == 0
     assert searched_alike(library.store, on_server.store, STUDIES) == (STUDIES, STUDIES)
@@ -64,7 +71,7 @@ def test_a_library_moves_to_another_engine_as_it_is(library, on_server, tmp_path
         assert on_server.get(name) == library.get(name)
         assert on_server.rendition(name) == library.rendition(name)
     assert on_server.store.facets(CaseFilter()) == library.store.facets(CaseFilter())
-    copy(library.store, tmp_path / "one" / "renditions", on_server)
+    copied(library.store, tmp_path / "one" / "renditions" / "studies", on_server)
     assert on_server.store.count() == STUDIES
 
 
@@ -73,27 +80,46 @@ def test_a_copy_that_was_cut_short_goes_on(library, on_server, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        copy(library.store, tmp_path / "one" / "renditions", on_server, killed)
+        copied(library.store, tmp_path / "one" / "renditions" / "studies", on_server, killed)
     begun = on_server.store.count()
     assert 0 < begun < STUDIES
     assert missing(library.store, on_server.store) == STUDIES - begun
-    copy(library.store, tmp_path / "one" / "renditions", on_server)
+    copied(library.store, tmp_path / "one" / "renditions" / "studies", on_server)
     assert missing(library.store, on_server.store) == 0
 
 
-def test_a_study_that_changed_since_is_copied_again(library, on_server, tmp_path, deadline):
-    copy(library.store, tmp_path / "one" / "renditions", on_server)
-    library.put(NewStudy("s5", record(99), ()), deadline)
+def test_what_the_copy_has_of_a_study_stays_as_it_is(library, on_server, tmp_path, deadline):
+    """Between the first copy and the second it may have been in use."""
+    renditions = tmp_path / "one" / "renditions" / "studies"
+    copied(library.store, renditions, on_server)
+    on_server.put(NewStudy("s5", record(99), ()), deadline)
+    library.put(NewStudy("s40", record(40), ()), deadline)
+    assert copied(library.store, renditions, on_server).stored == 1
+    assert on_server.get("s40") == library.get("s40")
+    assert "99 mm" in on_server.get("s5").report
+
+
+def test_an_image_that_is_gone_keeps_its_study_out_and_is_told(library, on_server, tmp_path):
+    renditions = tmp_path / "one" / "renditions" / "studies"
+    own = library.get("s0").images[0].rendition
+    next(renditions.rglob(f"{own}.jpg")).unlink()
+    outcome = copied(library.store, renditions, on_server)
+    assert outcome.stored == on_server.store.count() == STUDIES - 1
+    assert "not on this disk" in outcome.rejected[0].reason
     assert missing(library.store, on_server.store) == 1
-    copy(library.store, tmp_path / "one" / "renditions", on_server)
-    assert on_server.get("s5") == library.get("s5")
+
+
+def test_a_copy_and_its_source_share_no_image(library, on_server, tmp_path):
+    copied(library.store, tmp_path / "one" / "renditions" / "studies", on_server)
+    on_server.delete_patient("p1")
+    assert library.rendition("s1")
 
 
 def test_a_library_is_embedded_anew_for_another_bundle(library, another_bundle, tmp_path):
     """The same weights under another id: vectors differ by no more than a rendition's JPEG."""
     settings = Settings(data_dir=tmp_path / "one", collection="again", bundle=another_bundle.path)
     with open_services(settings) as wired:
-        outcome = copy(library.store, tmp_path / "one" / "renditions", wired.library)
+        outcome = copied(library.store, tmp_path / "one" / "renditions" / "studies", wired.library)
         assert (outcome.stored, outcome.rejected) == (STUDIES, [])
         old, new = (
             {one.study.study_id: one for one in store.studies()}
@@ -109,17 +135,17 @@ def test_a_library_is_embedded_anew_for_another_bundle(library, another_bundle, 
                 assert vector @ other > 0.99
             assert one.report_vector @ again.report_vector > 0.9999
         digests = wired.library.store.digests(new)
-        copy(library.store, tmp_path / "one" / "renditions", wired.library)
+        copied(library.store, tmp_path / "one" / "renditions" / "studies", wired.library)
         assert wired.library.store.digests(new) == digests
 
 
 def test_an_image_that_is_gone_is_told_and_harms_no_other(library, another_bundle, tmp_path):
-    renditions = tmp_path / "one" / "renditions"
+    renditions = tmp_path / "one" / "renditions" / "studies"
     own = library.get("s0").images[0].rendition
     next(renditions.rglob(f"{own}.jpg")).unlink()
     settings = Settings(data_dir=tmp_path / "one", collection="again", bundle=another_bundle.path)
     with open_services(settings) as wired:
-        outcome = copy(library.store, renditions, wired.library)
+        outcome = copied(library.store, renditions, wired.library)
     assert outcome.stored == STUDIES - 1
     assert "not on this disk" in outcome.rejected[0].reason
 
@@ -129,7 +155,7 @@ def test_a_library_of_another_key_is_refused(library, tmp_path):
         open_services(Settings(data_dir=tmp_path / "other")) as wired,
         pytest.raises(BundleMismatch, match=r"same identifiers\.key"),
     ):
-        copy(library.store, tmp_path / "one" / "renditions", wired.library)
+        copied(library.store, tmp_path / "one" / "renditions" / "studies", wired.library)
 
 
 def test_what_is_no_library_is_refused(tmp_path):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from service.app import open_services
 from service.cases.library import NewStudy, Query, StudyRecord
-from service.cases.points import Selection
+from service.cases.points import Remove, Selection
 from service.errors import EclipError, ImageUnsupported, StudyInvalid, StudyUnknown
 from service.settings import DEMO_LIBRARY, Settings
 
@@ -203,3 +203,19 @@ def test_a_deletion_that_was_cut_short_is_finished_by_the_next(library, deadline
 
 def fails(*_):
     raise OSError("killed")
+
+
+def test_what_a_cut_write_left_of_a_patient_is_removed_too(library, deadline):
+    """Parts are written before the record that makes them a study."""
+    library.put(study("s0", PICTURES[0]), deadline)
+    record = Selection(must={"part": ["study"]})
+    library.store._write([Remove(record)])
+    assert everything(library, deadline)
+    assert library.delete_patient("p1") == 0
+    assert everything(library, deadline) == []
+    library.put(study("s0", PICTURES[0]), deadline)
+    library.store._write([Remove(record)])
+    library.delete("s0")
+    assert everything(library, deadline) == []
+    with pytest.raises(StudyUnknown):
+        library.delete("s0")

@@ -2,7 +2,6 @@ import io
 import json
 import tarfile
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -47,6 +46,28 @@ def test_dicom_files_of_one_study_are_one_study_of_its_patient(tmp_path):
     assert len(found) == 2
 
 
+def test_a_dicom_file_is_known_by_its_bytes(tmp_path):
+    """PACS exports name files by UIDs; some write neither preamble nor StudyInstanceUID."""
+    dicom(tmp_path, "1.2.840.113619.2.5", "1.2.3", PatientID="p1")
+    dicom(tmp_path, "a.dcm", "", PatientID="p2")
+    headless = dicom_dataset(StudyInstanceUID="1.2.5", PatientID="p3")
+    (tmp_path / "b").write_bytes(dicom_bytes(headless, headless=True))
+    (tmp_path / "README").write_text("no image")
+    (tmp_path / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    found = {s.study_id: s.record.patient_id for s in studies(tmp_path).values()}
+    assert found == {"1.2.3": "p1", "a.dcm": "p2", "1.2.5": "p3"}
+
+
+def test_a_study_is_its_patients_though_one_file_does_not_say_so(tmp_path):
+    dicom(tmp_path, "1.dcm", "1.2.3", PatientID="p1")
+    dicom(tmp_path, "2.dcm", "1.2.3", PatientID="")
+    dicom(tmp_path, "3.dcm", "1.2.4", PatientID="p1")
+    dicom(tmp_path, "4.dcm", "1.2.4", PatientID="p2")
+    one, two = studies(tmp_path).values()
+    assert (one.record.patient_id, len(one.images)) == ("p1", 2)
+    assert "several patients" in two.detail
+
+
 def test_other_images_are_studies_named_after_their_paths(tmp_path):
     (tmp_path / "ward").mkdir()
     (tmp_path / "ward" / "one.PNG").write_bytes(PNG)
@@ -55,8 +76,8 @@ def test_other_images_are_studies_named_after_their_paths(tmp_path):
     (tmp_path / "notes.md").write_text("no study")
     found = studies(tmp_path)
     assert {place: study.study_id for place, study in found.items()} == {
-        "two.jpg": "two",
-        "ward/one.PNG": "ward/one",
+        "two.jpg": "two.jpg",
+        "ward/one.PNG": "ward:one.PNG",
     }
     assert found["ward/one.PNG"].record.report == "Größer."
     assert found["two.jpg"].images == (JPEG,)
@@ -151,15 +172,18 @@ def test_a_shard_has_a_study_a_key(tmp_path):
     assert isinstance(found["x/3"], EclipError)
 
 
-def test_a_shard_that_is_cut_short_says_so_after_what_it_held(tmp_path):
-    noise = np.random.default_rng(0).bytes(200_000)
-    shard(tmp_path / "000.tar", **{"1.png": PNG, "2.png": noise})
+def test_a_shard_that_is_cut_short_anywhere_is_refused_before_any_of_it(tmp_path):
+    shard(tmp_path / "000.tar", **{"1.png": PNG, "2.png": PNG})
     whole = (tmp_path / "000.tar").read_bytes()
-    (tmp_path / "000.tar").write_bytes(whole[: len(whole) // 2])
-    entries = open_source(tmp_path / "000.tar").entries
-    assert next(entries).place == "1"
-    with pytest.raises(SourceUnreadable, match="cut short"):
-        next(entries)
+    for length in range(512, len(whole.rstrip(b"\0")), 512):
+        (tmp_path / "000.tar").write_bytes(whole[:length])
+        with pytest.raises(SourceUnreadable, match="cut short"):
+            open_source(tmp_path / "000.tar")
+
+
+def test_a_shard_of_training_is_refused_as_it_names_no_patient(tmp_path):
+    shard(tmp_path / "000.tar", **{"1.png": PNG, "1.heatmap.png": PNG})
+    assert "knows no patient" in studies(tmp_path / "000.tar")["1"].detail
 
 
 @pytest.mark.parametrize("name", ["studies.csv", "studies.parquet", "000.tar"])

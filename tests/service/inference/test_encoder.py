@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from structlog.testing import capture_logs
 
 from service.bundle.manifest import Golden, Int8, load, seal
+from service.bundle.preprocess import ImageSpec
 from service.errors import (
     BundleNotReady,
     DeadlineExceeded,
@@ -29,6 +31,7 @@ from service.inference.session import (
     self_test,
 )
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY
+from tests.service.imaging.conftest import picture
 
 
 class Counted(np.ndarray):
@@ -229,3 +232,14 @@ def test_int8_that_the_bundle_lacks_is_refused_and_auto_takes_what_there_is(enco
 def test_a_cpu_is_filled_by_calls_side_by_side(encoder, cores, threads, calls, each):
     towers = Towers(encoder.bundle, ["CPUExecutionProvider"], cores=cores, threads=threads)
     assert (towers.calls, towers.threads) == (calls, each)
+
+
+def test_a_picture_for_people_is_not_as_small_as_the_towers(encoder):
+    """Where the bundle lets JPEGs be shrunk while they are decoded."""
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1200)).astype(np.uint8)
+    data = picture(Image.fromarray(noise), "JPEG")
+    small = decode(data, ImageLimits(), ImageSpec(height=96, width=96, reducing_gap=1))
+    assert max(small.pixels.shape) < 200
+    assert encoder._reduced(1024, data, small).pixels.shape == (1024, 819)
+    assert encoder._reduced(64, data, small).pixels.shape == (64, 51)
+    assert encoder._reduced(0, data, small).pixels.size == 0
