@@ -149,8 +149,8 @@ def test_a_batch_never_holds_more_decoded_images_than_there_are_decoders(
 ):
     alive, most = weakref.WeakSet(), []
 
-    def decode_and_count(data, limits):
-        radiograph = decode(data, limits)
+    def decode_and_count(*asked):
+        radiograph = decode(*asked)
         pixels = radiograph.pixels.view(Counted)
         alive.add(pixels)
         most.append(len(alive))
@@ -175,10 +175,10 @@ def test_nothing_is_decoded_once_the_deadline_has_passed(encoder, unseen, monkey
 def test_a_client_that_leaves_takes_its_waiting_decodes_along(encoder, unseen, monkeypatch):
     deadline, decoded = Deadline(60), []
 
-    def decode_while_the_client_leaves(data, limits):
+    def decode_while_the_client_leaves(data, *asked):
         deadline.cancel()
         decoded.append(data)
-        return decode(data, limits)
+        return decode(data, *asked)
 
     monkeypatch.setattr("service.inference.encoder.decode", decode_while_the_client_leaves)
     with pytest.raises(DeadlineExceeded):
