@@ -142,7 +142,7 @@ def copy(
             out.print(f"{alike} of {searches} searches find the same ten reports in both")
         lacking = copying.missing(store, target)
     if lacking:
-        err.print(f"{lacking} studies are not in this library. Run this again.")
+        err.print(f"{lacking} studies are not in this library. Mend them or run this again.")
         raise typer.Exit(1)
 
 

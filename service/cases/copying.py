@@ -59,11 +59,11 @@ def _adopt(
 ) -> None:
     remaining, number = iter(studies), 0
     while batch := list(islice(remaining, BATCH)):
-        for study in library.adopt(batch, renditions):
+        without = library.adopt(batch, renditions)
+        for study in without:
             number += 1
             outcome.rejected.append(Rejected(number, study.study_id, NO_IMAGE.detail))
-            outcome.stored -= 1
-        outcome.stored += len(batch)
+        outcome.stored += len(batch) - len(without)
         on_progress(len(batch))
 
 

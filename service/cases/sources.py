@@ -3,7 +3,7 @@
 - A manifest has one study a line or row, with the fields of `ManifestRecord`; in a CSV, `images`
   and `findings` are separated by semicolons. Images are paths beside it.
 - A tar shard (webdataset) has one study a key: `KEY.json` with such fields, `KEY.txt` the report,
-  and images by their suffix.
+  and images by their suffix. Without a `study_id` it is named after its key, as `ward:1`.
 - In a folder, DICOM files of one StudyInstanceUID are one study of its PatientID; every other image
   is a study named after its path in that folder, as `ward:1.png`. A text file of an image's name,
   but `.txt`, is its report.
@@ -210,7 +210,9 @@ def _of_parts(key: str, parts: Iterable[tuple[str, bytes]]) -> NewStudy | EclipE
                 "A shard of `eclip-train shards` knows no patient. Index the manifest that it was "
                 "made of."
             )
-        values = {"study_id": key} | _OBJECT.validate_json(files.get("json", b"{}"))
+        values = {"study_id": key.replace("/", ":")} | _OBJECT.validate_json(
+            files.get("json", b"{}")
+        )
         if "txt" in files:
             values["report"] = files["txt"].decode()
         return ManifestRecord.model_validate(values | {"images": images})

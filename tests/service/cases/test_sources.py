@@ -168,7 +168,7 @@ def test_a_shard_has_a_study_a_key(tmp_path):
     assert list(found) == ["x/1", "x/2", "x/3"]
     assert found["x/1"].images == (PNG, JPEG)
     assert (found["x/1"].record.patient_id, found["x/1"].record.report) == ("p1", "Clear.")
-    assert (found["x/2"].study_id, found["x/2"].record.report) == ("x/2", None)
+    assert (found["x/2"].study_id, found["x/2"].record.report) == ("x:2", None)
     assert isinstance(found["x/3"], EclipError)
 
 
