@@ -14,6 +14,7 @@ import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,7 @@ from service.cases.schema import (
     Image,
     Metadata,
     Part,
+    Passage,
     Study,
     Vector,
 )
@@ -83,6 +85,21 @@ class NewStudy:
 
 
 @dataclass(frozen=True, slots=True)
+class _Pending:
+    """A study that is to be embedded, under its keyed hash."""
+
+    study_id: str
+    digest: str
+    new: NewStudy
+    passages: tuple[Passage, ...]
+
+    @property
+    def texts(self) -> list[str]:
+        report = self.new.record.report
+        return [report, *(passage.text for passage in self.passages)] if report else []
+
+
+@dataclass(frozen=True, slots=True)
 class _Ready:
     """An embedded study with its renditions: sha256 → JPEG."""
 
@@ -130,18 +147,21 @@ class CaseLibrary:
     def put_many(self, studies: Sequence[NewStudy], deadline: Deadline) -> list[Study | EclipError]:
         """One outcome a study, in order; studies already stored unchanged are not written again.
 
-        Of an id that comes twice in one call only the first is taken.
+        They are embedded together. Of an id that comes twice in one call only the first is taken.
         """
         ids = [self._pseudonyms.study(study.study_id) for study in studies]
         known = self.store.digests(ids)
         outcomes = [
             StudyInvalid("The batch has this study twice; send its other version on its own.")
             if study_id in ids[:index]
-            else self._embed(study, study_id, known, deadline)
+            else self._unless_stored(study, study_id, known)
             for index, (study_id, study) in enumerate(zip(ids, studies, strict=True))
         ]
-        self._write([outcome for outcome in outcomes if isinstance(outcome, _Ready)])
-        return [o.embedded.study if isinstance(o, _Ready) else o for o in outcomes]
+        embedded = self._embed([o for o in outcomes if isinstance(o, _Pending)], deadline)
+        self._write([one for one in embedded if isinstance(one, _Ready)])
+        rest = iter(embedded)
+        ended = [next(rest) if isinstance(o, _Pending) else o for o in outcomes]
+        return [e.embedded.study if isinstance(e, _Ready) else e for e in ended]
 
     def adopt(self, studies: Sequence[EmbeddedStudy], renditions: Path) -> list[Study]:
         """Store studies, and their images, as another library of this bundle and key has them.
@@ -236,49 +256,74 @@ class CaseLibrary:
                 if old is not None:
                     self._remove_renditions(_renditions_of(old) - _renditions_of(new))
 
-    def _embed(
-        self, new: NewStudy, study_id: str, known: Mapping[str, str], deadline: Deadline
-    ) -> _Ready | Study | EclipError:
-        """An embedded study, or the stored one if nothing changed, or what is wrong with it."""
+    def _unless_stored(
+        self, new: NewStudy, study_id: str, known: Mapping[str, str]
+    ) -> _Pending | Study | EclipError:
+        """The study to be embedded, or the stored one if nothing changed, or what is wrong."""
         try:
             _check(new)
             digest = self._digest(new)
             if known.get(study_id) == digest and self._is_whole(stored := self.get(study_id)):
                 return stored
-            return self._embed_new(new, study_id, digest, deadline)
+            passages = split_report(new.record.report or "", study_id)
+            pending = _Pending(study_id, digest, new, passages)
+            self._encoder.check_texts(pending.texts)
         except EclipError as error:
             return error
+        return pending
 
-    def _embed_new(self, new: NewStudy, study_id: str, digest: str, deadline: Deadline) -> _Ready:
-        images = self._encoder.images(new.images, deadline, RENDITION_SIDE)
-        encoded = [_raised(image) for image in images]
-        passages = split_report(new.record.report or "", study_id)
-        texts = [new.record.report, *(p.text for p in passages)] if new.record.report else []
-        vectors = [text.vector for text in self._encoder.texts(texts, deadline)]
-        patient_id = new.record.patient_id
+    def _embed(self, pending: Sequence[_Pending], deadline: Deadline) -> list[_Ready | EclipError]:
+        """One outcome a study: all images in one call of the encoder, then all texts."""
+        try:
+            images = self._images_of(pending, deadline)
+            whole = [one for one, i in zip(pending, images, strict=True) if isinstance(i, list)]
+            texts = iter(self._texts_of(whole, deadline))
+        except EclipError as error:
+            return [error] * len(pending)
+        return [
+            i if isinstance(i, EclipError) else self._ready(one, i, next(texts))
+            for one, i in zip(pending, images, strict=True)
+        ]
+
+    def _images_of(
+        self, pending: Sequence[_Pending], deadline: Deadline
+    ) -> list[list[EncodedImage] | EclipError]:
+        """Of each study its encoded images, or what is wrong with the first bad one."""
+        images = [image for one in pending for image in one.new.images]
+        encoded = iter(self._encoder.images(images, deadline, RENDITION_SIDE) if images else ())
+        return [_all_or_first_error(list(islice(encoded, len(one.new.images)))) for one in pending]
+
+    def _texts_of(self, pending: Sequence[_Pending], deadline: Deadline) -> list[list[Vector]]:
+        """Of each study the vectors of its report and of its passages; none without a report."""
+        texts = [text for one in pending for text in one.texts]
+        encoded = iter(self._encoder.texts(texts, deadline) if texts else ())
+        return [[text.vector for text in islice(encoded, len(one.texts))] for one in pending]
+
+    def _ready(
+        self, one: _Pending, encoded: Sequence[EncodedImage], texts: Sequence[Vector]
+    ) -> _Ready:
+        record, views = one.new.record, one.new.views or (None,) * len(encoded)
         jpegs = [render(image.radiograph) for image in encoded]
-        names = [hashlib.sha256(study_id.encode() + jpeg).hexdigest() for jpeg in jpegs]
+        names = [hashlib.sha256(one.study_id.encode() + jpeg).hexdigest() for jpeg in jpegs]
         study = Study(
-            study_id=study_id,
-            patient_id=patient_id and self._pseudonyms.patient(patient_id),
-            source=new.record.source,
-            digest=digest,
-            report=new.record.report,
-            passages=passages,
+            study_id=one.study_id,
+            patient_id=record.patient_id and self._pseudonyms.patient(record.patient_id),
+            source=record.source,
+            digest=one.digest,
+            report=record.report,
+            passages=one.passages,
             images=tuple(
-                Image(rendition=name, view=view or image.radiograph.view or new.record.view)
-                for name, image, view in zip(
-                    names, encoded, new.views or (None,) * len(encoded), strict=True
-                )
+                Image(rendition=name, view=view or image.radiograph.view or record.view)
+                for name, image, view in zip(names, encoded, views, strict=True)
             ),
-            findings=tuple(new.record.findings),
-            metadata=new.record.metadata,
+            findings=tuple(record.findings),
+            metadata=record.metadata,
         )
         embedded = EmbeddedStudy(
             study=study,
             image_vectors=tuple(image.vector for image in encoded),
-            report_vector=vectors[0] if vectors else None,
-            passage_vectors=tuple(vectors[1:]),
+            report_vector=texts[0] if texts else None,
+            passage_vectors=tuple(texts[1:]),
         )
         return _Ready(embedded, dict(zip(names, jpegs, strict=True)))
 
@@ -343,10 +388,13 @@ def _renditions_of(study: Study) -> set[str]:
     return {image.rendition for image in study.images}
 
 
-def _raised(image: EncodedImage | EclipError) -> EncodedImage:
-    if isinstance(image, EclipError):
-        raise image
-    return image
+def _all_or_first_error(
+    images: Sequence[EncodedImage | EclipError],
+) -> list[EncodedImage] | EclipError:
+    for image in images:
+        if isinstance(image, EclipError):
+            return image
+    return [image for image in images if isinstance(image, EncodedImage)]
 
 
 def _write_durably(path: Path, data: bytes) -> None:
