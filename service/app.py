@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from pydantic import HttpUrl, SecretStr
@@ -26,10 +28,10 @@ from service.api.context import Services
 from service.api.middleware import BodyBounds, RequestEnvelope
 from service.bundle.manifest import Bundle, load
 from service.cases.edge import EdgeStore
-from service.cases.library import CaseLibrary
+from service.cases.library import CaseLibrary, StudyEncoder
 from service.cases.server import Layout, ServerStore, connect
 from service.cases.store import CaseStore
-from service.errors import StoreUnavailable
+from service.errors import ClusterUnavailable, StoreUnavailable
 from service.imaging.decode import ImageLimits
 from service.imaging.deidentify import Pseudonymiser, load_or_create_key
 from service.inference.admission import Admission
@@ -86,12 +88,12 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
 @contextmanager
 def open_services(settings: Settings) -> Iterator[Services]:
     """Open every part in order and close them in reverse; the CLI uses the same parts."""
-    bundle = load(settings.bundle)
     with (
         sending_spans(_text(settings.otlp_url)),
-        _encoder(settings, bundle) as encoder,
+        _encoder(settings) as encoder,
         _library(settings, encoder) as library,
     ):
+        bundle = encoder.bundle
         classifiers = {
             name: Classifier(labels, encoder, Deadline(STARTUP_S))
             for name, labels in bundle.label_sets.root.items()
@@ -102,6 +104,34 @@ def open_services(settings: Settings) -> Iterator[Services]:
             log().info("ready", bundle=bundle.manifest.name, studies=library.store.count())
             admission = Admission(settings.queue_items, lambda: encoder.seconds_per_image)
             yield Services(settings, bundle, encoder, admission, classifiers, library, reporter)
+
+
+@contextmanager
+def open_library_on_ray(
+    settings: Settings, address: str, encoders: int, gpus: float
+) -> Iterator[CaseLibrary]:
+    """The case library alone, written through so many encoders on a Ray cluster, each with the
+    settings' cores and so many GPUs. Raises ClusterUnavailable.
+    """
+    try:
+        from service.inference.cluster import Cluster, on_cluster
+    except ImportError:
+        raise ClusterUnavailable(
+            "Encoding on a cluster needs Ray: install eclip-radiology[bulk]."
+        ) from None
+
+    without_secrets: dict[str, Any] = {"api_keys": {}, "llm_api_key": None, "qdrant_api_key": None}
+    theirs = settings.model_copy(update=without_secrets | {"bundle": settings.bundle.resolve()})
+    with (
+        on_cluster(
+            Cluster(address, encoders, settings.cores, gpus),
+            load(settings.bundle),
+            partial(_open_encoder, theirs),
+            settings.max_text_chars,
+        ) as encoder,
+        _library(settings, encoder) as library,
+    ):
+        yield library
 
 
 @contextmanager
@@ -125,7 +155,16 @@ def open_other_library(settings: Settings, name: str) -> Iterator[tuple[CaseStor
 
 
 @contextmanager
-def _encoder(settings: Settings, bundle: Bundle) -> Iterator[Encoder]:
+def _encoder(settings: Settings) -> Iterator[Encoder]:
+    encoder = _open_encoder(settings)
+    try:
+        yield encoder
+    finally:
+        encoder.close()
+
+
+def _open_encoder(settings: Settings) -> Encoder:
+    bundle = load(settings.bundle)
     towers = Towers(
         bundle,
         settings.providers,
@@ -134,7 +173,7 @@ def _encoder(settings: Settings, bundle: Bundle) -> Iterator[Encoder]:
         precision=settings.precision,
     )
     self_test(bundle, towers)
-    encoder = Encoder(
+    return Encoder(
         bundle,
         towers,
         ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
@@ -149,14 +188,10 @@ def _encoder(settings: Settings, bundle: Bundle) -> Iterator[Encoder]:
         max_text_chars=settings.max_text_chars,
         cache_items=settings.cache_items,
     )
-    try:
-        yield encoder
-    finally:
-        encoder.close()
 
 
 @contextmanager
-def _library(settings: Settings, encoder: Encoder) -> Iterator[CaseLibrary]:
+def _library(settings: Settings, encoder: StudyEncoder) -> Iterator[CaseLibrary]:
     key = Pseudonymiser(load_or_create_key(settings.data_dir / "identifiers.key"))
     store = _open_store(settings, encoder.bundle, key.fingerprint)
     try:

@@ -27,12 +27,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from service.api.context import Services
-from service.app import create_app, open_other_library, open_services
+from service.app import create_app, open_library_on_ray, open_other_library, open_services
 from service.bundle.manifest import load
 from service.cases import copying
-from service.cases.ingest import Outcome, ingest
-from service.cases.library import Query
+from service.cases.ingest import AT_ONCE, Outcome, ingest
+from service.cases.library import CaseLibrary, Query
 from service.cases.schema import Hit, Part
 from service.cases.sources import open_source
 from service.errors import EclipError
@@ -77,7 +76,7 @@ def serve(
     with open_services(settings) as wired:
         if demo:
             outcome = Outcome()
-            _index(wired, DEMO_LIBRARY, outcome)
+            _index(wired.library, DEMO_LIBRARY, outcome)
             _show_outcome(outcome)
         out.print(f"Workbench: http://{settings.host}:{settings.port}/   API: …/docs")
         uvicorn.run(
@@ -102,15 +101,25 @@ def index(
     rejects: Annotated[
         Path | None, typer.Option(help="Write what is rejected here, with its place and reason")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Encode on the Ray cluster of this address; local starts one here"),
+    ] = None,
+    encoders: Annotated[
+        int, typer.Option(min=1, help="On the cluster, each with ECLIP_CORES cores")
+    ] = 2,
+    gpus: Annotated[float, typer.Option(min=0, help="Of each encoder on the cluster")] = 0,
 ) -> None:
     """Ingest studies into the case library; run again to resume."""
-    outcome = Outcome()
+    outcome, settings = Outcome(), _settings()
     with (
         nullcontext() if rejects is None else rejects.open("w", encoding="utf-8") as file,
-        open_services(_settings()) as wired,
+        _open_library(settings)
+        if ray is None
+        else open_library_on_ray(settings, ray, encoders, gpus) as library,
     ):
         try:
-            _index(wired, source, outcome)
+            _index(library, source, outcome, AT_ONCE * (encoders if ray else 1))
         finally:
             if file is not None:
                 for one in outcome.rejected:
@@ -219,10 +228,16 @@ def _settings() -> Settings:
     return settings
 
 
-def _index(wired: Services, path: Path, outcome: Outcome) -> None:
+@contextmanager
+def _open_library(settings: Settings) -> Iterator[CaseLibrary]:
+    with open_services(settings) as wired:
+        yield wired.library
+
+
+def _index(library: CaseLibrary, path: Path, outcome: Outcome, at_once: int = AT_ONCE) -> None:
     source = open_source(path)
     with _progress(source.count) as advance:
-        ingest(wired.library, source.entries, outcome, advance)
+        ingest(library, source.entries, outcome, advance, at_once=at_once)
 
 
 @contextmanager

@@ -189,6 +189,12 @@ class LlmUnavailable(EclipError):
     type, title, status = "llm/unavailable", "Language model unavailable", 503
 
 
+class ClusterUnavailable(EclipError):
+    """The Ray cluster does not answer, or cannot run what is asked of it."""
+
+    type, title, status = "cluster/unavailable", "Cluster unavailable", 503
+
+
 class StoreUnavailable(EclipError):
     """The case store does not answer."""
 

@@ -17,7 +17,7 @@ from service.inference.batching import Deadline
 BATCH = 16
 BATCH_DEADLINE_S = 600.0
 AT_ONCE = 2
-"""Batches: while one is written, the next is encoded."""
+"""Batches by one encoder: while one is written, the next is encoded."""
 
 Stored = list[Study | EclipError]
 
@@ -44,14 +44,17 @@ def ingest(
     entries: Iterable[Entry],
     outcome: Outcome,
     on_progress: Callable[[int], None] = lambda _: None,
+    *,
+    at_once: int = AT_ONCE,
 ) -> None:
     """Ingest every study; `on_progress` is given the number of studies just done.
 
+    at_once: batches between being read and being stored.
     Of an id that comes again the last one stays, as if they were ingested one by one. `outcome`
     tells what was done also where `entries` raises.
     """
     number = 0
-    for batch, stored in _in_order(library, _batches(entries, library.reference)):
+    for batch, stored in _in_order(library, _batches(entries, library.reference), at_once):
         results = iter(stored)
         for entry in batch:
             number += 1
@@ -64,15 +67,15 @@ def ingest(
 
 
 def _in_order(
-    library: CaseLibrary, batches: Iterable[dict[str, Entry]]
+    library: CaseLibrary, batches: Iterable[dict[str, Entry]], at_once: int
 ) -> Iterator[tuple[Sequence[Entry], Stored]]:
     """Each batch with what became of its studies; a study never overtakes its earlier version."""
     running: deque[tuple[dict[str, Entry], Future[Stored]]] = deque()
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ingest") as pool:
+    with ThreadPoolExecutor(at_once, thread_name_prefix="ingest") as pool:
         failure: Exception | None = None
         try:
             for batch in batches:
-                while len(running) == AT_ONCE or any(batch.keys() & other for other, _ in running):
+                while len(running) == at_once or any(batch.keys() & other for other, _ in running):
                     yield _ended(running)
                 running.append((batch, pool.submit(_put, library, list(batch.values()))))
         except Exception as error:  # the source's: what was taken of it is told of first

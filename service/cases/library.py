@@ -16,12 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import numpy as np
 from PIL import Image as Pillow
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from service.bundle.manifest import Bundle
 from service.cases.passages import split_report
 from service.cases.schema import (
     Ask,
@@ -41,7 +42,7 @@ from service.errors import EclipError, StudyInvalid, StudyUnknown
 from service.imaging.deidentify import Pseudonymiser
 from service.imaging.radiograph import Radiograph
 from service.inference.batching import Deadline
-from service.inference.encoder import EncodedImage, Encoder
+from service.inference.encoder import EncodedImage, EncodedText
 from service.telemetry import timed
 
 DEPTH = 1000
@@ -71,6 +72,23 @@ class StudyRecord(BaseModel):
     metadata: Annotated[
         Metadata, Field(max_length=32, description="Scalars without patient identifiers.")
     ] = {}
+
+
+class StudyEncoder(Protocol):
+    """What a library asks of an `Encoder`, here or on a cluster."""
+
+    bundle: Bundle
+
+    def images(
+        self, items: Sequence[bytes], deadline: Deadline, side: int = 0
+    ) -> list[EncodedImage | EclipError]:
+        """One answer an item, radiographs reduced to `side`."""
+
+    def texts(self, texts: Sequence[str], deadline: Deadline) -> list[EncodedText]:
+        """One answer a text."""
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """Raise TextInvalid for what `texts` would not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +149,7 @@ class CaseLibrary:
     """A store of studies written through one encoder. Thread-safe."""
 
     def __init__(
-        self, store: CaseStore, encoder: Encoder, pseudonyms: Pseudonymiser, renditions: Path
+        self, store: CaseStore, encoder: StudyEncoder, pseudonyms: Pseudonymiser, renditions: Path
     ) -> None:
         self.store = store
         self._encoder, self._pseudonyms, self._renditions = encoder, pseudonyms, renditions

@@ -111,8 +111,7 @@ class Encoder:
 
     def check_texts(self, texts: Sequence[str]) -> None:
         """Raise TextInvalid for an empty or overlong one."""
-        for index, text in enumerate(texts):
-            self._check(index, text)
+        check_texts(texts, self._max_text_chars)
 
     def text_matrix(self, texts: Sequence[str], deadline: Deadline) -> FloatArray:
         """N texts → float32[N,D]."""
@@ -217,13 +216,16 @@ class Encoder:
             radiograph = decode(data, self._limits)
         return radiograph.reduced(side)
 
-    def _check(self, index: int, text: str) -> None:
+
+def check_texts(texts: Sequence[str], max_chars: int) -> None:
+    """Raise TextInvalid for an empty or overlong one."""
+    for index, text in enumerate(texts):
         if not text.strip():
             raise TextInvalid(f"Text {index} is empty. Send at least one word.")
-        if len(text) > self._max_text_chars:
+        if len(text) > max_chars:
             raise TextInvalid(
-                f"Text {index} has {len(text)} characters, over the bound of "
-                f"{self._max_text_chars}. Send it in parts."
+                f"Text {index} has {len(text)} characters, over the bound of {max_chars}. Send it "
+                "in parts."
             )
 
 

@@ -1,0 +1,178 @@
+"""An encoder whose work is done by others like it, on a Ray cluster.
+
+Images and texts leave this process, vectors and reduced images come back; ids stay here. An encoder
+that dies is started again by Ray, and what it had not answered is asked again.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import Empty, Queue
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+
+from service.bundle.manifest import Bundle
+from service.errors import ClusterUnavailable, DeadlineExceeded, EclipError
+from service.inference.batching import Deadline
+from service.inference.encoder import EncodedImage, EncodedText, Encoder, check_texts
+
+CALLS = 2
+"""Of one encoder side by side: while one is inferred, the next is decoded."""
+CONNECT_S = 5.0
+START_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where encoders run, how many, and what each is promised there.
+
+    address: HOST:PORT of a running cluster's head, or "local" for one of this process's own.
+    """
+
+    address: str
+    encoders: int
+    cores: int
+    gpus: float
+
+
+class RemoteEncoder:
+    """Answers as an Encoder does, by encoders elsewhere. Thread-safe."""
+
+    def __init__(self, bundle: Bundle, max_text_chars: int, workers: Sequence[Any]) -> None:
+        self.bundle = bundle
+        self._max_text_chars = max_text_chars
+        self._free: Queue[Any] = Queue()
+        for worker in [*workers] * CALLS:
+            self._free.put(worker)
+
+    def images(
+        self, items: Sequence[bytes], deadline: Deadline, side: int = 0
+    ) -> list[EncodedImage | EclipError]:
+        """As `Encoder.images`; raises ClusterUnavailable where no encoder comes back."""
+        encoded: list[EncodedImage | EclipError] = self._ask("images", items, deadline, side)
+        return encoded
+
+    def texts(self, texts: Sequence[str], deadline: Deadline) -> list[EncodedText]:
+        """As `Encoder.texts`; raises ClusterUnavailable where no encoder comes back."""
+        encoded: list[EncodedText] = self._ask("texts", texts, deadline)
+        return encoded
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """Raise TextInvalid for an empty or overlong one."""
+        check_texts(texts, self._max_text_chars)
+
+    def _ask(self, method: str, items: Sequence[Any], deadline: Deadline, *more: int) -> Any:
+        """What the encoder that waited longest for work answers."""
+        try:
+            worker = self._free.get(timeout=deadline.remaining)
+        except Empty:
+            raise _late() from None
+        try:
+            asked = getattr(worker, method).remote(items, deadline.remaining, *more)
+            return ray.get(asked, timeout=deadline.remaining)
+        except GetTimeoutError:
+            raise _late() from None
+        except RayTaskError as error:
+            raise error.cause from None
+        except RayError as error:
+            raise ClusterUnavailable("The Ray cluster lost its encoders. Run it again.") from error
+        finally:
+            self._free.put(worker)
+
+
+@contextmanager
+def on_cluster(
+    cluster: Cluster, bundle: Bundle, build: Callable[[], Encoder], max_text_chars: int
+) -> Iterator[RemoteEncoder]:
+    """As many encoders as the cluster is asked for, each made there by `build`.
+
+    Raises ClusterUnavailable where it does not answer, or does not start them all in time.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
+    local = cluster.address == "local"
+    if not local:
+        _check_address(cluster.address)
+    try:
+        ray.init(
+            cluster.address,
+            num_cpus=cluster.encoders * cluster.cores if local else None,
+            include_dashboard=False if local else None,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    except (RayError, ConnectionError, ValueError, RuntimeError) as error:
+        raise _no_answer() from error
+    try:
+        yield RemoteEncoder(bundle, max_text_chars, _workers(cluster, bundle, build))
+    finally:
+        ray.shutdown()
+
+
+class _Worker:
+    """A process of the cluster that has an encoder."""
+
+    def __init__(self, build: Callable[[], Encoder]) -> None:
+        self._encoder = build()
+
+    def bundle_id(self) -> str:
+        return self._encoder.bundle.manifest.id
+
+    def images(
+        self, items: Sequence[bytes], seconds: float, side: int
+    ) -> list[EncodedImage | EclipError]:
+        return self._encoder.images(items, Deadline(seconds), side)
+
+    def texts(self, texts: Sequence[str], seconds: float) -> list[EncodedText]:
+        return self._encoder.texts(texts, Deadline(seconds))
+
+
+def _check_address(address: str) -> None:
+    """Ray itself waits minutes for a head that is not there, and then ends the process."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_S).close()
+    except (OSError, ValueError):
+        raise _no_answer() from None
+
+
+def _no_answer() -> ClusterUnavailable:
+    return ClusterUnavailable(
+        "No Ray cluster answers at this address. Give HOST:PORT of its head, or local."
+    )
+
+
+def _workers(cluster: Cluster, bundle: Bundle, build: Callable[[], Encoder]) -> list[Any]:
+    worker: Any = ray.remote(_Worker).options(
+        num_cpus=cluster.cores,
+        num_gpus=cluster.gpus,
+        max_concurrency=CALLS,
+        max_restarts=-1,
+        max_task_retries=-1,
+    )
+    workers = [worker.remote(build) for _ in range(cluster.encoders)]
+    try:
+        ids = ray.get([one.bundle_id.remote() for one in workers], timeout=START_S)
+    except RayTaskError as error:
+        raise error.cause from None
+    except GetTimeoutError:
+        raise ClusterUnavailable(
+            f"The Ray cluster did not start {cluster.encoders} encoders of {cluster.cores} cores "
+            f"and {cluster.gpus:g} GPUs in {START_S:.0f} s. Ask for less, or let it grow."
+        ) from None
+    except RayError as error:
+        raise ClusterUnavailable(
+            "An encoder did not start on the Ray cluster. Each node needs this package, with its "
+            "bundle at the same path."
+        ) from error
+    if set(ids) != {bundle.manifest.id}:
+        raise ClusterUnavailable("A node of the Ray cluster has another bundle at this path.")
+    return workers
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("The deadline passed while the item was being encoded elsewhere.")

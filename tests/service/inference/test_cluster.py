@@ -1,0 +1,130 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import psutil
+import pytest
+import ray
+
+from service.app import _open_encoder, open_library_on_ray, open_services
+from service.bundle.manifest import load
+from service.cases.ingest import Outcome, ingest
+from service.cases.library import NewStudy, Query, StudyRecord
+from service.cases.schema import EVERYTHING
+from service.cases.sources import open_source
+from service.errors import ClusterUnavailable, DeadlineExceeded, StudyInvalid
+from service.inference import cluster
+from service.inference.batching import Deadline
+from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(data_dir=tmp_path / "var", cores=1)
+
+
+def of_one_process(settings, path):
+    """What the same studies become when this process encodes them."""
+    key = (settings.data_dir / "identifiers.key").read_bytes()
+    alone = settings.model_copy(update={"data_dir": path})
+    path.mkdir()
+    (path / "identifiers.key").write_bytes(key)
+    with open_services(alone) as wired:
+        ingest(wired.library, open_source(DEMO_LIBRARY).entries, Outcome())
+        return stored(wired.library)
+
+
+def stored(library):
+    return {one.study.study_id: one for one in library.store.studies()}
+
+
+def encoders():
+    return [p for p in psutil.process_iter() if (p.cmdline() or [""])[0].startswith("ray::_Worker")]
+
+
+@contextmanager
+def killing(after_s):
+    """Kill one encoder when it has worked for a while."""
+
+    def kill():
+        time.sleep(after_s)
+        victim = encoders()[0]
+        victim.kill()
+        return victim.pid
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(kill)
+
+
+def test_an_encoder_that_is_killed_costs_no_study_and_doubles_none(settings, tmp_path):
+    outcome, progress = Outcome(), []
+    with open_library_on_ray(settings, "local", encoders=2, gpus=0) as library:
+        with killing(after_s=0.5) as killed:
+            ingest(library, open_source(DEMO_LIBRARY).entries, outcome, progress.append, at_once=4)
+        assert killed.result() not in {one.pid for one in encoders()}
+        ours = stored(library)
+        assert len(encoders()) == 2
+    assert (outcome.stored, outcome.rejected, sum(progress)) == (240, [], 240)
+    theirs = of_one_process(settings, tmp_path / "alone")
+    assert ours.keys() == theirs.keys()
+    for study_id, one in ours.items():
+        other = theirs[study_id]
+        assert one.study == other.study
+        assert one.report_vector @ other.report_vector == pytest.approx(1, abs=1e-5)
+        for mine, its in zip(one.image_vectors, other.image_vectors, strict=True):
+            assert mine @ its == pytest.approx(1, abs=1e-5)
+
+
+def test_what_is_wrong_with_a_study_is_said_as_here_and_a_call_keeps_its_deadline(settings):
+    good = StudyRecord(report="Clear.")
+    with open_library_on_ray(settings, "local", encoders=1, gpus=0) as library:
+        bad, fine, late = library.put_many(
+            [
+                NewStudy("a", good, (b"not an image",)),
+                NewStudy("b", good, ()),
+                NewStudy("c", StudyRecord(), ()),
+            ],
+            Deadline(60, bulk=True),
+        )
+        assert bad.type == "image/unsupported"
+        assert fine.study_id == library.reference("b")
+        assert isinstance(late, StudyInvalid)
+        (late,) = library.put_many([NewStudy("d", good, ())], Deadline(0.001))
+        assert isinstance(late, DeadlineExceeded)
+        assert library.store.count(EVERYTHING) == 1
+        assert library.search(fine_vector(library), Query("report", 1))[0].text == "Clear."
+
+
+def fine_vector(library):
+    return next(library.store.studies()).report_vector
+
+
+def test_a_cluster_that_cannot_give_what_is_asked_is_told_of(settings, monkeypatch):
+    monkeypatch.setattr(cluster, "START_S", 5)
+    with (
+        pytest.raises(ClusterUnavailable, match=r"1 encoders of 1 cores and 4 GPUs"),
+        open_library_on_ray(settings, "local", encoders=1, gpus=4),
+    ):
+        pass
+    assert not ray.is_initialized()
+
+
+def test_a_node_that_has_another_bundle_there_is_refused(settings):
+    ours = load(DEMO_BUNDLE)
+    other = replace(ours, manifest=ours.manifest.model_copy(update={"id": "0" * 64}))
+    where = cluster.Cluster("local", encoders=1, cores=1, gpus=0)
+    with (
+        pytest.raises(ClusterUnavailable, match="another bundle"),
+        cluster.on_cluster(where, other, partial(_open_encoder, settings), 100),
+    ):
+        pass
+
+
+def test_no_cluster_at_the_address_is_told_of(settings):
+    with (
+        pytest.raises(ClusterUnavailable, match="No Ray cluster answers"),
+        open_library_on_ray(settings, "127.0.0.1:1", encoders=1, gpus=0),
+    ):
+        pass
