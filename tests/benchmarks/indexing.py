@@ -1,0 +1,122 @@
+"""How fast studies are indexed, beside what the bare encoder does with the same images and texts.
+
+`python -m tests.benchmarks.indexing` runs, alternating, (a) the encoder alone on the demo library's
+240 studies in the batches that indexing makes, (b) `eclip index`'s own functions on them into an
+empty library on this disk, and (c) the same through one and two encoders of a core each on a local
+Ray cluster. Every run has a new encoder, so no cache helps. It prints studies a second, medians,
+and the ratios.
+"""
+
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import typer
+
+from service.app import open_library_on_ray, open_services
+from service.cases.ingest import AT_ONCE, BATCH, Outcome, ingest
+from service.cases.library import RENDITION_SIDE, CaseLibrary, NewStudy
+from service.cases.passages import split_report
+from service.cases.sources import Entry, open_source
+from service.inference.batching import Deadline
+from service.inference.encoder import Encoder
+from service.settings import DEMO_LIBRARY, Settings
+
+PATIENCE_S = 600.0
+
+
+def main(
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="Of the demo's studies, as new ones")] = 4,
+) -> None:
+    """Print the medians of so many rounds."""
+    studies = [study for again in range(repeats) for study in demo_studies(again)]
+    kinds: dict[str, Callable[[list[NewStudy]], float]] = {
+        "bare encoder": bare,
+        "indexing": indexed,
+        "Ray, one encoder": lambda studies: indexed_on_ray(studies, 1),
+        "Ray, two encoders": lambda studies: indexed_on_ray(studies, 2),
+    }
+    seconds = defaultdict(list)
+    for _ in range(rounds):
+        for kind, run in kinds.items():
+            seconds[kind].append(run(studies))
+    rates = {kind: len(studies) / median(taken) for kind, taken in seconds.items()}
+    for kind, rate in rates.items():
+        typer.echo(f"{kind:18} {rate:6.1f} studies a second, {rate / rates['bare encoder']:.2f}")
+    typer.echo(f"two encoders: {rates['Ray, two encoders'] / rates['Ray, one encoder']:.2f} of one")
+
+
+def demo_studies(again: int) -> list[NewStudy]:
+    """Under ids of their own, with reports of their own."""
+    entries = open_source(DEMO_LIBRARY).entries
+    return [
+        NewStudy(
+            f"{again}-{entry.study.study_id}",
+            entry.study.record.model_copy(
+                update={"report": f"{entry.study.record.report} Study {again}."}
+            ),
+            entry.study.images,
+        )
+        for entry in entries
+        if isinstance(entry.study, NewStudy)
+    ]
+
+
+def bare(studies: list[NewStudy]) -> float:
+    """Seconds for images and texts, as many batches at once as indexing has."""
+    batches = [studies[start : start + BATCH] for start in range(0, len(studies), BATCH)]
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        open_services(Settings(data_dir=Path(scratch))) as wired,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+        start = time.perf_counter()
+        list(pool.map(lambda batch: encode(wired.encoder, batch), batches))
+        return time.perf_counter() - start
+
+
+def encode(encoder: Encoder, batch: list[NewStudy]) -> None:
+    """All images of a batch, then all texts."""
+    deadline = Deadline(PATIENCE_S, bulk=True)
+    encoder.images([image for study in batch for image in study.images], deadline, RENDITION_SIDE)
+    reports = [study.record.report or "" for study in batch]
+    passages = [p.text for report in reports for p in split_report(report, "")]
+    encoder.texts(reports + passages, deadline)
+
+
+def indexed(studies: list[NewStudy]) -> float:
+    """Seconds for a whole library by this process's encoder."""
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        open_services(Settings(data_dir=Path(scratch))) as wired,
+    ):
+        return ingested(wired.library, studies, AT_ONCE)
+
+
+def indexed_on_ray(studies: list[NewStudy], encoders: int) -> float:
+    """Seconds for a whole library by encoders that are already started."""
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        open_library_on_ray(
+            Settings(data_dir=Path(scratch), cores=1), "local", encoders, gpus=0
+        ) as library,
+    ):
+        return ingested(library, studies, AT_ONCE * encoders)
+
+
+def ingested(library: CaseLibrary, studies: list[NewStudy], at_once: int) -> float:
+    """Seconds, once all of them are stored."""
+    outcome, start = Outcome(), time.perf_counter()
+    ingest(library, (Entry("", study) for study in studies), outcome, at_once=at_once)
+    assert outcome.stored == len(studies), outcome.rejected[:3]
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    typer.run(main)
