@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 import uvicorn
@@ -158,20 +158,26 @@ def copy(
 @cli.command()
 def search(
     query: Annotated[str, typer.Argument(help="A sentence, or the path of a radiograph")],
-    target: Annotated[str, typer.Option(help="report, passage or image")] = "report",
+    target: Annotated[Part, typer.Option(help="What to find of them")] = "report",
+    mode: Annotated[
+        Literal["dense", "sparse", "hybrid"],
+        typer.Option(help="By meaning, by a sentence's words, or by both"),
+    ] = "dense",
     k: Annotated[int, typer.Option(min=1, max=100)] = 10,
 ) -> None:
     """Find the nearest parts of known studies."""
-    if target not in ("report", "passage", "image"):
-        raise typer.BadParameter("choose report, passage or image", param_hint="--target")
-    part: Part = target  # type: ignore[assignment]
+    path = Path(query)
+    words = None if mode == "dense" else query
+    if words and (path.is_file() or target == "image"):
+        raise typer.BadParameter("only texts have words to compare", param_hint="--mode")
     with open_services(_settings()) as wired:
-        path = Path(query)
         if path.is_file():
             vector = wired.encoder.image(path.read_bytes(), Deadline(COMMAND_S)).vector
+        elif mode == "sparse":
+            vector = None
         else:
             vector = wired.encoder.texts([query], Deadline(COMMAND_S))[0].vector
-        _show_hits(wired.library.search(vector, Query(target=part, k=k)))
+        _show_hits(wired.library.search(vector, Query(target=target, k=k, words=words)))
 
 
 @cli.command()

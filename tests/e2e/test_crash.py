@@ -1,6 +1,7 @@
 """A power cut during indexing loses nothing, and running again finishes the work."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,16 +11,21 @@ import httpx
 import pytest
 
 from service.app import open_services
+from service.bundle.manifest import load, seal
 from service.cases.points import Selection
-from service.settings import DEMO_LIBRARY, Settings
+from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
 
 TIMEOUT_S = 60
 
 
 def index(data_dir):
+    return eclip(data_dir, DEMO_BUNDLE, "index", DEMO_LIBRARY)
+
+
+def eclip(data_dir, bundle, *arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "service.cli", "index", str(DEMO_LIBRARY)],
-        env=os.environ | {"ECLIP_DATA_DIR": str(data_dir)},
+        [sys.executable, "-m", "service.cli", *map(str, arguments)],
+        env=os.environ | {"ECLIP_DATA_DIR": str(data_dir), "ECLIP_BUNDLE": str(bundle)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -36,9 +42,9 @@ def kill_when(process, data_dir, renditions):
     assert process.wait() == -signal.SIGKILL
 
 
-def content(data_dir):
+def content(data_dir, bundle=DEMO_BUNDLE):
     """Everything a search can find: each part of each study, in one order."""
-    with open_services(Settings(data_dir=data_dir)) as wired:
+    with open_services(Settings(data_dir=data_dir, bundle=bundle)) as wired:
         store = wired.library.store
         points = store._select(Selection(), limit=100_000)
         records = [point for point in points if point["part"] == "study"]
@@ -50,12 +56,17 @@ def content(data_dir):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """The same key, so that the keyed hashes can be compared, and one run to the end."""
+def whole(tmp_path_factory):
+    """A library that one run made; with the same key, so that keyed hashes can be compared."""
     data_dir = tmp_path_factory.mktemp("uninterrupted")
     (data_dir / "identifiers.key").write_text("5a" * 32)
     assert index(data_dir).wait(timeout=TIMEOUT_S) == 0
-    return content(data_dir)
+    return data_dir
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(whole):
+    return content(whole)
 
 
 @pytest.mark.parametrize("kills", [[1], [100], [20, 90, 170]])
@@ -67,6 +78,24 @@ def test_indexing_that_is_killed_and_run_again_equals_one_run(tmp_path, uninterr
     studies, parts = content(tmp_path)
     assert len(studies) == len({study for study, _ in studies}) == 240
     assert (studies, parts) == uninterrupted
+
+
+@pytest.mark.parametrize("embedded", ["as they are", "anew"])
+def test_a_copy_that_is_killed_and_run_again_lacks_nothing(
+    tmp_path, whole, uninterrupted, embedded
+):
+    (tmp_path / "identifiers.key").write_text("5a" * 32)
+    bundle = DEMO_BUNDLE
+    if embedded == "anew":
+        other = shutil.copytree(DEMO_BUNDLE, tmp_path / "bundle")
+        bundle = seal(other, load(other).manifest.model_copy(update={"version": "2"})).path
+    for renditions in (1, 90, 200):
+        kill_when(eclip(tmp_path, bundle, "copy", whole / "studies"), tmp_path, renditions)
+    assert eclip(tmp_path, bundle, "copy", whole / "studies").wait(timeout=TIMEOUT_S) == 0
+    (studies, parts), (originals, every_part) = content(tmp_path, bundle), uninterrupted
+    assert [study for study, _ in studies] == [study for study, _ in originals]
+    assert parts == every_part
+    assert content(whole) == uninterrupted
 
 
 def test_what_was_acknowledged_survives_a_kill_of_the_server(serve, tmp_path, radiograph):

@@ -6,6 +6,7 @@ The demo bundle has seen only phantoms, so nothing here asks whether its answers
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,12 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from service.app import open_services
+from service.cases.ingest import Outcome, ingest
+from service.cases.library import Query
+from service.cases.schema import EVERYTHING, CaseFilter
+from service.cases.sources import open_source
+from service.settings import Settings
 from training.cli import cli
 from training.data.study import read_studies
 
@@ -27,6 +34,28 @@ def pairs(shared_data, tmp_path_factory):
     arguments = ["data", "covid_chestxray", "--root", str(root), "--out", str(out)]
     assert CliRunner().invoke(cli, arguments).exit_code == 0
     return out
+
+
+def test_two_sources_are_searched_together_and_told_apart(pairs, shared_data, tmp_path):
+    """Reports without images beside pairs, in one library."""
+    reports = tmp_path / "open_i"
+    arguments = ["data", "open_i", "--root", str(shared_data / "open_i"), "--out", str(reports)]
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    with open_services(Settings(data_dir=tmp_path / "var")) as wired:
+        for source in (reports, pairs):
+            outcome = Outcome()
+            ingest(wired.library, open_source(source / "studies.jsonl").entries, outcome)
+            assert outcome.rejected == []
+        library = wired.library
+        counted = library.store.facets(EVERYTHING)["source"]
+        assert counted == {"covid_chestxray": 311, "open_i": 2271}
+        for source in counted:
+            query = Query("passage", 10, words="pleural effusion", where=CaseFilter((source,)))
+            hits = library.search(None, query)
+            assert {hit.source for hit in hits} == {source}
+            assert all(re.search("pleura|effus", hit.text, re.I) for hit in hits)
+        both = library.search(None, Query("passage", 100, words="pleural effusion"))
+        assert {hit.source for hit in both} == {*counted}
 
 
 @pytest.fixture(scope="module")

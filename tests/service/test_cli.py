@@ -68,7 +68,10 @@ def test_studies_are_indexed_searched_and_cited(manifest):
     by_text = invoke("search", REPORTS["s3"], "--k", "1")
     assert "Moderate cardiomegaly." in by_text
     assert "1.000" in by_text
+    for mode in ("sparse", "hybrid"):
+        assert "Moderate cardiomegaly." in invoke("search", "cardiomegaly", "--mode", mode)
     assert "image" in invoke("search", DEMO / "radiograph.png", "--target", "image")
+    invoke("search", DEMO / "radiograph.png", "--mode", "sparse", code=2)
     written = invoke("report", DEMO / "radiograph.png", "--patient-id", "p-s1")
     assert "FINDINGS" in written
     assert "effusion" not in written.lower()

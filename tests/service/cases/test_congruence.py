@@ -1,5 +1,6 @@
 """Random operations on both engines and on a plain model give the same answers."""
 
+import os
 import random
 from collections import Counter
 from dataclasses import replace
@@ -12,6 +13,8 @@ from service.cases.schema import NOBODY, Ask, CaseFilter, Exclusion
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
 OPERATIONS = 150
+SEEDS = int(os.environ.get("CONGRUENCE_SEEDS", "4"))
+"""More of them for a longer look, as `CONGRUENCE_SEEDS=40 pytest …`: 6,000 operations."""
 STUDIES = [f"s{n}" for n in range(25)]
 PATIENTS = ["p0", "p1", "p2", None]
 SOURCES = ["ward", "clinic"]
@@ -129,7 +132,7 @@ def as_dict(hit):
     return {name: getattr(hit, name) for name in hit.__dataclass_fields__}
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_both_engines_agree_with_each_other_and_with_a_plain_model(
     edge, server, study, vector, seed
 ):
