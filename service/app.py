@@ -231,11 +231,11 @@ def _connect(settings: Settings) -> QdrantClient:
 
 @contextmanager
 def _language_model(settings: Settings) -> Iterator[LanguageModel | None]:
-    if settings.llm_url is None:
+    if not settings.llm_url:
         yield None
         return
     model = LanguageModel(
-        str(settings.llm_url),
+        [str(url) for url in settings.llm_url],
         _plain(settings.llm_api_key),
         timeout_s=settings.llm_timeout_s,
         max_tokens=settings.llm_max_tokens,

@@ -5,8 +5,16 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, HttpUrl, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEMO = Path(__file__).parent / "demo"
 DEMO_BUNDLE = DEMO / "bundle"
@@ -23,6 +31,10 @@ def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     allowed, _, period = quota.read_text().partition(" ") if quota.is_file() else ("max", "", "")
     return count if allowed == "max" else max(1, min(count, int(allowed) // int(period)))
+
+
+def _split(urls: object) -> object:
+    return urls.split() if isinstance(urls, str) else urls
 
 
 class Settings(BaseSettings):
@@ -50,9 +62,9 @@ class Settings(BaseSettings):
     """Of a collection that is made anew, as the four before; see `service.cases.server.Layout`."""
     collection: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "studies"
 
-    llm_url: HttpUrl | None = None
-    """Base URL of an OpenAI-compatible server (vLLM), such as http://vllm:8000/v1; without one,
-    reports are extractive."""
+    llm_url: Annotated[tuple[HttpUrl, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Base URLs, with spaces between them, of OpenAI-compatible servers (vLLM) of one model, such
+    as http://vllm:8000/v1; without one, reports are extractive."""
     llm_api_key: SecretStr | None = None
     llm_timeout_s: PositiveFloat = 120
     llm_max_tokens: PositiveInt = 768

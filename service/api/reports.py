@@ -1,7 +1,7 @@
 """POST /generate-report: a report whose every sentence cites its evidence."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
@@ -43,6 +43,10 @@ class ReportParameters(Parameters):
     exclude: Annotated[Exclude, AsJson] = Exclude()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     stream: bool = False
+    fallback: Annotated[
+        Literal["extractive"] | None,
+        Field(description="Who writes where the language model fails; else its error is told."),
+    ] = None
 
     def asked(self) -> ReportRequest:
         """As the reporting pipeline takes it."""
@@ -53,6 +57,7 @@ class ReportParameters(Parameters):
             indication=self.indication,
             comparison=self.comparison,
             seed=self.seed,
+            fallback=self.fallback,
         )
 
 

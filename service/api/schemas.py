@@ -205,6 +205,9 @@ class GeneratorOut(Answer):
 
     kind: Literal["vllm", "extractive"]
     model: str
+    fallback: Annotated[
+        str | None, Field(description="why the language model did not write it, where it was to")
+    ]
 
 
 class ProvenanceOut(Answer):

@@ -38,6 +38,12 @@ class Deadline:
         self._at = time.monotonic() + seconds
         self._left = threading.Event()
 
+    def within(self, seconds: float) -> "Deadline":
+        """For a step that may take no longer; it is cancelled together with this."""
+        step = Deadline(min(seconds, self.remaining), items=self.items, bulk=self.bulk)
+        step.admitted, step._left = self.admitted, self._left
+        return step
+
     def cancel(self) -> None:
         """The client has gone: what is still queued need not be done."""
         self._left.set()

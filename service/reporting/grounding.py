@@ -17,6 +17,8 @@ from service.reporting.evidence import Evidence, FloatArray
 from service.reporting.polarity import plain
 
 Status = Literal["supported", "contradicted", "unsupported"]
+Section = Literal["findings", "impression"]
+SECTIONS: tuple[Section, ...] = ("findings", "impression")
 SUPPORT = 0.6
 _STRONGEST_FIRST: tuple[Status, ...] = ("supported", "contradicted", "unsupported")
 _WEIGHTIEST_LAST: tuple[Status, ...] = ("unsupported", "supported", "contradicted")
@@ -42,6 +44,14 @@ class Draft:
 
     text: str
     evidence: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A draft with the section of the report that it is meant for."""
+
+    section: Section
+    draft: Draft
 
 
 def ground(

@@ -1,23 +1,27 @@
 """Evidence → draft → grounding → report, with provenance."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Generator as Steps
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
 
 from service.cases.library import CaseLibrary
 from service.cases.schema import CaseFilter
+from service.errors import DeadlineExceeded, LlmUnavailable, ReportUngrounded
 from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage, Encoder
 from service.inference.zero_shot import Classifier, Finding
 from service.reporting import extractive
 from service.reporting.evidence import Evidence, Subject, gather, mean_unit
-from service.reporting.grounding import Draft, Sentence, ground
-from service.reporting.llm import LanguageModel
+from service.reporting.grounding import Proposed, Section, Sentence, ground
+from service.reporting.llm import Ask, LanguageModel
 from service.reporting.prompt import VERSION, prompt_hash
-from service.telemetry import timed
+from service.telemetry import record, timed
 
 DEFAULT_K = 8
+Written = list[tuple[Section, Sentence]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class ReportRequest:
     indication: str | None = None
     comparison: str | None = None
     seed: int = 0
+    fallback: Literal["extractive"] | None = None
+    """Who writes where the language model fails; None: its error is the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,8 @@ class Generator:
 
     kind: Literal["vllm", "extractive"]
     model: str
+    fallback: str | None = None
+    """Why the language model did not write it, where it was to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +99,19 @@ class Reporter:
     def events(
         self, images: Sequence[EncodedImage], request: ReportRequest, deadline: Deadline
     ) -> Iterator[list[Evidence] | Sentence | Report]:
-        """The evidence, then each grounded sentence, then the report."""
+        """The evidence, then each grounded sentence as it is written, then the report.
+
+        The report is what counts: a sentence told before a fallback is not in it.
+        """
         vector = mean_unit([image.vector for image in images])
         evidence = gather(self.library, vector, request.k, request.subject, request.where)
         yield evidence
-        findings, impression, generator = self._draft(evidence, request, deadline)
-        with timed("ground"):
-            sentences = ground([*findings, *impression], evidence, self.encoder, deadline)
-        kept = [sentence for sentence in sentences if sentence.status == "supported"]
-        yield from kept
+        generator, sentences = yield from self._written(evidence, request, deadline)
+        kept = [(section, s) for section, s in sentences if s.status == "supported"]
         yield Report(
-            findings=_kept(sentences[: len(findings)]),
-            impression=_kept(sentences[len(findings) :]),
-            withheld=tuple(s for s in sentences if s.status != "supported"),
+            findings=tuple(s for section, s in kept if section == "findings"),
+            impression=tuple(s for section, s in kept if section == "impression"),
+            withheld=tuple(s for _, s in sentences if s.status != "supported"),
             evidence=tuple(evidence),
             classification=tuple(self.classifier(vector)),
             generator=generator,
@@ -111,21 +119,45 @@ class Reporter:
             abstained=_abstention(evidence, kept),
         )
 
-    def _draft(
+    def _written(
         self, evidence: Sequence[Evidence], request: ReportRequest, deadline: Deadline
-    ) -> tuple[list[Draft], list[Draft], Generator]:
+    ) -> Steps[Sentence, None, tuple[Generator, Written]]:
+        """By the language model where there is one; else, or where it fails and the request says
+        so, by the extractive writer.
+        """
         if self.language_model is None or not evidence:
-            findings, impression = extractive.write(evidence, self.encoder, deadline)
-            return findings, impression, Generator("extractive", extractive.MODEL)
-        with timed("llm"):
-            drafted = self.language_model.draft(
-                evidence,
-                indication=request.indication,
-                comparison=request.comparison,
-                seed=request.seed,
-                deadline=deadline,
-            )
-        return drafted.findings, drafted.impression, Generator("vllm", drafted.model)
+            return (yield from self._extracted(evidence, deadline))
+        ask = Ask(evidence, request.indication, request.comparison, request.seed)
+        try:
+            drafting = self.language_model.draft(ask, deadline)
+            written = yield from self._grounded(_timed(drafting.sentences), evidence, deadline)
+        except (LlmUnavailable, ReportUngrounded, DeadlineExceeded) as error:
+            if request.fallback is None:
+                raise
+            return (yield from self._extracted(evidence, deadline, error.detail))
+        return Generator("vllm", drafting.model), written
+
+    def _extracted(
+        self, evidence: Sequence[Evidence], deadline: Deadline, instead: str | None = None
+    ) -> Steps[Sentence, None, tuple[Generator, Written]]:
+        findings, impression = extractive.write(evidence, self.encoder, deadline)
+        drafts = [Proposed("findings", draft) for draft in findings]
+        drafts += [Proposed("impression", draft) for draft in impression]
+        written = yield from self._grounded(drafts, evidence, deadline)
+        return Generator("extractive", extractive.MODEL, instead), written
+
+    def _grounded(
+        self, drafts: Iterable[Proposed], evidence: Sequence[Evidence], deadline: Deadline
+    ) -> Steps[Sentence, None, Written]:
+        """Yields those that are supported, and returns all of them."""
+        written: Written = []
+        for proposed in drafts:
+            with timed("ground"):
+                (sentence,) = ground([proposed.draft], evidence, self.encoder, deadline)
+            written.append((proposed.section, sentence))
+            if sentence.status == "supported":
+                yield sentence
+        return written
 
     def _provenance(self, request: ReportRequest, generator: Generator) -> Provenance:
         by_prompt = generator.kind == "vllm"
@@ -138,11 +170,22 @@ class Reporter:
         )
 
 
-def _kept(sentences: Sequence[Sentence]) -> tuple[Sentence, ...]:
-    return tuple(sentence for sentence in sentences if sentence.status == "supported")
+def _timed(drafts: Iterator[Proposed]) -> Iterator[Proposed]:
+    """Record how long the language model took, without what is done between its sentences."""
+    spent = 0.0
+    try:
+        while True:
+            start = time.perf_counter()
+            proposed = next(drafts, None)
+            spent += time.perf_counter() - start
+            if proposed is None:
+                return
+            yield proposed
+    finally:
+        record("llm", spent)
 
 
-def _abstention(evidence: Sequence[Evidence], kept: Sequence[Sentence]) -> str | None:
+def _abstention(evidence: Sequence[Evidence], kept: Written) -> str | None:
     if not evidence:
         return "No case in the library may serve as evidence for this request."
     if not kept:

@@ -43,7 +43,11 @@ def test_every_sentence_cites_passages_that_exist(client, radiograph):
             cited = evidence[number]
             stored = client.get(f"/studies/{cited['study_id']}").json()
             assert cited["text"] in [p["text"] for p in stored["passages"]]
-    assert body["generator"] == {"kind": "extractive", "model": "extractive-consensus-1"}
+    assert body["generator"] == {
+        "kind": "extractive",
+        "model": "extractive-consensus-1",
+        "fallback": None,
+    }
     assert body["provenance"]["bundle_id"] == body["bundle"]["id"]
     assert body["abstained"] is None
     assert len(body["classification"]) == 8
@@ -145,6 +149,14 @@ def test_a_language_model_that_is_down_is_told_with_a_time_to_retry(
     )
     assert [name for name, _ in streamed] == ["evidence", "error"]
     assert streamed[-1][1]["type"] == "urn:eclip:llm/unavailable"
+
+
+def test_an_extractive_report_in_its_stead_must_be_asked_for_and_says_so(without_llm, radiograph):
+    asked = {"files": {"files": radiograph}, "data": {"fallback": "extractive"}}
+    body = written(without_llm.post("/generate-report", **asked))
+    assert sentences(body)
+    assert body["generator"]["kind"] == "extractive"
+    assert "language model server" in body["generator"]["fallback"]
 
 
 def test_a_filter_of_sections_is_refused_since_no_case_has_one(client, problem, radiograph):

@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 
 from service.cases.schema import CaseFilter
+from service.errors import LlmUnavailable
 from service.reporting.evidence import Evidence, Subject
-from service.reporting.grounding import Draft, Sentence
-from service.reporting.llm import Drafted
+from service.reporting.grounding import Draft, Proposed, Sentence
+from service.reporting.llm import Drafting
 from service.reporting.pipeline import Report, Reporter, ReportRequest
 
 
@@ -25,9 +26,24 @@ class Writer:
     def __init__(self, *sentences: str) -> None:
         self.sentences = sentences
 
-    def draft(self, evidence, **_):
-        everything = tuple(item.number for item in evidence)
-        return Drafted([Draft(s, everything) for s in self.sentences], [], "writer")
+    def draft(self, ask, _):
+        everything = tuple(item.number for item in ask.evidence)
+        drafts = [Proposed("findings", Draft(text, everything)) for text in self.sentences]
+        return Drafting("writer", iter(drafts))
+
+
+class Failing:
+    """Stands where vLLM does, and fails after some sentences."""
+
+    def __init__(self, *sentences: str) -> None:
+        self.sentences = sentences
+
+    def draft(self, ask, _):
+        def written():
+            yield from Writer(*self.sentences).draft(ask, _).sentences
+            raise LlmUnavailable("It is down.")
+
+        return Drafting("writer", written())
 
 
 def test_every_sentence_cites_evidence_that_supports_it(reporter, image, deadline):
@@ -69,6 +85,21 @@ def test_a_writers_unsupported_sentence_is_withheld(reporter, image, deadline):
     assert [s.text for s in report.withheld] == ["The patient has a prosthetic aortic valve."]
     assert report.generator.kind == "vllm"
     assert report.provenance.prompt
+
+
+def test_who_asks_for_a_fallback_gets_the_extractive_report_and_is_told_why(
+    reporter, image, deadline
+):
+    extractive = reporter.report([image], ReportRequest(), deadline)
+    begun = extractive.findings[-1].text
+    for language_model in (Failing(), Failing(begun)):
+        failing = replace(reporter, language_model=language_model)
+        with pytest.raises(LlmUnavailable):
+            failing.report([image], ReportRequest(), deadline)
+        report = failing.report([image], ReportRequest(fallback="extractive"), deadline)
+        assert (report.findings, report.impression) == (extractive.findings, extractive.impression)
+        assert (report.generator.kind, report.generator.fallback) == ("extractive", "It is down.")
+        assert report.provenance.prompt is None
 
 
 def test_it_abstains_when_nothing_is_supported(reporter, image, deadline):
