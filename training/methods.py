@@ -107,7 +107,11 @@ ECLIP = Method("eclip", CURRICULUM)
 GAZE_ATTENTION = Method(
     "gaze_attention", ALWAYS, all_original, untouched, primed=False, attends=True
 )
-"""Ours, not the paper's: expert images stay as they are; the tower pools where readers looked."""
+"""Ours, not the paper's: expert images stay as they are; the tower pools where readers looked.
+
+What we recommend where there is gaze; why, and what not to expect of it:
+training/experiments/phantom_gaze/README.md.
+"""
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, Field, TypeAdapter
 
 from service.api.context import Services, Wired, work
@@ -26,6 +26,7 @@ from service.errors import EclipError, RequestMalformed
 from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage
 from service.reporting.evidence import Evidence, Subject
+from service.reporting.formats import FORMATS
 from service.reporting.grounding import Sentence
 from service.reporting.pipeline import DEFAULT_K, Report, ReportRequest
 
@@ -61,9 +62,15 @@ class ReportParameters(Parameters):
         )
 
 
-@router.post("/generate-report", response_model=GeneratedReport)
-async def generate_report(request: Request, wired: Wired) -> GeneratedReport | StreamingResponse:
-    """Findings and impression from the nearest cases; with `stream=true` as server-sent events."""
+@router.post(
+    "/generate-report",
+    response_model=GeneratedReport,
+    responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in FORMATS}}},
+)
+async def generate_report(request: Request, wired: Wired) -> GeneratedReport | Response:
+    """Findings and impression from the nearest cases: as JSON, or as text, Markdown or FHIR where
+    `Accept` names that first; with `stream=true` as server-sent events.
+    """
     uploads, parameters = await read_input(request, ReportParameters, wired.settings.max_images)
     check_k(parameters.k, wired)
     _check_filter(parameters.filter)
@@ -75,7 +82,19 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | S
     report = await work(
         request, deadline, wired.reporter.report, images, parameters.asked(), deadline
     )
-    return _shape(wired, report)
+    kind = _wanted(request.headers.get("accept", ""))
+    return Response(FORMATS[kind](report), media_type=kind) if kind else _shape(wired, report)
+
+
+def _wanted(accept: str) -> str | None:
+    """The first of our other forms that `Accept` names before JSON or anything at all."""
+    for named in accept.split(","):
+        kind = named.partition(";")[0].strip().lower()
+        if kind in FORMATS:
+            return kind
+        if kind in ("application/json", "*/*"):
+            break
+    return None
 
 
 def _check_filter(where: Filter) -> None:

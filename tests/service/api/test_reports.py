@@ -269,3 +269,23 @@ async def leave_after_the_first_event(app, body):
 def test_parameters_out_of_bounds_are_malformed(client, problem, radiograph, data):
     answer = client.post("/generate-report", files={"files": radiograph}, data=data)
     problem(answer, 400, "request/malformed")
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("text/plain", "text/plain; charset=utf-8"),
+        ("text/html, text/markdown;q=0.9, */*", "text/markdown; charset=utf-8"),
+        ("application/fhir+json", "application/fhir+json"),
+        ("application/json, text/plain", "application/json"),
+        ("*/*", "application/json"),
+        ("image/png", "application/json"),
+    ],
+)
+def test_a_report_comes_in_the_form_that_is_accepted(client, radiograph, accept, kind):
+    answer = client.post(
+        "/generate-report", files={"files": radiograph}, headers={"accept": accept}
+    )
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == kind
+    assert "consolidation" in answer.text

@@ -1,0 +1,78 @@
+"""One report in every form: nothing is lost, nothing can break out of it."""
+
+import base64
+import json
+
+import pytest
+from fhir.resources.R4B.diagnosticreport import DiagnosticReport
+
+from service.reporting.evidence import Evidence
+from service.reporting.formats import DISCLAIMER, FORMATS, fhir, markdown, plain_text
+from service.reporting.grounding import Sentence
+from service.reporting.pipeline import Generator, Provenance, Report
+
+HOSTILE = "Effusion <script>alert(1)</script> [x](http://y) *bold*.\n"
+
+
+def report(findings=(), impression=(), abstained=None):
+    evidence = tuple(
+        Evidence(number, f"p{number}", "stu_secret", "findings", f"Passage {number}.", 0.5)
+        for number in range(1, 4)
+    )
+    return Report(
+        tuple(Sentence(text, cited, 1.0, "supported") for text, cited in findings),
+        tuple(Sentence(text, cited, 1.0, "supported") for text, cited in impression),
+        (Sentence("Withheld.", (), 0.0, "unsupported"),),
+        evidence,
+        (),
+        Generator("extractive", "x"),
+        Provenance("b" * 64, None, 0, 8, "software"),
+        abstained,
+    )
+
+
+WRITTEN = report([("Small effusion.", (1, 3))], [("Effusion.", (3,))])
+
+
+def test_as_text_it_is_read_at_a_glance():
+    assert plain_text(WRITTEN) == (
+        "FINDINGS:\nSmall effusion. [1, 3]\n\nIMPRESSION:\nEffusion. [3]\n\n"
+        "EVIDENCE:\n[1] Passage 1.\n[3] Passage 3.\n\n"
+        f"NOTE:\n{DISCLAIMER}\n"
+    )
+
+
+def test_as_markdown_a_sentence_cannot_become_markup():
+    shown = markdown(report([(HOSTILE, (1,))]))
+    assert "## Findings\n\n- Effusion \\<script\\>" in shown
+    assert "\\[x\\](http://y)" in shown
+    assert "\\*bold\\*" in shown
+
+
+@pytest.mark.parametrize("one", [WRITTEN, report(abstained="No case."), report([(HOSTILE, (2,))])])
+def test_as_fhir_it_is_a_valid_diagnostic_report(one):
+    resource = DiagnosticReport.model_validate_json(fhir(one))
+    assert resource.status == "preliminary"
+    named = [reference.reference.removeprefix("#") for reference in resource.result or []]
+    assert named == [observation.id for observation in resource.contained or []]
+    values = [observation.valueString for observation in resource.contained or []]
+    assert values == [sentence.text for sentence in (*one.findings, *one.impression)]
+    (form,) = json.loads(fhir(one))["presentedForm"]
+    assert base64.b64decode(form["data"]).decode() == plain_text(one)
+
+
+def test_as_fhir_each_sentence_brings_the_passages_it_cites():
+    first, _ = json.loads(fhir(WRITTEN))["contained"]
+    assert [note["text"] for note in first["note"]] == ["[1] Passage 1.", "[3] Passage 3."]
+    assert json.loads(fhir(WRITTEN))["conclusion"] == "Effusion."
+
+
+@pytest.mark.parametrize("write", FORMATS.values())
+def test_no_form_holds_an_identifier_or_what_was_withheld(write):
+    for secret in ("stu_secret", "Withheld."):
+        assert secret not in write(WRITTEN)
+
+
+@pytest.mark.parametrize("write", FORMATS.values())
+def test_every_form_says_why_there_is_no_report(write):
+    assert "No case in the library." in write(report(abstained="No case in the library."))
