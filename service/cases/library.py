@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -47,6 +47,8 @@ from service.telemetry import timed
 
 DEPTH = 1000
 """Of a search in pages: all are cut from one ranking, so that none doubles or loses a hit."""
+IMAGES_AT_ONCE = 16
+"""That are decoded, embedded and held together. What is written before a deadline stays."""
 RENDITION_SIDE = 1024
 RENDITION_QUALITY = 90
 IDENTIFYING = re.compile(
@@ -165,7 +167,8 @@ class CaseLibrary:
     def put_many(self, studies: Sequence[NewStudy], deadline: Deadline) -> list[Study | EclipError]:
         """One outcome a study, in order; studies already stored unchanged are not written again.
 
-        They are embedded together. Of an id that comes twice in one call only the first is taken.
+        They are embedded and written some at a time. Of an id that comes twice in one call only
+        the first is taken.
         """
         ids = [self._pseudonyms.study(study.study_id) for study in studies]
         known = self.store.digests(ids)
@@ -175,8 +178,10 @@ class CaseLibrary:
             else self._unless_stored(study, study_id, known)
             for index, (study_id, study) in enumerate(zip(ids, studies, strict=True))
         ]
-        embedded = self._embed([o for o in outcomes if isinstance(o, _Pending)], deadline)
-        self._write([one for one in embedded if isinstance(one, _Ready)])
+        embedded = []
+        for some in _chunks([o for o in outcomes if isinstance(o, _Pending)]):
+            embedded += self._embed(some, deadline)
+            self._write([one for one in embedded[-len(some) :] if isinstance(one, _Ready)])
         rest = iter(embedded)
         ended = [next(rest) if isinstance(o, _Pending) else o for o in outcomes]
         return [e.embedded.study if isinstance(e, _Ready) else e for e in ended]
@@ -404,6 +409,19 @@ def _read_renditions(folder: Path, study: Study) -> dict[str, bytes]:
 
 def _renditions_of(study: Study) -> set[str]:
     return {image.rendition for image in study.images}
+
+
+def _chunks(pending: Sequence[_Pending]) -> Iterator[list[_Pending]]:
+    """Up to `IMAGES_AT_ONCE` images or as many studies; more only where one study has more."""
+    chunk: list[_Pending] = []
+    for one in pending:
+        images = sum(len(other.new.images) for other in [*chunk, one])
+        if chunk and (images > IMAGES_AT_ONCE or len(chunk) == IMAGES_AT_ONCE):
+            yield chunk
+            chunk = []
+        chunk.append(one)
+    if chunk:
+        yield chunk
 
 
 def _all_or_first_error(

@@ -1,7 +1,7 @@
 """An encoder whose work is done by others like it, on a Ray cluster.
 
 Images and texts leave this process, vectors and reduced images come back; ids stay here. An encoder
-that dies is started again by Ray, and what it had not answered is asked again.
+that dies is started again by Ray, where it has room, and is asked again what it had not answered.
 """
 
 import logging
@@ -23,6 +23,8 @@ from service.inference.encoder import EncodedImage, EncodedText, Encoder, check_
 
 CALLS = 2
 """Of one encoder side by side: while one is inferred, the next is decoded."""
+RETRIES = 3
+"""Of a call whose encoder died: an image that kills whoever decodes it must not do so for ever."""
 CONNECT_S = 5.0
 START_S = 120.0
 
@@ -152,7 +154,7 @@ def _workers(cluster: Cluster, bundle: Bundle, build: Callable[[], Encoder]) -> 
         num_gpus=cluster.gpus,
         max_concurrency=CALLS,
         max_restarts=-1,
-        max_task_retries=-1,
+        max_task_retries=RETRIES,
     )
     workers = [worker.remote(build) for _ in range(cluster.encoders)]
     try:

@@ -1,7 +1,6 @@
-"""A language model's answer, read as it is written: each sentence as soon as it is whole."""
+"""A language model's answer, read as it is written: each sentence once the next one begins."""
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,28 +28,33 @@ class _Report(BaseModel):
         """Those that say anything, in order."""
         for section in SECTIONS:
             for one in getattr(self, section):
-                if text := one.sentence.strip():
+                if text := " ".join(one.sentence.split()):
                     yield Proposed(section, Draft(text, tuple(one.evidence)))
 
 
 def sentences(pieces: Iterable[str]) -> Iterator[Proposed]:
     """The sentences of a JSON report that arrives in pieces; raises ValueError if it is none."""
-    text, told = "", 0
+    text = ""
+    told: set[Proposed] = set()
     for piece in pieces:
         text += piece
-        if "}" in piece:
-            whole = list(_begun(text).sentences())
-            yield from whole[told:]
-            told = max(told, len(whole))
-    yield from islice(_Report.model_validate_json(text).sentences(), told, None)
+        if "{" in piece:
+            yield from _new(_begun(text), told)
+    yield from _new(_Report.model_validate_json(text), told)
+
+
+def _new(report: _Report, told: set[Proposed]) -> Iterator[Proposed]:
+    for proposed in report.sentences():
+        if proposed not in told:
+            told.add(proposed)
+            yield proposed
 
 
 def _begun(text: str) -> _Report:
     """What there is of a report, less its last sentence, which may go on; empty if it is none."""
     try:
-        parsed: dict[str, Any] = {"findings": [], "impression": []}
-        parsed |= from_json(text, allow_partial=True)
-        parsed["impression" if parsed["impression"] else "findings"].pop()
-        return _Report.model_validate(parsed)
-    except (ValueError, TypeError, AttributeError, IndexError):
+        parsed: dict[str, Any] = from_json(text, allow_partial=True)
+        next(reversed(parsed.values())).pop()
+        return _Report.model_validate({"findings": [], "impression": []} | parsed)
+    except (ValueError, TypeError, AttributeError, IndexError, StopIteration):
         return _Report(findings=[], impression=[])

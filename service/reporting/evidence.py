@@ -7,10 +7,11 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from service.cases.library import CaseLibrary, Query
+from service.cases.library import DEPTH, CaseLibrary, Query
 from service.cases.passages import UNTITLED
 from service.cases.schema import CaseFilter, Hit, Passage, Vector
 from service.errors import StudyUnknown
+from service.inference.batching import Deadline
 from service.reporting.instructions import instructs
 
 FloatArray = npt.NDArray[np.float32]
@@ -49,7 +50,12 @@ class Subject:
 
 
 def gather(
-    library: CaseLibrary, image: Vector, k: int, subject: Subject, where: CaseFilter
+    library: CaseLibrary,
+    image: Vector,
+    k: int,
+    subject: Subject,
+    where: CaseFilter,
+    deadline: Deadline,
 ) -> list[Evidence]:
     """Passages of the k studies whose reports are nearest to the image, nearest study first.
 
@@ -64,7 +70,8 @@ def gather(
         study_id=subject.study_id,
         group_by_study=True,
     )
-    found = [(hit, p) for hit, passages in _nearest(library, image, query) for p in passages]
+    nearest = _nearest(library, image, query, deadline)
+    found = [(hit, passage) for hit, passages in nearest for passage in passages]
     return [
         Evidence(number, passage.id, hit.study_id, passage.section, passage.text, hit.score)
         for number, (hit, passage) in enumerate(found, start=1)
@@ -78,9 +85,12 @@ def mean_unit(vectors: Sequence[Vector]) -> Vector:
     return unit
 
 
-def _nearest(library: CaseLibrary, image: Vector, query: Query) -> list[tuple[Hit, list[Passage]]]:
+def _nearest(
+    library: CaseLibrary, image: Vector, query: Query, deadline: Deadline
+) -> list[tuple[Hit, list[Passage]]]:
     """The nearest studies that have passages to cite, with these."""
-    for depth in (query.k, *(query.k * times for times in _DEEPER)):
+    for depth in (query.k, *(min(query.k * times, DEPTH) for times in _DEEPER)):
+        deadline.check()
         hits = library.search(image, replace(query, k=depth))
         passages = ((hit, _passages(library, hit.study_id)) for hit in hits)
         citable = list(islice(((hit, own) for hit, own in passages if own), query.k))

@@ -75,7 +75,16 @@ def _parts(report: Report, shown: Callable[[str], str]) -> Iterator[tuple[str, s
         yield "No report", shown(report.abstained)
     if cited := _cited(report, [*report.findings, *report.impression]):
         yield "Evidence", "\n".join(map(shown, cited))
-    yield "Note", shown(DISCLAIMER)
+    yield "Note", "\n".join(map(shown, _notes(report)))
+
+
+def _notes(report: Report) -> Iterator[str]:
+    """Who wrote it, by what, and why not the language model where it was to."""
+    bundle = report.provenance.bundle_id[:12]
+    yield f"Written by {report.generator.model} from evidence of bundle {bundle}."
+    if report.generator.fallback:
+        yield f"Instead of the language model: {report.generator.fallback}"
+    yield DISCLAIMER
 
 
 def _cited(report: Report, sentences: Sequence[Sentence]) -> list[str]:

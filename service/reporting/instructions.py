@@ -2,25 +2,24 @@
 
 Such a passage is no evidence: neither does a language model read it, nor may a sentence cite it.
 These are rules for plain cases. They know all of the twenty phrases that they were written on, and
-three of ten others (tests/service/reporting/test_instructions.py); of 12,995 passages of open_i
+two of ten others (tests/service/reporting/test_instructions.py); of 12,995 passages of open_i
 they leave out two. A passage that only lies is beyond them, as any false report is.
 """
 
 import re
 
-_SAYING = (
-    r"(?:write|answer|output|respond|reply|say|state|cite|print|repeat|report|mention|conclude)"
-)
-_LEAD = (
-    r"(?:^|[.;:,!?\"'(]|\b(?:and|then|now|only|just|always|please|must|to|instead|not|never))\s*"
-)
+_SAYING = r"(?:write|answer|output|respond|reply|say|state|cite|print|conclude)"
+_ONLY = r"(?:repeat after|report (?:that|only|no)|(?:do not|never) (?:mention|report))"
+_LEAD = r"(?:^|[.;:,!?\"'(]|\b(?:and|then|now|only|just|always|please|must|instead|not|never))\s*"
 _CUES = re.compile(
-    r"\binstructions?\b|\bprompts?\b|\byou(?:r|rself)?\b|\bas an? (?:ai|assistant|language model)\b"
-    r"|\b(?:ai|llm|chatbot)\b|\bthe (?:model|assistant|writer)\b"
+    r"\binstructions?\b|\b(?:system|your|the) prompt\b|\byou(?:r|rself)?\b"
+    r"|\bas an? (?:ai|assistant|language model)\b|\b(?:the|an) ai\b|\b(?:llm|chatbot)\b"
+    r"|\bthe (?:model|assistant|writer)\b"
     r"|\bfrom now on\b|\bprecedence\b|\brules?\b(?! out)|\bkindly\b"
     r"|\b(?:ignor|disregard|forget|overrid)(?:e|es|ing)?\b"
-    r"|\b(?:system|assistant|user|developer|human)\s*(?::|,|mode\b|message\b|prompt\b)"
-    rf"|{_LEAD}{_SAYING}\b(?! to\b)(?!\w)"
+    r"|^\W*(?:system|assistant|user|developer|human)\s*[:,]"
+    r"|\b(?:system|developer) (?:mode|message)\b"
+    rf"|{_LEAD}(?:{_SAYING}\b(?! to\b)|{_ONLY}\b)"
     r"|\bmust be (?:told|reported|written|stated|said)\b"
     r"|[{}]|</?(?!br\b)[a-z_]+ ?/?>|\[/?(?:inst|sys|system|user|assistant)\]|```|<\|",
     re.IGNORECASE,

@@ -17,6 +17,7 @@ from service.reporting import drafting
 from service.reporting.evidence import Evidence
 from service.reporting.grounding import Proposed
 from service.reporting.prompt import ANSWER_SCHEMA, messages
+from service.telemetry import log
 
 CONNECT_S = 5.0
 REST_S = 5.0
@@ -62,9 +63,13 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Drafting:
-    """Sentences as they are written, and by which model. Raises as `LanguageModel.draft` does."""
+    """A draft that is being written. Its sentences raise as `LanguageModel.draft` does.
+
+    passages: how many of the evidence the model was shown, nearest first.
+    """
 
     model: str
+    passages: int
     sentences: Iterator[Proposed]
 
 
@@ -78,46 +83,29 @@ class LanguageModel:
         self._turn = count()
         self._timeout_s, self._max_tokens = timeout_s, max_tokens
 
-    def draft(self, ask: Ask, deadline: Deadline) -> Drafting:
-        """Have a report written; leaving its sentences, or the deadline, ends the writing.
+    def draft(self, ask: Ask, deadline: Deadline, *, longer: bool = False) -> Drafting:
+        """Have a report written, by the first server in turn that begins to answer.
 
-        A draft that is cut short or no report is asked for once more, with twice the tokens.
-        Raises LlmUnavailable, DeadlineExceeded or ReportUngrounded.
+        longer: up to twice the tokens. Leaving the sentences ends the writing; so does the
+        deadline, when the next token comes. Raises LlmUnavailable, DeadlineExceeded or
+        ReportUngrounded.
         """
         deadline.check()
         own = deadline.within(self._timeout_s)
-        answer = self._answer(ask, self._max_tokens, own)
-        return Drafting(answer.model, self._sentences(answer, ask, own))
+        max_tokens = self._max_tokens * (2 if longer else 1)
+        turn = next(self._turn) % len(self._servers)
+        failures = []
+        for server in self._servers[turn:] + self._servers[:turn]:
+            try:
+                return server.draft(ask, max_tokens, own)
+            except LlmUnavailable as failure:
+                failures.append(failure)
+        raise failures[0]
 
     def close(self) -> None:
         """Close the connections."""
         for server in self._servers:
             server.client.close()
-
-    def _sentences(self, answer: "_Answer", ask: Ask, deadline: Deadline) -> Iterator[Proposed]:
-        told: set[Proposed] = set()
-        try:
-            yield from _new(answer, told)
-        except ValueError:
-            again = self._answer(ask, 2 * self._max_tokens, deadline)
-            try:
-                yield from _new(again, told)
-            except ValueError:
-                raise ReportUngrounded(
-                    "The language model twice gave no JSON report as it was asked for. Try again, "
-                    "raise ECLIP_LLM_MAX_TOKENS, or serve a model that follows structured outputs."
-                ) from None
-
-    def _answer(self, ask: Ask, max_tokens: int, deadline: Deadline) -> "_Answer":
-        """Of the servers in turn, the first that begins to answer; one that failed rests."""
-        turn = next(self._turn) % len(self._servers)
-        failures = []
-        for server in self._servers[turn:] + self._servers[:turn]:
-            try:
-                return server.answer(ask, max_tokens, deadline)
-            except LlmUnavailable as failure:
-                failures.append(failure)
-        raise failures[0]
 
 
 class _Server:
@@ -127,24 +115,22 @@ class _Server:
         self.client = openai.OpenAI(base_url=base_url, api_key=api_key or "none", max_retries=0)
         self._rests_until = 0.0
 
-    def answer(self, ask: Ask, max_tokens: int, deadline: Deadline) -> "_Answer":
-        """Begin an answer; where prompt and answer are more than the model's context, from the
-        nearer half of the evidence, and so on.
+    def draft(self, ask: Ask, max_tokens: int, deadline: Deadline) -> Drafting:
+        """Begin a draft; where prompt and answer are more than the model's context, from the nearer
+        half of the evidence, and so on.
         """
         rest = self._rests_until - time.monotonic()
         if rest > 0:
             raise _unavailable("failed just now", rest)
-        try:
-            with _told():
-                model = self._model(deadline)
-                for most in _halves(len(ask.evidence)):
-                    try:
-                        return self._begin(model, ask, most, max_tokens, deadline)
-                    except openai.BadRequestError:
-                        continue
-        except LlmUnavailable:
-            self._rests_until = time.monotonic() + REST_S
-            raise
+        model = self._model(deadline)
+        for passages in _halves(len(ask.evidence)):
+            try:
+                with self._told():
+                    stream = self._begin(model, ask, passages, max_tokens, deadline)
+            except openai.BadRequestError as error:
+                log().warning("prompt refused", passages=passages, error=type(error).__name__)
+            else:
+                return Drafting(model, passages, self._sentences(stream, deadline))
         raise ReportUngrounded(
             "The language model's server refuses even the shortest prompt. Send a shorter "
             "indication and comparison, lower ECLIP_LLM_MAX_TOKENS, or serve a model with a longer "
@@ -152,15 +138,23 @@ class _Server:
         )
 
     def _model(self, deadline: Deadline) -> str:
-        listing = self.client.with_raw_response.models.list(timeout=_patience(deadline))
-        return _Models.model_validate_json(listing.content).data[0].id
+        """Also whether the server answers at all: one that does not is soon left alone."""
+        try:
+            with self._told():
+                listing = self.client.with_raw_response.models.list(
+                    timeout=min(CONNECT_S, deadline.remaining)
+                )
+                return _Models.model_validate_json(listing.content).data[0].id
+        except DeadlineExceeded:
+            deadline.check()
+            raise self._failed("does not answer") from None
 
     def _begin(
-        self, model: str, ask: Ask, most: int, max_tokens: int, deadline: Deadline
-    ) -> "_Answer":
+        self, model: str, ask: Ask, passages: int, max_tokens: int, deadline: Deadline
+    ) -> "openai.Stream[Any]":
         deadline.check()
-        chat: Any = messages(ask.evidence[:most], ask.indication, ask.comparison)
-        stream = self.client.chat.completions.create(
+        chat: Any = messages(ask.evidence[:passages], ask.indication, ask.comparison)
+        return self.client.chat.completions.create(
             model=model,
             messages=chat,
             temperature=TEMPERATURE,
@@ -170,37 +164,56 @@ class _Server:
             stream=True,
             timeout=_patience(deadline),
         )
-        return _Answer(model, stream, deadline)
 
+    def _sentences(
+        self, stream: "openai.Stream[Any]", deadline: Deadline
+    ) -> Generator[Proposed, None, None]:
+        with closing(stream), closing(self._pieces(stream, deadline)) as pieces:
+            try:
+                yield from drafting.sentences(pieces)
+            except ValueError:
+                raise ReportUngrounded(
+                    "The language model gave no JSON report as it was asked for. Try again, raise "
+                    "ECLIP_LLM_MAX_TOKENS, or serve a model that follows structured outputs."
+                ) from None
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """An answer that has begun."""
-
-    model: str
-    stream: "openai.Stream[Any]"
-    deadline: Deadline
-
-    def pieces(self) -> Generator[str, None, None]:
-        """Its text as it arrives; leaving it, or the deadline, closes the connection."""
-        with closing(self.stream), _told():
-            for chunk in self.stream:
-                self.deadline.check()
+    def _pieces(
+        self, stream: "openai.Stream[Any]", deadline: Deadline
+    ) -> Generator[str, None, None]:
+        """The text as it arrives."""
+        with self._told():
+            for chunk in stream:
+                deadline.check()
                 choices = _Chunk.model_validate(chunk, from_attributes=True).choices
                 yield from (choice.delta.content or "" for choice in choices)
 
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the client raises, as our errors; a body that is no JSON or of no known form too.
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """What the client raises, as our errors; a body that is no JSON or of no known form too."""
-    try:
-        yield
-    except (openai.APITimeoutError, httpx2.TimeoutException):
-        raise DeadlineExceeded(
-            "The language model did not answer in time. Try again, or raise ECLIP_LLM_TIMEOUT_S."
-        ) from None
-    except (openai.APIError, httpx2.HTTPError, ValueError) as error:
-        raise _unavailable(f"failed ({type(error).__name__})", REST_S) from None
+        A refused prompt stays as it is. A server that is broken or not there rests.
+        """
+        try:
+            yield
+        except openai.BadRequestError:
+            raise
+        except (openai.APITimeoutError, httpx2.TimeoutException) as error:
+            if isinstance(error.__cause__ or error, httpx2.ConnectTimeout):
+                raise self._failed("cannot be reached") from None
+            raise DeadlineExceeded(
+                "The language model did not answer in time. Try again, or raise "
+                "ECLIP_LLM_TIMEOUT_S."
+            ) from None
+        except openai.APIStatusError as error:
+            if error.status_code >= 500:
+                raise self._failed(f"failed ({error.status_code})") from None
+            raise _unavailable(f"refuses ({error.status_code})", REST_S) from None
+        except (openai.APIError, httpx2.HTTPError, ValueError) as error:
+            raise self._failed(f"failed ({type(error).__name__})") from None
+
+    def _failed(self, how: str) -> LlmUnavailable:
+        self._rests_until = time.monotonic() + REST_S
+        return _unavailable(how, REST_S)
 
 
 def _unavailable(what: str, retry_after_s: float) -> LlmUnavailable:
@@ -218,12 +231,3 @@ def _halves(count: int) -> Iterator[int]:
     while count:
         yield count
         count //= 2
-
-
-def _new(answer: _Answer, told: set[Proposed]) -> Iterator[Proposed]:
-    """The sentences of an answer that were not told; raises ValueError for what is no report."""
-    with closing(answer.pieces()) as pieces:
-        for proposed in drafting.sentences(pieces):
-            if proposed not in told:
-                told.add(proposed)
-                yield proposed

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator as Steps
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
@@ -44,6 +44,8 @@ class Generator:
 
     kind: Literal["vllm", "extractive"]
     model: str
+    passages: int
+    """How many of the evidence it was given, nearest first."""
     fallback: str | None = None
     """Why the language model did not write it, where it was to."""
 
@@ -101,10 +103,10 @@ class Reporter:
     ) -> Iterator[list[Evidence] | Sentence | Report]:
         """The evidence, then each grounded sentence as it is written, then the report.
 
-        The report is what counts: a sentence told before a fallback is not in it.
+        The report is what counts: what was told of a draft that was then begun anew is not in it.
         """
         vector = mean_unit([image.vector for image in images])
-        evidence = gather(self.library, vector, request.k, request.subject, request.where)
+        evidence = gather(self.library, vector, request.k, request.subject, request.where, deadline)
         yield evidence
         generator, sentences = yield from self._written(evidence, request, deadline)
         kept = [(section, s) for section, s in sentences if s.status == "supported"]
@@ -129,35 +131,43 @@ class Reporter:
             return (yield from self._extracted(evidence, deadline))
         ask = Ask(evidence, request.indication, request.comparison, request.seed)
         try:
-            drafting = self.language_model.draft(ask, deadline)
-            written = yield from self._grounded(_timed(drafting.sentences), evidence, deadline)
+            return (yield from self._drafted(self.language_model, ask, deadline))
         except (LlmUnavailable, ReportUngrounded, DeadlineExceeded) as error:
             if request.fallback is None:
                 raise
             return (yield from self._extracted(evidence, deadline, error.detail))
-        return Generator("vllm", drafting.model), written
+
+    def _drafted(
+        self, language_model: LanguageModel, ask: Ask, deadline: Deadline
+    ) -> Steps[Sentence, None, tuple[Generator, Written]]:
+        """What breaks off, or is no report, is begun anew once, and may then be longer."""
+        for again in (False, True):
+            drafting = language_model.draft(ask, deadline, longer=again)
+            written: Written = []
+            try:
+                for proposed in _timed(drafting.sentences):
+                    with timed("ground"):
+                        (sentence,) = ground([proposed.draft], ask.evidence, self.encoder, deadline)
+                    written.append((proposed.section, sentence))
+                    if sentence.status == "supported":
+                        yield sentence
+            except (LlmUnavailable, ReportUngrounded):
+                if again:
+                    raise
+            else:
+                break
+        return Generator("vllm", drafting.model, drafting.passages), written
 
     def _extracted(
         self, evidence: Sequence[Evidence], deadline: Deadline, instead: str | None = None
     ) -> Steps[Sentence, None, tuple[Generator, Written]]:
         findings, impression = extractive.write(evidence, self.encoder, deadline)
-        drafts = [Proposed("findings", draft) for draft in findings]
-        drafts += [Proposed("impression", draft) for draft in impression]
-        written = yield from self._grounded(drafts, evidence, deadline)
-        return Generator("extractive", extractive.MODEL, instead), written
-
-    def _grounded(
-        self, drafts: Iterable[Proposed], evidence: Sequence[Evidence], deadline: Deadline
-    ) -> Steps[Sentence, None, Written]:
-        """Yields those that are supported, and returns all of them."""
-        written: Written = []
-        for proposed in drafts:
-            with timed("ground"):
-                (sentence,) = ground([proposed.draft], evidence, self.encoder, deadline)
-            written.append((proposed.section, sentence))
-            if sentence.status == "supported":
-                yield sentence
-        return written
+        with timed("ground"):
+            sentences = ground([*findings, *impression], evidence, self.encoder, deadline)
+        yield from (sentence for sentence in sentences if sentence.status == "supported")
+        written: Written = [("findings", sentence) for sentence in sentences[: len(findings)]]
+        written += [("impression", sentence) for sentence in sentences[len(findings) :]]
+        return Generator("extractive", extractive.MODEL, len(evidence), instead), written
 
     def _provenance(self, request: ReportRequest, generator: Generator) -> Provenance:
         by_prompt = generator.kind == "vllm"

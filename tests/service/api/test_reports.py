@@ -46,6 +46,7 @@ def test_every_sentence_cites_passages_that_exist(client, radiograph):
     assert body["generator"] == {
         "kind": "extractive",
         "model": "extractive-consensus-1",
+        "passages": len(body["evidence"]),
         "fallback": None,
     }
     assert body["provenance"]["bundle_id"] == body["bundle"]["id"]
@@ -278,6 +279,7 @@ def test_parameters_out_of_bounds_are_malformed(client, problem, radiograph, dat
         ("text/html, text/markdown;q=0.9, */*", "text/markdown; charset=utf-8"),
         ("application/fhir+json", "application/fhir+json"),
         ("application/json, text/plain", "application/json"),
+        ("text/plain;q=0, application/json", "application/json"),
         ("*/*", "application/json"),
         ("image/png", "application/json"),
     ],

@@ -1,6 +1,6 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -41,18 +41,24 @@ def stored(library):
 
 
 def encoders():
-    return [p for p in psutil.process_iter() if (p.cmdline() or [""])[0].startswith("ray::_Worker")]
+    """Those of this process's cluster."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "".join(process.cmdline()[:1]).startswith("ray::_Worker"):
+                found.append(process)
+    return found
 
 
 @contextmanager
-def killing(after_s):
-    """Kill one encoder when it has worked for a while."""
+def killing(after_s, progress):
+    """Kill one encoder when it has worked for a while; how much was done by then."""
 
     def kill():
         time.sleep(after_s)
         victim = encoders()[0]
         victim.kill()
-        return victim.pid
+        return victim.pid, sum(progress)
 
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(kill)
@@ -61,9 +67,11 @@ def killing(after_s):
 def test_an_encoder_that_is_killed_costs_no_study_and_doubles_none(settings, tmp_path):
     outcome, progress = Outcome(), []
     with open_library_on_ray(settings, "local", encoders=2, gpus=0) as library:
-        with killing(after_s=0.5) as killed:
+        with killing(0.5, progress) as killed:
             ingest(library, open_source(DEMO_LIBRARY).entries, outcome, progress.append, at_once=4)
-        assert killed.result() not in {one.pid for one in encoders()}
+        victim, done = killed.result()
+        assert done < 240, "it was killed too late"
+        assert victim not in {one.pid for one in encoders()}
         ours = stored(library)
         assert len(encoders()) == 2
     assert (outcome.stored, outcome.rejected, sum(progress)) == (240, [], 240)

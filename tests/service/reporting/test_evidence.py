@@ -7,7 +7,10 @@ import numpy as np
 from service.cases.passages import split_report
 from service.cases.schema import CaseFilter, Hit, Study
 from service.errors import StudyUnknown
+from service.inference.batching import Deadline
 from service.reporting.evidence import PASSAGES_A_STUDY, Subject, gather
+
+VECTOR = np.ones(4, np.float32)
 
 
 class Library:
@@ -30,8 +33,7 @@ class Library:
 
 
 def gathered(**reports):
-    vector = np.ones(4, np.float32)
-    return gather(Library(reports), vector, len(reports), Subject(), CaseFilter())
+    return gather(Library(reports), VECTOR, len(reports), Subject(), CaseFilter(), Deadline(60))
 
 
 def test_only_what_the_radiograph_shows_is_evidence():
@@ -66,5 +68,5 @@ def test_a_study_that_has_nothing_to_cite_makes_room_for_the_next():
     honest = {f"s{n}": f"FINDINGS: Nodule of {n} mm." for n in range(20)}
     found = gathered(**hostile, **honest)
     assert {item.study_id for item in found} == {*honest}
-    found = gather(Library(hostile | honest), np.ones(4, np.float32), 3, Subject(), CaseFilter())
+    found = gather(Library(hostile | honest), VECTOR, 3, Subject(), CaseFilter(), Deadline(60))
     assert [item.text for item in found] == [f"Nodule of {n} mm." for n in range(3)]

@@ -1,4 +1,4 @@
-"""One report in every form: nothing is lost, nothing can break out of it."""
+"""One report in every form: no kept sentence is lost, and none can become markup."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ def report(findings=(), impression=(), abstained=None):
         (Sentence("Withheld.", (), 0.0, "unsupported"),),
         evidence,
         (),
-        Generator("extractive", "x"),
+        Generator("extractive", "writer-1", 3, "It is down."),
         Provenance("b" * 64, None, 0, 8, "software"),
         abstained,
     )
@@ -38,7 +38,8 @@ def test_as_text_it_is_read_at_a_glance():
     assert plain_text(WRITTEN) == (
         "FINDINGS:\nSmall effusion. [1, 3]\n\nIMPRESSION:\nEffusion. [3]\n\n"
         "EVIDENCE:\n[1] Passage 1.\n[3] Passage 3.\n\n"
-        f"NOTE:\n{DISCLAIMER}\n"
+        f"NOTE:\nWritten by writer-1 from evidence of bundle bbbbbbbbbbbb.\n"
+        f"Instead of the language model: It is down.\n{DISCLAIMER}\n"
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from service.errors import DeadlineExceeded, LlmUnavailable, ReportUngrounded
 from service.inference.batching import Deadline
-from service.reporting import llm
+from service.reporting import drafting, llm
 from service.reporting.evidence import Evidence
 from service.reporting.grounding import SECTIONS, Draft, Proposed
 from service.reporting.llm import Ask, LanguageModel
@@ -174,16 +174,25 @@ def test_an_answer_that_is_no_report_is_a_typed_error(draft, vllm, content):
     vllm.content = content
     with pytest.raises(ReportUngrounded):
         draft()
-    assert len(vllm.requests) == 2
 
 
-def test_a_draft_that_was_cut_is_asked_for_once_more_with_twice_the_tokens(draft, vllm):
-    whole = json.dumps(GOOD)
-    vllm.contents = [whole[:-10], whole]
-    _, findings, impression = draft()
-    assert findings == [Draft("Small left effusion.", (1,))]
-    assert impression == [Draft("Effusion.", (1, 7))]
+def test_a_longer_draft_may_take_twice_the_tokens(model, vllm):
+    for longer in (False, True):
+        written(model.draft(ASK, Deadline(60), longer=longer))
     assert [request["max_tokens"] for request in vllm.requests] == [100, 200]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("order", [("findings", "impression"), ("impression", "findings")])
+def test_no_sentence_is_lost_whatever_the_order_and_the_pieces(order, size):
+    report = {
+        section: [{"sentence": f"{section} {n}.", "evidence": [n]} for n in range(3)]
+        for section in order
+    }
+    text = json.dumps(report)
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    told = [one.draft.text for one in drafting.sentences(pieces)]
+    assert sorted(told) == sorted(f"{section} {n}." for section in order for n in range(3))
 
 
 def test_a_server_that_dies_while_it_writes_is_unavailable(model, vllm):
@@ -191,6 +200,8 @@ def test_a_server_that_dies_while_it_writes_is_unavailable(model, vllm):
     sentences = model.draft(ASK, Deadline(60)).sentences
     with pytest.raises(LlmUnavailable):
         list(sentences)
+    with pytest.raises(LlmUnavailable, match="just now"):
+        model.draft(ASK, Deadline(60))
 
 
 def test_a_prompt_over_the_context_is_asked_with_the_nearer_half(url, vllm):
@@ -214,9 +225,20 @@ def test_a_prompt_over_the_context_is_asked_with_the_nearer_half(url, vllm):
 
 def test_a_server_that_refuses_every_prompt_is_told_so_and_may_be_asked_again(draft, vllm):
     vllm.status = 400
-    for _ in range(2):
+    for _ in range(2):  # and so does not rest
         with pytest.raises(ReportUngrounded, match="refuses even the shortest prompt"):
             draft()
+
+
+def test_a_server_that_hangs_makes_room_for_the_next(url, vllm, monkeypatch):
+    monkeypatch.setattr(llm, "CONNECT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as hung:  # takes connections, answers none
+        address = f"http://127.0.0.1:{hung.getsockname()[1]}/v1"
+        model = LanguageModel([address, url], None, timeout_s=5, max_tokens=100)
+        for _ in range(4):
+            assert written(model.draft(ASK, Deadline(60)))[0] == "tiny"
+        model.close()
+    assert len(vllm.requests) == 4
 
 
 def test_of_two_servers_the_one_that_answers_is_asked(url, closed_port, vllm):
@@ -242,13 +264,10 @@ def test_a_server_that_failed_rests_before_it_is_asked_again(draft, vllm, monkey
     assert draft()[0] == "tiny"
 
 
-@pytest.mark.parametrize("slow", ["delay_s", "listing_s"])
 @pytest.mark.parametrize(("seconds", "at_most"), [(60, 1.8), (0.3, 0.9)])
-def test_a_hung_model_meets_its_timeout_and_the_requests_deadline(
-    draft, vllm, slow, seconds, at_most
-):
+def test_a_hung_model_meets_its_timeout_and_the_requests_deadline(draft, vllm, seconds, at_most):
     """It is asked once: a second time would take as long again."""
-    setattr(vllm, slow, 2)
+    vllm.delay_s = 2
     start = time.perf_counter()
     with pytest.raises(DeadlineExceeded, match="ECLIP_LLM_TIMEOUT_S"):
         draft(seconds)

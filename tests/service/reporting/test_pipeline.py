@@ -26,10 +26,10 @@ class Writer:
     def __init__(self, *sentences: str) -> None:
         self.sentences = sentences
 
-    def draft(self, ask, _):
+    def draft(self, ask, _, **__):
         everything = tuple(item.number for item in ask.evidence)
         drafts = [Proposed("findings", Draft(text, everything)) for text in self.sentences]
-        return Drafting("writer", iter(drafts))
+        return Drafting("writer", len(everything), iter(drafts))
 
 
 class Failing:
@@ -38,12 +38,24 @@ class Failing:
     def __init__(self, *sentences: str) -> None:
         self.sentences = sentences
 
-    def draft(self, ask, _):
+    def draft(self, ask, _, **__):
         def written():
             yield from Writer(*self.sentences).draft(ask, _).sentences
             raise LlmUnavailable("It is down.")
 
-        return Drafting("writer", written())
+        return Drafting("writer", len(ask.evidence), written())
+
+
+class Recovering:
+    """Breaks off its first draft, and writes another as its second."""
+
+    def __init__(self, first: str, second: str) -> None:
+        self.first, self.second, self.longer = first, second, []
+
+    def draft(self, ask, deadline, *, longer):
+        self.longer.append(longer)
+        writer = Writer(self.second) if longer else Failing(self.first)
+        return writer.draft(ask, deadline)
 
 
 def test_every_sentence_cites_evidence_that_supports_it(reporter, image, deadline):
@@ -100,6 +112,18 @@ def test_who_asks_for_a_fallback_gets_the_extractive_report_and_is_told_why(
         assert (report.findings, report.impression) == (extractive.findings, extractive.impression)
         assert (report.generator.kind, report.generator.fallback) == ("extractive", "It is down.")
         assert report.provenance.prompt is None
+
+
+def test_a_draft_that_breaks_off_is_begun_anew_and_leaves_nothing_behind(reporter, image, deadline):
+    known = [s.text for s in reporter.report([image], ReportRequest(), deadline).findings]
+    model = Recovering(known[0], known[1])
+    *events, report = replace(reporter, language_model=model).events(
+        [image], ReportRequest(), deadline
+    )
+    assert model.longer == [False, True]
+    assert [event.text for event in events[1:]] == known[:2]
+    assert [sentence.text for sentence in report.findings] == [known[1]]
+    assert report.generator.passages == len(report.evidence)
 
 
 def test_it_abstains_when_nothing_is_supported(reporter, image, deadline):
