@@ -9,17 +9,13 @@ SERVE_VLLM = HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 \
   $(VLLM)/bin/python -m vllm.entrypoints.openai.api_server --model $(VLLM)/weights --enforce-eager \
   --served-model-name smollm2-135m-instruct --max-model-len 4096 --host 127.0.0.1 --port 8010
 
-# Tests that fill one core each; the others watch how a server behaves on a machine of its own.
-SIDE_BY_SIDE := tests/training tests/e2e/test_killed_training.py
-
 .PHONY: serve test lint demo experiment-smoke vllm-cpu test-vllm bench openapi clean
 
 serve: $(SERVE)/ready
 	$(SERVE)/bin/eclip serve --demo
 
 test: lint
-	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(SIDE_BY_SIDE)
-	$(DEV)/bin/python -m pytest $(SIDE_BY_SIDE:%=--ignore %)
+	$(DEV)/bin/python -m pytest
 
 lint: $(DEV)/ready
 	$(DEV)/bin/ruff format --check .
