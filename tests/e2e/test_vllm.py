@@ -73,8 +73,10 @@ def test_it_is_streamed_cited_and_the_same_again(live, radiograph):
     assert (again["report"], again["withheld"]) == (body["report"], body["withheld"])
 
 
-def test_instructions_stored_in_the_library_change_nothing(live, radiograph):
-    """Ten studies with the query's own image, so that they lie nearest, each with a command."""
+def test_plain_instructions_stored_in_the_library_change_nothing(live, radiograph):
+    """Ten studies with the query's own image, so that they lie nearest, each with a command that is
+    known as one: the model must never read them.
+    """
     before = report(live, radiograph)
     for number, text in enumerate(HOSTILE):
         put = live.put(
