@@ -140,7 +140,11 @@ class Reporter:
     def _drafted(
         self, language_model: LanguageModel, ask: Ask, deadline: Deadline
     ) -> Steps[Sentence, None, tuple[Generator, Written]]:
-        """What breaks off, or is no report, is begun anew once, and may then be longer."""
+        """What breaks off, or is no report, is begun anew once, and may then be longer.
+
+        What the second draft says as the first did is not told again.
+        """
+        told: list[Sentence] = []
         for again in (False, True):
             drafting = language_model.draft(ask, deadline, longer=again)
             written: Written = []
@@ -149,7 +153,8 @@ class Reporter:
                     with timed("ground"):
                         (sentence,) = ground([proposed.draft], ask.evidence, self.encoder, deadline)
                     written.append((proposed.section, sentence))
-                    if sentence.status == "supported":
+                    if sentence.status == "supported" and sentence not in told:
+                        told.append(sentence)
                         yield sentence
             except (LlmUnavailable, ReportUngrounded):
                 if again:

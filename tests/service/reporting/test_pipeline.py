@@ -49,12 +49,12 @@ class Failing:
 class Recovering:
     """Breaks off its first draft, and writes another as its second."""
 
-    def __init__(self, first: str, second: str) -> None:
+    def __init__(self, first: str, *second: str) -> None:
         self.first, self.second, self.longer = first, second, []
 
     def draft(self, ask, deadline, *, longer):
         self.longer.append(longer)
-        writer = Writer(self.second) if longer else Failing(self.first)
+        writer = Writer(*self.second) if longer else Failing(self.first)
         return writer.draft(ask, deadline)
 
 
@@ -124,6 +124,16 @@ def test_a_draft_that_breaks_off_is_begun_anew_and_leaves_nothing_behind(reporte
     assert [event.text for event in events[1:]] == known[:2]
     assert [sentence.text for sentence in report.findings] == [known[1]]
     assert report.generator.passages == len(report.evidence)
+
+
+def test_what_a_draft_begun_anew_repeats_is_told_once(reporter, image, deadline):
+    known = [s.text for s in reporter.report([image], ReportRequest(), deadline).findings]
+    model = Recovering(known[0], *known[:2])
+    *events, report = replace(reporter, language_model=model).events(
+        [image], ReportRequest(), deadline
+    )
+    assert [event.text for event in events[1:]] == known[:2]
+    assert [sentence.text for sentence in report.findings] == known[:2]
 
 
 def test_it_abstains_when_nothing_is_supported(reporter, image, deadline):
