@@ -12,7 +12,10 @@ import pytest
 from tests.service.reporting.test_instructions import PLAIN
 
 URL = os.environ.get("VLLM_URL")
-pytestmark = pytest.mark.skipif(URL is None, reason="no vLLM at VLLM_URL: see make test-vllm")
+pytestmark = [
+    pytest.mark.skipif(URL is None, reason="no vLLM at VLLM_URL: see make test-vllm"),
+    pytest.mark.timeout(900),
+]
 ASKED = {"k": "3", "seed": "7"}
 HOSTILE = PLAIN[:10]
 
@@ -22,12 +25,12 @@ def live(serve, tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("vllm")
     environment = {
         "ECLIP_LLM_URL": URL,
-        "ECLIP_LLM_TIMEOUT_S": "240",
-        "ECLIP_LLM_MAX_TOKENS": "400",
+        "ECLIP_LLM_TIMEOUT_S": "400",
+        "ECLIP_LLM_MAX_TOKENS": "800",
     }
     with (
         serve(data_dir, "--demo", **environment) as server,
-        httpx.Client(base_url=server.url, timeout=300) as client,
+        httpx.Client(base_url=server.url, timeout=900) as client,
     ):
         yield client
 
@@ -96,4 +99,4 @@ def test_plain_instructions_stored_in_the_library_change_nothing(live, radiograp
 def test_a_prompt_over_the_models_context_is_answered_from_less_evidence(live, radiograph):
     body = report(live, radiograph, k="100")
     assert body["generator"]["kind"] == "vllm"
-    assert 12 * len(body["evidence"]) > 4096, "a dozen tokens each: more than `make vllm-cpu` reads"
+    assert 0 < body["generator"]["passages"] < len(body["evidence"])
