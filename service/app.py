@@ -39,6 +39,7 @@ from service.inference.batching import Bounds, Deadline
 from service.inference.encoder import Encoder
 from service.inference.session import Towers, self_test
 from service.inference.zero_shot import Classifier
+from service.reporting.audit import AuditLog
 from service.reporting.llm import LanguageModel
 from service.reporting.pipeline import Reporter
 from service.settings import LOOPBACK, Settings
@@ -100,7 +101,8 @@ def open_services(settings: Settings) -> Iterator[Services]:
         }
         with _language_model(settings) as language_model:
             first = next(iter(classifiers.values()))
-            reporter = Reporter(encoder, library, first, language_model)
+            audit = AuditLog(settings.data_dir / "audit", library.pseudonyms)
+            reporter = Reporter(encoder, library, first, language_model, audit)
             log().info("ready", bundle=bundle.manifest.name, studies=library.store.count())
             admission = Admission(settings.queue_items, lambda: encoder.seconds_per_image)
             yield Services(settings, bundle, encoder, admission, classifiers, library, reporter)

@@ -37,7 +37,9 @@ from service.cases.sources import open_source
 from service.errors import EclipError
 from service.inference.batching import Deadline
 from service.reporting.evidence import Subject
-from service.reporting.pipeline import Report, ReportRequest
+from service.reporting.formats import plain_text
+from service.reporting.replay import Replay, written_again
+from service.reporting.report import ReportRequest
 from service.settings import DEMO_LIBRARY, Settings
 from service.telemetry import configure_logging
 
@@ -182,21 +184,34 @@ def search(
 
 @cli.command()
 def report(
-    images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)],
+    images: Annotated[list[Path] | None, typer.Argument(exists=True, dir_okay=False)] = None,
     patient_id: Annotated[str | None, typer.Option(help="Whose cases to leave out")] = None,
+    indication: Annotated[str | None, typer.Option(help="For the language model")] = None,
+    comparison: Annotated[str | None, typer.Option(help="For the language model")] = None,
     k: Annotated[int, typer.Option(min=1, max=100)] = 8,
     as_json: Annotated[bool, typer.Option("--json")] = False,
+    replay: Annotated[
+        str | None, typer.Option(help="Instead, write the report of this audit record again")
+    ] = None,
 ) -> None:
-    """Write a cited report for the images of one study."""
+    """Write a cited report for the images of one study; or say whether one is written again."""
+    if bool(images) == bool(replay):
+        raise typer.BadParameter("give the images of a study, or --replay with a record")
+    deadline = Deadline(COMMAND_S)
     with open_services(_settings()) as wired:
-        deadline = Deadline(COMMAND_S)
-        encoded = [wired.encoder.image(path.read_bytes(), deadline) for path in images]
-        request = ReportRequest(k=k, subject=Subject(patient_id=patient_id))
-        written = wired.reporter.report(encoded, request, deadline)
+        reporter = wired.reporter
+        if replay:
+            record = reporter.audit.find(replay)
+            _show_replay(written_again(record, reporter, indication, comparison, deadline))
+            return
+        encoded = [wired.encoder.image(path.read_bytes(), deadline) for path in images or ()]
+        subject = Subject(patient_id=patient_id)
+        request = ReportRequest(k=k, subject=subject, indication=indication, comparison=comparison)
+        written = reporter.report(encoded, request, deadline)
     if as_json:
         out.print_json(json.dumps(dataclasses.asdict(written)))
     else:
-        _show_report(written)
+        out.print(plain_text(written), end="", markup=False, highlight=False, soft_wrap=True)
 
 
 @cli.command()
@@ -276,20 +291,12 @@ def _show_hits(hits: list[Hit]) -> None:
     out.print(table)
 
 
-def _show_report(written: Report) -> None:
-    for title, sentences in (("FINDINGS", written.findings), ("IMPRESSION", written.impression)):
-        out.print(f"[bold]{title}[/bold]")
-        for sentence in sentences:
-            cited = ", ".join(str(number) for number in sentence.evidence)
-            out.print(escape(f"  {sentence.text} [{cited}]"), highlight=False)
-    if written.abstained:
-        out.print(f"[yellow]Abstained:[/yellow] {escape(written.abstained)}")
-    cited_numbers = {n for s in (*written.findings, *written.impression) for n in s.evidence}
-    table = Table("", "study", "passage", title="Evidence")
-    for item in written.evidence:
-        if item.number in cited_numbers:
-            table.add_row(str(item.number), item.study_id[:12], escape(item.text))
-    out.print(table)
+def _show_replay(again: Replay) -> None:
+    for change in again.changes:
+        out.print(change, markup=False, highlight=False)
+    out.print(f"The report is {'the same' if again.same else 'another one'}.")
+    if not again.same:
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

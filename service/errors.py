@@ -147,6 +147,12 @@ class SourceUnreadable(EclipError):
     type, title, status = "source/unreadable", "Unreadable source", 422
 
 
+class RecordUnknown(EclipError):
+    """The audit log has no such record."""
+
+    type, title, status = "report/unknown", "Unknown report", 404
+
+
 class PatchesUnavailable(EclipError):
     """The bundle's image tower yields no patch embeddings."""
 

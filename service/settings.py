@@ -48,7 +48,8 @@ class Settings(BaseSettings):
     bundle: Path = DEMO_BUNDLE
     """Directory of the bundle to serve."""
     data_dir: Path = Path("var")
-    """Case library (Qdrant Edge), image renditions and the identifier key; must be writable."""
+    """Case library (Qdrant Edge), image renditions, audit log and identifier key; must be
+    writable."""
 
     qdrant_url: HttpUrl | None = None
     """A Qdrant server; without one the library is embedded in `data_dir`."""

@@ -28,7 +28,7 @@ from service.inference.encoder import EncodedImage
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS
 from service.reporting.grounding import Sentence
-from service.reporting.pipeline import DEFAULT_K, Report, ReportRequest
+from service.reporting.report import DEFAULT_K, Report, ReportRequest
 
 router = APIRouter(tags=["report"], dependencies=[reader])
 _EVIDENCE = TypeAdapter(list[EvidenceOut])
@@ -43,6 +43,17 @@ class ReportParameters(Parameters):
     filter: Annotated[Filter, AsJson] = Filter()
     exclude: Annotated[Exclude, AsJson] = Exclude()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    min_score: Annotated[
+        float | None, Field(ge=-1, le=1, description="Cases that are farther are no evidence.")
+    ] = None
+    diversity: Annotated[
+        float | None,
+        Field(gt=0, le=1, description="How much evidence is to differ, rather than to be near."),
+    ] = None
+    ungrounded: Annotated[
+        Literal["drop", "flag"],
+        Field(description="Whether what the evidence does not support is withheld, or stays."),
+    ] = "drop"
     stream: bool = False
     fallback: Annotated[
         Literal["extractive"] | None,
@@ -58,7 +69,10 @@ class ReportParameters(Parameters):
             indication=self.indication,
             comparison=self.comparison,
             seed=self.seed,
+            min_score=self.min_score,
+            diversity=self.diversity,
             fallback=self.fallback,
+            ungrounded=self.ungrounded,
         )
 
 
@@ -191,6 +205,8 @@ def _sentence(sentence: Sentence) -> SentenceOut:
         evidence=list(sentence.evidence),
         support=sentence.support,
         status=sentence.status,
+        against=list(sentence.against),
+        zero_shot=sentence.zero_shot,
     )
 
 

@@ -180,6 +180,11 @@ class SentenceOut(Answer):
     evidence: list[int]
     support: float
     status: Literal["supported", "contradicted", "unsupported"]
+    against: Annotated[list[int], Field(description="all evidence that says the opposite")]
+    zero_shot: Annotated[
+        Literal["agrees", "disagrees"] | None,
+        Field(description="what the classifier says, where it is sure of a finding named here"),
+    ]
 
 
 class EvidenceOut(Answer):
@@ -219,6 +224,7 @@ class ProvenanceOut(Answer):
     seed: int
     k: int
     software: str
+    record: Annotated[str, Field(description="of the audit log, for `eclip report --replay`")]
 
 
 class GeneratedReport(Answer):

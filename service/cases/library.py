@@ -154,7 +154,8 @@ class CaseLibrary:
         self, store: CaseStore, encoder: StudyEncoder, pseudonyms: Pseudonymiser, renditions: Path
     ) -> None:
         self.store = store
-        self._encoder, self._pseudonyms, self._renditions = encoder, pseudonyms, renditions
+        self.pseudonyms = pseudonyms
+        self._encoder, self._renditions = encoder, renditions
         self._writing = threading.Lock()
 
     def put(self, study: NewStudy, deadline: Deadline) -> Study:
@@ -170,7 +171,7 @@ class CaseLibrary:
         They are embedded and written some at a time. Of an id that comes twice in one call only
         the first is taken.
         """
-        ids = [self._pseudonyms.study(study.study_id) for study in studies]
+        ids = [self.pseudonyms.study(study.study_id) for study in studies]
         known = self.store.digests(ids)
         outcomes = [
             StudyInvalid("The batch has this study twice; send its other version on its own.")
@@ -202,7 +203,7 @@ class CaseLibrary:
 
     def get(self, study_id: str) -> Study:
         """The stored study, by the caller's id or by its pseudonym; raises StudyUnknown."""
-        study = self.store.get(self._pseudonyms.study(study_id))
+        study = self.store.get(self.pseudonyms.study(study_id))
         if study is None:
             raise StudyUnknown("No such study in the case library.")
         return study
@@ -210,7 +211,7 @@ class CaseLibrary:
     def delete(self, study_id: str) -> None:
         """Remove the study, its points and its renditions; raises StudyUnknown."""
         with self._writing:
-            reference = self._pseudonyms.study(study_id)
+            reference = self.pseudonyms.study(study_id)
             if (study := self.store.get(reference)) is not None:
                 self._remove(study)
             elif not self.store.delete(reference):
@@ -218,7 +219,7 @@ class CaseLibrary:
 
     def delete_patient(self, patient_id: str) -> int:
         """Remove every study of the patient, as `delete` does; the number of them."""
-        reference = self._pseudonyms.patient(patient_id)
+        reference = self.pseudonyms.patient(patient_id)
         with self._writing:
             studies = self.store.studies_of(reference)
             for study in studies:
@@ -228,7 +229,7 @@ class CaseLibrary:
 
     def reference(self, study_id: str) -> str:
         """The keyed hash under which a study of this id is stored."""
-        return self._pseudonyms.study(study_id)
+        return self.pseudonyms.study(study_id)
 
     def rendition(self, study_id: str, index: int = 0) -> bytes:
         """JPEG of one of the study's images, without metadata; raises StudyUnknown."""
@@ -258,9 +259,9 @@ class CaseLibrary:
 
     def _excluded(self, query: Query) -> Exclusion:
         """The named patient and study, and the patient of the named study where that is stored."""
-        study_id = query.study_id and self._pseudonyms.study(query.study_id)
+        study_id = query.study_id and self.pseudonyms.study(query.study_id)
         stored = self.store.get(study_id) if study_id else None
-        named = query.patient_id and self._pseudonyms.patient(query.patient_id)
+        named = query.patient_id and self.pseudonyms.patient(query.patient_id)
         patients = {named, stored.patient_id if stored else None}
         return Exclusion(tuple(sorted(filter(None, patients))), study_id)
 
@@ -330,7 +331,7 @@ class CaseLibrary:
         names = [hashlib.sha256(one.study_id.encode() + jpeg).hexdigest() for jpeg in jpegs]
         study = Study(
             study_id=one.study_id,
-            patient_id=record.patient_id and self._pseudonyms.patient(record.patient_id),
+            patient_id=record.patient_id and self.pseudonyms.patient(record.patient_id),
             source=record.source,
             digest=one.digest,
             report=record.report,

@@ -38,7 +38,8 @@ def allowed_tags(dataset: Dataset) -> dict[str, str]:
 
 
 class Pseudonymiser:
-    """Keyed hashes (HMAC-SHA256) of patient and study ids; without the key nobody can reverse them.
+    """Keyed hashes (HMAC-SHA256) of patient and study ids, and of texts; without the key nobody
+    can reverse them.
 
     A reference that this class made passes unchanged, so that answers can be sent back as ids.
     Blanks around an id do not count, as DICOM pads its values with them (PS3.5 6.2), nor does the
@@ -63,6 +64,10 @@ class Pseudonymiser:
         if _PATIENT.fullmatch(patient_id):
             return patient_id
         return f"pat_{self._digest('patient', patient_id)}"
+
+    def text(self, text: str) -> str:
+        """`txt_` and 32 hexadecimal digits: of words that may name somebody."""
+        return f"txt_{self._digest('text', text)}"
 
     @property
     def fingerprint(self) -> str:

@@ -9,13 +9,16 @@ import numpy.typing as npt
 
 from service.cases.library import DEPTH, CaseLibrary, Query
 from service.cases.passages import UNTITLED
-from service.cases.schema import CaseFilter, Hit, Passage, Vector
+from service.cases.schema import Hit, Passage, Vector
 from service.errors import StudyUnknown
 from service.inference.batching import Deadline
 from service.reporting.instructions import instructs
+from service.reporting.polarity import plain
 
 FloatArray = npt.NDArray[np.float32]
 PASSAGES_A_STUDY = 12
+TEMPERATURE = 0.1
+"""How steeply a study's weight falls with its distance to the nearest one."""
 _DEEPER = (4, 16)
 """Times k: how deep to look where the nearest studies have nothing to cite."""
 FINDINGS = frozenset({"findings", UNTITLED})
@@ -49,33 +52,35 @@ class Subject:
     study_id: str | None = None
 
 
-def gather(
-    library: CaseLibrary,
-    image: Vector,
-    k: int,
-    subject: Subject,
-    where: CaseFilter,
-    deadline: Deadline,
-) -> list[Evidence]:
+def gather(library: CaseLibrary, image: Vector, query: Query, deadline: Deadline) -> list[Evidence]:
     """Passages of the k studies whose reports are nearest to the image, nearest study first.
 
-    The subject's own patient and study are left out by the store's filter, and studies that have
-    nothing to cite make room for the next.
+    The patient and the study that the query names are left out by the store's filter, and studies
+    that have nothing to cite make room for the next.
     """
-    query = Query(
-        target="report",
-        k=k,
-        where=where,
-        patient_id=subject.patient_id,
-        study_id=subject.study_id,
-        group_by_study=True,
-    )
     nearest = _nearest(library, image, query, deadline)
     found = [(hit, passage) for hit, passages in nearest for passage in passages]
     return [
         Evidence(number, passage.id, hit.study_id, passage.section, passage.text, hit.score)
         for number, (hit, passage) in enumerate(found, start=1)
     ]
+
+
+def said_once(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """The nearest of those that say the same in the same words, of findings and of impressions."""
+    kept: dict[tuple[bool, str], Evidence] = {}
+    for item in evidence:
+        kept.setdefault((item.concludes, plain(item.text)), item)
+    return list(kept.values())
+
+
+def study_weights(evidence: Sequence[Evidence]) -> dict[str, float]:
+    """How much each study counts, by its nearness to the radiograph; together 1."""
+    scores = {item.study_id: item.score for item in evidence}
+    best = max(scores.values(), default=0.0)
+    raw = {study: float(np.exp((score - best) / TEMPERATURE)) for study, score in scores.items()}
+    total = sum(raw.values())
+    return {study: weight / total for study, weight in raw.items()}
 
 
 def mean_unit(vectors: Sequence[Vector]) -> Vector:

@@ -1,6 +1,6 @@
 """The writer without a language model: what most of the nearest reports say, in their own words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from service.inference.batching import Deadline
 from service.inference.encoder import Encoder
-from service.reporting.evidence import Evidence, FloatArray
+from service.reporting.evidence import Evidence, FloatArray, study_weights
 from service.reporting.grounding import Draft, Statement, Status, compare
 
 BoolArray = npt.NDArray[np.bool_]
@@ -19,8 +19,6 @@ SHARE = 0.25
 """Least share of the evidence's weight that must say the same for a sentence to be written."""
 MAX_FINDINGS = 6
 MAX_IMPRESSIONS = 2
-TEMPERATURE = 0.1
-"""How steeply a study's weight falls with its distance to the nearest one."""
 
 
 def write(
@@ -65,17 +63,9 @@ def _relation(
 
 def _votes(evidence: Sequence[Evidence], row: BoolArray) -> float:
     """Share of the studies' weight that agrees with one passage."""
-    weights = _study_weights(evidence)
+    weights = study_weights(evidence)
     voters = {item.study_id for item, agrees in zip(evidence, row, strict=True) if agrees}
     return sum(weights[study] for study in voters)
-
-
-def _study_weights(evidence: Sequence[Evidence]) -> Mapping[str, float]:
-    scores = {item.study_id: item.score for item in evidence}
-    best = max(scores.values())
-    raw = {study: float(np.exp((score - best) / TEMPERATURE)) for study, score in scores.items()}
-    total = sum(raw.values())
-    return {study: weight / total for study, weight in raw.items()}
 
 
 def _choose(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from service.reporting.grounding import Sentence
-from service.reporting.pipeline import Report
+from service.reporting.report import Report
 
 DISCLAIMER = "Drafted by software for research; not a medical device, not read by a radiologist."
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!&~])")
@@ -69,7 +69,7 @@ def _parts(report: Report, shown: Callable[[str], str]) -> Iterator[tuple[str, s
     """Titles and bodies; `shown` is what becomes of each line."""
     for title, sentences in (("Findings", report.findings), ("Impression", report.impression)):
         if sentences:
-            lines = [f"{one.text} {_numbers(one)}" for one in sentences]
+            lines = [f"{one.text} {_numbers(one)}{_flag(one)}" for one in sentences]
             yield title, "\n".join(map(shown, lines))
     if report.abstained:
         yield "No report", shown(report.abstained)
@@ -84,11 +84,12 @@ def _notes(report: Report) -> Iterator[str]:
     yield f"Written by {report.generator.model} from evidence of bundle {bundle}."
     if report.generator.fallback:
         yield f"Instead of the language model: {report.generator.fallback}"
+    yield f"Audit record {report.provenance.record}."
     yield DISCLAIMER
 
 
 def _cited(report: Report, sentences: Sequence[Sentence]) -> list[str]:
-    numbers = {number for one in sentences for number in one.evidence}
+    numbers = {number for one in sentences for number in (*one.evidence, *one.against)}
     return [f"[{item.number}] {item.text}" for item in report.evidence if item.number in numbers]
 
 
@@ -96,12 +97,23 @@ def _numbers(sentence: Sentence) -> str:
     return f"[{', '.join(map(str, sentence.evidence))}]"
 
 
+def _flag(sentence: Sentence) -> str:
+    """What a reader must know before the sentence is believed."""
+    marks: list[str] = [] if sentence.status == "supported" else [sentence.status]
+    if sentence.against:
+        marks.append(f"denied by [{', '.join(map(str, sentence.against))}]")
+    if sentence.zero_shot == "disagrees":
+        marks.append("the classifier disagrees")
+    return f" ({'; '.join(marks)})" if marks else ""
+
+
 def _observation(name: str, sentence: Sentence, report: Report) -> dict[str, Any]:
+    flagged = [flag.strip()] if (flag := _flag(sentence)) else []
     return {
         "resourceType": "Observation",
         "id": name,
         "status": "preliminary",
         "code": {"text": "Sentence of a chest radiograph's report"},
         "valueString": sentence.text,
-        "note": [{"text": text} for text in _cited(report, [sentence])],
+        "note": [{"text": text} for text in [*_cited(report, [sentence]), *flagged]],
     }

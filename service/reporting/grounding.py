@@ -3,7 +3,8 @@
 Both are read as clauses (`service.reporting.clauses`). A sentence is `supported` when a cited
 passage says every one of its clauses: nearly the same words (all of them, or enough together with
 the cosine of the text tower's embeddings), with the same polarity, sides and other particulars;
-`contradicted` when such a passage says the opposite of one; else `unsupported`.
+`contradicted` when such a passage says the opposite of one; else `unsupported`. What most of the
+evidence denies, by the weight of its studies, is contradicted too, whichever passage says it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,14 +13,18 @@ from typing import Literal, Self
 
 from service.inference.batching import Deadline
 from service.inference.encoder import Encoder
+from service.inference.zero_shot import Finding
 from service.reporting.clauses import NORMAL, SEVERITY, SIDES, Clause, read
-from service.reporting.evidence import Evidence, FloatArray
+from service.reporting.evidence import Evidence, study_weights
 from service.reporting.polarity import plain
 
 Status = Literal["supported", "contradicted", "unsupported"]
 Section = Literal["findings", "impression"]
+Agreement = Literal["agrees", "disagrees"]
 SECTIONS: tuple[Section, ...] = ("findings", "impression")
 SUPPORT = 0.6
+EVEN = 0.5
+"""A calibrated probability from which on a finding counts as present."""
 _STRONGEST_FIRST: tuple[Status, ...] = ("supported", "contradicted", "unsupported")
 _WEIGHTIEST_LAST: tuple[Status, ...] = ("unsupported", "supported", "contradicted")
 _SILENT: tuple[Status, float] = ("unsupported", 0.0)
@@ -29,13 +34,17 @@ _SILENT: tuple[Status, float] = ("unsupported", 0.0)
 class Sentence:
     """A sentence of a report with the numbers of the evidence it cites.
 
-    support: 0…1, how nearly the best cited passage says the same.
+    support: 0…1, how nearly the best cited passage says the same. against: all evidence that says
+    the opposite, cited or not.
     """
 
     text: str
     evidence: tuple[int, ...]
     support: float
     status: Status
+    against: tuple[int, ...] = ()
+    zero_shot: Agreement | None = None
+    """What the zero-shot findings say of it, where they are sure of a finding that it names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,35 +63,92 @@ class Proposed:
     draft: Draft
 
 
-def ground(
-    drafts: Sequence[Draft], evidence: Sequence[Evidence], encoder: Encoder, deadline: Deadline
-) -> list[Sentence]:
-    """Check each draft against what it cites; citations of evidence that does not exist go."""
-    known = {item.number: item for item in evidence}
-    cited = {number for draft in drafts for number in draft.evidence if number in known}
-    texts = sorted({draft.text for draft in drafts} | {known[number].text for number in cited})
-    if not texts:
-        return []
-    vectors = dict(zip(texts, encoder.text_matrix(texts, deadline), strict=True))
-    return [_ground(draft, known, vectors) for draft in drafts]
+class Grounding:
+    """The evidence of one report and its zero-shot findings, read once, to check drafts against."""
+
+    def __init__(
+        self,
+        evidence: Sequence[Evidence],
+        findings: Sequence[Finding],
+        encoder: Encoder,
+        deadline: Deadline,
+    ) -> None:
+        self._encoder, self._deadline = encoder, deadline
+        self._study = {item.number: item.study_id for item in evidence}
+        self._weights = study_weights(evidence)
+        texts = sorted({item.text for item in evidence})
+        self._row = {item.number: texts.index(item.text) for item in evidence}
+        self._stated = [Statement.of(text) for text in texts]
+        self._vectors = encoder.text_matrix(texts, deadline) if texts else None
+        self._findings = [
+            (words, (finding.probability or 0) >= EVEN)
+            for finding in findings
+            if finding.calibrated and not finding.abstained and (words := _named(finding.label))
+        ]
+
+    def check(self, drafts: Sequence[Draft]) -> list[Sentence]:
+        """Check each draft against what it cites; citations of evidence that does not exist go."""
+        if self._vectors is None or not drafts:
+            return [Sentence(draft.text, (), 0.0, "unsupported") for draft in drafts]
+        vectors = self._encoder.text_matrix([draft.text for draft in drafts], self._deadline)
+        cosines = (vectors @ self._vectors.T).tolist()
+        return [self._check(draft, row) for draft, row in zip(drafts, cosines, strict=True)]
+
+    def _check(self, draft: Draft, cosines: Sequence[float]) -> Sentence:
+        """The strongest verdict among the cited passages, citing only those that gave it."""
+        stated = Statement.of(draft.text)
+        by_row = [compare(stated, *one) for one in zip(self._stated, cosines, strict=True)]
+        verdicts = {number: by_row[row] for number, row in self._row.items()}
+        status, cited = _strongest({n: verdicts[n] for n in draft.evidence if n in verdicts})
+        against = [n for n, (verdict, _) in verdicts.items() if verdict == "contradicted"]
+        agreeing = [n for n, (verdict, _) in verdicts.items() if verdict == "supported"]
+        if status == "supported" and self._weight(against) > self._weight(agreeing):
+            status = "contradicted"
+        support = max(cited.values(), default=0.0)
+        zero_shot = self._agreement(stated)
+        return Sentence(draft.text, tuple(cited), support, status, tuple(against), zero_shot)
+
+    def _weight(self, numbers: Sequence[int]) -> float:
+        """Of the studies that these passages are of."""
+        return sum(self._weights[study] for study in {self._study[number] for number in numbers})
+
+    def _agreement(self, stated: "Statement") -> Agreement | None:
+        """Whether the findings are as each clause says that names one without doubt.
+
+        A denial of a particular, such as "no large effusion", denies no finding.
+        """
+        agreed = [
+            present == (clause.polarity == "affirmed")
+            for clause in stated.clauses
+            for words, present in self._findings
+            if words <= clause.words and _is_plain(clause)
+        ]
+        if not agreed:
+            return None
+        return "agrees" if all(agreed) else "disagrees"
 
 
-def _ground(
-    draft: Draft, known: Mapping[int, Evidence], vectors: Mapping[str, FloatArray]
-) -> Sentence:
-    """The strongest verdict among the cited passages, citing only those that gave it."""
-    stated = Statement.of(draft.text)
-    cited = [number for number in draft.evidence if number in known]
-    verdicts = {}
-    for number in cited:
-        passage = known[number].text
-        cosine = float(vectors[draft.text] @ vectors[passage])
-        verdicts[number] = compare(stated, Statement.of(passage), cosine)
+def _strongest(verdicts: Mapping[int, tuple[Status, float]]) -> tuple[Status, dict[int, float]]:
+    """The strongest of the verdicts, and who gave it, how nearly."""
     for status in _STRONGEST_FIRST:
         agreeing = {number: s for number, (verdict, s) in verdicts.items() if verdict == status}
         if agreeing:
-            return Sentence(draft.text, tuple(agreeing), max(agreeing.values()), status)
-    return Sentence(draft.text, (), 0.0, "unsupported")
+            return status, agreeing
+    return "unsupported", {}
+
+
+def _named(label: str) -> frozenset[str]:
+    """The words of a finding's name; none for a label that denies, such as "no finding"."""
+    clauses = Statement.of(label).clauses
+    if len(clauses) == 1 and clauses[0].polarity == "affirmed":
+        return clauses[0].words
+    return frozenset()
+
+
+def _is_plain(clause: Clause) -> bool:
+    """Whether it affirms, or denies altogether, without doubt."""
+    whole = clause.polarity == "denied" and not clause.particulars
+    return not clause.doubted and (whole or clause.polarity == "affirmed")
 
 
 @dataclass(frozen=True, slots=True)

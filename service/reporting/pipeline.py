@@ -5,79 +5,33 @@ from collections.abc import Generator as Steps
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Literal
 
-from service.cases.library import CaseLibrary
-from service.cases.schema import CaseFilter
+from service.cases.library import CaseLibrary, Query
+from service.cases.schema import Vector
 from service.errors import DeadlineExceeded, LlmUnavailable, ReportUngrounded
 from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage, Encoder
-from service.inference.zero_shot import Classifier, Finding
+from service.inference.zero_shot import Classifier
 from service.reporting import extractive
-from service.reporting.evidence import Evidence, Subject, gather, mean_unit
-from service.reporting.grounding import Proposed, Section, Sentence, ground
+from service.reporting.audit import AuditLog, new_id
+from service.reporting.evidence import Evidence, gather, mean_unit, said_once
+from service.reporting.grounding import Grounding, Proposed, Section, Sentence
 from service.reporting.llm import Ask, LanguageModel
 from service.reporting.prompt import VERSION, prompt_hash
+from service.reporting.report import Generator, Provenance, Report, ReportRequest
 from service.telemetry import record, timed
 
-DEFAULT_K = 8
 Written = list[tuple[Section, Sentence]]
 
 
 @dataclass(frozen=True, slots=True)
-class ReportRequest:
-    """What a report is asked of. `where` restricts the cases that evidence may come from."""
+class _Task:
+    """What a writer works on."""
 
-    k: int = DEFAULT_K
-    subject: Subject = Subject()
-    where: CaseFilter = CaseFilter()
-    indication: str | None = None
-    comparison: str | None = None
-    seed: int = 0
-    fallback: Literal["extractive"] | None = None
-    """Who writes where the language model fails; None: its error is the answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Generator:
-    """Who wrote the draft."""
-
-    kind: Literal["vllm", "extractive"]
-    model: str
-    passages: int
-    """How many of the evidence it was given, nearest first."""
-    fallback: str | None = None
-    """Why the language model did not write it, where it was to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """What it takes to make the draft again."""
-
-    bundle_id: str
-    prompt: str | None
-    """Version and sha256 of the prompt; None for the extractive writer."""
-    seed: int
-    k: int
-    software: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A finished report. Every sentence cites evidence and is supported by it.
-
-    withheld: sentences that the writer proposed and grounding refused.
-    abstained: why there is no report, or None.
-    """
-
-    findings: tuple[Sentence, ...]
-    impression: tuple[Sentence, ...]
-    withheld: tuple[Sentence, ...]
-    evidence: tuple[Evidence, ...]
-    classification: tuple[Finding, ...]
-    generator: Generator
-    provenance: Provenance
-    abstained: str | None
+    evidence: Sequence[Evidence]
+    request: ReportRequest
+    grounding: Grounding
+    deadline: Deadline
 
 
 @dataclass(frozen=True)
@@ -88,72 +42,103 @@ class Reporter:
     library: CaseLibrary
     classifier: Classifier
     language_model: LanguageModel | None
+    audit: AuditLog
 
     def report(
         self, images: Sequence[EncodedImage], request: ReportRequest, deadline: Deadline
     ) -> Report:
         """The whole report at once."""
-        for event in self.events(images, request, deadline):
-            if isinstance(event, Report):
-                return event
-        raise AssertionError("events() ends with a Report")
+        return whole(self.events(images, request, deadline))
 
     def events(
         self, images: Sequence[EncodedImage], request: ReportRequest, deadline: Deadline
     ) -> Iterator[list[Evidence] | Sentence | Report]:
-        """The evidence, then each grounded sentence as it is written, then the report.
+        """The evidence, then each grounded sentence as it is written, then the report, which the
+        audit log has by then.
 
         The report is what counts: what was told of a draft that was then begun anew is not in it.
         """
         vector = mean_unit([image.vector for image in images])
-        evidence = gather(self.library, vector, request.k, request.subject, request.where, deadline)
+        evidence = self.gather(vector, request, deadline)
         yield evidence
-        generator, sentences = yield from self._written(evidence, request, deadline)
-        kept = [(section, s) for section, s in sentences if s.status == "supported"]
+        for event in self.write(vector, evidence, request, deadline):
+            if isinstance(event, Report):
+                self.audit.append(vector, request, event)
+            yield event
+
+    def gather(self, vector: Vector, request: ReportRequest, deadline: Deadline) -> list[Evidence]:
+        """The evidence that the library has for a radiograph, a unit float32[D]."""
+        query = Query(
+            target="report",
+            k=request.k,
+            where=request.where,
+            patient_id=request.subject.patient_id,
+            study_id=request.subject.study_id,
+            min_score=request.min_score,
+            diversity=request.diversity,
+            group_by_study=True,
+        )
+        return gather(self.library, vector, query, deadline)
+
+    def write(
+        self,
+        vector: Vector,
+        evidence: Sequence[Evidence],
+        request: ReportRequest,
+        deadline: Deadline,
+    ) -> Iterator[Sentence | Report]:
+        """Each sentence as it is written, if the report is to have it, then the report.
+
+        By the language model where there is one; else, or where it fails and the request says so,
+        by the extractive writer.
+        """
+        findings = self.classifier(vector)
+        with timed("ground"):
+            grounding = Grounding(evidence, findings, self.encoder, deadline)
+        task = _Task(evidence, request, grounding, deadline)
+        generator, sentences = yield from self._written(task)
+        kept = [(section, s) for section, s in sentences if request.wants(s)]
         yield Report(
             findings=tuple(s for section, s in kept if section == "findings"),
             impression=tuple(s for section, s in kept if section == "impression"),
-            withheld=tuple(s for _, s in sentences if s.status != "supported"),
+            withheld=tuple(s for _, s in sentences if not request.wants(s)),
             evidence=tuple(evidence),
-            classification=tuple(self.classifier(vector)),
+            classification=tuple(findings),
             generator=generator,
             provenance=self._provenance(request, generator),
-            abstained=_abstention(evidence, kept),
+            abstained=_abstention(evidence, [s for _, s in sentences], request),
         )
 
-    def _written(
-        self, evidence: Sequence[Evidence], request: ReportRequest, deadline: Deadline
-    ) -> Steps[Sentence, None, tuple[Generator, Written]]:
-        """By the language model where there is one; else, or where it fails and the request says
-        so, by the extractive writer.
-        """
-        if self.language_model is None or not evidence:
-            return (yield from self._extracted(evidence, deadline))
-        ask = Ask(evidence, request.indication, request.comparison, request.seed)
+    def _written(self, task: _Task) -> Steps[Sentence, None, tuple[Generator, Written]]:
+        if self.language_model is None or not task.evidence:
+            return (yield from self._extracted(task))
         try:
-            return (yield from self._drafted(self.language_model, ask, deadline))
+            return (yield from self._drafted(self.language_model, task))
         except (LlmUnavailable, ReportUngrounded, DeadlineExceeded) as error:
-            if request.fallback is None:
+            if task.request.fallback is None:
                 raise
-            return (yield from self._extracted(evidence, deadline, error.detail))
+            return (yield from self._extracted(task, error.detail))
 
     def _drafted(
-        self, language_model: LanguageModel, ask: Ask, deadline: Deadline
+        self, language_model: LanguageModel, task: _Task
     ) -> Steps[Sentence, None, tuple[Generator, Written]]:
         """What breaks off, or is no report, is begun anew once, and may then be longer.
 
         What the second draft says as the first did is not told again.
         """
+        request = task.request
+        evidence = said_once(task.evidence)
+        ask = Ask(evidence, request.indication, request.comparison, request.seed)
         told: list[Sentence] = []
         for again in (False, True):
-            drafting = language_model.draft(ask, deadline, longer=again)
+            drafting = language_model.draft(ask, task.deadline, longer=again)
             written: Written = []
             try:
                 for proposed in _timed(drafting.sentences):
                     with timed("ground"):
-                        (sentence,) = ground([proposed.draft], ask.evidence, self.encoder, deadline)
+                        (sentence,) = task.grounding.check([proposed.draft])
                     written.append((proposed.section, sentence))
-                    if sentence.status == "supported" and sentence not in told:
+                    if request.wants(sentence) and sentence not in told:
                         told.append(sentence)
                         yield sentence
             except (LlmUnavailable, ReportUngrounded):
@@ -164,15 +149,16 @@ class Reporter:
         return Generator("vllm", drafting.model, drafting.passages), written
 
     def _extracted(
-        self, evidence: Sequence[Evidence], deadline: Deadline, instead: str | None = None
+        self, task: _Task, instead: str | None = None
     ) -> Steps[Sentence, None, tuple[Generator, Written]]:
-        findings, impression = extractive.write(evidence, self.encoder, deadline)
+        with timed("extract"):
+            findings, impression = extractive.write(task.evidence, self.encoder, task.deadline)
         with timed("ground"):
-            sentences = ground([*findings, *impression], evidence, self.encoder, deadline)
-        yield from (sentence for sentence in sentences if sentence.status == "supported")
+            sentences = task.grounding.check([*findings, *impression])
+        yield from filter(task.request.wants, sentences)
         written: Written = [("findings", sentence) for sentence in sentences[: len(findings)]]
         written += [("impression", sentence) for sentence in sentences[len(findings) :]]
-        return Generator("extractive", extractive.MODEL, len(evidence), instead), written
+        return Generator("extractive", extractive.MODEL, len(task.evidence), instead), written
 
     def _provenance(self, request: ReportRequest, generator: Generator) -> Provenance:
         by_prompt = generator.kind == "vllm"
@@ -182,7 +168,14 @@ class Reporter:
             seed=request.seed,
             k=request.k,
             software=f"eclip-radiology {version('eclip-radiology')}",
+            record=new_id(),
         )
+
+
+def whole(events: Iterator[object]) -> Report:
+    """The report that events end with."""
+    (report,) = (event for event in events if isinstance(event, Report))
+    return report
 
 
 def _timed(drafts: Iterator[Proposed]) -> Iterator[Proposed]:
@@ -200,9 +193,15 @@ def _timed(drafts: Iterator[Proposed]) -> Iterator[Proposed]:
         record("llm", spent)
 
 
-def _abstention(evidence: Sequence[Evidence], kept: Written) -> str | None:
+def _abstention(
+    evidence: Sequence[Evidence], sentences: Sequence[Sentence], request: ReportRequest
+) -> str | None:
+    if not evidence and request.min_score is not None:
+        return f"No case in the library is as near to this radiograph as {request.min_score}."
     if not evidence:
         return "No case in the library may serve as evidence for this request."
-    if not kept:
-        return "No drafted sentence is supported by the evidence it cites."
-    return None
+    if any(sentence.status == "supported" for sentence in sentences):
+        return None
+    if any(sentence.status == "contradicted" for sentence in sentences):
+        return "The evidence contradicts itself: none of it outweighs what denies it."
+    return "No drafted sentence is supported by the evidence it cites."

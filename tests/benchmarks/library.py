@@ -157,16 +157,12 @@ def recall(
         admitted &= numbers % len(FINDINGS) == 0
     if where.view:
         admitted &= numbers % len(VIEWS) == 0
-    some = numbers[admitted]
-    return float(
-        np.mean(
-            [
-                len({*some[exact(vectors[admitted], query)]} & {*near(store, query, where, index)})
-                / K
-                for query in asked
-            ]
-        )
-    )
+    some, theirs = numbers[admitted], vectors[admitted]
+    hits = [
+        len({*some[exact(theirs, query)]} & {*near(store, query, where, index)}) / K
+        for query in asked
+    ]
+    return float(np.mean(hits))
 
 
 def exact(vectors: Vectors, query: Vectors) -> list[int]:

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import sys
 from unittest.mock import ANY
@@ -75,6 +76,20 @@ def test_studies_are_indexed_searched_and_cited(manifest):
     written = invoke("report", DEMO / "radiograph.png", "--patient-id", "p-s1")
     assert "FINDINGS" in written
     assert "effusion" not in written.lower()
+
+
+def test_a_report_is_written_again_from_the_audit_log(manifest, monkeypatch, capsys):
+    invoke("index", manifest)
+    shown = invoke("report", DEMO / "radiograph.png", "--indication", "Cough.")
+    record = re.search(r"Audit record (\S+)\.", shown).group(1)
+    again = ("report", "--replay", record, "--indication", "Cough.")
+    assert "The report is the same." in invoke(*again)
+    manifest.write_text(json.dumps({"study_id": "s2", "report": "FINDINGS: A nodule."}))
+    invoke("index", manifest)
+    assert "were changed or deleted" in invoke(*again, code=1)
+    code, complaint = fails(monkeypatch, capsys, "report", "--replay", record)
+    assert (code, "indication" in complaint) == (1, True)
+    invoke("report", code=2)
 
 
 def test_a_report_as_json_is_all_that_stands_on_standard_output(manifest):

@@ -99,6 +99,34 @@ def test_a_view_that_cannot_be_read_fails_the_study(client, problem, radiograph)
     problem(client.post("/generate-report", files=files), 422, "image/undecodable")
 
 
+def test_what_speaks_against_a_sentence_and_what_the_classifier_says_are_told(client, radiograph):
+    body = written(client.post("/generate-report", files={"files": radiograph}, data={"k": "30"}))
+    numbers = {item["number"] for item in body["evidence"]}
+    denied = [sentence for sentence in sentences(body) if sentence["against"]]
+    assert denied
+    for sentence in denied:
+        assert set(sentence["against"]) <= numbers - {*sentence["evidence"]}
+    assert {s["zero_shot"] for s in sentences(body)} & {"agrees", "disagrees"}
+
+
+def test_cases_that_are_too_far_are_no_evidence(client, radiograph):
+    data = {"min_score": "0.99"}
+    body = written(client.post("/generate-report", files={"files": radiograph}, data=data))
+    assert body["evidence"] == sentences(body) == []
+    assert "0.99" in body["abstained"]
+
+
+def test_every_report_names_its_audit_record(client, radiograph):
+    first, second = (
+        written(client.post("/generate-report", files={"files": radiograph}))["provenance"][
+            "record"
+        ]
+        for _ in range(2)
+    )
+    assert first != second
+    assert client.app.state.services.reporter.audit.find(first).id == first
+
+
 def test_streamed_it_is_evidence_then_sentences_then_the_same_report(client, radiograph):
     whole = written(client.post("/generate-report", files={"files": radiograph}))
     streamed = told(

@@ -4,11 +4,12 @@ from itertools import islice
 
 import numpy as np
 
+from service.cases.library import Query
 from service.cases.passages import split_report
-from service.cases.schema import CaseFilter, Hit, Study
+from service.cases.schema import Hit, Study
 from service.errors import StudyUnknown
 from service.inference.batching import Deadline
-from service.reporting.evidence import PASSAGES_A_STUDY, Subject, gather
+from service.reporting.evidence import PASSAGES_A_STUDY, Evidence, gather, said_once
 
 VECTOR = np.ones(4, np.float32)
 
@@ -33,7 +34,7 @@ class Library:
 
 
 def gathered(**reports):
-    return gather(Library(reports), VECTOR, len(reports), Subject(), CaseFilter(), Deadline(60))
+    return gather(Library(reports), VECTOR, Query("report", len(reports)), Deadline(60))
 
 
 def test_only_what_the_radiograph_shows_is_evidence():
@@ -68,5 +69,18 @@ def test_a_study_that_has_nothing_to_cite_makes_room_for_the_next():
     honest = {f"s{n}": f"FINDINGS: Nodule of {n} mm." for n in range(20)}
     found = gathered(**hostile, **honest)
     assert {item.study_id for item in found} == {*honest}
-    found = gather(Library(hostile | honest), VECTOR, 3, Subject(), CaseFilter(), Deadline(60))
+    found = gather(Library(hostile | honest), VECTOR, Query("report", 3), Deadline(60))
     assert [item.text for item in found] == [f"Nodule of {n} mm." for n in range(3)]
+
+
+def test_what_several_say_in_the_same_words_is_kept_once_the_nearest():
+    said = [
+        ("findings", "No effusion."),
+        ("findings", "No  EFFUSION."),
+        ("impression", "No effusion."),
+    ]
+    evidence = [
+        Evidence(number, f"p{number}", f"s{number}", section, text, 0.5)
+        for number, (section, text) in enumerate(said, start=1)
+    ]
+    assert [item.number for item in said_once(evidence)] == [1, 3]

@@ -9,7 +9,7 @@ from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 from service.reporting.evidence import Evidence
 from service.reporting.formats import DISCLAIMER, FORMATS, fhir, markdown, plain_text
 from service.reporting.grounding import Sentence
-from service.reporting.pipeline import Generator, Provenance, Report
+from service.reporting.report import Generator, Provenance, Report
 
 HOSTILE = "Effusion <script>alert(1)</script> [x](http://y) *bold*.\n"
 
@@ -26,7 +26,7 @@ def report(findings=(), impression=(), abstained=None):
         evidence,
         (),
         Generator("extractive", "writer-1", 3, "It is down."),
-        Provenance("b" * 64, None, 0, 8, "software"),
+        Provenance("b" * 64, None, 0, 8, "software", "2026-01-01-0"),
         abstained,
     )
 
@@ -39,7 +39,8 @@ def test_as_text_it_is_read_at_a_glance():
         "FINDINGS:\nSmall effusion. [1, 3]\n\nIMPRESSION:\nEffusion. [3]\n\n"
         "EVIDENCE:\n[1] Passage 1.\n[3] Passage 3.\n\n"
         f"NOTE:\nWritten by writer-1 from evidence of bundle bbbbbbbbbbbb.\n"
-        f"Instead of the language model: It is down.\n{DISCLAIMER}\n"
+        f"Instead of the language model: It is down.\n"
+        f"Audit record 2026-01-01-0.\n{DISCLAIMER}\n"
     )
 
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.inference.zero_shot import Finding
 from service.reporting.evidence import Evidence
-from service.reporting.grounding import Draft, Statement, compare, ground
+from service.reporting.grounding import Draft, Grounding, Statement, compare
 
 PASSAGES = [
     "Moderate left pleural effusion blunts the costophrenic angle.",
@@ -23,7 +24,7 @@ def checked(encoder, deadline):
             Evidence(number, f"p{number}", f"s{number}", "findings", passage, 0.5)
             for number, passage in enumerate(PASSAGES, start=1)
         ]
-        (sentence,) = ground([Draft(text, cited)], evidence, encoder, deadline)
+        (sentence,) = Grounding(evidence, (), encoder, deadline).check([Draft(text, cited)])
         return sentence
 
     return check
@@ -187,3 +188,69 @@ def test_no_text_breaks_the_rules(text, passage):
     status, support = compare(Statement.of(text), Statement.of(passage), 0.5)
     assert status in ("supported", "contradicted", "unsupported")
     assert 0 <= support <= 1
+
+
+@pytest.fixture
+def grounding(encoder, deadline):
+    """Of passages, each of a study of its own with its score, and of zero-shot findings."""
+
+    def read(*said, findings=()):
+        evidence = [
+            Evidence(number, f"p{number}", f"s{number}", "findings", text, score)
+            for number, (text, score) in enumerate(said, start=1)
+        ]
+        return Grounding(evidence, findings, encoder, deadline)
+
+    return read
+
+
+def test_evidence_that_says_the_opposite_is_named_though_nobody_cites_it(grounding):
+    passages = ("Left pneumothorax.", 0.5), ("No pneumothorax.", 0.2), ("Clear lungs.", 0.2)
+    (sentence,) = grounding(*passages).check([Draft("Left pneumothorax.", (1,))])
+    assert (sentence.status, sentence.evidence, sentence.against) == ("supported", (1,), (2,))
+
+
+def test_what_most_of_the_evidence_denies_is_contradicted_whichever_passage_says_it(grounding):
+    passages = [("Left pneumothorax.", 0.5), ("No pneumothorax.", 0.5), ("No pneumothorax.", 0.5)]
+    for text, cited, status in (
+        ("Left pneumothorax.", 1, "contradicted"),
+        ("No pneumothorax.", 2, "supported"),
+    ):
+        (sentence,) = grounding(*passages).check([Draft(text, (cited,))])
+        assert sentence.status == status
+
+
+def test_one_near_study_outweighs_several_far_ones(grounding):
+    far = [("No pneumothorax.", 0.2)] * 5
+    (sentence,) = grounding(("Left pneumothorax.", 0.9), *far).check(
+        [Draft("Left pneumothorax.", (1,))]
+    )
+    assert (sentence.status, sentence.against) == ("supported", (2, 3, 4, 5, 6))
+
+
+def finding(label, probability, *, calibrated=True, abstained=False):
+    return Finding(label, 0.5, probability, calibrated, abstained)
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "agreement"),
+    [
+        ("Moderate left pleural effusion.", finding("pleural effusion", 0.9), "agrees"),
+        ("Moderate left pleural effusion.", finding("pleural effusion", 0.1), "disagrees"),
+        ("No pleural effusion.", finding("pleural effusion", 0.9), "disagrees"),
+        ("No pleural effusion.", finding("pleural effusion", 0.1), "agrees"),
+        ("No pleural effusions or nodules.", finding("nodule", 0.9), "disagrees"),
+        ("No large pleural effusion.", finding("pleural effusion", 0.9), None),
+        ("Possible pleural effusion.", finding("pleural effusion", 0.1), None),
+        ("The heart is enlarged.", finding("pleural effusion", 0.9), None),
+        ("No pleural effusion.", finding("pleural effusion", 0.9, calibrated=False), None),
+        ("No pleural effusion.", finding("pleural effusion", 0.6, abstained=True), None),
+        ("No nodule.", finding("no finding", 0.9), None),
+        ("The lungs are clear.", finding("normal", 0.1), None),
+    ],
+)
+def test_the_zero_shot_findings_have_their_say_where_they_are_sure(
+    grounding, text, given, agreement
+):
+    (sentence,) = grounding((text, 0.5), findings=[given]).check([Draft(text, (1,))])
+    assert (sentence.zero_shot, sentence.status) == (agreement, "supported")

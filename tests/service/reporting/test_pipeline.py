@@ -4,10 +4,11 @@ import pytest
 
 from service.cases.schema import CaseFilter
 from service.errors import LlmUnavailable
-from service.reporting.evidence import Evidence, Subject
+from service.reporting.evidence import Evidence, Subject, said_once
 from service.reporting.grounding import Draft, Proposed, Sentence
 from service.reporting.llm import Drafting
-from service.reporting.pipeline import Report, Reporter, ReportRequest
+from service.reporting.pipeline import Reporter
+from service.reporting.report import Report, ReportRequest
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ def test_a_draft_that_breaks_off_is_begun_anew_and_leaves_nothing_behind(reporte
     assert model.longer == [False, True]
     assert [event.text for event in events[1:]] == known[:2]
     assert [sentence.text for sentence in report.findings] == [known[1]]
-    assert report.generator.passages == len(report.evidence)
+    assert report.generator.passages == len(said_once(report.evidence))
 
 
 def test_what_a_draft_begun_anew_repeats_is_told_once(reporter, image, deadline):
@@ -151,6 +152,61 @@ def test_it_abstains_without_evidence(reporter, image, deadline):
     assert report.classification
 
 
+def test_it_abstains_where_no_case_is_near_enough(reporter, image, deadline):
+    nearest = reporter.report([image], ReportRequest(), deadline).evidence[0].score
+    asked = ReportRequest(min_score=round(nearest + 0.01, 3))
+    report = reporter.report([image], asked, deadline)
+    assert (report.evidence, report.findings) == ((), ())
+    assert str(asked.min_score) in report.abstained
+
+
+def test_it_abstains_where_the_evidence_denies_what_is_written(reporter, image, deadline):
+    said = [s.text for s in reporter.report([image], ReportRequest(), deadline).findings]
+    denied = next(text for text in said if text.startswith("No "))
+    opposite = denied.replace("No ", "There is ", 1)
+    report = replace(reporter, language_model=Writer(opposite)).report(
+        [image], ReportRequest(), deadline
+    )
+    assert [s.status for s in report.withheld] == ["contradicted"]
+    assert "contradicts" in report.abstained
+
+
+def test_what_is_unsupported_stays_in_the_report_where_it_is_to_be_flagged(
+    reporter, image, deadline
+):
+    writer = Writer("The patient has a prosthetic aortic valve.")
+    *_, told, report = replace(reporter, language_model=writer).events(
+        [image], ReportRequest(ungrounded="flag"), deadline
+    )
+    assert report.findings == (told,)
+    assert (told.status, report.withheld) == ("unsupported", ())
+    assert report.abstained
+
+
+def test_who_wants_diverse_evidence_gets_other_cases(reporter, image, deadline):
+    near, diverse = (
+        reporter.report([image], ReportRequest(k=4, diversity=diversity), deadline).evidence
+        for diversity in (None, 0.9)
+    )
+    assert {item.study_id for item in near} != {item.study_id for item in diverse}
+
+
+def test_the_language_model_reads_each_statement_once(reporter, image, deadline):
+    asks = []
+
+    class Reading(Writer):
+        def draft(self, ask, deadline, **more):
+            asks.append(ask)
+            return super().draft(ask, deadline, **more)
+
+    report = replace(reporter, language_model=Reading("No pneumothorax.")).report(
+        [image], ReportRequest(), deadline
+    )
+    read = [(item.concludes, item.text) for item in asks[0].evidence]
+    assert len(read) == len({*read}) < len(report.evidence)
+
+
 def test_the_same_request_gives_the_same_report(reporter, image, deadline):
     first, second = (reporter.report([image], ReportRequest(), deadline) for _ in range(2))
-    assert first == second
+    provenance = replace(second.provenance, record=first.provenance.record)
+    assert first == replace(second, provenance=provenance)

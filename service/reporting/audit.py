@@ -1,0 +1,166 @@
+"""The audit log: what each report was asked of, by what it was written, and what it says.
+
+One JSON line a report, in a file a day (UTC) that is only ever appended to; a report is on disk
+before anyone has it. Removing the file of a day ends what is kept of it.
+
+No caller's id and no caller's text stands in it: ids, indication and comparison are keyed hashes,
+and so are the passages and the sentences withheld, which may repeat an indication. What the report
+says stands there as it was given out, also when the patients whose passages it cites are deleted.
+"""
+
+import os
+import re
+import secrets
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from service.bundle.manifest import pack_vector, unpack_vector
+from service.cases.schema import CaseFilter, Vector
+from service.errors import RecordUnknown, StoreUnavailable
+from service.imaging.deidentify import Pseudonymiser
+from service.reporting.grounding import Sentence
+from service.reporting.report import Generator, Provenance, Report, ReportRequest
+
+_ID = re.compile(r"(\d{4}-\d\d-\d\d)-[0-9a-f]{16}")
+
+
+class Cited(BaseModel):
+    """One passage of the evidence; the first is number 1. `text` is its keyed hash."""
+
+    model_config = ConfigDict(frozen=True)
+
+    passage_id: str
+    study_id: str
+    score: float
+    text: str
+
+
+class Record(BaseModel):
+    """One report of the log."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    written: AwareDatetime
+    vector: str
+    """The radiograph's embedding, packed as the bundle's golden ones are."""
+    where: CaseFilter
+    min_score: float | None
+    diversity: float | None
+    ungrounded: Literal["drop", "flag"]
+    patient_id: str | None
+    study_id: str | None
+    indication: str | None
+    comparison: str | None
+    evidence: tuple[Cited, ...]
+    findings: tuple[Sentence, ...]
+    impression: tuple[Sentence, ...]
+    withheld: tuple[Sentence, ...]
+    abstained: str | None
+    generator: Generator
+    provenance: Provenance
+
+    @property
+    def radiograph(self) -> Vector:
+        """The embedding, float32[D]."""
+        return unpack_vector(self.vector)
+
+
+class AuditLog:
+    """The log of one data directory. Thread-safe; several processes may write to it."""
+
+    def __init__(self, directory: Path, pseudonyms: Pseudonymiser) -> None:
+        self._directory, self.pseudonyms = directory, pseudonyms
+        self._writing = threading.Lock()
+
+    def append(self, vector: Vector, request: ReportRequest, report: Report) -> None:
+        """Write down a report; raises StoreUnavailable where the disk does not take it."""
+        record = self.record(vector, request, report)
+        line = record.model_dump_json().encode() + b"\n"
+        try:
+            with self._writing:
+                _append(self._path(record.id[:10]), line)
+        except OSError:
+            raise StoreUnavailable(
+                "The audit log cannot be written, so the report is not given out. Check the disk's "
+                "space and the permissions of the data directory."
+            ) from None
+
+    def record(self, vector: Vector, request: ReportRequest, report: Report) -> Record:
+        """A report as the log has it."""
+        names = self.pseudonyms
+        subject = request.subject
+        return Record(
+            id=report.provenance.record,
+            written=datetime.now(UTC),
+            vector=pack_vector(vector),
+            where=request.where,
+            min_score=request.min_score,
+            diversity=request.diversity,
+            ungrounded=request.ungrounded,
+            patient_id=subject.patient_id and names.patient(subject.patient_id),
+            study_id=subject.study_id and names.study(subject.study_id),
+            indication=request.indication and names.text(request.indication),
+            comparison=request.comparison and names.text(request.comparison),
+            evidence=tuple(
+                Cited(
+                    passage_id=item.passage_id,
+                    study_id=item.study_id,
+                    score=item.score,
+                    text=names.text(item.text),
+                )
+                for item in report.evidence
+            ),
+            findings=report.findings,
+            impression=report.impression,
+            withheld=tuple(replace(one, text=names.text(one.text)) for one in report.withheld),
+            abstained=report.abstained,
+            generator=report.generator,
+            provenance=report.provenance,
+        )
+
+    def find(self, record_id: str) -> Record:
+        """The record of that id; raises RecordUnknown. A line that a crash cut short is skipped."""
+        named = _ID.fullmatch(record_id)
+        path = self._path(named.group(1)) if named else None
+        if path is not None and path.is_file():
+            with path.open(encoding="utf-8") as lines:
+                for line in lines:
+                    if record_id in line and (record := _read(line)) and record.id == record_id:
+                        return record
+        raise RecordUnknown(
+            "The audit log has no such record; a report's provenance names its own."
+        )
+
+    def _path(self, day: str) -> Path:
+        return self._directory / f"{day}.jsonl"
+
+
+def new_id() -> str:
+    """The day, so that it is found again, and 16 hexadecimal digits."""
+    return f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(8)}"
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Add one whole line, durably; what a crash cut short before it stays a line of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        end = os.fstat(descriptor).st_size
+        torn = end and os.pread(descriptor, 1, end - 1) != b"\n"
+        os.write(descriptor, b"\n" * bool(torn) + line)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(line: str) -> Record | None:
+    try:
+        return Record.model_validate_json(line)
+    except ValidationError:
+        return None

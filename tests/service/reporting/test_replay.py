@@ -1,0 +1,113 @@
+"""A report is written again from what the audit log has of it; what changed since is said."""
+
+from dataclasses import replace
+
+import pytest
+
+from service.app import open_services
+from service.cases.library import NewStudy, StudyRecord
+from service.errors import LlmUnavailable, RequestMalformed
+from service.reporting.evidence import Subject
+from service.reporting.replay import written_again
+from service.reporting.report import ReportRequest
+from service.settings import Settings
+from tests.service.reporting.test_pipeline import Failing, Writer
+
+REPORTS = {
+    "s1": "FINDINGS: No pneumothorax. Small left pleural effusion.",
+    "s2": "FINDINGS: No pneumothorax. The heart is enlarged.",
+    "s3": "FINDINGS: No pneumothorax. Small left pleural effusion.",
+}
+
+
+@pytest.fixture
+def reporter(tmp_path, deadline):
+    with open_services(Settings(data_dir=tmp_path)) as wired:
+        for study_id, report in REPORTS.items():
+            wired.library.put(NewStudy(study_id, StudyRecord(report=report), ()), deadline)
+        yield wired.reporter
+
+
+@pytest.fixture
+def image(encoder, radiograph, deadline):
+    return encoder.image(radiograph, deadline)
+
+
+@pytest.fixture
+def recorded(reporter, image, deadline):
+    def record(request=None, by=reporter):
+        written = by.report([image], request or ReportRequest(), deadline)
+        return reporter.audit.find(written.provenance.record)
+
+    return record
+
+
+@pytest.fixture
+def again(reporter, deadline):
+    def write(record, by=reporter, indication=None, comparison=None):
+        return written_again(record, by, indication, comparison, deadline)
+
+    return write
+
+
+def test_the_same_evidence_gives_the_same_report(recorded, again):
+    replay = again(recorded(ReportRequest(subject=Subject("p9", "s2"))))
+    assert (replay.same, replay.changes) == (True, ())
+
+
+def test_what_a_fallback_wrote_is_written_again_without_the_language_model(
+    reporter, recorded, again
+):
+    failing = replace(reporter, language_model=Failing())
+    record = recorded(ReportRequest(fallback="extractive"), failing)
+    assert again(record, failing).same
+
+
+def test_a_study_more_is_told_and_the_report_is_the_same(reporter, recorded, again, deadline):
+    record = recorded()
+    reporter.library.put(NewStudy("s4", StudyRecord(report="FINDINGS: A nodule."), ()), deadline)
+    replay = again(record)
+    assert replay.same
+    assert replay.changes == ("a search today finds 1 other passages, and 0 less",)
+
+
+@pytest.mark.parametrize("new", [None, "FINDINGS: No pneumothorax. Large left pleural effusion."])
+def test_evidence_that_was_changed_or_deleted_is_told(reporter, recorded, again, deadline, new):
+    record = recorded()
+    if new is None:
+        reporter.library.delete("s3")
+    else:
+        reporter.library.put(NewStudy("s3", StudyRecord(report=new), ()), deadline)
+    replay = again(record)
+    assert not replay.same
+    assert "of its 6 passages were changed or deleted" in replay.changes[0]
+
+
+def test_another_model_and_what_it_says_are_told(reporter, recorded, again):
+    one, other = (
+        replace(reporter, language_model=Writer(text))
+        for text in ("No pneumothorax.", "The heart is enlarged.")
+    )
+    record = recorded(by=one)
+    assert again(record, one) == again(record, one)
+    assert again(record, one).same
+    replay = again(record, other)
+    assert not replay.same
+    assert replay.changes == (
+        "no longer: findings: No pneumothorax.",
+        "now: findings: The heart is enlarged.",
+    )
+
+
+def test_without_the_language_model_that_wrote_it_it_is_not_tried(reporter, recorded, again):
+    record = recorded(by=replace(reporter, language_model=Writer("No pneumothorax.")))
+    with pytest.raises(LlmUnavailable, match="ECLIP_LLM_URL"):
+        again(record)
+
+
+def test_the_indication_is_asked_for_again(recorded, again):
+    record = recorded(ReportRequest(indication="Cough."))
+    assert again(record, indication="Cough.").same
+    for other in (None, "Fever."):
+        with pytest.raises(RequestMalformed, match="indication"):
+            again(record, indication=other)
