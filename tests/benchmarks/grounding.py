@@ -1,0 +1,237 @@
+"""Does grounding tell what follows from a passage? On pairs whose truth is known beforehand.
+
+`python -m tests.benchmarks.grounding` pairs phantoms' sentences: a finding's conclusion with an
+observation of the same finding in other words, and with what it does not say: denied, on the other
+side, at another level, of another severity, of another finding; and denials with denials. With
+STUDIES (`eclip-train data open_i`) it also pairs their passages with rewordings of themselves, and
+with themselves denied, swapped in side or changed in severity by plain edits of the text, and with
+passages of other patients that share no word of weight with them.
+
+For each kind it prints how often the statement is called supported and contradicted, and for each
+source the precision and recall of `supported`, beside those of the text tower's cosine alone at the
+threshold that serves it best on these very pairs.
+"""
+
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.app import open_services
+from service.cases.passages import split_report
+from service.cases.sources import open_source
+from service.inference.batching import Deadline
+from service.inference.encoder import Encoder
+from service.reporting.grounding import Statement, compare
+from service.settings import Settings
+from training.data.phantom.findings import (
+    GLOBAL,
+    LABELS,
+    LEVELS,
+    SEVERITIES,
+    SIDES,
+    ZONES,
+    Finding,
+    possible_zones,
+)
+from training.data.phantom.report import write_report
+
+PATIENCE_S, SEED, REPORTS, MOST = 600.0, 0, 3, 1000
+DEGREES = (("small", "large"), ("mild", "severe"), ("minimal", "marked"), ("mildly", "severely"))
+_DENIAL = re.compile(
+    r"\b(?:no|not|without|none|clear|normal|unremarkable|intact|free)\b|limits", re.IGNORECASE
+)
+_NO = re.compile(r"(?:No evidence of|There is no|There are no|No) ([^.;:]+?)(?: is seen)?\.")
+_WEIGHTY = re.compile(r"[a-z]{5,}")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A statement, a passage, and whether the one follows from the other."""
+
+    kind: str
+    statement: str
+    passage: str
+    follows: bool
+
+
+def main(
+    studies: Annotated[Path | None, typer.Argument(exists=True, help="Real reports")] = None,
+) -> None:
+    """Print both tables for phantoms, and for the studies where there are some."""
+    sources = {"phantoms": [*of_phantoms(np.random.default_rng(SEED))]}
+    if studies is not None:
+        sources[studies.parent.name] = [*of_reports(studies, random.Random(SEED))]
+    with open_services(Settings()) as wired:
+        for name, pairs in sources.items():
+            show(name, pairs, wired.encoder)
+
+
+def of_phantoms(rng: np.random.Generator) -> Iterator[Pair]:
+    """Every label with every severity and zone, each observed in several wordings."""
+    for label, severity in product(LABELS, SEVERITIES):
+        zones = [None] if label in GLOBAL else possible_zones(label, list(ZONES))
+        for zone in zones:
+            finding = Finding(label, severity, zone, 0.0, 0.0, 0.0, 0.0)
+            for _ in range(REPORTS):
+                yield from of_finding(rng, finding)
+    denials = sorted({sentence for _ in range(REPORTS * 20) for sentence in denied(rng)})
+    for one, other in rng.permutation([*product(denials, denials)])[:MOST].tolist():
+        if one != other:
+            follows = nouns(one) <= nouns(other)
+            yield Pair("denial" if follows else "other denial", one, other, follows)
+
+
+def nouns(denial: str) -> set[str]:
+    """What a sentence that only denies denies."""
+    listed = _NO.fullmatch(denial)
+    return {*re.split(r", | or ", listed[1])} if listed else {denial}
+
+
+def of_finding(rng: np.random.Generator, finding: Finding) -> Iterator[Pair]:
+    """Its conclusion, and those of findings that differ in one thing, beside its observation."""
+    passage, conclusion = written(rng, finding)
+    yield Pair("reworded", conclusion, passage, True)
+    yield Pair("negated", f"No {finding.label}.", passage, False)
+    yield Pair("of a denial", conclusion, f"No {finding.label}.", False)
+    for kind, differing in variants(finding):
+        yield Pair(kind, written(rng, differing)[1], passage, False)
+
+
+def variants(finding: Finding) -> Iterator[tuple[str, Finding]]:
+    """Findings that differ in one thing, where they can."""
+    for severity in SEVERITIES:
+        if severity != finding.severity:
+            yield "severity", replace(finding, severity=severity)
+    if finding.zone:
+        own_side, own_level = finding.zone.split()
+        for side, level in product(SIDES, LEVELS):
+            zone = f"{side} {level}"
+            if zone not in possible_zones(finding.label, list(ZONES)):
+                continue
+            if side != own_side and level == own_level:
+                yield "laterality", replace(finding, zone=zone)
+            elif side == own_side and level != own_level:
+                yield "level", replace(finding, zone=zone)
+    for label in LABELS:
+        if label != finding.label and finding.zone and label not in GLOBAL:
+            yield "other finding", replace(finding, label=label)
+
+
+def written(rng: np.random.Generator, finding: Finding) -> tuple[str, str]:
+    """(the sentence that observes it, the one that concludes it)."""
+    passages = split_report(write_report(rng, (finding,)), "")
+    word = finding.label.split()[-1]
+    (observed,) = (
+        p.text
+        for p in passages
+        if p.section == "findings" and word in p.text.lower() and not _DENIAL.search(p.text)
+    )
+    return observed, passages[-1].text
+
+
+def denied(rng: np.random.Generator) -> list[str]:
+    """What a report of a healthy phantom denies."""
+    passages = split_report(write_report(rng, ()), "")
+    return [p.text for p in passages if p.section == "findings" and "No" in p.text.split()[0]]
+
+
+def of_reports(studies: Path, rng: random.Random) -> Iterator[Pair]:
+    """At most so many of each kind."""
+    texts = {
+        passage.text
+        for entry in open_source(studies).entries
+        for passage in split_report(entry.study.record.report or "", "")
+        if passage.section in ("findings", "impression")
+    }
+    passages = rng.sample(sorted(texts), len(texts))
+    counts: dict[str, int] = {}
+    for passage, other in zip(passages, [*passages[1:], passages[0]], strict=True):
+        for pair in [*edited(passage), *unrelated(passage, other)]:
+            counts[pair.kind] = counts.get(pair.kind, 0) + 1
+            if counts[pair.kind] <= MOST:
+                yield pair
+
+
+def edited(passage: str) -> Iterator[Pair]:
+    """Rewordings of a passage, and what it does not say, by edits whose effect is plain."""
+    denial = _NO.fullmatch(passage)
+    if denial and "," not in denial[1]:
+        noun = denial[1]
+        for reworded in (f"There is no {noun}.", f"No evidence of {noun}.", f"No {noun} is seen."):
+            if reworded != passage:
+                yield Pair("reworded", reworded, passage, True)
+        yield Pair("negated", f"There is {noun}.", passage, False)
+    if _DENIAL.search(passage):
+        return
+    subject = re.fullmatch(r"(?:There is |There are )(?:an? )?(.+)\.", passage)
+    if subject and "," not in passage:
+        yield Pair("reworded", f"{subject[1][0].upper()}{subject[1][1:]}.", passage, True)
+        yield Pair("negated", f"There is no {subject[1]}.", passage, False)
+    sides = re.findall(r"\b(?:left|right)\b", passage, re.I)
+    if len(sides) == 1:
+        other = {"left": "right", "right": "left"}[sides[0].lower()]
+        swapped = passage.replace(sides[0], other.capitalize() if sides[0].istitle() else other)
+        yield Pair("laterality", swapped, passage, False)
+    for pair in DEGREES:
+        for degree, changed in (pair, pair[::-1]):
+            if len(re.findall(rf"\b{degree}\b", passage)) == 1:
+                worded = re.sub(rf"\b{degree}\b", changed, passage)
+                yield Pair("severity", worded, passage, False)
+
+
+def unrelated(passage: str, other: str) -> Iterator[Pair]:
+    """Another patient's sentence, where the two share no word of five letters or more."""
+    if not {*_WEIGHTY.findall(passage.lower())} & {*_WEIGHTY.findall(other.lower())}:
+        yield Pair("other patient", other, passage, False)
+
+
+def show(name: str, pairs: list[Pair], encoder: Encoder) -> None:
+    """What each kind of pair is called, and how well that, or the cosine, tells them apart."""
+    texts = sorted({text for pair in pairs for text in (pair.statement, pair.passage)})
+    matrix = encoder.text_matrix(texts, Deadline(PATIENCE_S))
+    row = {text: number for number, text in enumerate(texts)}
+    cosines = np.array([matrix[row[p.statement]] @ matrix[row[p.passage]] for p in pairs])
+    stated = {text: Statement.of(text) for text in texts}
+    verdicts = [
+        compare(stated[pair.statement], stated[pair.passage], float(cosine))[0]
+        for pair, cosine in zip(pairs, cosines, strict=True)
+    ]
+    table = Table("kind", "follows", "pairs", "supported", "contradicted", title=name)
+    for kind in dict.fromkeys(pair.kind for pair in pairs):
+        own = [(p, v) for p, v in zip(pairs, verdicts, strict=True) if p.kind == kind]
+        shares = [
+            f"{np.mean([v == verdict for _, v in own]):.3f}"
+            for verdict in ("supported", "contradicted")
+        ]
+        table.add_row(kind, "yes" if own[0][0].follows else "no", str(len(own)), *shares)
+    Console().print(table)
+    follows = np.array([pair.follows for pair in pairs])
+    of_rules = scores(np.array(verdicts) == "supported", follows)
+    thresholds = np.quantile(cosines, np.linspace(0, 1, 201))
+    best = max((scores(cosines >= least, follows) for least in thresholds), key=f1)
+    for who, (precision, recall) in {"grounding": of_rules, "cosine alone": best}.items():
+        Console().print(f"{who}: precision {precision:.3f}, recall {recall:.3f}")
+
+
+def scores(called: np.ndarray, follows: np.ndarray) -> tuple[float, float]:
+    """(precision, recall) of what is called so."""
+    right = np.sum(called & follows)
+    return float(right / max(1, called.sum())), float(right / follows.sum())
+
+
+def f1(of: tuple[float, float]) -> float:
+    """Harmonic mean of precision and recall."""
+    return 2 * of[0] * of[1] / max(1e-9, sum(of))
+
+
+if __name__ == "__main__":
+    typer.run(main)
