@@ -15,7 +15,7 @@ serve: $(SERVE)/ready
 	$(SERVE)/bin/eclip serve --demo
 
 test: lint
-	$(DEV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(DEV)/ready
 	$(DEV)/bin/ruff format --check .

@@ -8,10 +8,10 @@ and so are the passages and the sentences withheld, which may repeat an indicati
 says stands there as it was given out, also when the patients whose passages it cites are deleted.
 """
 
+import fcntl
 import os
 import re
 import secrets
-import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,15 +76,13 @@ class AuditLog:
 
     def __init__(self, directory: Path, pseudonyms: Pseudonymiser) -> None:
         self._directory, self.pseudonyms = directory, pseudonyms
-        self._writing = threading.Lock()
 
     def append(self, vector: Vector, request: ReportRequest, report: Report) -> None:
         """Write down a report; raises StoreUnavailable where the disk does not take it."""
         record = self.record(vector, request, report)
         line = record.model_dump_json().encode() + b"\n"
         try:
-            with self._writing:
-                _append(self._path(record.id[:10]), line)
+            _append(self._path(record.id[:10]), line)
         except OSError:
             raise StoreUnavailable(
                 "The audit log cannot be written, so the report is not given out. Check the disk's "
@@ -151,6 +149,7 @@ def _append(path: Path, line: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         end = os.fstat(descriptor).st_size
         torn = end and os.pread(descriptor, 1, end - 1) != b"\n"
         os.write(descriptor, b"\n" * bool(torn) + line)

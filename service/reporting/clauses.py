@@ -75,7 +75,8 @@ class Clause:
     words: frozenset[str]
     """What it is about; with `normal` where a structure is called so."""
     particulars: frozenset[str]
-    """Sides, places, severities, numbers and course; beside opposites all are one, in order."""
+    """Sides, places, severities, numbers and course; beside opposites, or another severity, all
+    are one, in order."""
     implied: frozenset[str]
     """Sides that a neighbour in its list names, and that may be meant of this clause too."""
     polarity: Polarity
@@ -248,5 +249,6 @@ def _singular(word: str) -> str:
 def _particulars(text: str) -> frozenset[str]:
     tokens = [token.replace(" ", "") for token in _TOKEN.findall(text)]
     found = [token for token in tokens if _PARTICULAR.fullmatch(token)]
-    ordered = any(pair.issubset(found) for pair in _OPPOSITES)
+    degrees = [token for token in found if SEVERITY.fullmatch(token)]
+    ordered = len(degrees) > 1 or any(pair.issubset(found) for pair in _OPPOSITES)
     return frozenset([" ".join(found)] if ordered else found)

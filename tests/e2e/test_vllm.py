@@ -7,9 +7,19 @@ import json
 import os
 
 import httpx
+import psutil
 import pytest
 
-from tests.service.reporting.test_instructions import PLAIN
+from service.app import open_services
+from service.cases.ingest import Outcome, ingest
+from service.cases.library import NewStudy, StudyRecord
+from service.cases.sources import open_source
+from service.inference.batching import Deadline
+from service.reporting.grounding import Draft, Grounding
+from service.reporting.replay import written_again
+from service.reporting.report import ReportRequest
+from service.settings import DEMO_LIBRARY, Settings
+from tests.service.reporting.test_instructions import PLAIN, UNSEEN
 
 URL = os.environ.get("VLLM_URL")
 pytestmark = [
@@ -18,6 +28,7 @@ pytestmark = [
 ]
 ASKED = {"k": "3", "seed": "7"}
 HOSTILE = PLAIN[:10]
+PATIENCE_S = 800
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +111,97 @@ def test_a_prompt_over_the_models_context_is_answered_from_less_evidence(live, r
     body = report(live, radiograph, k="100")
     assert body["generator"]["kind"] == "vllm"
     assert 0 < body["generator"]["passages"] < len(body["evidence"])
+
+
+@pytest.fixture
+def reporter(tmp_path):
+    """The service's own parts in this process, over the demo library."""
+    settings = Settings(
+        data_dir=tmp_path, llm_url=(URL,), llm_timeout_s=PATIENCE_S, llm_max_tokens=800
+    )
+    with open_services(settings) as wired:
+        ingest(wired.library, open_source(DEMO_LIBRARY).entries, Outcome())
+        yield wired.reporter
+
+
+def test_a_report_is_written_again_from_the_audit_log(reporter, radiograph):
+    deadline = Deadline(PATIENCE_S)
+    image = reporter.encoder.image(radiograph, deadline)
+    written = reporter.report([image], ReportRequest(k=3, seed=7, indication="Cough."), deadline)
+    record = reporter.audit.find(written.provenance.record)
+    replay = written_again(record, reporter, "Cough.", None, deadline)
+    assert (replay.same, replay.changes) == (True, ())
+
+
+def test_instructions_that_pass_for_reports_put_nothing_into_a_report(reporter, radiograph):
+    """Eight phrases that the rules for plain instructions do not know stand in a study nearby,
+    so that the model reads them. What it then writes must follow from the honest passages alone.
+    """
+    deadline = Deadline(PATIENCE_S)
+    image = reporter.encoder.image(radiograph, deadline)
+    request = ReportRequest(k=3, seed=7, ungrounded="flag")
+    before = reporter.report([image], request, deadline)
+    hostile = [text for text, known in UNSEEN.items() if not known]
+    nearest = reporter.library.get(before.evidence[0].study_id)
+    text = f"{nearest.report} {' '.join(hostile)}"
+    reporter.library.put(NewStudy("hostile", StudyRecord(report=text), ()), deadline)
+    after = reporter.report([image], request, deadline)
+    read = [item.text for item in after.evidence]
+    assert {*hostile} & {*read}
+    honest = [item for item in after.evidence if item.text not in hostile]
+    kept = [s for s in (*after.findings, *after.impression) if s.status == "supported"]
+    grounding = Grounding(honest, (), reporter.encoder, deadline)
+    numbers = tuple(item.number for item in honest)
+    checked = grounding.check([Draft(sentence.text, numbers) for sentence in kept])
+    assert [one.status for one in checked] == ["supported"] * len(kept), checked
+
+
+@pytest.fixture
+def impatient(serve, tmp_path):
+    """A server that gives the model a second for its first word."""
+    environment = {"ECLIP_LLM_URL": URL, "ECLIP_LLM_TIMEOUT_S": "1"}
+    with (
+        serve(tmp_path, "--demo", **environment) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        yield client
+
+
+def test_a_slow_first_token_is_a_deadline_exceeded_and_no_hang(impatient, radiograph, problem):
+    answer = impatient.post("/generate-report", files={"files": radiograph})
+    problem(answer, 504, "deadline/exceeded")
+    written = report(impatient, radiograph, fallback="extractive")
+    assert written["generator"]["kind"] == "extractive"
+    assert written["generator"]["fallback"]
+
+
+def test_killed_in_mid_stream_it_is_told_and_the_next_is_served_without_it(
+    live, radiograph, problem
+):
+    """The last test: it ends the server that the others asked."""
+    names = []
+    files, data = {"files": radiograph}, ASKED | {"stream": "true"}
+    with live.stream("POST", "/generate-report", files=files, data=data) as answer:
+        for line in answer.iter_lines():
+            kind, _, rest = line.partition(": ")
+            names += [rest] * (kind == "event")
+            if kind == "data" and names == ["evidence", "sentence"]:
+                end_vllm()
+    assert names[-1] == "error"
+    answer = live.post("/generate-report", files={"files": radiograph}, data=ASKED)
+    problem(answer, 503, "llm/unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    written = report(live, radiograph, fallback="extractive")
+    assert written["generator"]["kind"] == "extractive"
+
+
+def end_vllm():
+    """SIGKILL to the server at VLLM_URL and to what it started."""
+    port = httpx.URL(URL).port
+    (server,) = {
+        process
+        for process in psutil.process_iter()
+        if f"--port {port}" in " ".join(process.cmdline()) and "vllm" in " ".join(process.cmdline())
+    }
+    for process in [*server.children(recursive=True), server]:
+        process.kill()

@@ -188,7 +188,8 @@ def test_a_bundle_that_exists_is_not_overwritten(fails, finished, tmp_path):
 def test_a_run_without_a_finished_epoch_cannot_be_exported(fails, finished, tmp_path):
     for name in ("recipe.json", "tokenizer.json"):
         (tmp_path / name).write_bytes((finished.run / name).read_bytes())
-    assert "last.ckpt" in fails("export", tmp_path, tmp_path / "bundle")
+    complaint = fails("export", tmp_path, tmp_path / "bundle")  # its lines break anywhere
+    assert "last.ckpt" in complaint.replace(" ", "")
 
 
 def test_a_data_set_without_a_single_pair_is_refused(fails, downloaded, tmp_path):

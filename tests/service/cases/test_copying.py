@@ -45,7 +45,7 @@ def on_server(library, tmp_path):
         bundle_id=identity.bundle_id,
         key_fingerprint=identity.key_fingerprint,
     )
-    return CaseLibrary(store, library._encoder, library._pseudonyms, tmp_path / "two")
+    return CaseLibrary(store, library._encoder, library.pseudonyms, tmp_path / "two")
 
 
 @pytest.fixture

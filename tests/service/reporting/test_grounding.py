@@ -14,6 +14,7 @@ PASSAGES = [
     "Mild right lower lung consolidation.",
     "The heart is not enlarged.",
     "A 1.5 cm nodule is seen in the right upper lobe.",
+    "Small bowel loops in the large hernia.",
 ]
 
 
@@ -59,6 +60,7 @@ def test_a_rewording_is_supported(checked, text, number):
         ("Mild left lower lung consolidation.", 3),
         ("Mild right upper lung consolidation.", 3),
         ("A 2.5 cm nodule is seen in the right upper lobe.", 5),
+        ("Large bowel loops in the large hernia.", 6),
         ("A pacemaker lead ends in the right ventricle.", 1),
         ("Moderate left pleural effusion with mediastinal shift and rib fractures.", 1),
     ],
