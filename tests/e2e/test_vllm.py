@@ -198,10 +198,11 @@ def test_killed_in_mid_stream_it_is_told_and_the_next_is_served_without_it(
 def end_vllm():
     """SIGKILL to the server at VLLM_URL and to what it started."""
     port = httpx.URL(URL).port
-    (server,) = {
+    (server,) = (
         process
         for process in psutil.process_iter()
-        if f"--port {port}" in " ".join(process.cmdline()) and "vllm" in " ".join(process.cmdline())
-    }
+        if process.name().startswith(("python", "VLLM"))
+        and {"vllm.entrypoints.openai.api_server", str(port)} <= {*process.cmdline()}
+    )
     for process in [*server.children(recursive=True), server]:
         process.kill()
