@@ -54,7 +54,7 @@ def ingest(
     tells what was done also where `entries` raises.
     """
     number = 0
-    for batch, stored in _in_order(library, _batches(entries, library.reference), at_once):
+    for batch, stored in _in_order(library, _batches(entries, library.pseudonyms.study), at_once):
         results = iter(stored)
         for entry in batch:
             number += 1

@@ -227,10 +227,6 @@ class CaseLibrary:
             self.store.delete_patient(reference)
         return len(studies)
 
-    def reference(self, study_id: str) -> str:
-        """The keyed hash under which a study of this id is stored."""
-        return self.pseudonyms.study(study_id)
-
     def rendition(self, study_id: str, index: int = 0) -> bytes:
         """JPEG of one of the study's images, without metadata; raises StudyUnknown."""
         study = self.get(study_id)

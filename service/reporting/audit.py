@@ -1,17 +1,20 @@
 """The audit log: what each report was asked of, by what it was written, and what it says.
 
 One JSON line a report, in a file a day (UTC) that is only ever appended to; a report is on disk
-before anyone has it. Removing the file of a day ends what is kept of it.
+before anyone has it whole. Of one that is streamed, sentences are told before, and where nobody
+waits for its end there is no record. Removing the file of a day ends what is kept of it.
 
 No caller's id and no caller's text stands in it: ids, indication and comparison are keyed hashes,
-and so are the passages and the sentences withheld, which may repeat an indication. What the report
-says stands there as it was given out, also when the patients whose passages it cites are deleted.
+and so are the passages and the sentences that no passage supports, which may repeat an indication.
+What is supported stands there as it was given out, also when the patients whose passages it cites
+are deleted.
 """
 
 import fcntl
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,12 +117,19 @@ class AuditLog:
                 )
                 for item in report.evidence
             ),
-            findings=report.findings,
-            impression=report.impression,
-            withheld=tuple(replace(one, text=names.text(one.text)) for one in report.withheld),
+            findings=self._recorded(report.findings),
+            impression=self._recorded(report.impression),
+            withheld=self._recorded(report.withheld),
             abstained=report.abstained,
             generator=report.generator,
             provenance=report.provenance,
+        )
+
+    def _recorded(self, sentences: Sequence[Sentence]) -> tuple[Sentence, ...]:
+        """Those that are supported as they are, the others without their words."""
+        return tuple(
+            one if one.status == "supported" else replace(one, text=self.pseudonyms.text(one.text))
+            for one in sentences
         )
 
     def find(self, record_id: str) -> Record:
@@ -147,15 +157,17 @@ def new_id() -> str:
 def _append(path: Path, line: bytes) -> None:
     """Add one whole line, durably; what a crash cut short before it stays a line of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        end = os.fstat(descriptor).st_size
-        torn = end and os.pread(descriptor, 1, end - 1) != b"\n"
-        os.write(descriptor, b"\n" * bool(torn) + line)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with open(path, "a+b", opener=_for_its_owner) as file:  # Path.open has no opener
+        fcntl.flock(file, fcntl.LOCK_EX)
+        end = file.seek(0, os.SEEK_END)
+        torn = end and os.pread(file.fileno(), 1, end - 1) != b"\n"
+        file.write(b"\n" * bool(torn) + line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _read(line: str) -> Record | None:

@@ -46,6 +46,11 @@ class Sentence:
     zero_shot: Agreement | None = None
     """What the zero-shot findings say of it, where they are sure of a finding that it names."""
 
+    @property
+    def outweighed(self) -> bool:
+        """Whether some passages say it, and more of the evidence denies it."""
+        return self.status == "contradicted" and not {*self.evidence} <= {*self.against}
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:

@@ -202,6 +202,6 @@ def _abstention(
         return "No case in the library may serve as evidence for this request."
     if any(sentence.status == "supported" for sentence in sentences):
         return None
-    if any(sentence.status == "contradicted" for sentence in sentences):
+    if any(sentence.outweighed for sentence in sentences):
         return "The evidence contradicts itself: none of it outweighs what denies it."
     return "No drafted sentence is supported by the evidence it cites."

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
@@ -70,7 +71,7 @@ def main(
     sources = {"phantoms": [*of_phantoms(np.random.default_rng(SEED))]}
     if studies is not None:
         sources[studies.parent.name] = [*of_reports(studies, random.Random(SEED))]
-    with open_services(Settings()) as wired:
+    with TemporaryDirectory() as scratch, open_services(Settings(data_dir=Path(scratch))) as wired:
         for name, pairs in sources.items():
             show(name, pairs, wired.encoder)
 
@@ -92,8 +93,7 @@ def of_phantoms(rng: np.random.Generator) -> Iterator[Pair]:
 
 def nouns(denial: str) -> set[str]:
     """What a sentence that only denies denies."""
-    listed = _NO.fullmatch(denial)
-    return {*re.split(r", | or ", listed[1])} if listed else {denial}
+    return {*re.split(r", | or ", _NO.fullmatch(denial)[1])}
 
 
 def of_finding(rng: np.random.Generator, finding: Finding) -> Iterator[Pair]:
@@ -141,7 +141,7 @@ def written(rng: np.random.Generator, finding: Finding) -> tuple[str, str]:
 def denied(rng: np.random.Generator) -> list[str]:
     """What a report of a healthy phantom denies."""
     passages = split_report(write_report(rng, ()), "")
-    return [p.text for p in passages if p.section == "findings" and "No" in p.text.split()[0]]
+    return [p.text for p in passages if p.section == "findings" and _NO.fullmatch(p.text)]
 
 
 def of_reports(studies: Path, rng: random.Random) -> Iterator[Pair]:

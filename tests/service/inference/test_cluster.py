@@ -97,7 +97,7 @@ def test_what_is_wrong_with_a_study_is_said_as_here_and_a_call_keeps_its_deadlin
             Deadline(60, bulk=True),
         )
         assert bad.type == "image/unsupported"
-        assert fine.study_id == library.reference("b")
+        assert fine.study_id == library.pseudonyms.study("b")
         assert isinstance(late, StudyInvalid)
         (late,) = library.put_many([NewStudy("d", good, ())], Deadline(0.001))
         assert isinstance(late, DeadlineExceeded)

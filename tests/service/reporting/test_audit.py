@@ -1,6 +1,7 @@
 """What is written down of every report, and that it is, whatever happens."""
 
 import json
+import resource
 import threading
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from service.errors import RecordUnknown, StoreUnavailable
 from service.imaging.deidentify import Pseudonymiser
 from service.reporting.audit import AuditLog
 from service.reporting.evidence import Subject
-from service.reporting.report import ReportRequest
+from service.reporting.report import Report, ReportRequest
 from tests.service.reporting.test_pipeline import Writer
 
 NAMED = ReportRequest(
@@ -48,17 +49,20 @@ def test_a_report_is_written_down_before_it_is_given_out(reporter, image, deadli
     assert record.radiograph.tolist() == image.vector.tolist()
 
 
-def test_no_id_and_no_text_of_the_caller_stands_in_it(reporter, image, deadline, tmp_path):
+@pytest.mark.parametrize("ungrounded", ["drop", "flag"])
+def test_no_id_and_no_text_of_the_caller_stands_in_it(
+    reporter, image, deadline, tmp_path, ungrounded
+):
     echoing = replace(reporter, language_model=Writer("Jane Doe fell.", "Effusion in ACC-4711."))
-    report = echoing.report([image], NAMED, deadline)
-    assert len(report.withheld) == 2
+    report = echoing.report([image], replace(NAMED, ungrounded=ungrounded), deadline)
+    assert len(report.withheld or report.findings) == 2
     (line,) = lines(tmp_path)
     for word in ("Jane", "Doe", "4711", "fell", "1 May"):
         assert word not in line
     record = reporter.audit.find(report.provenance.record)
     names = reporter.audit.pseudonyms
     assert record.patient_id == names.patient("Doe^Jane")
-    assert record.withheld[0].text == names.text("Jane Doe fell.")
+    assert (record.withheld or record.findings)[0].text == names.text("Jane Doe fell.")
 
 
 def test_a_line_that_a_crash_cut_short_costs_no_other(reporter, image, deadline, tmp_path):
@@ -86,12 +90,34 @@ def test_many_write_at_once_and_every_line_is_whole(reporter, image, deadline, t
     assert len(lines(tmp_path)) == 21
 
 
+def told_until_it_fails(reporter, image, deadline):
+    """The events before a StoreUnavailable."""
+    told, events = [], reporter.events([image], ReportRequest(), deadline)
+    with pytest.raises(StoreUnavailable, match="audit log"):
+        told += events  # what came before stays in it
+    return told
+
+
 def test_a_report_that_cannot_be_written_down_is_not_given_out(reporter, image, deadline, tmp_path):
     (tmp_path / "audit").write_text("in the way")
-    *told, last = [], reporter.events([image], ReportRequest(), deadline)
-    with pytest.raises(StoreUnavailable, match="audit log"):
-        told += last
-    assert told[1:] or told == [[]]
+    told = told_until_it_fails(reporter, image, deadline)
+    assert told
+    assert not any(isinstance(event, Report) for event in told)
+
+
+def test_nor_is_one_that_the_disk_takes_a_part_of(reporter, image, deadline, tmp_path):
+    first = reporter.report([image], ReportRequest(), deadline).provenance.record
+    (file,) = (tmp_path / "audit").iterdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 100, limits[1]))
+    try:
+        told = told_until_it_fails(reporter, image, deadline)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not any(isinstance(event, Report) for event in told)
+    third = reporter.report([image], ReportRequest(), deadline).provenance.record
+    for record in (first, third):
+        assert reporter.audit.find(record).id == record
 
 
 @pytest.mark.parametrize("name", ["", "2026-01-01-0123456789abcdef", "../../etc/passwd", "x"])

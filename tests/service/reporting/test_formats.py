@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
@@ -78,3 +79,15 @@ def test_no_form_holds_an_identifier_or_what_was_withheld(write):
 @pytest.mark.parametrize("write", FORMATS.values())
 def test_every_form_says_why_there_is_no_report(write):
     assert "No case in the library." in write(report(abstained="No case in the library."))
+
+
+def test_what_speaks_against_a_sentence_is_told_beside_it_in_every_form():
+    doubtful = Sentence("Effusion.", (1,), 0.3, "contradicted", (2,), "disagrees")
+    one = replace(report(), findings=(doubtful,))
+    flag = "(contradicted; denied by [2]; the classifier disagrees)"
+    assert f"Effusion. [1] {flag}\n" in plain_text(one)
+    assert "[2] Passage 2." in plain_text(one)
+    assert "contradicted; denied by" in markdown(one)
+    (observation,) = json.loads(fhir(one))["contained"]
+    notes = [note["text"] for note in observation["note"]]
+    assert notes == ["[1] Passage 1.", "[2] Passage 2.", flag]

@@ -2,6 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from service.app import open_services
+from service.cases.library import NewStudy, StudyRecord
 from service.cases.schema import CaseFilter
 from service.errors import LlmUnavailable
 from service.reporting.evidence import Evidence, Subject, said_once
@@ -9,6 +11,7 @@ from service.reporting.grounding import Draft, Proposed, Sentence
 from service.reporting.llm import Drafting
 from service.reporting.pipeline import Reporter
 from service.reporting.report import Report, ReportRequest
+from service.settings import Settings
 
 
 @pytest.fixture
@@ -160,7 +163,9 @@ def test_it_abstains_where_no_case_is_near_enough(reporter, image, deadline):
     assert str(asked.min_score) in report.abstained
 
 
-def test_it_abstains_where_the_evidence_denies_what_is_written(reporter, image, deadline):
+def test_a_sentence_that_its_own_evidence_denies_is_no_quarrel_of_the_evidence(
+    reporter, image, deadline
+):
     said = [s.text for s in reporter.report([image], ReportRequest(), deadline).findings]
     denied = next(text for text in said if text.startswith("No "))
     opposite = denied.replace("No ", "There is ", 1)
@@ -168,7 +173,18 @@ def test_it_abstains_where_the_evidence_denies_what_is_written(reporter, image, 
         [image], ReportRequest(), deadline
     )
     assert [s.status for s in report.withheld] == ["contradicted"]
-    assert "contradicts" in report.abstained
+    assert "supported" in report.abstained
+
+
+def test_it_abstains_where_the_evidence_contradicts_itself(tmp_path, image, deadline):
+    with open_services(Settings(data_dir=tmp_path)) as wired:
+        for number, said in enumerate(["Left pneumothorax.", *["No pneumothorax."] * 2]):
+            study = NewStudy(str(number), StudyRecord(report=f"FINDINGS: {said}"), ())
+            wired.library.put(study, deadline)
+        claiming = replace(wired.reporter, language_model=Writer("Left pneumothorax."))
+        report = claiming.report([image], ReportRequest(), deadline)
+    assert [s.status for s in report.withheld] == ["contradicted"]
+    assert "contradicts itself" in report.abstained
 
 
 def test_what_is_unsupported_stays_in_the_report_where_it_is_to_be_flagged(
