@@ -17,9 +17,10 @@ prompts and nothing else.
 import io
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from tempfile import TemporaryDirectory
@@ -34,15 +35,17 @@ from rich.table import Table
 
 from service.app import open_services
 from service.cases.ingest import Outcome, ingest
+from service.cases.schema import Vector
 from service.cases.sources import open_source
+from service.errors import ReportUngrounded
 from service.inference.batching import Deadline
 from service.reporting import extractive
-from service.reporting.evidence import Evidence, said_once
+from service.reporting.evidence import said_once
 from service.reporting.grounding import Grounding, Sentence
 from service.reporting.llm import REPORT, TEMPERATURE
 from service.reporting.pipeline import Reporter, whole
 from service.reporting.prompt import messages
-from service.reporting.report import Report, ReportRequest
+from service.reporting.report import ReportRequest
 from service.settings import DEMO_LIBRARY, Settings
 from tests.benchmarks.negation import says
 from training.data.phantom import Phantom, PhantomConfig, phantom
@@ -51,8 +54,9 @@ from training.evaluate.reports import rouge_l
 
 UNSEEN_SEED = 9100
 """Of a phantom data set that neither the demo's model nor its library has seen."""
-PATIENCE_S, AT_ONCE, MAX_TOKENS = 3600.0, 8, 800
-Wrote = Callable[[Reporter, "Case", list[Evidence]], Report]
+PATIENCE_S, AT_ONCE = 3600.0, 8
+K, MAX_TOKENS = 4, 1600
+"""Prompt and the longest report that the schema allows are within 4,096 tokens."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Case:
     """A phantom and the embedding of its radiograph."""
 
     phantom: Phantom
-    vector: object
+    vector: Vector
 
 
 def main(
@@ -83,7 +87,7 @@ def main(
             show_steps(reporter, asked)
             table = Table(
                 "writer", "evidence", "sentences", "precision", "recall", "ROUGE-L",
-                "sentences a report", "hallucinated",
+                "sentences a report", "hallucinated", "no report",
             )  # fmt: skip
             writers = {"extractive": replace(reporter, language_model=None)}
             if llm_url:
@@ -93,7 +97,7 @@ def main(
                     add_rows(table, name, writer, asked, own)
             Console().print(table)
             if llm_url:
-                show_throughput(reporter, asked[: AT_ONCE * 2], llm_url, rounds)
+                show_throughput(reporter, asked[:AT_ONCE], llm_url, rounds)
 
 
 def made(reporter: Reporter, number: int) -> Case:
@@ -129,22 +133,29 @@ def add_rows(table: Table, name: str, writer: Reporter, asked: Sequence[Case], o
     """A row of all sentences and one of those that grounding keeps."""
     sources = asked if own else [*asked[1:], asked[0]]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        reports = list(pool.map(lambda case, source: written(writer, case, source), asked, sources))
+        reports = list(pool.map(partial(said, writer), asked, sources))
     evidence = "its own" if own else "another's"
-    every = [[*r.findings, *r.impression] for r in reports]
+    every = [sentences or [] for sentences in reports]
+    failed = str(reports.count(None))
     for label, kept in (
         ("all", every),
-        ("grounded", [[s for s in said if s.status == "supported"] for said in every]),
+        ("grounded", [[s for s in one if s.status == "supported"] for one in every]),
     ):
-        table.add_row(name, evidence, label, *figures([c.phantom for c in asked], kept))
+        table.add_row(name, evidence, label, *figures([c.phantom for c in asked], kept), failed)
 
 
-def written(writer: Reporter, case: Case, source: Case) -> Report:
-    """The report of a case from the evidence that another, or itself, finds."""
+def said(writer: Reporter, case: Case, source: Case) -> list[Sentence] | None:
+    """What is written of a case from the evidence that another, or itself, finds; None where the
+    model gives no report, even when asked twice.
+    """
     deadline = Deadline(PATIENCE_S)
-    request = ReportRequest(ungrounded="flag")
+    request = ReportRequest(k=K, ungrounded="flag")
     evidence = writer.gather(source.vector, request, deadline)
-    return whole(writer.write(case.vector, evidence, request, deadline))
+    try:
+        report = whole(writer.write(case.vector, evidence, request, deadline))
+    except ReportUngrounded:
+        return None
+    return [*report.findings, *report.impression]
 
 
 def figures(phantoms: Sequence[Phantom], reports: Sequence[Sequence[Sentence]]) -> list[str]:
@@ -152,12 +163,12 @@ def figures(phantoms: Sequence[Phantom], reports: Sequence[Sequence[Sentence]]) 
     right = stated = present = hallucinated = 0
     for one, sentences in zip(phantoms, reports, strict=True):
         truth = {finding.label for finding in one.findings}
-        said = [{label: says(s.text, label.split()[-1]) for label in LABELS} for s in sentences]
-        affirmed = {label for s in said for label, how in s.items() if how == "affirmed"}
+        claims = [{label: says(s.text, label.split()[-1]) for label in LABELS} for s in sentences]
+        affirmed = {label for s in claims for label, how in s.items() if how == "affirmed"}
         right += len(affirmed & truth)
         stated += len(affirmed)
         present += len(truth)
-        wrong = [any(is_wrong(label in truth, s[label]) for label in LABELS) for s in said]
+        wrong = [any(is_wrong(label in truth, s[label]) for label in LABELS) for s in claims]
         hallucinated += sum(wrong)
     texts = [" ".join(sentence.text for sentence in sentences) or "-" for sentences in reports]
     true = [one.study.report for one in phantoms]
@@ -178,7 +189,7 @@ def is_wrong(present: bool, said: str) -> bool:
 def show_throughput(reporter: Reporter, asked: Sequence[Case], url: str, rounds: int) -> None:
     """Reports a second, eight at a time, alternating; what comes first warms the server up."""
     prompts = [
-        messages(said_once(reporter.gather(c.vector, ReportRequest(), Deadline(60))), None, None)
+        messages(said_once(reporter.gather(c.vector, ReportRequest(k=K), Deadline(60))), None, None)
         for c in asked
     ]
     client = openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=PATIENCE_S)
@@ -193,7 +204,7 @@ def show_throughput(reporter: Reporter, asked: Sequence[Case], url: str, rounds:
             pass
 
     def ours(number: int) -> None:
-        written(reporter, asked[number], asked[number])
+        said(reporter, asked[number], asked[number])
 
     taken = defaultdict(list)
     for _ in range(rounds + 1):
