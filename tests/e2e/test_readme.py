@@ -38,6 +38,7 @@ def test_the_shown_report_is_a_part_of_the_real_one(server):
             match = [s for s in real["report"][section] if s["sentence"] == sentence["sentence"]]
             assert match
             assert set(sentence["evidence"]) <= set(match[0]["evidence"])
+            assert sentence.keys() == match[0].keys()
     texts = {item["number"]: item["text"] for item in real["evidence"]}
     shown_evidence = {item["number"]: item["text"] for item in shown["evidence"]}
     assert shown_evidence.items() <= texts.items()
