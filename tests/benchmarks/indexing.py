@@ -4,7 +4,8 @@
 240 studies in the batches that indexing makes, (b) `eclip index`'s own functions on them into an
 empty library on this disk, and (c) the same through one and two encoders of a core each on a local
 Ray cluster. Every run has a new encoder, so no cache helps. It prints studies a second, medians,
-and the ratios.
+and the ratios. With `--vit` the encoder is a ViT-B-32, random weights, in int8, and not the demo's
+tiny one, beside which anything else takes long.
 """
 
 import tempfile
@@ -12,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -25,7 +27,8 @@ from service.cases.passages import split_report
 from service.cases.sources import Entry, open_source
 from service.inference.batching import Deadline
 from service.inference.encoder import Encoder
-from service.settings import DEMO_LIBRARY, Settings
+from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
+from tests.benchmarks.serving import make_model
 
 PATIENCE_S = 600.0
 
@@ -33,19 +36,24 @@ PATIENCE_S = 600.0
 def main(
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     repeats: Annotated[int, typer.Option(min=1, help="Of the demo's studies, as new ones")] = 4,
+    vit: Annotated[bool, typer.Option("--vit", help="A ViT-B-32 instead of the demo")] = False,
 ) -> None:
     """Print the medians of so many rounds."""
     studies = [study for again in range(repeats) for study in demo_studies(again)]
-    kinds: dict[str, Callable[[list[NewStudy]], float]] = {
+    kinds: dict[str, Callable[[Settings, list[NewStudy]], float]] = {
         "bare encoder": bare,
         "indexing": indexed,
-        "Ray, one encoder": lambda studies: indexed_on_ray(studies, 1),
-        "Ray, two encoders": lambda studies: indexed_on_ray(studies, 2),
+        "Ray, one encoder": partial(indexed_on_ray, encoders=1),
+        "Ray, two encoders": partial(indexed_on_ray, encoders=2),
     }
     seconds = defaultdict(list)
-    for _ in range(rounds):
-        for kind, run in kinds.items():
-            seconds[kind].append(run(studies))
+    with tempfile.TemporaryDirectory() as models:
+        bundle = make_model(Path(models))[0].path if vit else DEMO_BUNDLE
+        for _ in range(rounds):
+            for kind, run in kinds.items():
+                with tempfile.TemporaryDirectory() as scratch:
+                    settings = Settings(bundle=bundle, data_dir=Path(scratch))
+                    seconds[kind].append(run(settings, studies))
     rates = {kind: len(studies) / median(taken) for kind, taken in seconds.items()}
     for kind, rate in rates.items():
         typer.echo(f"{kind:18} {rate:6.1f} studies a second, {rate / rates['bare encoder']:.2f}")
@@ -68,14 +76,10 @@ def demo_studies(again: int) -> list[NewStudy]:
     ]
 
 
-def bare(studies: list[NewStudy]) -> float:
+def bare(settings: Settings, studies: list[NewStudy]) -> float:
     """Seconds for images and texts, as many batches at once as indexing has."""
     batches = [studies[start : start + BATCH] for start in range(0, len(studies), BATCH)]
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        open_services(Settings(data_dir=Path(scratch))) as wired,
-        ThreadPoolExecutor(AT_ONCE) as pool,
-    ):
+    with open_services(settings) as wired, ThreadPoolExecutor(AT_ONCE) as pool:
         start = time.perf_counter()
         list(pool.map(lambda batch: encode(wired.encoder, batch), batches))
         return time.perf_counter() - start
@@ -90,23 +94,16 @@ def encode(encoder: Encoder, batch: list[NewStudy]) -> None:
     encoder.texts(reports + passages, deadline)
 
 
-def indexed(studies: list[NewStudy]) -> float:
+def indexed(settings: Settings, studies: list[NewStudy]) -> float:
     """Seconds for a whole library by this process's encoder."""
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        open_services(Settings(data_dir=Path(scratch))) as wired,
-    ):
+    with open_services(settings) as wired:
         return ingested(wired.library, studies, AT_ONCE)
 
 
-def indexed_on_ray(studies: list[NewStudy], encoders: int) -> float:
+def indexed_on_ray(settings: Settings, studies: list[NewStudy], encoders: int) -> float:
     """Seconds for a whole library by encoders that are already started."""
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        open_library_on_ray(
-            Settings(data_dir=Path(scratch), cores=1), "local", encoders, gpus=0
-        ) as library,
-    ):
+    one_core = settings.model_copy(update={"cores": 1})
+    with open_library_on_ray(one_core, "local", encoders, gpus=0) as library:
         return ingested(library, studies, AT_ONCE * encoders)
 
 
