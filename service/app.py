@@ -241,6 +241,7 @@ def _language_model(settings: Settings) -> Iterator[LanguageModel | None]:
         _plain(settings.llm_api_key),
         timeout_s=settings.llm_timeout_s,
         max_tokens=settings.llm_max_tokens,
+        at_once=settings.llm_at_once,
     )
     try:
         yield model

@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     llm_api_key: SecretStr | None = None
     llm_timeout_s: PositiveFloat = 120
     llm_max_tokens: PositiveInt = 768
+    llm_at_once: PositiveInt = 32
+    """Reports that the language model writes at once; one more is answered 429."""
 
     api_keys: dict[KeyHash, tuple[Scope, ...]] = {}
     """sha256 of each key → its scopes. Empty: no key is asked for, on this machine."""

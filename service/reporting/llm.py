@@ -1,5 +1,7 @@
 """OpenAI-compatible client for vLLM: a cited draft as it is written, or a typed error."""
 
+import random
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -11,7 +13,7 @@ import httpx2
 import openai
 from pydantic import BaseModel, Field
 
-from service.errors import DeadlineExceeded, LlmUnavailable, ReportUngrounded
+from service.errors import DeadlineExceeded, LlmUnavailable, QueueFull, ReportUngrounded
 from service.inference.batching import Deadline
 from service.reporting import drafting
 from service.reporting.evidence import Evidence
@@ -20,8 +22,11 @@ from service.reporting.prompt import ANSWER_SCHEMA, messages
 from service.telemetry import log
 
 CONNECT_S = 5.0
+PAUSE_S = (0.2, 0.6)
+"""Before all servers are asked once more; drawn anew, so that callers do not come back together."""
+FAILURES = 2
+"""In a row, after which a server is left alone for `REST_S`."""
 REST_S = 5.0
-"""A server that failed is left alone for so long."""
 TEMPERATURE = 0.0
 REPORT: Any = {
     "type": "json_schema",
@@ -77,14 +82,36 @@ class LanguageModel:
     """A frozen model that one or several servers serve. Thread-safe."""
 
     def __init__(
-        self, base_urls: Sequence[str], api_key: str | None, *, timeout_s: float, max_tokens: int
+        self,
+        base_urls: Sequence[str],
+        api_key: str | None,
+        *,
+        timeout_s: float,
+        max_tokens: int,
+        at_once: int,
     ) -> None:
         self._servers = [_Server(url, api_key) for url in base_urls]
         self._turn = count()
         self._timeout_s, self._max_tokens = timeout_s, max_tokens
+        self._places = threading.BoundedSemaphore(at_once)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """For one report, one of `at_once`; raises QueueFull where all are taken."""
+        if not self._places.acquire(blocking=False):
+            raise QueueFull(
+                "The language model writes as many reports as it may at once "
+                "(ECLIP_LLM_AT_ONCE). Try again later.",
+                retry_after_s=REST_S,
+            )
+        try:
+            yield
+        finally:
+            self._places.release()
 
     def draft(self, ask: Ask, deadline: Deadline, *, longer: bool = False) -> Drafting:
-        """Have a report written, by the first server in turn that begins to answer.
+        """Have a report written, by the first server in turn that begins to answer; where none
+        does, all are asked once more after a pause.
 
         longer: up to twice the tokens. Leaving the sentences ends the writing; so does the
         deadline, when the next token comes. Raises LlmUnavailable, DeadlineExceeded or
@@ -93,11 +120,20 @@ class LanguageModel:
         deadline.check()
         own = deadline.within(self._timeout_s)
         max_tokens = self._max_tokens * (2 if longer else 1)
+        try:
+            return self._begun(ask, max_tokens, own)
+        except LlmUnavailable:
+            if all(server.rest_s > 0 for server in self._servers):
+                raise
+        time.sleep(min(random.uniform(*PAUSE_S), own.remaining))  # noqa: S311
+        return self._begun(ask, max_tokens, own)
+
+    def _begun(self, ask: Ask, max_tokens: int, deadline: Deadline) -> Drafting:
         turn = next(self._turn) % len(self._servers)
         failures = []
         for server in self._servers[turn:] + self._servers[:turn]:
             try:
-                return server.draft(ask, max_tokens, own)
+                return server.draft(ask, max_tokens, deadline)
             except LlmUnavailable as failure:
                 failures.append(failure)
         raise failures[0]
@@ -113,15 +149,19 @@ class _Server:
 
     def __init__(self, base_url: str, api_key: str | None) -> None:
         self.client = openai.OpenAI(base_url=base_url, api_key=api_key or "none", max_retries=0)
-        self._rests_until = 0.0
+        self._failures, self._rests_until = 0, 0.0
+
+    @property
+    def rest_s(self) -> float:
+        """Seconds for which it is still left alone, or none."""
+        return max(0.0, self._rests_until - time.monotonic())
 
     def draft(self, ask: Ask, max_tokens: int, deadline: Deadline) -> Drafting:
         """Begin a draft; where prompt and answer are more than the model's context, from the nearer
         half of the evidence, and so on.
         """
-        rest = self._rests_until - time.monotonic()
-        if rest > 0:
-            raise _unavailable("failed just now", rest)
+        if rest_s := self.rest_s:
+            raise _unavailable("failed just now", rest_s)
         model = self._model(deadline)
         for passages in _halves(len(ask.evidence)):
             try:
@@ -186,12 +226,13 @@ class _Server:
                 deadline.check()
                 choices = _Chunk.model_validate(chunk, from_attributes=True).choices
                 yield from (choice.delta.content or "" for choice in choices)
+            self._failures = 0
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         """What the client raises, as our errors; a body that is no JSON or of no known form too.
 
-        A refused prompt stays as it is. A server that is broken or not there rests.
+        A refused prompt stays as it is. A server that is again broken or not there rests.
         """
         try:
             yield
@@ -212,7 +253,9 @@ class _Server:
             raise self._failed(f"failed ({type(error).__name__})") from None
 
     def _failed(self, how: str) -> LlmUnavailable:
-        self._rests_until = time.monotonic() + REST_S
+        self._failures += 1
+        if self._failures >= FAILURES:
+            self._rests_until = time.monotonic() + REST_S
         return _unavailable(how, REST_S)
 
 

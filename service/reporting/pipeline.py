@@ -113,7 +113,8 @@ class Reporter:
         if self.language_model is None or not task.evidence:
             return (yield from self._extracted(task))
         try:
-            return (yield from self._drafted(self.language_model, task))
+            with self.language_model.place():
+                return (yield from self._drafted(self.language_model, task))
         except (LlmUnavailable, ReportUngrounded, DeadlineExceeded) as error:
             if task.request.fallback is None:
                 raise

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from service.errors import DeadlineExceeded, LlmUnavailable, ReportUngrounded
+from service.errors import DeadlineExceeded, LlmUnavailable, QueueFull, ReportUngrounded
 from service.inference.batching import Deadline
 from service.reporting import drafting, llm
 from service.reporting.evidence import Evidence
@@ -41,8 +41,9 @@ class OpenAIForm(BaseHTTPRequestHandler):
         length = int(self.headers["content-length"])
         self.server.requests.append(json.loads(self.rfile.read(length)))
         time.sleep(self.server.delay_s)
-        if self.server.status != 200 or self.server.answer:
-            self._answer(self.server.status, self.server.answer or {})
+        status = self.server.statuses.pop() if self.server.statuses else self.server.status
+        if status != 200 or self.server.answer:
+            self._answer(status, self.server.answer or {})
         else:
             self._stream(
                 self.server.contents.pop(0) if self.server.contents else self.server.content
@@ -88,7 +89,8 @@ class OpenAIForm(BaseHTTPRequestHandler):
 def vllm():
     server = ThreadingHTTPServer(("127.0.0.1", 0), OpenAIForm)
     server.models = [{"id": "tiny", "object": "model", "created": 0, "owned_by": "us"}]
-    server.requests, server.delay_s, server.listing_s, server.status = [], 0, 0, 200
+    server.requests, server.delay_s, server.listing_s = [], 0, 0
+    server.status, server.statuses = 200, []
     server.listing = server.answer = server.cut_after = None
     server.contents, server.piece_s, server.left = [], 0, threading.Event()
     server.content = json.dumps(GOOD)
@@ -107,7 +109,7 @@ def url(vllm):
 
 @pytest.fixture
 def model(url):
-    model = LanguageModel([url], None, timeout_s=1, max_tokens=100)
+    model = LanguageModel([url], None, timeout_s=1, max_tokens=100, at_once=2)
     yield model
     model.close()
 
@@ -197,9 +199,10 @@ def test_no_sentence_is_lost_whatever_the_order_and_the_pieces(order, size):
 
 def test_a_server_that_dies_while_it_writes_is_unavailable(model, vllm):
     vllm.cut_after = 70
-    sentences = model.draft(ASK, Deadline(60)).sentences
-    with pytest.raises(LlmUnavailable):
-        list(sentences)
+    for _ in range(llm.FAILURES):
+        sentences = model.draft(ASK, Deadline(60)).sentences
+        with pytest.raises(LlmUnavailable):
+            list(sentences)
     with pytest.raises(LlmUnavailable, match="just now"):
         model.draft(ASK, Deadline(60))
 
@@ -216,7 +219,7 @@ def test_a_prompt_over_the_context_is_asked_with_the_nearer_half(url, vllm):
             return self._stream(self.server.content)
 
     vllm.RequestHandlerClass = Short
-    model = LanguageModel([url], None, timeout_s=1, max_tokens=100)
+    model = LanguageModel([url], None, timeout_s=1, max_tokens=100, at_once=2)
     many = [replace(EVIDENCE[0], number=number) for number in range(1, 10)]
     assert written(model.draft(replace(ASK, evidence=many), Deadline(60)))[1]
     assert vllm.requests == [[*range(1, 10)], [1, 2, 3, 4], [1, 2]]
@@ -234,7 +237,7 @@ def test_a_server_that_hangs_makes_room_for_the_next(url, vllm, monkeypatch):
     monkeypatch.setattr(llm, "CONNECT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as hung:  # takes connections, answers none
         address = f"http://127.0.0.1:{hung.getsockname()[1]}/v1"
-        model = LanguageModel([address, url], None, timeout_s=5, max_tokens=100)
+        model = LanguageModel([address, url], None, timeout_s=5, max_tokens=100, at_once=2)
         for _ in range(4):
             assert written(model.draft(ASK, Deadline(60)))[0] == "tiny"
         model.close()
@@ -243,14 +246,44 @@ def test_a_server_that_hangs_makes_room_for_the_next(url, vllm, monkeypatch):
 
 def test_of_two_servers_the_one_that_answers_is_asked(url, closed_port, vllm):
     dead = f"http://127.0.0.1:{closed_port}/v1"
-    model = LanguageModel([dead, url], None, timeout_s=1, max_tokens=100)
+    model = LanguageModel([dead, url], None, timeout_s=1, max_tokens=100, at_once=2)
     for number in range(1, 5):
         assert written(model.draft(ASK, Deadline(60)))[0] == "tiny"
         assert len(vllm.requests) == number
     model.close()
 
 
-def test_a_server_that_failed_rests_before_it_is_asked_again(draft, vllm, monkeypatch):
+def test_a_server_that_fails_once_is_asked_once_more(draft, vllm):
+    vllm.statuses = [503]
+    assert draft()[0] == "tiny"
+    assert len(vllm.requests) == 2
+
+
+def test_failures_that_are_not_in_a_row_put_no_server_to_rest(draft, vllm):
+    for _ in range(2 * llm.FAILURES):
+        vllm.statuses = [503]
+        assert draft()[0] == "tiny"
+
+
+def test_a_server_that_has_enough_to_do_is_asked_once_more_and_never_rests(draft, vllm):
+    vllm.status = 429
+    for _ in range(llm.FAILURES):
+        with pytest.raises(LlmUnavailable, match="429") as busy:
+            draft()
+    assert busy.value.retry_after_s > 0
+    assert len(vllm.requests) == 2 * llm.FAILURES
+
+
+def test_one_report_more_than_may_be_written_at_once_is_refused_and_loses_no_place(model):
+    with model.place(), model.place():
+        for _ in range(3):
+            with pytest.raises(QueueFull, match="ECLIP_LLM_AT_ONCE"), model.place():
+                pass
+    with model.place(), model.place():
+        pass
+
+
+def test_a_server_that_failed_again_rests_before_it_is_asked_anew(draft, vllm, monkeypatch):
     vllm.status = 503
     with pytest.raises(LlmUnavailable):
         draft()
@@ -258,7 +291,7 @@ def test_a_server_that_failed_rests_before_it_is_asked_again(draft, vllm, monkey
     with pytest.raises(LlmUnavailable, match="just now") as resting:
         draft()
     assert 0 < resting.value.retry_after_s <= llm.REST_S
-    assert len(vllm.requests) == 1
+    assert len(vllm.requests) == llm.FAILURES
     rested = time.monotonic() + llm.REST_S
     monkeypatch.setattr(llm.time, "monotonic", lambda: rested)
     assert draft()[0] == "tiny"
@@ -322,7 +355,7 @@ def test_a_server_without_a_model_is_unavailable(draft, vllm):
 
 
 def test_no_server_is_unavailable(deadline):
-    model = LanguageModel(["http://127.0.0.1:9/v1"], None, timeout_s=1, max_tokens=10)
+    model = LanguageModel(["http://127.0.0.1:9/v1"], None, timeout_s=1, max_tokens=10, at_once=2)
     with pytest.raises(LlmUnavailable):
         model.draft(ASK, deadline)
     model.close()

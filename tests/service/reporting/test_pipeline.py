@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -24,7 +25,13 @@ def image(encoder, radiograph, deadline):
     return encoder.image(radiograph, deadline)
 
 
-class Writer:
+class Placed:
+    """Has a place for every report."""
+
+    place = staticmethod(nullcontext)
+
+
+class Writer(Placed):
     """Stands where vLLM does, with a draft of our choosing."""
 
     def __init__(self, *sentences: str) -> None:
@@ -36,7 +43,7 @@ class Writer:
         return Drafting("writer", len(everything), iter(drafts))
 
 
-class Failing:
+class Failing(Placed):
     """Stands where vLLM does, and fails after some sentences."""
 
     def __init__(self, *sentences: str) -> None:
@@ -50,7 +57,7 @@ class Failing:
         return Drafting("writer", len(ask.evidence), written())
 
 
-class Recovering:
+class Recovering(Placed):
     """Breaks off its first draft, and writes another as its second."""
 
     def __init__(self, first: str, *second: str) -> None:
