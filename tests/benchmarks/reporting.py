@@ -1,20 +1,22 @@
 """What reports say, with and without retrieval and grounding, and what they cost.
 
-`python -m tests.benchmarks.reporting` asks for reports of new phantoms from the demo library. It
-prints
+`python -m tests.benchmarks.reporting` asks for reports of new phantoms from the demo library;
+`python -m tests.benchmarks.reporting STUDIES` for reports of some of those real studies from the
+others, where evidence is found by the study's own report, since the demo's model has learnt no real
+radiograph: what is measured is writing and grounding, given evidence that is nearer than an image
+finds. It prints
 
 * milliseconds (p50) of each step but the language model's: evidence, extractive writing, grounding;
 * by writer and evidence (the radiograph's own, or that of another radiograph: no retrieval), all
   sentences and those that grounding keeps: precision and recall of the findings that phantoms have,
-  ROUGE-L against their own reports, sentences a report, and how many of them are hallucinated:
-  state a finding that the phantom has not, or deny one that it has.
+  or that real studies are labelled with, ROUGE-L against their own reports, sentences a report, and
+  how many of them are hallucinated: state a finding that the study has not, or deny one it has.
 
-With `--llm-url` (`make vllm-cpu`) a language model writes too, eight reports at a time, and its
-throughput through the service's own pipeline is told beside that of calling it with the same
-prompts and nothing else.
+With `--llm-url` (`make vllm-cpu`) a language model writes too, eight reports at a time.
 """
 
 import io
+import random
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -27,7 +29,6 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
-import openai
 import typer
 from PIL import Image
 from rich.console import Console
@@ -40,16 +41,15 @@ from service.cases.sources import open_source
 from service.errors import ReportUngrounded
 from service.inference.batching import Deadline
 from service.reporting import extractive
-from service.reporting.evidence import said_once
+from service.reporting.evidence import Subject
 from service.reporting.grounding import Grounding, Sentence
-from service.reporting.llm import REPORT, TEMPERATURE
 from service.reporting.pipeline import Reporter, whole
-from service.reporting.prompt import messages
 from service.reporting.report import ReportRequest
 from service.settings import DEMO_LIBRARY, Settings
 from tests.benchmarks.negation import says
-from training.data.phantom import Phantom, PhantomConfig, phantom
+from training.data.phantom import PhantomConfig, phantom
 from training.data.phantom.findings import LABELS
+from training.data.study import read_studies
 from training.evaluate.reports import rouge_l
 
 UNSEEN_SEED = 9100
@@ -59,20 +59,28 @@ K, MAX_TOKENS = 4, 1600
 """Prompt and the longest report that the schema allows are within 4,096 tokens."""
 
 
+WORDS = tuple(label.split()[-1] for label in LABELS)
+"""By which findings are known in labels and sentences."""
+
+
 @dataclass(frozen=True)
 class Case:
-    """A phantom and the embedding of its radiograph."""
+    """A study: its own report, the `WORDS` that are true of it, what evidence is found by, and
+    whom it is not to come from.
+    """
 
-    phantom: Phantom
+    report: str
+    present: frozenset[str]
     vector: Vector
+    subject: Subject
 
 
 def main(
+    studies: Annotated[Path | None, typer.Argument(exists=True, help="studies.jsonl")] = None,
     cases: Annotated[int, typer.Option(min=2)] = 32,
     llm_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Of the throughput")] = 3,
 ) -> None:
-    """Print the three tables."""
+    """Print both."""
     with TemporaryDirectory() as scratch:
         settings = Settings(
             data_dir=Path(scratch),
@@ -81,9 +89,12 @@ def main(
             llm_max_tokens=MAX_TOKENS,
         )
         with open_services(settings) as wired:
-            ingest(wired.library, open_source(DEMO_LIBRARY).entries, Outcome())
+            ingest(wired.library, open_source(studies or DEMO_LIBRARY).entries, Outcome())
             reporter = wired.reporter
-            asked = [made(reporter, number) for number in range(cases)]
+            if studies:
+                asked = real(reporter, studies, cases)
+            else:
+                asked = [made(reporter, number) for number in range(cases)]
             show_steps(reporter, asked)
             table = Table(
                 "writer", "evidence", "sentences", "precision", "recall", "ROUGE-L",
@@ -96,8 +107,6 @@ def main(
                 for own in (True, False):
                     add_rows(table, name, writer, asked, own)
             Console().print(table)
-            if llm_url:
-                show_throughput(reporter, asked[:AT_ONCE], llm_url, rounds)
 
 
 def made(reporter: Reporter, number: int) -> Case:
@@ -106,7 +115,24 @@ def made(reporter: Reporter, number: int) -> Case:
     file = io.BytesIO()
     Image.fromarray(one.image).save(file, "PNG")
     encoded = reporter.encoder.image(file.getvalue(), Deadline(PATIENCE_S))
-    return Case(one, encoded.vector)
+    present = frozenset(finding.label.split()[-1] for finding in one.findings)
+    return Case(one.study.report, present, encoded.vector, Subject())
+
+
+def real(reporter: Reporter, path: Path, count: int) -> list[Case]:
+    """Some of the studies that have a report, always the same ones."""
+    reported = [study for study in read_studies(path) if study.report]
+    chosen = random.Random(UNSEEN_SEED).sample(reported, count)
+    texts = reporter.encoder.texts([study.report for study in chosen], Deadline(PATIENCE_S))
+    return [
+        Case(
+            study.report,
+            frozenset(word for word in WORDS if any(word in label for label in study.findings)),
+            text.vector,
+            Subject(study.patient_id, study.study_id),
+        )
+        for study, text in zip(chosen, texts, strict=True)
+    ]
 
 
 def show_steps(reporter: Reporter, asked: Sequence[Case]) -> None:
@@ -141,7 +167,7 @@ def add_rows(table: Table, name: str, writer: Reporter, asked: Sequence[Case], o
         ("all", every),
         ("grounded", [[s for s in one if s.status == "supported"] for one in every]),
     ):
-        table.add_row(name, evidence, label, *figures([c.phantom for c in asked], kept), failed)
+        table.add_row(name, evidence, label, *figures(asked, kept), failed)
 
 
 def said(writer: Reporter, case: Case, source: Case) -> list[Sentence] | None:
@@ -149,7 +175,7 @@ def said(writer: Reporter, case: Case, source: Case) -> list[Sentence] | None:
     model gives no report, even when asked twice.
     """
     deadline = Deadline(PATIENCE_S)
-    request = ReportRequest(k=K, ungrounded="flag")
+    request = ReportRequest(k=K, subject=case.subject, ungrounded="flag")
     evidence = writer.gather(source.vector, request, deadline)
     try:
         report = whole(writer.write(case.vector, evidence, request, deadline))
@@ -158,20 +184,19 @@ def said(writer: Reporter, case: Case, source: Case) -> list[Sentence] | None:
     return [*report.findings, *report.impression]
 
 
-def figures(phantoms: Sequence[Phantom], reports: Sequence[Sequence[Sentence]]) -> list[str]:
+def figures(cases: Sequence[Case], reports: Sequence[Sequence[Sentence]]) -> list[str]:
     """The table's numbers."""
     right = stated = present = hallucinated = 0
-    for one, sentences in zip(phantoms, reports, strict=True):
-        truth = {finding.label for finding in one.findings}
-        claims = [{label: says(s.text, label.split()[-1]) for label in LABELS} for s in sentences]
-        affirmed = {label for s in claims for label, how in s.items() if how == "affirmed"}
-        right += len(affirmed & truth)
+    for case, sentences in zip(cases, reports, strict=True):
+        claims = [{word: says(s.text, word) for word in WORDS} for s in sentences]
+        affirmed = {word for s in claims for word, how in s.items() if how == "affirmed"}
+        right += len(affirmed & case.present)
         stated += len(affirmed)
-        present += len(truth)
-        wrong = [any(is_wrong(label in truth, s[label]) for label in LABELS) for s in claims]
+        present += len(case.present)
+        wrong = [any(is_wrong(word in case.present, s[word]) for word in WORDS) for s in claims]
         hallucinated += sum(wrong)
     texts = [" ".join(sentence.text for sentence in sentences) or "-" for sentences in reports]
-    true = [one.study.report for one in phantoms]
+    true = [case.report for case in cases]
     return [
         f"{right / max(1, stated):.2f}",
         f"{right / present:.2f}",
@@ -184,40 +209,6 @@ def figures(phantoms: Sequence[Phantom], reports: Sequence[Sequence[Sentence]]) 
 def is_wrong(present: bool, said: str) -> bool:
     """Whether a sentence says of a finding what is not so."""
     return said == ("denied" if present else "affirmed")
-
-
-def show_throughput(reporter: Reporter, asked: Sequence[Case], url: str, rounds: int) -> None:
-    """Reports a second, eight at a time, alternating; what comes first warms the server up."""
-    prompts = [
-        messages(said_once(reporter.gather(c.vector, ReportRequest(k=K), Deadline(60))), None, None)
-        for c in asked
-    ]
-    client = openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=PATIENCE_S)
-    model = client.models.list().data[0].id
-
-    def direct(number: int) -> None:
-        stream = client.chat.completions.create(
-            model=model, messages=prompts[number], temperature=TEMPERATURE, seed=0, stream=True,
-            max_tokens=MAX_TOKENS, response_format=REPORT,
-        )  # fmt: skip
-        for _ in stream:
-            pass
-
-    def ours(number: int) -> None:
-        said(reporter, asked[number], asked[number])
-
-    taken = defaultdict(list)
-    for _ in range(rounds + 1):
-        for name, one in (("direct", direct), ("pipeline", ours)):
-            start = time.perf_counter()
-            with ThreadPoolExecutor(AT_ONCE) as pool:
-                list(pool.map(one, range(len(asked))))
-            taken[name].append(time.perf_counter() - start)
-    rates = {name: len(asked) / median(times[1:]) for name, times in taken.items()}
-    Console().print(
-        f"{AT_ONCE} at a time: {rates['direct']:.3f} reports/s direct, {rates['pipeline']:.3f} "
-        f"through the pipeline: {rates['pipeline'] / rates['direct']:.2f}"
-    )
 
 
 if __name__ == "__main__":
