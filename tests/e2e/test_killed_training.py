@@ -33,9 +33,8 @@ def state(run):
 
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    assert fit(straight).wait(timeout=TIMEOUT_S) == 0
+    uninterrupted, process = fit(straight), fit(killed)
     seed = random.randrange(10**6)
-    process = fit(killed)
     end = time.monotonic() + TIMEOUT_S
     while not (killed / "last.ckpt").exists():
         assert process.poll() is None
@@ -44,6 +43,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
     time.sleep(random.Random(seed).uniform(0, 0.4))
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+    assert uninterrupted.wait(timeout=TIMEOUT_S) == 0
     assert state(killed)["global_step"] < state(straight)["global_step"] == 96
     assert fit(killed).wait(timeout=TIMEOUT_S) == 0
     one, other = state(straight), state(killed)
@@ -53,8 +53,11 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
 
 
 def test_batches_prepared_by_other_processes_are_the_same(tmp_path):
-    for name, workers in (("alone", 0), ("helped", 1)):
-        process = fit(tmp_path / name, f"workers={workers}", "epochs=2")
+    runs = [
+        fit(tmp_path / name, f"workers={workers}", "epochs=2")
+        for name, workers in (("alone", 0), ("helped", 1))
+    ]
+    for process in runs:
         assert process.wait(timeout=TIMEOUT_S) == 0
     one, other = (state(tmp_path / name)["state_dict"] for name in ("alone", "helped"))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
