@@ -117,18 +117,19 @@ class LanguageModel:
         deadline, when the next token comes. Raises LlmUnavailable, DeadlineExceeded or
         ReportUngrounded.
         """
-        deadline.check()
         own = deadline.within(self._timeout_s)
         max_tokens = self._max_tokens * (2 if longer else 1)
+        pause = random.uniform(*PAUSE_S)  # noqa: S311 - no secret
         try:
             return self._begun(ask, max_tokens, own)
         except LlmUnavailable:
-            if all(server.rest_s > 0 for server in self._servers):
+            if pause >= own.remaining or all(server.rest_s > 0 for server in self._servers):
                 raise
-        time.sleep(min(random.uniform(*PAUSE_S), own.remaining))  # noqa: S311
+        time.sleep(pause)
         return self._begun(ask, max_tokens, own)
 
     def _begun(self, ask: Ask, max_tokens: int, deadline: Deadline) -> Drafting:
+        deadline.check()
         turn = next(self._turn) % len(self._servers)
         failures = []
         for server in self._servers[turn:] + self._servers[:turn]:

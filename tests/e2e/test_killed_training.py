@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 import torch
 
 from tests.conftest import ROOT
@@ -18,20 +19,32 @@ SMALL = [
 TIMEOUT_S = 200
 
 
-def fit(run, *more):
-    return subprocess.Popen(
-        [sys.executable, "-m", "training.cli", "fit", "phantom-tiny", str(run), *SMALL, *more],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+@pytest.fixture
+def fit():
+    """Start a run; what still runs at the end is ended."""
+    started = []
+
+    def start(run, *more):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "training.cli", "fit", "phantom-tiny", str(run), *SMALL, *more],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def state(run):
     return torch.load(run / "last.ckpt", weights_only=True)
 
 
-def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path, fit):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     uninterrupted, process = fit(straight), fit(killed)
     seed = random.randrange(10**6)
@@ -52,7 +65,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
         assert torch.equal(value, other["state_dict"][name]), (name, seed)
 
 
-def test_batches_prepared_by_other_processes_are_the_same(tmp_path):
+def test_batches_prepared_by_other_processes_are_the_same(tmp_path, fit):
     runs = [
         fit(tmp_path / name, f"workers={workers}", "epochs=2")
         for name, workers in (("alone", 0), ("helped", 1))

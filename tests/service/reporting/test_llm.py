@@ -259,6 +259,14 @@ def test_a_server_that_fails_once_is_asked_once_more(draft, vllm):
     assert len(vllm.requests) == 2
 
 
+def test_a_request_without_time_for_a_second_try_is_told_why_at_once(draft, vllm, monkeypatch):
+    monkeypatch.setattr(llm, "PAUSE_S", (30, 31))
+    vllm.statuses = [503]
+    with pytest.raises(LlmUnavailable, match="503"):
+        draft(20)
+    assert len(vllm.requests) == 1
+
+
 def test_failures_that_are_not_in_a_row_put_no_server_to_rest(draft, vllm):
     for _ in range(2 * llm.FAILURES):
         vllm.statuses = [503]

@@ -1,4 +1,4 @@
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from service.app import open_services
 from service.cases.library import NewStudy, StudyRecord
 from service.cases.schema import CaseFilter
-from service.errors import LlmUnavailable
+from service.errors import LlmUnavailable, QueueFull
 from service.reporting.evidence import Evidence, Subject, said_once
 from service.reporting.grounding import Draft, Proposed, Sentence
 from service.reporting.llm import Drafting
@@ -67,6 +67,46 @@ class Recovering(Placed):
         self.longer.append(longer)
         writer = Writer(*self.second) if longer else Failing(self.first)
         return writer.draft(ask, deadline)
+
+
+class Counting(Writer):
+    """Knows how many places are taken; refuses all where it has none."""
+
+    def __init__(self, *sentences: str, has_place: bool = True) -> None:
+        super().__init__(*sentences)
+        self.taken, self.has_place = 0, has_place
+
+    @contextmanager
+    def place(self):
+        if not self.has_place:
+            raise QueueFull("It is busy.")
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+
+def test_a_report_holds_a_place_while_it_is_written_and_gives_it_back_when_left(
+    reporter, image, deadline
+):
+    writer = Counting("The heart is enlarged.", "No pneumothorax.")
+    writing = replace(reporter, language_model=writer)
+    request = ReportRequest(ungrounded="flag")
+    events = writing.events([image], request, deadline)
+    assert not isinstance(next(events), Sentence)
+    assert isinstance(next(events), Sentence)
+    assert writer.taken == 1
+    events.close()
+    assert writer.taken == 0
+    writing.report([image], request, deadline)
+    assert writer.taken == 0
+
+
+def test_without_a_place_a_report_is_refused_and_not_written_otherwise(reporter, image, deadline):
+    busy = replace(reporter, language_model=Counting(has_place=False))
+    with pytest.raises(QueueFull):
+        busy.report([image], ReportRequest(fallback="extractive"), deadline)
 
 
 def test_every_sentence_cites_evidence_that_supports_it(reporter, image, deadline):
