@@ -7,7 +7,8 @@ PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 SERVE_VLLM = HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 \
   $(VLLM)/bin/python -m vllm.entrypoints.openai.api_server --model $(VLLM)/weights --enforce-eager \
-  --served-model-name smollm2-135m-instruct --max-model-len 4096 --host 127.0.0.1 --port 8010
+  --served-model-name smollm2-135m-instruct --max-model-len 4096 --host 127.0.0.1 --port 8010 \
+  --structured-outputs-config '{"backend": "xgrammar", "disable_any_whitespace": true}'
 
 .PHONY: serve test lint demo experiment-smoke vllm-cpu test-vllm bench openapi clean
 

@@ -188,6 +188,7 @@ def report(
     patient_id: Annotated[str | None, typer.Option(help="Whose cases to leave out")] = None,
     indication: Annotated[str | None, typer.Option(help="For the language model")] = None,
     comparison: Annotated[str | None, typer.Option(help="For the language model")] = None,
+    prior: Annotated[str | None, typer.Option(help="An earlier study of the patient")] = None,
     k: Annotated[int, typer.Option(min=1, max=100)] = 8,
     as_json: Annotated[bool, typer.Option("--json")] = False,
     replay: Annotated[
@@ -206,7 +207,9 @@ def report(
             return
         encoded = [wired.encoder.image(path.read_bytes(), deadline) for path in images or ()]
         subject = Subject(patient_id=patient_id)
-        request = ReportRequest(k=k, subject=subject, indication=indication, comparison=comparison)
+        request = ReportRequest(
+            k=k, subject=subject, indication=indication, comparison=comparison, prior=prior
+        )
         written = reporter.report(encoded, request, deadline)
     if as_json:
         out.print_json(json.dumps(dataclasses.asdict(written)))

@@ -22,6 +22,7 @@ from service.api.schemas import (
     SentenceOut,
 )
 from service.auth import reader
+from service.cases.library import Identifier
 from service.errors import EclipError, RequestMalformed
 from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage
@@ -39,6 +40,10 @@ class ReportParameters(Parameters):
 
     indication: Annotated[str | None, Field(max_length=2000)] = None
     comparison: Annotated[str | None, Field(max_length=2000)] = None
+    prior: Annotated[
+        Identifier | None,
+        Field(description="An earlier study of the patient: its report is evidence too."),
+    ] = None
     k: Annotated[int, Field(ge=1)] = DEFAULT_K
     filter: Annotated[Filter, AsJson] = Filter()
     exclude: Annotated[Exclude, AsJson] = Exclude()
@@ -68,6 +73,7 @@ class ReportParameters(Parameters):
             where=self.filter.where(),
             indication=self.indication,
             comparison=self.comparison,
+            prior=self.prior,
             seed=self.seed,
             min_score=self.min_score,
             diversity=self.diversity,

@@ -196,6 +196,7 @@ class EvidenceOut(Answer):
     section: str
     text: str
     score: float
+    prior: Annotated[bool, Field(description="of an earlier study of the same patient")]
 
 
 class ReportOut(Answer):

@@ -60,6 +60,7 @@ class Record(BaseModel):
     study_id: str | None
     indication: str | None
     comparison: str | None
+    prior: str | None = None
     evidence: tuple[Cited, ...]
     findings: tuple[Sentence, ...]
     impression: tuple[Sentence, ...]
@@ -108,6 +109,7 @@ class AuditLog:
             study_id=subject.study_id and names.study(subject.study_id),
             indication=request.indication and names.text(request.indication),
             comparison=request.comparison and names.text(request.comparison),
+            prior=request.prior and names.study(request.prior),
             evidence=tuple(
                 Cited(
                     passage_id=item.passage_id,

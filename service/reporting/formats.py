@@ -90,7 +90,11 @@ def _notes(report: Report) -> Iterator[str]:
 
 def _cited(report: Report, sentences: Sequence[Sentence]) -> list[str]:
     numbers = {number for one in sentences for number in (*one.evidence, *one.against)}
-    return [f"[{item.number}] {item.text}" for item in report.evidence if item.number in numbers]
+    return [
+        f"[{item.number}] {item.text}{' (an earlier study of this patient)' if item.prior else ''}"
+        for item in report.evidence
+        if item.number in numbers
+    ]
 
 
 def _numbers(sentence: Sentence) -> str:

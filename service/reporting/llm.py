@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,9 +17,8 @@ from pydantic import BaseModel, Field
 from service.errors import DeadlineExceeded, LlmUnavailable, QueueFull, ReportUngrounded
 from service.inference.batching import Deadline
 from service.reporting import drafting
-from service.reporting.evidence import Evidence
 from service.reporting.grounding import Proposed
-from service.reporting.prompt import ANSWER_SCHEMA, messages
+from service.reporting.prompt import ANSWER_SCHEMA, Ask, messages
 from service.telemetry import log
 
 CONNECT_S = 5.0
@@ -42,6 +42,13 @@ class _Models(BaseModel):
     data: Annotated[list[_Model], Field(min_length=1)]
 
 
+class _Size(BaseModel):
+    """Of a prompt, in tokens, and of the model's context."""
+
+    count: int
+    max_model_len: int
+
+
 class _Delta(BaseModel):
     content: str | None = None
 
@@ -54,16 +61,6 @@ class _Chunk(BaseModel):
     """A piece of an answer; one that only counts tokens has no choice."""
 
     choices: list[_Choice]
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a report is to be written of."""
-
-    evidence: Sequence[Evidence]
-    indication: str | None
-    comparison: str | None
-    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +155,16 @@ class _Server:
         return max(0.0, self._rests_until - time.monotonic())
 
     def draft(self, ask: Ask, max_tokens: int, deadline: Deadline) -> Drafting:
-        """Begin a draft; where prompt and answer are more than the model's context, from the nearer
-        half of the evidence, and so on.
+        """Begin a draft from as much of the evidence as the model's context has room for beside
+        the answer; where it is refused all the same, from the nearer half, and so on.
         """
         if rest_s := self.rest_s:
             raise _unavailable("failed just now", rest_s)
         model = self._model(deadline)
-        for passages in _halves(len(ask.evidence)):
+        for passages in _halves(self._room(model, ask, max_tokens, deadline)):
             try:
                 with self._told():
-                    stream = self._begin(model, ask, passages, max_tokens, deadline)
+                    stream = self._begin(model, ask.shorter(passages), max_tokens, deadline)
             except openai.BadRequestError as error:
                 log().warning("prompt refused", passages=passages, error=type(error).__name__)
             else:
@@ -190,11 +187,36 @@ class _Server:
             deadline.check()
             raise self._failed("does not answer") from None
 
+    def _room(self, model: str, ask: Ask, max_tokens: int, deadline: Deadline) -> int:
+        """How many passages leave room for the answer; all, where the server counts no tokens."""
+
+        def excess(passages: int) -> int:
+            size = self._size(model, ask.shorter(passages), deadline)
+            return size.count + max_tokens - size.max_model_len if size else 0
+
+        every = len(ask.evidence)
+        return every if excess(every) <= 0 else bisect_right(range(1, every), 0, key=excess)
+
+    def _size(self, model: str, ask: Ask, deadline: Deadline) -> _Size | None:
+        """By vLLM's `/tokenize`, which stands beside `/v1`; None where that is not to be had."""
+        deadline.check()
+        with self._told():
+            try:
+                answer = self.client.post(
+                    str(self.client.base_url.join("../tokenize")),
+                    cast_to=httpx2.Response,
+                    body={"model": model, "messages": messages(ask)},
+                    options={"timeout": _patience(deadline)},
+                )
+            except openai.APIStatusError:
+                return None
+            return _Size.model_validate_json(answer.content)
+
     def _begin(
-        self, model: str, ask: Ask, passages: int, max_tokens: int, deadline: Deadline
+        self, model: str, ask: Ask, max_tokens: int, deadline: Deadline
     ) -> "openai.Stream[Any]":
         deadline.check()
-        chat: Any = messages(ask.evidence[:passages], ask.indication, ask.comparison)
+        chat: Any = messages(ask)
         return self.client.chat.completions.create(
             model=model,
             messages=chat,
@@ -209,7 +231,8 @@ class _Server:
     def _sentences(
         self, stream: "openai.Stream[Any]", deadline: Deadline
     ) -> Generator[Proposed, None, None]:
-        with closing(stream), closing(self._pieces(stream, deadline)) as pieces:
+        stream.response.stream = _Watched(stream.response.stream, deadline)
+        with closing(stream), closing(self._pieces(stream)) as pieces:
             try:
                 yield from drafting.sentences(pieces)
             except ValueError:
@@ -218,13 +241,10 @@ class _Server:
                     "ECLIP_LLM_MAX_TOKENS, or serve a model that follows structured outputs."
                 ) from None
 
-    def _pieces(
-        self, stream: "openai.Stream[Any]", deadline: Deadline
-    ) -> Generator[str, None, None]:
+    def _pieces(self, stream: "openai.Stream[Any]") -> Generator[str, None, None]:
         """The text as it arrives."""
         with self._told():
             for chunk in stream:
-                deadline.check()
                 choices = _Chunk.model_validate(chunk, from_attributes=True).choices
                 yield from (choice.delta.content or "" for choice in choices)
             self._failures = 0
@@ -258,6 +278,22 @@ class _Server:
         if self._failures >= FAILURES:
             self._rests_until = time.monotonic() + REST_S
         return _unavailable(how, REST_S)
+
+
+class _Watched(httpx2.SyncByteStream):
+    """Bytes of an answer, until the deadline: also those that say nothing, which end no wait."""
+
+    def __init__(self, stream: Any, deadline: Deadline) -> None:
+        self._stream, self._deadline = stream, deadline
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._stream:
+            self._deadline.check()
+            yield piece
+
+    def close(self) -> None:
+        """End the answer."""
+        self._stream.close()
 
 
 def _unavailable(what: str, retry_after_s: float) -> LlmUnavailable:

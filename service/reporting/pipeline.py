@@ -8,16 +8,29 @@ from importlib.metadata import version
 
 from service.cases.library import CaseLibrary, Query
 from service.cases.schema import Vector
-from service.errors import DeadlineExceeded, LlmUnavailable, ReportUngrounded
+from service.errors import (
+    DeadlineExceeded,
+    LlmUnavailable,
+    ReportUngrounded,
+    RequestMalformed,
+)
 from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage, Encoder
-from service.inference.zero_shot import Classifier
+from service.inference.zero_shot import Classifier, Finding
 from service.reporting import extractive
 from service.reporting.audit import AuditLog, new_id
-from service.reporting.evidence import Evidence, gather, mean_unit, said_once
+from service.reporting.evidence import (
+    Evidence,
+    Prior,
+    Subject,
+    citable,
+    gather,
+    mean_unit,
+    said_once,
+)
 from service.reporting.grounding import Grounding, Proposed, Section, Sentence
-from service.reporting.llm import Ask, LanguageModel
-from service.reporting.prompt import VERSION, prompt_hash
+from service.reporting.llm import LanguageModel
+from service.reporting.prompt import VERSION, Ask, prompt_hash
 from service.reporting.report import Generator, Provenance, Report, ReportRequest
 from service.telemetry import record, timed
 
@@ -29,6 +42,7 @@ class _Task:
     """What a writer works on."""
 
     evidence: Sequence[Evidence]
+    findings: Sequence[Finding]
     request: ReportRequest
     grounding: Grounding
     deadline: Deadline
@@ -67,18 +81,37 @@ class Reporter:
             yield event
 
     def gather(self, vector: Vector, request: ReportRequest, deadline: Deadline) -> list[Evidence]:
-        """The evidence that the library has for a radiograph, a unit float32[D]."""
+        """The evidence that the library has for a radiograph, a unit float32[D]; raises
+        StudyUnknown or RequestMalformed for a prior study that is none.
+        """
+        subject = request.subject
+        prior = self._prior(request.prior, subject, vector, deadline) if request.prior else None
         query = Query(
             target="report",
             k=request.k,
             where=request.where,
-            patient_id=request.subject.patient_id,
-            study_id=request.subject.study_id,
+            patient_id=subject.patient_id or (prior.study.patient_id if prior else None),
+            study_id=subject.study_id,
             min_score=request.min_score,
             diversity=request.diversity,
             group_by_study=True,
         )
-        return gather(self.library, vector, query, deadline)
+        return gather(self.library, vector, query, deadline, prior)
+
+    def _prior(self, study_id: str, subject: Subject, vector: Vector, deadline: Deadline) -> Prior:
+        study = self.library.get(study_id)
+        patient = subject.patient_id and self.library.pseudonyms.patient(subject.patient_id)
+        if patient and study.patient_id not in (None, patient):
+            raise RequestMalformed(
+                "prior: that study is of another patient than `exclude` names. Name an earlier "
+                "study of the same patient, or leave it out."
+            )
+        if study.report is None or not citable(study.passages):
+            raise RequestMalformed(
+                "prior: that study has no findings or impression that may be cited. Leave it out."
+            )
+        (report,) = self.encoder.texts([study.report], deadline)
+        return Prior(study, float(report.vector @ vector))
 
     def write(
         self,
@@ -95,7 +128,7 @@ class Reporter:
         findings = self.classifier(vector)
         with timed("ground"):
             grounding = Grounding(evidence, findings, self.encoder, deadline)
-        task = _Task(evidence, request, grounding, deadline)
+        task = _Task(evidence, findings, request, grounding, deadline)
         generator, sentences = yield from self._written(task)
         kept = [(section, s) for section, s in sentences if request.wants(s)]
         yield Report(
@@ -129,7 +162,7 @@ class Reporter:
         """
         request = task.request
         evidence = said_once(task.evidence)
-        ask = Ask(evidence, request.indication, request.comparison, request.seed)
+        ask = Ask(evidence, task.findings, request.indication, request.comparison, request.seed)
         told: list[Sentence] = []
         for again in (False, True):
             drafting = language_model.draft(ask, task.deadline, longer=again)

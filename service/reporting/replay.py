@@ -68,6 +68,7 @@ def _request(
         where=record.where,
         indication=indication,
         comparison=comparison,
+        prior=record.prior,
         seed=record.provenance.seed,
         min_score=record.min_score,
         diversity=record.diversity,
@@ -80,7 +81,7 @@ def _evidence(record: Record, reporter: Reporter) -> Iterator[Evidence]:
     for number, cited in enumerate(record.evidence, start=1):
         passage = _passage(cited, reporter)
         if passage is not None:
-            yield replace(passage, number=number)
+            yield replace(passage, number=number, prior=cited.study_id == record.prior)
 
 
 def _passage(cited: Cited, reporter: Reporter) -> Evidence | None:

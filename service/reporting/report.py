@@ -20,6 +20,8 @@ class ReportRequest:
     where: CaseFilter = CaseFilter()
     indication: str | None = None
     comparison: str | None = None
+    prior: str | None = None
+    """The id of an earlier study of the same patient, whose report is evidence too."""
     seed: int = 0
     min_score: float | None = None
     """Cases that are farther, by the cosine of radiograph and report, are no evidence."""

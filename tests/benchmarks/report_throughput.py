@@ -26,7 +26,7 @@ from service.cases.sources import open_source
 from service.inference.batching import Deadline
 from service.reporting.evidence import said_once
 from service.reporting.llm import REPORT, TEMPERATURE
-from service.reporting.prompt import messages
+from service.reporting.prompt import Ask, messages
 from service.reporting.report import ReportRequest
 from service.settings import DEMO_LIBRARY, Settings
 from tests.benchmarks.reporting import AT_ONCE, PATIENCE_S, K, made, said
@@ -56,7 +56,10 @@ def main(
                 reporter.gather(case.vector, ReportRequest(k=K), Deadline(PATIENCE_S))
                 for case in cases
             ]
-            prompts = [messages(said_once(evidence), None, None) for evidence in found]
+            prompts = [
+                messages(Ask(said_once(evidence), reporter.classifier(case.vector), None, None, 0))
+                for case, evidence in zip(cases, found, strict=True)
+            ]
 
             def direct(number: int) -> None:
                 for max_tokens in (MAX_TOKENS, 2 * MAX_TOKENS):

@@ -74,6 +74,16 @@ def test_the_patients_own_cases_are_left_out(client, pictures):
     assert len({item["study_id"] for item in without["evidence"]}) == 5
 
 
+def test_a_prior_study_is_cited_as_one(client, problem, radiograph):
+    data = {"prior": FIRST["study_id"], "k": "5"}
+    body = written(client.post("/generate-report", files={"files": radiograph}, data=data))
+    prior = client.get(f"/studies/{FIRST['study_id']}").json()["study_id"]
+    assert {item["study_id"] for item in body["evidence"] if item["prior"]} == {prior}
+    assert len({item["study_id"] for item in body["evidence"]}) == 6
+    answer = client.post("/generate-report", files={"files": radiograph}, data={"prior": "none"})
+    problem(answer, 404, "study/unknown")
+
+
 def test_without_a_case_it_abstains_and_still_classifies(client, radiograph):
     where = json.dumps({"source": ["nowhere"]})
     body = written(

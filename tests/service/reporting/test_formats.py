@@ -45,6 +45,12 @@ def test_as_text_it_is_read_at_a_glance():
     )
 
 
+def test_what_is_of_an_earlier_study_says_so():
+    first, *others = WRITTEN.evidence
+    one = replace(WRITTEN, evidence=(replace(first, prior=True), *others))
+    assert "[1] Passage 1. (an earlier study of this patient)\n[3] Passage 3.\n" in plain_text(one)
+
+
 def test_as_markdown_a_sentence_cannot_become_markup():
     shown = markdown(report([(HOSTILE, (1,))]))
     assert "## Findings\n\n- Effusion \\<script\\>" in shown

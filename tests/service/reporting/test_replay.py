@@ -55,6 +55,14 @@ def test_the_same_evidence_gives_the_same_report(recorded, again):
     assert (replay.same, replay.changes) == (True, ())
 
 
+def test_a_prior_study_is_evidence_again_and_its_loss_is_told(reporter, recorded, again):
+    record = recorded(ReportRequest(prior="s2"))
+    assert record.prior == reporter.audit.pseudonyms.study("s2")
+    assert (again(record).same, again(record).changes) == (True, ())
+    reporter.library.delete("s2")
+    assert "changed or deleted" in again(record).changes[0]
+
+
 def test_what_a_fallback_wrote_is_written_again_without_the_language_model(
     reporter, recorded, again
 ):
