@@ -15,7 +15,10 @@ from service.cases.ingest import Outcome, ingest
 from service.cases.library import NewStudy, StudyRecord
 from service.cases.sources import open_source
 from service.inference.batching import Deadline
+from service.inference.zero_shot import Finding
+from service.reporting.evidence import Evidence, said_once
 from service.reporting.grounding import Draft, Grounding
+from service.reporting.prompt import Ask, messages
 from service.reporting.replay import written_again
 from service.reporting.report import ReportRequest
 from service.settings import DEMO_LIBRARY, Settings
@@ -28,7 +31,7 @@ pytestmark = [
 ]
 ASKED = {"k": "3", "seed": "7"}
 HOSTILE = PLAIN[:10]
-PATIENCE_S = 800
+PATIENCE_S, MAX_TOKENS = 800, 800
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def live(serve, tmp_path_factory):
     environment = {
         "ECLIP_LLM_URL": URL,
         "ECLIP_LLM_TIMEOUT_S": "400",
-        "ECLIP_LLM_MAX_TOKENS": "800",
+        "ECLIP_LLM_MAX_TOKENS": str(MAX_TOKENS),
     }
     with (
         serve(data_dir, "--demo", **environment) as server,
@@ -107,17 +110,26 @@ def test_plain_instructions_stored_in_the_library_change_nothing(live, radiograp
     assert (after["report"], after["withheld"]) == (before["report"], before["withheld"])
 
 
-def test_a_prompt_over_the_models_context_is_answered_from_less_evidence(live, radiograph):
+def test_a_prompt_over_the_models_context_is_answered_from_as_much_evidence_as_it_has_room_for(
+    live, radiograph
+):
     body = report(live, radiograph, k="100")
-    assert body["generator"]["kind"] == "vllm"
-    assert 0 < body["generator"]["passages"] < len(body["evidence"])
+    shown = body["generator"]["passages"]
+    evidence = said_once([Evidence(**item) for item in body["evidence"]])
+    ask = Ask(evidence, [Finding(**one) for one in body["classification"]], None, None, seed=7)
+    assert 0 < shown < len(evidence)
+    for passages in (shown, shown + 1):
+        chat = {"messages": messages(ask.shorter(passages))}
+        size = httpx.post(URL.removesuffix("/v1") + "/tokenize", json=chat).json()
+        room = size["max_model_len"] - MAX_TOKENS
+        assert (size["count"] <= room) == (passages == shown)
 
 
 @pytest.fixture
 def reporter(tmp_path):
     """The service's own parts in this process, over the demo library."""
     settings = Settings(
-        data_dir=tmp_path, llm_url=(URL,), llm_timeout_s=PATIENCE_S, llm_max_tokens=800
+        data_dir=tmp_path, llm_url=(URL,), llm_timeout_s=PATIENCE_S, llm_max_tokens=MAX_TOKENS
     )
     with open_services(settings) as wired:
         ingest(wired.library, open_source(DEMO_LIBRARY).entries, Outcome())
