@@ -21,6 +21,8 @@ from training.data.study import Split, Study, read_studies, write_studies
 from training.parallel import process_pool
 from training.recipe import Manifest, Phantoms, RecipeError
 
+FEW = 256
+"""Phantoms that are drawn before a pool of processes would have started."""
 _ARRAYS = ("images", "heatmaps", "lesions")
 UInt8 = npt.NDArray[np.uint8]
 
@@ -158,9 +160,11 @@ def phantom_indices(data: Phantoms, split: Split) -> range:
 def phantom_pairs(
     config: PhantomConfig, indices: Sequence[int], spec: ImageSpec, sigma: Sigma | None = None
 ) -> Pairs:
-    """Render phantoms on every core; phantom i depends on nothing but (config, i)."""
+    """Render phantoms, many of them on every core; phantom i depends on nothing but (config, i)."""
+    draw = partial(_phantom_pair, config, spec, sigma)
+    if len(indices) <= FEW:
+        return Pairs.of(map(draw, indices))
     with process_pool() as pool:
-        draw = partial(_phantom_pair, config, spec, sigma)
         return Pairs.of(pool.map(draw, indices, chunksize=64))
 
 
