@@ -188,7 +188,9 @@ def report(
     patient_id: Annotated[str | None, typer.Option(help="Whose cases to leave out")] = None,
     indication: Annotated[str | None, typer.Option(help="For the language model")] = None,
     comparison: Annotated[str | None, typer.Option(help="For the language model")] = None,
-    prior: Annotated[str | None, typer.Option(help="An earlier study of the patient")] = None,
+    prior_study_id: Annotated[
+        str | None, typer.Option(help="An earlier study of the patient, for the language model")
+    ] = None,
     k: Annotated[int, typer.Option(min=1, max=100)] = 8,
     as_json: Annotated[bool, typer.Option("--json")] = False,
     replay: Annotated[
@@ -206,10 +208,8 @@ def report(
             _show_replay(written_again(record, reporter, indication, comparison, deadline))
             return
         encoded = [wired.encoder.image(path.read_bytes(), deadline) for path in images or ()]
-        subject = Subject(patient_id=patient_id)
-        request = ReportRequest(
-            k=k, subject=subject, indication=indication, comparison=comparison, prior=prior
-        )
+        subject = Subject(patient_id=patient_id, prior_study_id=prior_study_id)
+        request = ReportRequest(k=k, subject=subject, indication=indication, comparison=comparison)
         written = reporter.report(encoded, request, deadline)
     if as_json:
         out.print_json(json.dumps(dataclasses.asdict(written)))

@@ -40,9 +40,9 @@ class ReportParameters(Parameters):
 
     indication: Annotated[str | None, Field(max_length=2000)] = None
     comparison: Annotated[str | None, Field(max_length=2000)] = None
-    prior: Annotated[
+    prior_study_id: Annotated[
         Identifier | None,
-        Field(description="An earlier study of the patient: its report is evidence too."),
+        Field(description="An earlier study of the patient, whose report the model reads too."),
     ] = None
     k: Annotated[int, Field(ge=1)] = DEFAULT_K
     filter: Annotated[Filter, AsJson] = Filter()
@@ -69,11 +69,10 @@ class ReportParameters(Parameters):
         """As the reporting pipeline takes it."""
         return ReportRequest(
             k=self.k,
-            subject=Subject(self.exclude.patient_id, self.exclude.study_id),
+            subject=Subject(self.exclude.patient_id, self.exclude.study_id, self.prior_study_id),
             where=self.filter.where(),
             indication=self.indication,
             comparison=self.comparison,
-            prior=self.prior,
             seed=self.seed,
             min_score=self.min_score,
             diversity=self.diversity,
@@ -198,6 +197,7 @@ def _shape(wired: Services, report: Report) -> GeneratedReport:
         ),
         withheld=[_sentence(sentence) for sentence in report.withheld],
         evidence=_evidence(report.evidence),
+        prior=list(report.prior),
         classification=[FindingOut.model_validate(f) for f in report.classification],
         generator=GeneratorOut.model_validate(report.generator),
         provenance=ProvenanceOut.model_validate(report.provenance),

@@ -196,7 +196,6 @@ class EvidenceOut(Answer):
     section: str
     text: str
     score: float
-    prior: Annotated[bool, Field(description="of an earlier study of the same patient")]
 
 
 class ReportOut(Answer):
@@ -235,6 +234,7 @@ class GeneratedReport(Answer):
     report: ReportOut
     withheld: Annotated[list[SentenceOut], Field(description="drafted, refused by grounding")]
     evidence: list[EvidenceOut]
+    prior: Annotated[list[str], Field(description="what the model read of the prior study")]
     classification: list[FindingOut]
     generator: GeneratorOut
     provenance: ProvenanceOut

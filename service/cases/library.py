@@ -247,19 +247,19 @@ class CaseLibrary:
                 Ask(query.target, vector, query.words, query.diversity),
                 k=query.k if query.offset is None else DEPTH,
                 where=query.where,
-                exclude=self._excluded(query),
+                exclude=self.exclusion(query.patient_id, query.study_id),
                 min_score=query.min_score,
                 group_by_study=query.group_by_study,
             )
         return hits[start : start + query.k]
 
-    def _excluded(self, query: Query) -> Exclusion:
+    def exclusion(self, patient_id: str | None, study_id: str | None) -> Exclusion:
         """The named patient and study, and the patient of the named study where that is stored."""
-        study_id = query.study_id and self.pseudonyms.study(query.study_id)
-        stored = self.store.get(study_id) if study_id else None
-        named = query.patient_id and self.pseudonyms.patient(query.patient_id)
+        study = study_id and self.pseudonyms.study(study_id)
+        stored = self.store.get(study) if study else None
+        named = patient_id and self.pseudonyms.patient(patient_id)
         patients = {named, stored.patient_id if stored else None}
-        return Exclusion(tuple(sorted(filter(None, patients))), study_id)
+        return Exclusion(tuple(sorted(filter(None, patients))), study)
 
     def _write(self, ready: Sequence[_Ready]) -> None:
         """Put renditions, then points, then remove what the earlier versions alone had."""

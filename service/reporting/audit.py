@@ -60,6 +60,8 @@ class Record(BaseModel):
     study_id: str | None
     indication: str | None
     comparison: str | None
+    prior_study_id: str | None = None
+    """Not in lines that are older than it, as `prior`."""
     prior: str | None = None
     evidence: tuple[Cited, ...]
     findings: tuple[Sentence, ...]
@@ -109,7 +111,8 @@ class AuditLog:
             study_id=subject.study_id and names.study(subject.study_id),
             indication=request.indication and names.text(request.indication),
             comparison=request.comparison and names.text(request.comparison),
-            prior=request.prior and names.study(request.prior),
+            prior_study_id=subject.prior_study_id and names.study(subject.prior_study_id),
+            prior=self.text_of(report.prior),
             evidence=tuple(
                 Cited(
                     passage_id=item.passage_id,
@@ -126,6 +129,10 @@ class AuditLog:
             generator=report.generator,
             provenance=report.provenance,
         )
+
+    def text_of(self, passages: Sequence[str]) -> str | None:
+        """The keyed hash of what was read of a prior study."""
+        return self.pseudonyms.text("\n".join(passages)) if passages else None
 
     def _recorded(self, sentences: Sequence[Sentence]) -> tuple[Sentence, ...]:
         """Those that are supported as they are, the others without their words."""

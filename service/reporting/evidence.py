@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from service.cases.library import DEPTH, CaseLibrary, Query
 from service.cases.passages import UNTITLED
-from service.cases.schema import Passage, Study, Vector
+from service.cases.schema import Hit, Passage, Vector
 from service.errors import StudyUnknown
 from service.inference.batching import Deadline
 from service.reporting.instructions import instructs
@@ -37,8 +37,6 @@ class Evidence:
     text: str
     score: float
     """Cosine of the radiograph and the report that the passage stands in."""
-    prior: bool = False
-    """Whether it is of an earlier study of the same patient."""
 
     @property
     def concludes(self) -> bool:
@@ -52,43 +50,26 @@ class Subject:
 
     patient_id: str | None = None
     study_id: str | None = None
+    prior_study_id: str | None = None
+    """An earlier study of the same patient: see `service.reporting.prior`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prior:
-    """An earlier study of the same patient, and the cosine of the radiograph and its report."""
-
-    study: Study
-    score: float
-
-
-def gather(
-    library: CaseLibrary,
-    image: Vector,
-    query: Query,
-    deadline: Deadline,
-    prior: Prior | None = None,
-) -> list[Evidence]:
-    """Passages of the k studies whose reports are nearest to the image, nearest study first, after
-    those of the prior study.
+def gather(library: CaseLibrary, image: Vector, query: Query, deadline: Deadline) -> list[Evidence]:
+    """Passages of the k studies whose reports are nearest to the image, nearest study first.
 
     The patient and the study that the query names are left out by the store's filter, and studies
-    that have nothing to cite make room for the next. A prior study alone is no evidence: it tells
-    what was, and nothing of the radiograph.
+    that have nothing to cite make room for the next.
     """
-    sources = _nearest(library, image, query, deadline, prior)
-    if prior and sources:
-        passages = citable(prior.study.passages)
-        sources = [_Source(prior.study.study_id, prior.score, passages, prior=True), *sources]
-    found = [(source, passage) for source in sources for passage in source.passages]
+    nearest = _nearest(library, image, query, deadline)
+    found = [(hit, passage) for hit, passages in nearest for passage in passages]
     return [
-        Evidence(number, one.id, of.study_id, one.section, one.text, of.score, of.prior)
-        for number, (of, one) in enumerate(found, start=1)
+        Evidence(number, passage.id, hit.study_id, passage.section, passage.text, hit.score)
+        for number, (hit, passage) in enumerate(found, start=1)
     ]
 
 
 def citable(passages: Sequence[Passage]) -> list[Passage]:
-    """What may be cited of a study, in reading order; of a long report the impression first."""
+    """Findings and impression, in reading order; of a long report the impression first."""
     told = FINDINGS | IMPRESSIONS
     may = [one for one in passages if one.section in told and not instructs(one.text)]
     kept = sorted(may, key=lambda one: one.section not in IMPRESSIONS)[:PASSAGES_A_STUDY]
@@ -119,30 +100,15 @@ def mean_unit(vectors: Sequence[Vector]) -> Vector:
     return unit
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A study with what may be cited of it."""
-
-    study_id: str
-    score: float
-    passages: Sequence[Passage]
-    prior: bool = False
-
-
 def _nearest(
-    library: CaseLibrary, image: Vector, query: Query, deadline: Deadline, prior: Prior | None
-) -> list[_Source]:
-    """The nearest studies that have passages to cite, but for the prior one."""
-    earlier = prior.study.study_id if prior else None
+    library: CaseLibrary, image: Vector, query: Query, deadline: Deadline
+) -> list[tuple[Hit, list[Passage]]]:
+    """The nearest studies that have passages to cite, with these."""
     for depth in (query.k, *(min(query.k * times, DEPTH) for times in _DEEPER)):
         deadline.check()
         hits = library.search(image, replace(query, k=depth))
-        sources = (
-            _Source(hit.study_id, hit.score, _passages(library, hit.study_id))
-            for hit in hits
-            if hit.study_id != earlier
-        )
-        found = list(islice((source for source in sources if source.passages), query.k))
+        passages = ((hit, _passages(library, hit.study_id)) for hit in hits)
+        found = list(islice(((hit, own) for hit, own in passages if own), query.k))
         if len(found) == query.k or len(hits) < depth:
             break
     return found

@@ -84,17 +84,15 @@ def _notes(report: Report) -> Iterator[str]:
     yield f"Written by {report.generator.model} from evidence of bundle {bundle}."
     if report.generator.fallback:
         yield f"Instead of the language model: {report.generator.fallback}"
+    if report.prior:
+        yield "The language model also read the report of an earlier study of this patient."
     yield f"Audit record {report.provenance.record}."
     yield DISCLAIMER
 
 
 def _cited(report: Report, sentences: Sequence[Sentence]) -> list[str]:
     numbers = {number for one in sentences for number in (*one.evidence, *one.against)}
-    return [
-        f"[{item.number}] {item.text}{' (an earlier study of this patient)' if item.prior else ''}"
-        for item in report.evidence
-        if item.number in numbers
-    ]
+    return [f"[{item.number}] {item.text}" for item in report.evidence if item.number in numbers]
 
 
 def _numbers(sentence: Sentence) -> str:

@@ -146,7 +146,12 @@ class _Server:
     """One server of the model."""
 
     def __init__(self, base_url: str, api_key: str | None) -> None:
-        self.client = openai.OpenAI(base_url=base_url, api_key=api_key or "none", max_retries=0)
+        self.client = openai.OpenAI(
+            base_url=base_url,
+            api_key=api_key or "none",
+            max_retries=0,
+            http_client=openai.DefaultHttpxClient(event_hooks={"response": [_bound]}),
+        )
         self._failures, self._rests_until = 0, 0.0
 
     @property
@@ -161,7 +166,14 @@ class _Server:
         if rest_s := self.rest_s:
             raise _unavailable("failed just now", rest_s)
         model = self._model(deadline)
-        for passages in _halves(self._room(model, ask, max_tokens, deadline)):
+        room = self._room(model, ask, max_tokens, deadline)
+        if room == 0:
+            raise ReportUngrounded(
+                f"The language model's context has no room for a passage and {max_tokens} tokens "
+                "of answer. Send a shorter indication and comparison, lower ECLIP_LLM_MAX_TOKENS, "
+                "or serve a model with a longer context."
+            )
+        for passages in _halves(room):
             try:
                 with self._told():
                     stream = self._begin(model, ask.shorter(passages), max_tokens, deadline)
@@ -198,19 +210,19 @@ class _Server:
         return every if excess(every) <= 0 else bisect_right(range(1, every), 0, key=excess)
 
     def _size(self, model: str, ask: Ask, deadline: Deadline) -> _Size | None:
-        """By vLLM's `/tokenize`, which stands beside `/v1`; None where that is not to be had."""
+        """By vLLM's `/tokenize`, which stands beside `/v1`; None where that does not answer so."""
         deadline.check()
-        with self._told():
-            try:
-                answer = self.client.post(
-                    str(self.client.base_url.join("../tokenize")),
-                    cast_to=httpx2.Response,
-                    body={"model": model, "messages": messages(ask)},
-                    options={"timeout": _patience(deadline)},
-                )
-            except openai.APIStatusError:
-                return None
+        try:
+            answer = self.client.post(
+                str(self.client.base_url.join("../tokenize")),
+                cast_to=httpx2.Response,
+                body={"model": model, "messages": messages(ask)},
+                options={"timeout": min(CONNECT_S, deadline.remaining)},
+            )
             return _Size.model_validate_json(answer.content)
+        except (openai.APIError, httpx2.HTTPError, ValueError) as error:
+            log().warning("tokens not counted", error=type(error).__name__)
+            return None
 
     def _begin(
         self, model: str, ask: Ask, max_tokens: int, deadline: Deadline
@@ -231,8 +243,7 @@ class _Server:
     def _sentences(
         self, stream: "openai.Stream[Any]", deadline: Deadline
     ) -> Generator[Proposed, None, None]:
-        stream.response.stream = _Watched(stream.response.stream, deadline)
-        with closing(stream), closing(self._pieces(stream)) as pieces:
+        with closing(stream), closing(self._pieces(stream, deadline)) as pieces:
             try:
                 yield from drafting.sentences(pieces)
             except ValueError:
@@ -241,10 +252,13 @@ class _Server:
                     "ECLIP_LLM_MAX_TOKENS, or serve a model that follows structured outputs."
                 ) from None
 
-    def _pieces(self, stream: "openai.Stream[Any]") -> Generator[str, None, None]:
+    def _pieces(
+        self, stream: "openai.Stream[Any]", deadline: Deadline
+    ) -> Generator[str, None, None]:
         """The text as it arrives."""
         with self._told():
             for chunk in stream:
+                deadline.check()
                 choices = _Chunk.model_validate(chunk, from_attributes=True).choices
                 yield from (choice.delta.content or "" for choice in choices)
             self._failures = 0
@@ -280,15 +294,21 @@ class _Server:
         return _unavailable(how, REST_S)
 
 
-class _Watched(httpx2.SyncByteStream):
-    """Bytes of an answer, until the deadline: also those that say nothing, which end no wait."""
+def _bound(response: httpx2.Response) -> None:
+    """Let a whole answer take as long as its request lets one read of it take."""
+    response.stream = _Bounded(response.stream, response.request.extensions["timeout"]["read"])
 
-    def __init__(self, stream: Any, deadline: Deadline) -> None:
-        self._stream, self._deadline = stream, deadline
+
+class _Bounded(httpx2.SyncByteStream):
+    """Bytes of an answer for so many seconds, also those that say nothing, which end no wait."""
+
+    def __init__(self, stream: Any, seconds: float) -> None:
+        self._stream, self._until = stream, time.monotonic() + seconds
 
     def __iter__(self) -> Iterator[bytes]:
         for piece in self._stream:
-            self._deadline.check()
+            if time.monotonic() > self._until:
+                raise httpx2.ReadTimeout("The answer takes too long.")
             yield piece
 
     def close(self) -> None:

@@ -8,28 +8,16 @@ from importlib.metadata import version
 
 from service.cases.library import CaseLibrary, Query
 from service.cases.schema import Vector
-from service.errors import (
-    DeadlineExceeded,
-    LlmUnavailable,
-    ReportUngrounded,
-    RequestMalformed,
-)
+from service.errors import DeadlineExceeded, LlmUnavailable, ReportUngrounded
 from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage, Encoder
 from service.inference.zero_shot import Classifier, Finding
 from service.reporting import extractive
 from service.reporting.audit import AuditLog, new_id
-from service.reporting.evidence import (
-    Evidence,
-    Prior,
-    Subject,
-    citable,
-    gather,
-    mean_unit,
-    said_once,
-)
+from service.reporting.evidence import Evidence, gather, mean_unit, said_once
 from service.reporting.grounding import Grounding, Proposed, Section, Sentence
 from service.reporting.llm import LanguageModel
+from service.reporting.prior import read_prior
 from service.reporting.prompt import VERSION, Ask, prompt_hash
 from service.reporting.report import Generator, Provenance, Report, ReportRequest
 from service.telemetry import record, timed
@@ -42,6 +30,7 @@ class _Task:
     """What a writer works on."""
 
     evidence: Sequence[Evidence]
+    prior: tuple[str, ...]
     findings: Sequence[Finding]
     request: ReportRequest
     grounding: Grounding
@@ -81,37 +70,21 @@ class Reporter:
             yield event
 
     def gather(self, vector: Vector, request: ReportRequest, deadline: Deadline) -> list[Evidence]:
-        """The evidence that the library has for a radiograph, a unit float32[D]; raises
-        StudyUnknown or RequestMalformed for a prior study that is none.
+        """The evidence that the library has for a radiograph, a unit float32[D]; raises as
+        `read_prior` does.
         """
-        subject = request.subject
-        prior = self._prior(request.prior, subject, vector, deadline) if request.prior else None
+        subject, prior = request.subject, read_prior(self.library, request.subject)
         query = Query(
             target="report",
             k=request.k,
             where=request.where,
-            patient_id=subject.patient_id or (prior.study.patient_id if prior else None),
+            patient_id=prior.patient_id if prior else subject.patient_id,
             study_id=subject.study_id,
             min_score=request.min_score,
             diversity=request.diversity,
             group_by_study=True,
         )
-        return gather(self.library, vector, query, deadline, prior)
-
-    def _prior(self, study_id: str, subject: Subject, vector: Vector, deadline: Deadline) -> Prior:
-        study = self.library.get(study_id)
-        patient = subject.patient_id and self.library.pseudonyms.patient(subject.patient_id)
-        if patient and study.patient_id not in (None, patient):
-            raise RequestMalformed(
-                "prior: that study is of another patient than `exclude` names. Name an earlier "
-                "study of the same patient, or leave it out."
-            )
-        if study.report is None or not citable(study.passages):
-            raise RequestMalformed(
-                "prior: that study has no findings or impression that may be cited. Leave it out."
-            )
-        (report,) = self.encoder.texts([study.report], deadline)
-        return Prior(study, float(report.vector @ vector))
+        return gather(self.library, vector, query, deadline)
 
     def write(
         self,
@@ -126,9 +99,11 @@ class Reporter:
         by the extractive writer.
         """
         findings = self.classifier(vector)
+        prior = read_prior(self.library, request.subject)
         with timed("ground"):
             grounding = Grounding(evidence, findings, self.encoder, deadline)
-        task = _Task(evidence, findings, request, grounding, deadline)
+        earlier = prior.passages if prior else ()
+        task = _Task(evidence, earlier, findings, request, grounding, deadline)
         generator, sentences = yield from self._written(task)
         kept = [(section, s) for section, s in sentences if request.wants(s)]
         yield Report(
@@ -136,6 +111,7 @@ class Reporter:
             impression=tuple(s for section, s in kept if section == "impression"),
             withheld=tuple(s for _, s in sentences if not request.wants(s)),
             evidence=tuple(evidence),
+            prior=earlier if generator.kind == "vllm" else (),
             classification=tuple(findings),
             generator=generator,
             provenance=self._provenance(request, generator),
@@ -161,8 +137,14 @@ class Reporter:
         What the second draft says as the first did is not told again.
         """
         request = task.request
-        evidence = said_once(task.evidence)
-        ask = Ask(evidence, task.findings, request.indication, request.comparison, request.seed)
+        ask = Ask(
+            evidence=said_once(task.evidence),
+            prior=task.prior,
+            findings=task.findings,
+            indication=request.indication,
+            comparison=request.comparison,
+            seed=request.seed,
+        )
         told: list[Sentence] = []
         for again in (False, True):
             drafting = language_model.draft(ask, task.deadline, longer=again)

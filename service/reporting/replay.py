@@ -9,6 +9,7 @@ from service.reporting.audit import Cited, Record
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.grounding import Sentence
 from service.reporting.pipeline import Reporter, whole
+from service.reporting.prior import read_prior
 from service.reporting.report import ReportRequest
 
 
@@ -40,6 +41,8 @@ def written_again(
         gone = len(record.evidence) - len(evidence)
         told = f"{gone} of its {len(record.evidence)} passages were changed or deleted since"
         return Replay(same=False, changes=(told,))
+    if not _has_prior(record, reporter, request.subject):
+        return Replay(same=False, changes=("the prior study was changed or deleted since",))
     writer = reporter if by_llm else replace(reporter, language_model=None)
     found = reporter.gather(record.radiograph, request, deadline)
     written = whole(writer.write(record.radiograph, evidence, request, deadline))
@@ -64,11 +67,10 @@ def _request(
             )
     return ReportRequest(
         k=record.provenance.k,
-        subject=Subject(record.patient_id, record.study_id),
+        subject=Subject(record.patient_id, record.study_id, record.prior_study_id),
         where=record.where,
         indication=indication,
         comparison=comparison,
-        prior=record.prior,
         seed=record.provenance.seed,
         min_score=record.min_score,
         diversity=record.diversity,
@@ -76,12 +78,21 @@ def _request(
     )
 
 
+def _has_prior(record: Record, reporter: Reporter, subject: Subject) -> bool:
+    """Whether the library still has the prior study, if there was one, as the model read it."""
+    try:
+        prior = read_prior(reporter.library, subject)
+    except (StudyUnknown, RequestMalformed):
+        return False
+    return record.prior in (None, reporter.audit.text_of(prior.passages if prior else ()))
+
+
 def _evidence(record: Record, reporter: Reporter) -> Iterator[Evidence]:
     """What the library still has of it, in the same words."""
     for number, cited in enumerate(record.evidence, start=1):
         passage = _passage(cited, reporter)
         if passage is not None:
-            yield replace(passage, number=number, prior=cited.study_id == record.prior)
+            yield replace(passage, number=number)
 
 
 def _passage(cited: Cited, reporter: Reporter) -> Evidence | None:

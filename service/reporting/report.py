@@ -20,8 +20,6 @@ class ReportRequest:
     where: CaseFilter = CaseFilter()
     indication: str | None = None
     comparison: str | None = None
-    prior: str | None = None
-    """The id of an earlier study of the same patient, whose report is evidence too."""
     seed: int = 0
     min_score: float | None = None
     """Cases that are farther, by the cosine of radiograph and report, are no evidence."""
@@ -71,6 +69,7 @@ class Report:
     not, where the request wants such sentences flagged.
 
     withheld: sentences that the writer proposed and grounding refused.
+    prior: what the language model read of the prior study.
     abstained: why there is no report, or None.
     """
 
@@ -78,6 +77,7 @@ class Report:
     impression: tuple[Sentence, ...]
     withheld: tuple[Sentence, ...]
     evidence: tuple[Evidence, ...]
+    prior: tuple[str, ...]
     classification: tuple[Finding, ...]
     generator: Generator
     provenance: Provenance

@@ -5,7 +5,8 @@ radiographs of its own kind, new phantoms, and to images that are none: phantoms
 their side or inverted, noise, photographs; with STUDIES, real radiographs too, which the demo's
 model has never seen. It prints the median cosine to the nearest report and to the nearest image,
 and the share of each kind below the phantoms' fifth percentile: what a floor set there would
-refuse, where it refuses one in twenty of its own.
+refuse, where it refuses one in twenty of its own. Files that the service takes for no radiograph
+are not counted.
 """
 
 import io

@@ -57,7 +57,9 @@ def main(
                 for case in cases
             ]
             prompts = [
-                messages(Ask(said_once(evidence), reporter.classifier(case.vector), None, None, 0))
+                messages(
+                    Ask(said_once(evidence), (), reporter.classifier(case.vector), None, None, 0)
+                )
                 for case, evidence in zip(cases, found, strict=True)
             ]
 

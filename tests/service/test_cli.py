@@ -73,9 +73,10 @@ def test_studies_are_indexed_searched_and_cited(manifest):
         assert "Moderate cardiomegaly." in invoke("search", "cardiomegaly", "--mode", mode)
     assert "image" in invoke("search", DEMO / "radiograph.png", "--target", "image")
     invoke("search", DEMO / "radiograph.png", "--mode", "sparse", code=2)
-    written = invoke("report", DEMO / "radiograph.png", "--patient-id", "p-s1")
-    assert "FINDINGS" in written
-    assert "effusion" not in written.lower()
+    for whose in (("--patient-id", "p-s1"), ("--prior-study-id", "s1")):
+        written = invoke("report", DEMO / "radiograph.png", *whose)
+        assert "FINDINGS" in written
+        assert "effusion" not in written.lower()
 
 
 def test_a_report_is_written_again_from_the_audit_log(manifest, monkeypatch, capsys):

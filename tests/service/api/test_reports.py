@@ -74,14 +74,17 @@ def test_the_patients_own_cases_are_left_out(client, pictures):
     assert len({item["study_id"] for item in without["evidence"]}) == 5
 
 
-def test_a_prior_study_is_cited_as_one(client, problem, radiograph):
-    data = {"prior": FIRST["study_id"], "k": "5"}
-    body = written(client.post("/generate-report", files={"files": radiograph}, data=data))
-    prior = client.get(f"/studies/{FIRST['study_id']}").json()["study_id"]
-    assert {item["study_id"] for item in body["evidence"] if item["prior"]} == {prior}
-    assert len({item["study_id"] for item in body["evidence"]}) == 6
-    answer = client.post("/generate-report", files={"files": radiograph}, data={"prior": "none"})
+def test_a_prior_study_is_no_evidence_and_one_that_is_none_is_told(client, problem, pictures):
+    files, first = {"files": pictures[0]}, FIRST["study_id"]
+    own = client.get(f"/studies/{first}").json()["study_id"]
+    body = written(client.post("/generate-report", files=files, data={"prior_study_id": first}))
+    assert body["evidence"]
+    assert own not in {item["study_id"] for item in body["evidence"]}
+    assert body["prior"] == []  # there is no language model that would have read it
+    answer = client.post("/generate-report", files=files, data={"prior_study_id": "none"})
     problem(answer, 404, "study/unknown")
+    data = {"prior_study_id": first, "exclude": json.dumps({"study_id": first})}
+    problem(client.post("/generate-report", files=files, data=data), 400, "request/malformed")
 
 
 def test_without_a_case_it_abstains_and_still_classifies(client, radiograph):

@@ -9,7 +9,7 @@ from service.cases.passages import split_report
 from service.cases.schema import Hit, Study
 from service.errors import StudyUnknown
 from service.inference.batching import Deadline
-from service.reporting.evidence import PASSAGES_A_STUDY, Evidence, Prior, gather, said_once
+from service.reporting.evidence import PASSAGES_A_STUDY, Evidence, gather, said_once
 
 VECTOR = np.ones(4, np.float32)
 
@@ -62,24 +62,6 @@ def test_a_long_report_keeps_its_impression_and_its_order():
 def test_a_study_deleted_since_the_search_is_passed_over():
     found = gathered(a=None, b="FINDINGS: Clear lungs.")
     assert [(item.number, item.study_id) for item in found] == [(1, "b")]
-
-
-def test_an_earlier_study_of_the_patient_comes_first_and_only_once():
-    reports = {"a": "FINDINGS: Clear lungs.", "old": "INDICATION: Fall. FINDINGS: A nodule."}
-    library = Library(reports | {"c": "FINDINGS: Normal heart."})
-    prior = Prior(library.get("old"), 0.3)
-    found = gather(library, VECTOR, Query("report", 2), Deadline(60), prior)
-    assert [(item.number, item.text, item.score, item.prior) for item in found] == [
-        (1, "A nodule.", 0.3, True),
-        (2, "Clear lungs.", 0.5, False),
-        (3, "Normal heart.", 0.5, False),
-    ]
-
-
-def test_an_earlier_study_alone_is_no_evidence_of_today():
-    library = Library({"old": "FINDINGS: A nodule."})
-    prior = Prior(library.get("old"), 0.3)
-    assert gather(library, VECTOR, Query("report", 2), Deadline(60), prior) == []
 
 
 def test_a_study_that_has_nothing_to_cite_makes_room_for_the_next():

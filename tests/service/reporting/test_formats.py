@@ -26,6 +26,7 @@ def report(findings=(), impression=(), abstained=None):
         (Sentence("Withheld.", (), 0.0, "unsupported"),),
         evidence,
         (),
+        (),
         Generator("extractive", "writer-1", 3, "It is down."),
         Provenance("b" * 64, None, 0, 8, "software", "2026-01-01-0"),
         abstained,
@@ -45,10 +46,10 @@ def test_as_text_it_is_read_at_a_glance():
     )
 
 
-def test_what_is_of_an_earlier_study_says_so():
-    first, *others = WRITTEN.evidence
-    one = replace(WRITTEN, evidence=(replace(first, prior=True), *others))
-    assert "[1] Passage 1. (an earlier study of this patient)\n[3] Passage 3.\n" in plain_text(one)
+def test_that_the_model_read_a_prior_study_is_told():
+    told = "earlier study of this patient"
+    assert told not in plain_text(WRITTEN)
+    assert told in plain_text(replace(WRITTEN, prior=("A nodule.",)))
 
 
 def test_as_markdown_a_sentence_cannot_become_markup():

@@ -28,7 +28,7 @@ SEEN = [
     Finding("edema", 0.2, 0.5, calibrated=True, abstained=True),
     Finding("nodule", 0.2, 0.8, calibrated=False, abstained=False),
 ]
-ASK = Ask(EVIDENCE, SEEN, indication="Cough", comparison=None, seed=7)
+ASK = Ask(EVIDENCE, ["A nodule."], SEEN, indication="Cough", comparison=None, seed=7)
 GOOD = {
     "findings": [{"sentence": " Small left effusion. ", "evidence": [1]}],
     "impression": [{"sentence": "Effusion.", "evidence": [1, 7]}],
@@ -52,9 +52,13 @@ class OpenAIForm(BaseHTTPRequestHandler):
 
     def _count(self, messages):
         """A token a word, of as many as the context has; 404 where the server has none told."""
+        if self.server.count:
+            return self.server.count(self)
+        if self.server.context is None:
+            return self._answer(404, {})
         count = len(" ".join(one["content"] for one in messages).split())
         size = {"count": count, "max_model_len": self.server.context, "tokens": []}
-        self._answer(200, size) if self.server.context else self._answer(404, {})
+        return self._answer(200, size)
 
     def _complete(self):
         time.sleep(self.server.delay_s)
@@ -72,9 +76,9 @@ class OpenAIForm(BaseHTTPRequestHandler):
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        while self.server.comments_s and not self.server.left.is_set():
+        for _ in range(self.server.comments):
             self._write(": patience\n\n")
-            time.sleep(self.server.comments_s)
+            time.sleep(0.05)
         for start in range(0, len(content), 7):
             choice = {"index": 0, "delta": {"content": content[start : start + 7]}}
             self._chunk(json.dumps(CHUNK | {"choices": [choice]}))
@@ -91,8 +95,12 @@ class OpenAIForm(BaseHTTPRequestHandler):
 
     def _write(self, text):
         event = text.encode()
+        self._write_raw(f"{len(event):x}\r\n".encode() + event + b"\r\n")
+
+    def _write_raw(self, data):
         try:
-            self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
+            self.wfile.write(data)
+            self.wfile.flush()
         except OSError:
             self.server.left.set()
 
@@ -116,7 +124,7 @@ def vllm():
     server.status, server.statuses = 200, []
     server.listing = server.answer = server.cut_after = None
     server.contents, server.piece_s, server.left = [], 0, threading.Event()
-    server.comments_s = 0
+    server.comments, server.count = 0, None
     server.content = json.dumps(GOOD)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -181,12 +189,32 @@ def test_a_client_that_leaves_ends_the_writing(model, vllm):
 
 
 def test_a_server_that_only_sends_comments_is_left_at_the_deadline(model, vllm):
-    vllm.comments_s = 0.05
+    vllm.comments = 200
     start = time.perf_counter()
     with pytest.raises(DeadlineExceeded):
         written(model.draft(ASK, Deadline(0.5)))
     assert time.perf_counter() - start < 5
     assert vllm.left.wait(2)
+
+
+def test_a_listing_that_trickles_is_left_when_its_time_is_up(url, vllm, monkeypatch):
+    monkeypatch.setattr(llm, "CONNECT_S", 0.3)
+
+    class Trickling(OpenAIForm):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(100):
+                self._write_raw(b" ")
+                time.sleep(0.1)
+
+    vllm.RequestHandlerClass = Trickling
+    model = LanguageModel([url], None, timeout_s=60, max_tokens=100, at_once=2)
+    start = time.perf_counter()
+    with pytest.raises(LlmUnavailable, match="does not answer"):
+        model.draft(ASK, Deadline(60))
+    assert time.perf_counter() - start < 5
+    model.close()
 
 
 def test_the_request_is_reproducible_and_asks_for_the_schema(draft, vllm):
@@ -205,11 +233,11 @@ def test_retrieved_text_enters_as_data_and_not_as_instruction(draft, vllm):
     assert data["classifier"] == {"left effusion": 0.91}
 
 
-def test_what_is_of_a_prior_study_is_marked_as_such(model, vllm):
-    prior = [replace(EVIDENCE[0], prior=True), EVIDENCE[1]]
-    written(model.draft(replace(ASK, evidence=prior), Deadline(60)))
-    passages = json.loads(vllm.requests[0]["messages"][1]["content"])["passages"]
-    assert [one.get("prior") for one in passages] == [True, None]
+def test_what_a_prior_study_says_is_no_passage_that_could_be_cited(draft, vllm):
+    draft()
+    data = json.loads(vllm.requests[0]["messages"][1]["content"])
+    assert data["prior"] == ASK.prior
+    assert [one["text"] for one in data["passages"]] == [one.text for one in EVIDENCE]
 
 
 @pytest.mark.parametrize("content", ["", "not json", "{}", '{"findings": "all well"}', "null"])
@@ -278,6 +306,53 @@ def test_a_context_without_room_for_any_passage_is_told(draft, vllm):
     with pytest.raises(ReportUngrounded, match="longer context"):
         draft()
     assert vllm.requests == []
+
+
+def fails(server):
+    server._answer(500, {})
+
+
+def answers_otherwise(server):
+    server._answer(200, {"tokens": []})
+
+
+def answers_by_a_page(server):
+    server._answer(200, b"<html>")
+
+
+def hangs(_):
+    time.sleep(1)
+
+
+def hangs_up(server):
+    server.connection.shutdown(socket.SHUT_RDWR)
+
+
+COUNTS_NOT = [fails, answers_otherwise, answers_by_a_page, hangs, hangs_up]
+
+
+@pytest.mark.parametrize("count", COUNTS_NOT, ids=lambda one: one.__name__)
+def test_a_server_that_counts_no_tokens_writes_all_the_same(draft, vllm, monkeypatch, count):
+    monkeypatch.setattr(llm, "CONNECT_S", 0.3)
+    vllm.count = count
+    for number in range(1, llm.FAILURES + 2):
+        assert draft()[0] == "tiny"
+        assert len(vllm.requests) == number
+
+
+def test_a_longer_draft_has_room_for_fewer_passages(model, vllm):
+    vllm.context = tokens(9) + 50
+    assert model.draft(NINE, Deadline(60)).passages == 9
+    assert 0 < model.draft(NINE, Deadline(60), longer=True).passages < 9
+
+
+def test_tokens_are_counted_with_the_servers_key(url, vllm):
+    keys = []
+    vllm.count = lambda server: keys.append(server.headers["authorization"])
+    model = LanguageModel([url], "secret", timeout_s=1, max_tokens=100, at_once=2)
+    model.draft(ASK, Deadline(60))
+    model.close()
+    assert keys == ["Bearer secret"]
 
 
 def test_where_no_tokens_are_counted_a_refused_prompt_is_asked_with_the_nearer_half(url, vllm):

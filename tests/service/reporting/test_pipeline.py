@@ -6,7 +6,7 @@ import pytest
 from service.app import open_services
 from service.cases.library import NewStudy, StudyRecord
 from service.cases.schema import CaseFilter
-from service.errors import LlmUnavailable, QueueFull, RequestMalformed, StudyUnknown
+from service.errors import LlmUnavailable, QueueFull
 from service.reporting.evidence import Evidence, Subject, said_once
 from service.reporting.grounding import Draft, Proposed, Sentence
 from service.reporting.llm import Drafting
@@ -244,54 +244,6 @@ def test_what_is_unsupported_stays_in_the_report_where_it_is_to_be_flagged(
     assert report.findings == (told,)
     assert (told.status, report.withheld) == ("unsupported", ())
     assert report.abstained
-
-
-@pytest.fixture
-def patients(tmp_path, deadline):
-    """A reporter over three patients: the first has been here before."""
-    with open_services(Settings(data_dir=tmp_path)) as wired:
-        for study_id, patient_id, said in (
-            ("before", "one", "FINDINGS: No pneumothorax. Small left pleural effusion."),
-            ("lost", "one", "FINDINGS: No pneumothorax. Large right pleural effusion."),
-            ("other", "two", "FINDINGS: No pneumothorax."),
-            ("unknown", None, "FINDINGS: No pneumothorax."),
-            ("bare", "one", "INDICATION: Cough."),
-        ):
-            record = StudyRecord(patient_id=patient_id, report=said)
-            wired.library.put(NewStudy(study_id, record, ()), deadline)
-        yield wired.reporter
-
-
-@pytest.mark.parametrize("subject", [Subject(), Subject(patient_id="one")])
-def test_a_prior_study_is_evidence_and_its_patients_other_studies_are_not(
-    patients, image, deadline, subject
-):
-    request = ReportRequest(subject=subject, prior="before")
-    report = patients.report([image], request, deadline)
-    texts = [(item.text, item.prior) for item in report.evidence]
-    assert texts == [
-        ("No pneumothorax.", True),
-        ("Small left pleural effusion.", True),
-        *[("No pneumothorax.", False)] * 2,
-    ]
-    (prior, *_) = report.evidence
-    stored = patients.library.get("before")
-    (own,) = patients.encoder.texts([stored.report], deadline)
-    assert prior.score == pytest.approx(float(own.vector @ image.vector), abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("prior", "error", "told"),
-    [
-        ("nowhere", StudyUnknown, "No such study"),
-        ("other", RequestMalformed, "another patient"),
-        ("bare", RequestMalformed, "no findings or impression"),
-    ],
-)
-def test_a_prior_study_that_is_none_is_told(patients, image, deadline, prior, error, told):
-    request = ReportRequest(subject=Subject(patient_id="one"), prior=prior)
-    with pytest.raises(error, match=told):
-        patients.report([image], request, deadline)
 
 
 def test_who_wants_diverse_evidence_gets_other_cases(reporter, image, deadline):

@@ -55,12 +55,38 @@ def test_the_same_evidence_gives_the_same_report(recorded, again):
     assert (replay.same, replay.changes) == (True, ())
 
 
-def test_a_prior_study_is_evidence_again_and_its_loss_is_told(reporter, recorded, again):
-    record = recorded(ReportRequest(prior="s2"))
-    assert record.prior == reporter.audit.pseudonyms.study("s2")
-    assert (again(record).same, again(record).changes) == (True, ())
-    reporter.library.delete("s2")
-    assert "changed or deleted" in again(record).changes[0]
+class Remembering(Writer):
+    """Keeps what it was asked."""
+
+    def __init__(self, *sentences):
+        super().__init__(*sentences)
+        self.asked = []
+
+    def draft(self, ask, deadline, **more):
+        self.asked.append(ask)
+        return super().draft(ask, deadline, **more)
+
+
+@pytest.mark.parametrize("report", [None, "FINDINGS: A mass.", REPORTS["s2"]])
+def test_a_prior_study_is_read_again_and_its_loss_is_told(
+    reporter, recorded, again, deadline, report
+):
+    def put(study_id, patient_id, report):
+        record = StudyRecord(patient_id=patient_id, report=report)
+        reporter.library.put(NewStudy(study_id, record, ()), deadline)
+
+    put("before", "one", "FINDINGS: A nodule.")
+    writing = replace(reporter, language_model=Remembering("No pneumothorax."))
+    record = recorded(ReportRequest(subject=Subject("one", None, "before")), by=writing)
+    assert again(record, writing).same
+    first, second = writing.language_model.asked
+    assert first == second
+    assert first.prior == ("A nodule.",)
+    if report is None:
+        reporter.library.delete("before")
+    else:
+        put("before", "two" if report == REPORTS["s2"] else "one", report)
+    assert again(record, writing).changes == ("the prior study was changed or deleted since",)
 
 
 def test_what_a_fallback_wrote_is_written_again_without_the_language_model(

@@ -1,0 +1,84 @@
+"""Which earlier study a language model may read, and that nothing else comes of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from service.app import open_services
+from service.cases.library import NewStudy, StudyRecord
+from service.errors import RequestMalformed, StudyUnknown
+from service.reporting.evidence import Subject
+from service.reporting.prior import read_prior
+from service.reporting.report import ReportRequest
+from service.settings import Settings
+from tests.service.reporting.test_pipeline import Writer
+
+STUDIES = {
+    "before": ("one", "INDICATION: Fall. FINDINGS: No pneumothorax. Large right pleural effusion."),
+    "lost": ("one", "FINDINGS: Small left pleural effusion."),
+    "today": ("one", "FINDINGS: Clear lungs."),
+    "bare": ("one", "INDICATION: Cough."),
+    "other": ("two", "FINDINGS: No pneumothorax. No pleural effusion."),
+    "nobody": (None, "FINDINGS: No pneumothorax."),
+}
+
+
+@pytest.fixture
+def reporter(tmp_path, deadline):
+    with open_services(Settings(data_dir=tmp_path)) as wired:
+        for study_id, (patient_id, report) in STUDIES.items():
+            record = StudyRecord(patient_id=patient_id, report=report)
+            wired.library.put(NewStudy(study_id, record, ()), deadline)
+        yield wired.reporter
+
+
+@pytest.fixture
+def image(encoder, radiograph, deadline):
+    return encoder.image(radiograph, deadline)
+
+
+@pytest.mark.parametrize(
+    "subject", [Subject(), Subject("one"), Subject(study_id="today"), Subject("one", "new")]
+)
+def test_it_is_read_and_neither_it_nor_another_study_of_the_patient_is_evidence(
+    reporter, image, deadline, subject
+):
+    asked = []
+
+    class Reading(Writer):
+        def draft(self, ask, deadline, **more):
+            asked.append(ask)
+            return super().draft(ask, deadline, **more)
+
+    writing = replace(reporter, language_model=Reading("Large right pleural effusion."))
+    request = ReportRequest(subject=replace(subject, prior_study_id="before"))
+    report = writing.report([image], request, deadline)
+    (ask,) = asked
+    assert ask.prior == report.prior == ("No pneumothorax.", "Large right pleural effusion.")
+    assert {item.study_id for item in report.evidence} == {
+        reporter.audit.pseudonyms.study(study_id) for study_id in ("other", "nobody")
+    }
+    assert report.findings == ()  # what was is no ground for what is
+
+
+def test_without_a_language_model_nobody_reads_it(reporter, image, deadline):
+    request = ReportRequest(subject=Subject(prior_study_id="before"))
+    report = reporter.report([image], request, deadline)
+    assert (report.generator.kind, report.prior) == ("extractive", ())
+    assert "Large right pleural effusion." not in [sentence.text for sentence in report.findings]
+
+
+@pytest.mark.parametrize(
+    ("subject", "error", "told"),
+    [
+        (Subject(None, None, "nowhere"), StudyUnknown, "No such study"),
+        (Subject("one", None, "other"), RequestMalformed, "of another patient"),
+        (Subject(None, "today", "other"), RequestMalformed, "of another patient"),
+        (Subject(None, "today", "today"), RequestMalformed, "is the study that"),
+        (Subject("one", None, "nobody"), RequestMalformed, "names no patient"),
+        (Subject("one", None, "bare"), RequestMalformed, "no findings and no impression"),
+    ],
+)
+def test_one_that_is_none_of_the_patients_is_told(reporter, subject, error, told):
+    with pytest.raises(error, match=told):
+        read_prior(reporter.library, subject)
