@@ -126,7 +126,7 @@ def vllm():
     server.contents, server.piece_s, server.left = [], 0, threading.Event()
     server.comments, server.count = 0, None
     server.content = json.dumps(GOOD)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server
     server.shutdown()
