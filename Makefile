@@ -10,6 +10,9 @@ SERVE_VLLM = HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 \
   --served-model-name smollm2-135m-instruct --max-model-len 4096 --host 127.0.0.1 --port 8010 \
   --structured-outputs-config '{"backend": "xgrammar", "disable_any_whitespace": true}'
 
+VLLM_ANSWERS = $(DEV)/bin/python -c \
+  "import httpx; httpx.get('http://127.0.0.1:8010/health').raise_for_status()" 2>/dev/null
+
 .PHONY: serve test lint demo experiment-smoke vllm-cpu test-vllm bench openapi clean
 
 serve: $(SERVE)/ready
@@ -37,10 +40,10 @@ vllm-cpu: $(VLLM)/ready
 	$(SERVE_VLLM)
 
 test-vllm: $(DEV)/ready $(VLLM)/ready
-	$(SERVE_VLLM) & server=$$!; trap "kill $$server" EXIT; \
-	until $(DEV)/bin/python -c "import httpx; httpx.get('http://127.0.0.1:8010/health').raise_for_status()" 2>/dev/null; \
-	do kill -0 $$server && sleep 1 || exit 1; done; \
-	VLLM_URL=http://127.0.0.1:8010/v1 $(DEV)/bin/python -m pytest tests/e2e/test_vllm.py
+	if $(VLLM_ANSWERS); then echo "port 8010 is in use" >&2; exit 1; fi
+	$(SERVE_VLLM) & server=$$!; trap "kill $$server" EXIT; trap "exit 143" INT TERM; \
+	until $(VLLM_ANSWERS); do kill -0 $$server && sleep 1 || exit 1; done; \
+	VLLM_URL=http://127.0.0.1:8010/v1 VLLM_PID=$$server $(DEV)/bin/python -m pytest tests/e2e/test_vllm.py
 
 bench: $(DEV)/ready .venv-infinity/ready .venv-litserve/ready
 	$(DEV)/bin/python -m tests.benchmarks.serving --infinity .venv-infinity/bin/infinity_emb \

@@ -170,8 +170,8 @@ class _Server:
         if room == 0:
             raise ReportUngrounded(
                 f"The language model's context has no room for a passage and {max_tokens} tokens "
-                "of answer. Send a shorter indication and comparison, lower ECLIP_LLM_MAX_TOKENS, "
-                "or serve a model with a longer context."
+                "of answer. Send a shorter indication and comparison and no prior study, lower "
+                "ECLIP_LLM_MAX_TOKENS, or serve a model with a longer context."
             )
         for passages in _halves(room):
             try:
@@ -183,8 +183,8 @@ class _Server:
                 return Drafting(model, passages, self._sentences(stream, deadline))
         raise ReportUngrounded(
             "The language model's server refuses even the shortest prompt. Send a shorter "
-            "indication and comparison, lower ECLIP_LLM_MAX_TOKENS, or serve a model with a longer "
-            "context and structured outputs."
+            "indication and comparison and no prior study, lower ECLIP_LLM_MAX_TOKENS, or serve a "
+            "model with a longer context and structured outputs."
         )
 
     def _model(self, deadline: Deadline) -> str:
@@ -295,7 +295,7 @@ class _Server:
 
 
 def _bound(response: httpx2.Response) -> None:
-    """Let a whole answer take as long as its request lets one read of it take."""
+    """Let an answer's body take about as long as its request lets one read of it take."""
     response.stream = _Bounded(response.stream, response.request.extensions["timeout"]["read"])
 
 

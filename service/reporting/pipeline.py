@@ -17,7 +17,7 @@ from service.reporting.audit import AuditLog, new_id
 from service.reporting.evidence import Evidence, gather, mean_unit, said_once
 from service.reporting.grounding import Grounding, Proposed, Section, Sentence
 from service.reporting.llm import LanguageModel
-from service.reporting.prior import read_prior
+from service.reporting.prior import Prior, read_prior
 from service.reporting.prompt import VERSION, Ask, prompt_hash
 from service.reporting.report import Generator, Provenance, Report, ReportRequest
 from service.telemetry import record, timed
@@ -62,18 +62,21 @@ class Reporter:
         The report is what counts: what was told of a draft that was then begun anew is not in it.
         """
         vector = mean_unit([image.vector for image in images])
-        evidence = self.gather(vector, request, deadline)
+        prior = read_prior(self.library, request.subject)
+        evidence = self.gather(vector, request, prior, deadline)
         yield evidence
-        for event in self.write(vector, evidence, request, deadline):
+        for event in self.write(vector, evidence, request, prior, deadline):
             if isinstance(event, Report):
                 self.audit.append(vector, request, event)
             yield event
 
-    def gather(self, vector: Vector, request: ReportRequest, deadline: Deadline) -> list[Evidence]:
-        """The evidence that the library has for a radiograph, a unit float32[D]; raises as
-        `read_prior` does.
+    def gather(
+        self, vector: Vector, request: ReportRequest, prior: Prior | None, deadline: Deadline
+    ) -> list[Evidence]:
+        """The evidence that the library has for a radiograph, a unit float32[D]; none of it of the
+        patient of the prior study.
         """
-        subject, prior = request.subject, read_prior(self.library, request.subject)
+        subject = request.subject
         query = Query(
             target="report",
             k=request.k,
@@ -91,6 +94,7 @@ class Reporter:
         vector: Vector,
         evidence: Sequence[Evidence],
         request: ReportRequest,
+        prior: Prior | None,
         deadline: Deadline,
     ) -> Iterator[Sentence | Report]:
         """Each sentence as it is written, if the report is to have it, then the report.
@@ -99,7 +103,6 @@ class Reporter:
         by the extractive writer.
         """
         findings = self.classifier(vector)
-        prior = read_prior(self.library, request.subject)
         with timed("ground"):
             grounding = Grounding(evidence, findings, self.encoder, deadline)
         earlier = prior.passages if prior else ()
@@ -132,10 +135,12 @@ class Reporter:
     def _drafted(
         self, language_model: LanguageModel, task: _Task
     ) -> Steps[Sentence, None, tuple[Generator, Written]]:
-        """What breaks off, or is no report, is begun anew once, and may then be longer.
+        """What breaks off, or is no report, is begun anew once; in the latter case it may then be
+        longer.
 
         What the second draft says as the first did is not told again.
         """
+        longer = False
         request = task.request
         ask = Ask(
             evidence=said_once(task.evidence),
@@ -147,7 +152,7 @@ class Reporter:
         )
         told: list[Sentence] = []
         for again in (False, True):
-            drafting = language_model.draft(ask, task.deadline, longer=again)
+            drafting = language_model.draft(ask, task.deadline, longer=longer)
             written: Written = []
             try:
                 for proposed in _timed(drafting.sentences):
@@ -157,9 +162,10 @@ class Reporter:
                     if request.wants(sentence) and sentence not in told:
                         told.append(sentence)
                         yield sentence
-            except (LlmUnavailable, ReportUngrounded):
+            except (LlmUnavailable, ReportUngrounded) as error:
                 if again:
                     raise
+                longer = isinstance(error, ReportUngrounded)
             else:
                 break
         return Generator("vllm", drafting.model, drafting.passages), written

@@ -21,7 +21,8 @@ class Prior:
 
 def read_prior(library: CaseLibrary, subject: Subject) -> Prior | None:
     """What the prior study that the subject names says; raises StudyUnknown where the library has
-    it not, RequestMalformed where it is not known to be the same patient's, or says nothing.
+    it not, RequestMalformed where it is of nobody, of another patient than the subject, or says
+    nothing. Where the subject names no patient, the caller vouches that it is the same.
     """
     if subject.prior_study_id is None:
         return None
@@ -31,7 +32,7 @@ def read_prior(library: CaseLibrary, subject: Subject) -> Prior | None:
         raise _refused("is the study that `exclude` names")
     if study.patient_id is None:
         raise _refused("names no patient, so that nobody can tell whose it is")
-    if named.patient_ids and study.patient_id not in named.patient_ids:
+    if {*named.patient_ids} - {study.patient_id}:
         raise _refused("is of another patient than `exclude` names")
     if not (passages := citable(study.passages)):
         raise _refused("has no findings and no impression")

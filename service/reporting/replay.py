@@ -9,7 +9,7 @@ from service.reporting.audit import Cited, Record
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.grounding import Sentence
 from service.reporting.pipeline import Reporter, whole
-from service.reporting.prior import read_prior
+from service.reporting.prior import Prior, read_prior
 from service.reporting.report import ReportRequest
 
 
@@ -41,11 +41,13 @@ def written_again(
         gone = len(record.evidence) - len(evidence)
         told = f"{gone} of its {len(record.evidence)} passages were changed or deleted since"
         return Replay(same=False, changes=(told,))
-    if not _has_prior(record, reporter, request.subject):
+    prior = _prior(reporter, request.subject)
+    read = reporter.audit.text_of(prior.passages if prior else ())
+    if record.prior not in (None, read):
         return Replay(same=False, changes=("the prior study was changed or deleted since",))
     writer = reporter if by_llm else replace(reporter, language_model=None)
-    found = reporter.gather(record.radiograph, request, deadline)
-    written = whole(writer.write(record.radiograph, evidence, request, deadline))
+    found = reporter.gather(record.radiograph, request, prior, deadline)
+    written = whole(writer.write(record.radiograph, evidence, request, prior, deadline))
     again = reporter.audit.record(record.radiograph, request, written)
     changes = [*_searched(record, found), *_made_by(record, again), *_said(record, again)]
     return Replay(_sentences(record) == _sentences(again), tuple(changes))
@@ -78,13 +80,12 @@ def _request(
     )
 
 
-def _has_prior(record: Record, reporter: Reporter, subject: Subject) -> bool:
-    """Whether the library still has the prior study, if there was one, as the model read it."""
+def _prior(reporter: Reporter, subject: Subject) -> Prior | None:
+    """What the library still has of the prior study, if there was one."""
     try:
-        prior = read_prior(reporter.library, subject)
+        return read_prior(reporter.library, subject)
     except (StudyUnknown, RequestMalformed):
-        return False
-    return record.prior in (None, reporter.audit.text_of(prior.passages if prior else ()))
+        return None
 
 
 def _evidence(record: Record, reporter: Reporter) -> Iterator[Evidence]:

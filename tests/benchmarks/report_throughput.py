@@ -53,7 +53,7 @@ def main(
             reporter = wired.reporter
             cases = [made(reporter, number) for number in range(AT_ONCE)]
             found = [
-                reporter.gather(case.vector, ReportRequest(k=K), Deadline(PATIENCE_S))
+                reporter.gather(case.vector, ReportRequest(k=K), None, Deadline(PATIENCE_S))
                 for case in cases
             ]
             prompts = [

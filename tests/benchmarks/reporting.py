@@ -141,7 +141,7 @@ def show_steps(reporter: Reporter, asked: Sequence[Case]) -> None:
     for case in [asked[0], *asked]:
         deadline = Deadline(PATIENCE_S)
         marks = [time.perf_counter()]
-        evidence = reporter.gather(case.vector, ReportRequest(), deadline)
+        evidence = reporter.gather(case.vector, ReportRequest(), None, deadline)
         marks.append(time.perf_counter())
         findings, impression = extractive.write(evidence, reporter.encoder, deadline)
         marks.append(time.perf_counter())
@@ -176,9 +176,9 @@ def said(writer: Reporter, case: Case, source: Case) -> list[Sentence] | None:
     """
     deadline = Deadline(PATIENCE_S)
     request = ReportRequest(k=K, subject=case.subject, ungrounded="flag")
-    evidence = writer.gather(source.vector, request, deadline)
+    evidence = writer.gather(source.vector, request, None, deadline)
     try:
-        report = whole(writer.write(case.vector, evidence, request, deadline))
+        report = whole(writer.write(case.vector, evidence, request, None, deadline))
     except ReportUngrounded:
         return None
     return [*report.findings, *report.impression]

@@ -6,7 +6,7 @@ import pytest
 from service.app import open_services
 from service.cases.library import NewStudy, StudyRecord
 from service.cases.schema import CaseFilter
-from service.errors import LlmUnavailable, QueueFull
+from service.errors import LlmUnavailable, QueueFull, ReportUngrounded
 from service.reporting.evidence import Evidence, Subject, said_once
 from service.reporting.grounding import Draft, Proposed, Sentence
 from service.reporting.llm import Drafting
@@ -46,13 +46,13 @@ class Writer(Placed):
 class Failing(Placed):
     """Stands where vLLM does, and fails after some sentences."""
 
-    def __init__(self, *sentences: str) -> None:
-        self.sentences = sentences
+    def __init__(self, *sentences: str, error=LlmUnavailable) -> None:
+        self.sentences, self.error = sentences, error
 
     def draft(self, ask, _, **__):
         def written():
             yield from Writer(*self.sentences).draft(ask, _).sentences
-            raise LlmUnavailable("It is down.")
+            raise self.error("It is down.")
 
         return Drafting("writer", len(ask.evidence), written())
 
@@ -60,13 +60,12 @@ class Failing(Placed):
 class Recovering(Placed):
     """Breaks off its first draft, and writes another as its second."""
 
-    def __init__(self, first: str, *second: str) -> None:
-        self.first, self.second, self.longer = first, second, []
+    def __init__(self, first: str, *second: str, error=LlmUnavailable) -> None:
+        self.writers, self.longer = [Writer(*second), Failing(first, error=error)], []
 
     def draft(self, ask, deadline, *, longer):
         self.longer.append(longer)
-        writer = Writer(*self.second) if longer else Failing(self.first)
-        return writer.draft(ask, deadline)
+        return self.writers.pop().draft(ask, deadline)
 
 
 class Counting(Writer):
@@ -165,13 +164,17 @@ def test_who_asks_for_a_fallback_gets_the_extractive_report_and_is_told_why(
         assert report.provenance.prompt is None
 
 
-def test_a_draft_that_breaks_off_is_begun_anew_and_leaves_nothing_behind(reporter, image, deadline):
+@pytest.mark.parametrize(("error", "longer"), [(LlmUnavailable, False), (ReportUngrounded, True)])
+def test_a_draft_that_breaks_off_is_begun_anew_and_leaves_nothing_behind(
+    reporter, image, deadline, error, longer
+):
+    """Longer, if it was whole and no report."""
     known = [s.text for s in reporter.report([image], ReportRequest(), deadline).findings]
-    model = Recovering(known[0], known[1])
+    model = Recovering(known[0], known[1], error=error)
     *events, report = replace(reporter, language_model=model).events(
         [image], ReportRequest(), deadline
     )
-    assert model.longer == [False, True]
+    assert model.longer == [False, longer]
     assert [event.text for event in events[1:]] == known[:2]
     assert [sentence.text for sentence in report.findings] == [known[1]]
     assert report.generator.passages == len(said_once(report.evidence))

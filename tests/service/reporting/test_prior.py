@@ -79,6 +79,7 @@ def test_without_a_language_model_nobody_reads_it(reporter, image, deadline):
         (Subject("one", None, "other"), RequestMalformed, "of another patient"),
         (Subject(None, "today", "other"), RequestMalformed, "of another patient"),
         (Subject(None, "today", "today"), RequestMalformed, "is the study that"),
+        (Subject("two", "today", "before"), RequestMalformed, "of another patient"),
         (Subject("one", None, "nobody"), RequestMalformed, "names no patient"),
         (Subject("one", None, "bare"), RequestMalformed, "no findings and no impression"),
     ],

@@ -89,6 +89,16 @@ def test_a_prior_study_is_read_again_and_its_loss_is_told(
     assert again(record, writing).changes == ("the prior study was changed or deleted since",)
 
 
+def test_what_was_written_without_the_prior_study_is_written_again_without_it(
+    reporter, recorded, again, deadline
+):
+    stored = StudyRecord(patient_id="one", report="FINDINGS: A nodule.")
+    reporter.library.put(NewStudy("before", stored, ()), deadline)
+    record = recorded(ReportRequest(subject=Subject("one", None, "before")))
+    reporter.library.delete("before")
+    assert again(record).same
+
+
 def test_what_a_fallback_wrote_is_written_again_without_the_language_model(
     reporter, recorded, again
 ):

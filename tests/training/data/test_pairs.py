@@ -106,8 +106,10 @@ def test_gaze_lies_where_it_was_on_an_image_that_is_shrunk_while_decoded(tmp_pat
 
 @pytest.mark.parametrize("few", [0, 3])
 def test_rendered_pairs_are_the_phantoms_through_preprocess(monkeypatch, few):
-    """Here, and by other processes."""
+    """By other processes, and here, where no pool is to be had."""
     monkeypatch.setattr("training.data.pairs.FEW", few)
+    if few:
+        monkeypatch.setattr("training.data.pairs.process_pool", None)
     config = PhantomConfig(size=48, seed=11)
     pairs = phantom_pairs(config, range(3, 6), SPEC)
     for index, image, record in zip(range(3, 6), pairs.images, pairs.studies, strict=True):
