@@ -427,6 +427,14 @@ def test_a_server_that_has_enough_to_do_is_asked_once_more_and_never_rests(draft
     assert len(vllm.requests) == 2 * llm.FAILURES
 
 
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_server_that_refuses_the_key_or_the_models_name_is_unavailable(draft, vllm, status):
+    vllm.status = status
+    for _ in range(llm.FAILURES):
+        with pytest.raises(LlmUnavailable, match=str(status)):
+            draft()
+
+
 def test_one_report_more_than_may_be_written_at_once_is_refused_and_loses_no_place(model):
     with model.place(), model.place():
         for _ in range(3):
