@@ -128,6 +128,16 @@ def test_a_prompt_over_the_models_context_is_answered_from_as_much_evidence_as_i
     assert any(size(shown)["count"] <= room < size(shown + 1)["count"] for room in rooms)
 
 
+def test_a_prior_study_is_read_and_nothing_of_its_patient_is_evidence(live, radiograph):
+    asked = {"files": {"files": radiograph}, "data": {"target": "report", "k": "1"}}
+    (nearest,) = live.post("/retrieve", **asked).json()["hits"]
+    body = report(live, radiograph, prior_study_id=nearest["study_id"])
+    stored = live.get(f"/studies/{nearest['study_id']}").json()
+    assert body["generator"]["kind"] == "vllm"
+    assert body["prior"] == [one["text"] for one in stored["passages"]]
+    assert nearest["study_id"] not in {item["study_id"] for item in body["evidence"]}
+
+
 @pytest.fixture
 def reporter(tmp_path):
     """The service's own parts in this process, over the demo library."""
