@@ -112,7 +112,7 @@ class AuditLog:
             indication=request.indication and names.text(request.indication),
             comparison=request.comparison and names.text(request.comparison),
             prior_study_id=subject.prior_study_id and names.study(subject.prior_study_id),
-            prior=self.text_of(report.prior),
+            prior=self.hash_of(report.prior),
             evidence=tuple(
                 Cited(
                     passage_id=item.passage_id,
@@ -130,7 +130,7 @@ class AuditLog:
             provenance=report.provenance,
         )
 
-    def text_of(self, passages: Sequence[str]) -> str | None:
+    def hash_of(self, passages: Sequence[str]) -> str | None:
         """The keyed hash of what was read of a prior study."""
         return self.pseudonyms.text("\n".join(passages)) if passages else None
 

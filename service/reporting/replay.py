@@ -42,7 +42,7 @@ def written_again(
         told = f"{gone} of its {len(record.evidence)} passages were changed or deleted since"
         return Replay(same=False, changes=(told,))
     prior = _prior(reporter, request.subject)
-    read = reporter.audit.text_of(prior.passages if prior else ())
+    read = reporter.audit.hash_of(prior.passages if prior else ())
     if record.prior not in (None, read):
         return Replay(same=False, changes=("the prior study was changed or deleted since",))
     writer = reporter if by_llm else replace(reporter, language_model=None)

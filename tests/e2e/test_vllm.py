@@ -114,6 +114,7 @@ def test_a_prompt_over_the_models_context_is_answered_from_as_much_evidence_as_i
     live, radiograph
 ):
     body = report(live, radiograph, k="100")
+    assert body["generator"]["kind"] == "vllm"
     shown = body["generator"]["passages"]
     evidence = said_once([Evidence(**item) for item in body["evidence"]])
     findings = [Finding(**one) for one in body["classification"]]

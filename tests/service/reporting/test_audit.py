@@ -29,11 +29,6 @@ def reporter(client, log):
     return replace(client.app.state.services.reporter, audit=log)
 
 
-@pytest.fixture
-def image(encoder, radiograph, deadline):
-    return encoder.image(radiograph, deadline)
-
-
 def lines(tmp_path):
     return [line for file in (tmp_path / "audit").iterdir() for line in file.open()]
 

@@ -20,11 +20,6 @@ def reporter(client) -> Reporter:
     return client.app.state.services.reporter
 
 
-@pytest.fixture
-def image(encoder, radiograph, deadline):
-    return encoder.image(radiograph, deadline)
-
-
 class Placed:
     """Has a place for every report."""
 
@@ -41,6 +36,18 @@ class Writer(Placed):
         everything = tuple(item.number for item in ask.evidence)
         drafts = [Proposed("findings", Draft(text, everything)) for text in self.sentences]
         return Drafting("writer", len(everything), iter(drafts))
+
+
+class Remembering(Writer):
+    """Keeps what it was asked."""
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__(*sentences)
+        self.asked = []
+
+    def draft(self, ask, deadline, **more):
+        self.asked.append(ask)
+        return super().draft(ask, deadline, **more)
 
 
 class Failing(Placed):
@@ -258,17 +265,9 @@ def test_who_wants_diverse_evidence_gets_other_cases(reporter, image, deadline):
 
 
 def test_the_language_model_reads_each_statement_once(reporter, image, deadline):
-    asks = []
-
-    class Reading(Writer):
-        def draft(self, ask, deadline, **more):
-            asks.append(ask)
-            return super().draft(ask, deadline, **more)
-
-    report = replace(reporter, language_model=Reading("No pneumothorax.")).report(
-        [image], ReportRequest(), deadline
-    )
-    read = [(item.concludes, item.text) for item in asks[0].evidence]
+    model = Remembering("No pneumothorax.")
+    report = replace(reporter, language_model=model).report([image], ReportRequest(), deadline)
+    read = [(item.concludes, item.text) for item in model.asked[0].evidence]
     assert len(read) == len({*read}) < len(report.evidence)
 
 

@@ -11,7 +11,7 @@ from service.reporting.evidence import Subject
 from service.reporting.prior import read_prior
 from service.reporting.report import ReportRequest
 from service.settings import Settings
-from tests.service.reporting.test_pipeline import Writer
+from tests.service.reporting.test_pipeline import Remembering
 
 STUDIES = {
     "before": (
@@ -36,28 +36,16 @@ def reporter(tmp_path, deadline):
         yield wired.reporter
 
 
-@pytest.fixture
-def image(encoder, radiograph, deadline):
-    return encoder.image(radiograph, deadline)
-
-
 @pytest.mark.parametrize(
     "subject", [Subject(), Subject("one"), Subject(study_id="today"), Subject("one", "new")]
 )
 def test_it_is_read_and_neither_it_nor_another_study_of_the_patient_is_evidence(
     reporter, image, deadline, subject
 ):
-    asked = []
-
-    class Reading(Writer):
-        def draft(self, ask, deadline, **more):
-            asked.append(ask)
-            return super().draft(ask, deadline, **more)
-
-    writing = replace(reporter, language_model=Reading("Large right pleural effusion."))
+    model = Remembering("Large right pleural effusion.")
     request = ReportRequest(subject=replace(subject, prior_study_id="before"))
-    report = writing.report([image], request, deadline)
-    (ask,) = asked
+    report = replace(reporter, language_model=model).report([image], request, deadline)
+    (ask,) = model.asked
     assert ask.prior == report.prior == ("No pneumothorax.", "Large right pleural effusion.")
     assert {item.study_id for item in report.evidence} == {
         reporter.audit.pseudonyms.study(study_id) for study_id in ("other", "nobody")

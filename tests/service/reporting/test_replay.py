@@ -11,7 +11,7 @@ from service.reporting.evidence import Subject
 from service.reporting.replay import written_again
 from service.reporting.report import ReportRequest
 from service.settings import Settings
-from tests.service.reporting.test_pipeline import Failing, Writer
+from tests.service.reporting.test_pipeline import Failing, Remembering, Writer
 
 REPORTS = {
     "s1": "FINDINGS: No pneumothorax. Small left pleural effusion.",
@@ -26,11 +26,6 @@ def reporter(tmp_path, deadline):
         for study_id, report in REPORTS.items():
             wired.library.put(NewStudy(study_id, StudyRecord(report=report), ()), deadline)
         yield wired.reporter
-
-
-@pytest.fixture
-def image(encoder, radiograph, deadline):
-    return encoder.image(radiograph, deadline)
 
 
 @pytest.fixture
@@ -53,18 +48,6 @@ def again(reporter, deadline):
 def test_the_same_evidence_gives_the_same_report(recorded, again):
     replay = again(recorded(ReportRequest(subject=Subject("p9", "s2"))))
     assert (replay.same, replay.changes) == (True, ())
-
-
-class Remembering(Writer):
-    """Keeps what it was asked."""
-
-    def __init__(self, *sentences):
-        super().__init__(*sentences)
-        self.asked = []
-
-    def draft(self, ask, deadline, **more):
-        self.asked.append(ask)
-        return super().draft(ask, deadline, **more)
 
 
 @pytest.mark.parametrize("report", [None, "FINDINGS: A mass.", REPORTS["s2"]])
