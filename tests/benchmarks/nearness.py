@@ -36,13 +36,12 @@ from training.data.phantom import PhantomConfig, phantom
 
 TARGETS: tuple[Part, ...] = ("report", "image")
 OWN = "new phantoms"
+PHANTOMS, STRANGERS = 200, 50
 REFUSED = 0.05
 
 
 def main(
     studies: Annotated[Path | None, typer.Argument(exists=True, help="studies.jsonl")] = None,
-    phantoms: Annotated[int, typer.Option(min=20)] = 200,
-    strangers: Annotated[int, typer.Option(min=2)] = 50,
 ) -> None:
     """Print the table."""
     with TemporaryDirectory() as scratch, open_services(Settings(data_dir=Path(scratch))) as wired:
@@ -58,7 +57,7 @@ def main(
                 for target in TARGETS
             }
 
-        scores = {name: nearest(files) for name, files in kinds(studies, phantoms, strangers)}
+        scores = {name: nearest(files) for name, files in kinds(studies)}
     titles = [f"nearest {target}, {what}" for target in TARGETS for what in ("median", "refused")]
     table = Table("images", "number", *titles)
     floors = {target: np.quantile(scores[OWN][target], REFUSED) for target in TARGETS}
@@ -72,20 +71,20 @@ def main(
     Console().print(table)
 
 
-def kinds(studies: Path | None, phantoms: int, strangers: int) -> Iterator[tuple[str, list[bytes]]]:
+def kinds(studies: Path | None) -> Iterator[tuple[str, list[bytes]]]:
     """Names and files of images, radiographs of the demo's own kind first."""
-    own = [phantom(PhantomConfig(seed=UNSEEN_SEED), number).image for number in range(phantoms)]
+    own = [phantom(PhantomConfig(seed=UNSEEN_SEED), number).image for number in range(PHANTOMS)]
     yield OWN, [_png(one) for one in own]
-    yield "upside down", [_png(one[::-1]) for one in own[:strangers]]
-    yield "on their side", [_png(np.rot90(one)) for one in own[:strangers]]
-    yield "inverted", [_png(255 - one) for one in own[:strangers]]
+    yield "upside down", [_png(one[::-1]) for one in own[:STRANGERS]]
+    yield "on their side", [_png(np.rot90(one)) for one in own[:STRANGERS]]
+    yield "inverted", [_png(255 - one) for one in own[:STRANGERS]]
     random = np.random.default_rng(UNSEEN_SEED)
-    yield "noise", [_png(random.integers(0, 256, own[0].shape)) for _ in range(strangers)]
+    yield "noise", [_png(random.integers(0, 256, own[0].shape)) for _ in range(STRANGERS)]
     yield "photographs", [_png(one.mean(axis=-1)) for one in load_sample_images().images]
     if studies:
         taken = (one.study for one in open_source(studies).entries)
         real = (one.images[0] for one in taken if isinstance(one, NewStudy) and one.images)
-        yield "real radiographs", [*islice(real, strangers)]
+        yield "real radiographs", [*islice(real, STRANGERS)]
 
 
 def _png(levels: npt.NDArray[np.generic]) -> bytes:
