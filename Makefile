@@ -3,7 +3,7 @@ PYTHON ?= python3
 SERVE := .venv
 DEV := .venv-dev
 VLLM := .venv-vllm
-# What is never imported need not be compiled, which took a third of an installation.
+# What is never imported need not be compiled.
 INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
 PIP := $(INSTALL) -c constraints.txt
 
