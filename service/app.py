@@ -31,11 +31,12 @@ from service.cases.edge import EdgeStore
 from service.cases.library import CaseLibrary, StudyEncoder
 from service.cases.server import Layout, ServerStore, connect
 from service.cases.store import CaseStore
+from service.deadline import Deadline
 from service.errors import ClusterUnavailable, StoreUnavailable
 from service.imaging.decode import ImageLimits
 from service.imaging.deidentify import Pseudonymiser, load_or_create_key
 from service.inference.admission import Admission
-from service.inference.batching import Bounds, Deadline
+from service.inference.batching import Bounds
 from service.inference.encoder import Encoder
 from service.inference.session import Towers, self_test
 from service.inference.zero_shot import Classifier

@@ -34,8 +34,8 @@ from service.cases.ingest import AT_ONCE, Outcome, ingest
 from service.cases.library import CaseLibrary, Query
 from service.cases.schema import Hit, Part
 from service.cases.sources import open_source
+from service.deadline import Deadline
 from service.errors import EclipError
-from service.inference.batching import Deadline
 from service.reporting.evidence import Subject
 from service.reporting.formats import plain_text
 from service.reporting.replay import Replay, written_again

@@ -24,7 +24,7 @@ from service.app import create_app, open_services
 from service.bundle.manifest import Bundle, load
 from service.cases.ingest import Outcome, ingest
 from service.cases.sources import open_source
-from service.inference.batching import Deadline
+from service.deadline import Deadline
 from service.inference.encoder import Encoder
 from service.settings import DEMO, DEMO_BUNDLE, DEMO_LIBRARY, Settings
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from service.arrays import FloatArray
 from service.bundle.labels import LabelSets
 from service.bundle.manifest import (
     IMAGE_TOWER,
@@ -49,8 +50,6 @@ TOLERANCE = 1e-4
 TRACE_BATCH = 2
 CHECKED_BATCHES = (1, 2, 7)
 RANKED = 10
-
-FloatArray = npt.NDArray[np.float32]
 
 
 class ParityError(RuntimeError):

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from service.arrays import Bools, FloatArray
 from service.bundle.labels import Label, LabelSets
 from service.bundle.manifest import INT8, Bundle, Golden, Int8, golden_pixels, seal
 from training.data.pairs import Pairs
@@ -27,8 +27,6 @@ LEAST_OVERLAP = 0.9
 LEAST_DECISIONS = 0.98
 """Of the zero-shot calls, the share that stays."""
 NEAREST = 10
-FloatArray = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
 log = logging.getLogger(__name__)
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from service.arrays import FloatArray, UInt8
 from training.curriculum import ALWAYS, CURRICULUM, HALF, NEVER, Schedule
 from training.model.expert_clip import ExpertCLIP, mixup
 from training.model.heatmap import normalised
@@ -25,8 +25,6 @@ HARD_LEVEL = 0.2
 LEAST_ORIGINAL = 0.5
 """DACL mixes in other images so that the own one dominates: λ ~ U(0.5, 1)."""
 
-FloatArray = npt.NDArray[np.float32]
-UInt8 = npt.NDArray[np.uint8]
 Share = Callable[[np.random.Generator, int], FloatArray]
 View = Callable[[ExpertCLIP, Tensor, Tensor], Tensor]
 Gaze = Literal["own", "shuffled", "mean", "lesions"]

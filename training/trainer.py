@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import open_clip
 import pytorch_lightning as lightning
 import torch
@@ -35,6 +34,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
+from service.arrays import FloatArray
 from service.bundle.manifest import TOKENIZER
 from service.bundle.preprocess import ImageSpec
 from service.bundle.tokenizer import Tokenizer
@@ -75,8 +75,6 @@ MOST_VALIDATED = 2000
 """Validation pairs that are measured at a checkpoint; every pair is compared with every other."""
 VALIDATION_BATCH = 64
 BEST = f"{VALIDATION}recall@5"
-
-FloatArray = npt.NDArray[np.float32]
 
 
 class ClipTraining(lightning.LightningModule):

@@ -9,8 +9,8 @@ from service.api.inputs import Parameters, Upload, one_image, read_input
 from service.api.schemas import AttentionMap, BundleName
 from service.auth import reader
 from service.bundle.preprocess import preprocess
+from service.deadline import Deadline
 from service.inference import attention
-from service.inference.batching import Deadline
 
 router = APIRouter(tags=["attention"], dependencies=[reader])
 

@@ -18,8 +18,8 @@ from service.api.schemas import (
 )
 from service.auth import reader
 from service.bundle.labels import Prompts
+from service.deadline import Deadline
 from service.errors import EclipError, LabelsEmpty, LabelSetUnknown, LabelsInvalid
-from service.inference.batching import Deadline
 from service.inference.zero_shot import MAX_LABELS, Classifier
 
 router = APIRouter(tags=["classify"], dependencies=[reader])

@@ -11,8 +11,8 @@ from fastapi import Depends, Request
 
 from service.bundle.manifest import Bundle
 from service.cases.library import CaseLibrary
+from service.deadline import Deadline
 from service.inference.admission import Admission
-from service.inference.batching import Deadline
 from service.inference.encoder import Encoder
 from service.inference.zero_shot import Classifier
 from service.reporting.pipeline import Reporter

@@ -21,8 +21,8 @@ from service.api.schemas import (
     pack,
 )
 from service.auth import reader
+from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
-from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage
 
 router = APIRouter(prefix="/embed", tags=["embed"], dependencies=[reader])

@@ -15,8 +15,8 @@ from service.api.schemas import (
     pack,
 )
 from service.auth import reader
+from service.deadline import Deadline
 from service.errors import BundleUnknown, RequestMalformed
-from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage, EncodedText
 
 router = APIRouter(prefix="/v1", tags=["openai"], dependencies=[reader])

@@ -23,8 +23,8 @@ from service.api.schemas import (
 )
 from service.auth import reader
 from service.cases.library import Identifier
+from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
-from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS

@@ -11,8 +11,8 @@ from service.api.schemas import BundleName, HitOut, Retrieval
 from service.auth import reader
 from service.cases.library import DEPTH, Identifier, Query
 from service.cases.schema import CaseFilter, Hit, Part
+from service.deadline import Deadline
 from service.errors import RequestMalformed
-from service.inference.batching import Deadline
 
 router = APIRouter(tags=["retrieve"], dependencies=[reader])
 AnyOf = Annotated[tuple[str, ...], Field(max_length=64, fail_fast=True)]

@@ -35,8 +35,8 @@ from service.auth import reader, writer
 from service.cases.library import Identifier, NewStudy, StudyRecord, Word
 from service.cases.schema import Metadata
 from service.cases.sources import MAX_VIEWS
+from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed, StudyInvalid
-from service.inference.batching import Deadline
 
 router = APIRouter(prefix="/studies", tags=["studies"])
 StudyId = Annotated[str, Path(min_length=1, max_length=256, pattern=r"\S")]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from service.cases.library import CaseLibrary, NewStudy
 from service.cases.schema import Study
 from service.cases.sources import Entry
+from service.deadline import Deadline
 from service.errors import EclipError
-from service.inference.batching import Deadline
 
 BATCH = 16
 BATCH_DEADLINE_S = 600.0

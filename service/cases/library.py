@@ -38,10 +38,10 @@ from service.cases.schema import (
     Vector,
 )
 from service.cases.store import CaseStore
+from service.deadline import Deadline
 from service.errors import EclipError, StudyInvalid, StudyUnknown
 from service.imaging.deidentify import Pseudonymiser
 from service.imaging.radiograph import Radiograph
-from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage, EncodedText
 from service.telemetry import timed
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from service.deadline import Deadline
 from service.errors import QueueFull
-from service.inference.batching import Deadline
 from service.inference.queueing import retry_after
 from service.telemetry import ADMITTED
 

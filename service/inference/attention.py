@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from service.arrays import FloatArray
+from service.deadline import Deadline
 from service.imaging.radiograph import Radiograph
-from service.inference.batching import Deadline
 from service.inference.encoder import Encoder
 
-FloatArray = npt.NDArray[np.float32]
 OVERLAY_SIDE = 512
 TINT = (255, 64, 0)
 

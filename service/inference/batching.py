@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.errors import DeadlineExceeded, QueueFull
+from service.deadline import Deadline, exceeded
+from service.errors import QueueFull
 from service.inference.queueing import (
     evenly,
     retry_after,
@@ -24,39 +25,6 @@ from service.telemetry import BATCH_SIZE, WAITING, WAITING_BYTES
 Row = npt.NDArray[Any]
 Answer = npt.NDArray[np.float32]
 STALLED_S = 60.0
-
-
-class Deadline:
-    """When a request's time is up, or its client has left; shared by all of its queued items.
-
-    items: how many the request has. bulk: others need not wait for them. admitted: whether it was
-    let in.
-    """
-
-    def __init__(self, seconds: float, *, items: int = 1, bulk: bool = False) -> None:
-        self.items, self.bulk, self.admitted = items, bulk, False
-        self._at = time.monotonic() + seconds
-        self._left = threading.Event()
-
-    def within(self, seconds: float) -> "Deadline":
-        """For a step that may take no longer; it is cancelled together with this."""
-        step = Deadline(min(seconds, self.remaining), items=self.items, bulk=self.bulk)
-        step.admitted, step._left = self.admitted, self._left
-        return step
-
-    def cancel(self) -> None:
-        """The client has gone: what is still queued need not be done."""
-        self._left.set()
-
-    @property
-    def remaining(self) -> float:
-        """Seconds left, never negative."""
-        return 0.0 if self._left.is_set() else max(0.0, self._at - time.monotonic())
-
-    def check(self) -> None:
-        """Raise DeadlineExceeded once time is up."""
-        if self.remaining == 0:
-            raise _exceeded()
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,12 +227,5 @@ def _weight(items: Iterable[_Item]) -> int:
 def _still_wanted(item: _Item) -> bool:
     if item.deadline.remaining > 0:
         return True
-    item.future.set_exception(_exceeded())
+    item.future.set_exception(exceeded())
     return False
-
-
-def _exceeded() -> DeadlineExceeded:
-    return DeadlineExceeded(
-        "The deadline passed before the work was done; what was queued has been dropped. "
-        "Send fewer items or try again when the service is less busy."
-    )

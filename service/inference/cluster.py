@@ -17,8 +17,8 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from service.bundle.manifest import Bundle
+from service.deadline import Deadline
 from service.errors import ClusterUnavailable, DeadlineExceeded, EclipError
-from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage, EncodedText, Encoder, check_texts
 
 CALLS = 2

@@ -3,13 +3,12 @@
 import threading
 
 import numpy as np
-import numpy.typing as npt
 
+from service.arrays import FloatArray
 from service.telemetry import DRIFT
 
 WINDOW = 256
 """Images over which the moving mean forgets."""
-FloatArray = npt.NDArray[np.float32]
 
 
 class Drift:

@@ -10,18 +10,19 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from service.arrays import FloatArray
 from service.bundle.manifest import Bundle, unpack_vector
 from service.bundle.preprocess import preprocess
+from service.deadline import Deadline
 from service.errors import DeadlineExceeded, EclipError, PatchesUnavailable, TextInvalid
 from service.imaging.decode import ImageLimits, decode
 from service.imaging.radiograph import Radiograph
-from service.inference.batching import Batcher, Bounds, Deadline, Embedded, Row
+from service.inference.batching import Batcher, Bounds, Embedded, Row
 from service.inference.cache import AnswerCache
 from service.inference.drift import Drift
 from service.inference.session import Towers
 from service.telemetry import record, timed
 
-FloatArray = npt.NDArray[np.float32]
 Keep = Callable[[bytes, Radiograph], Radiograph]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from service.arrays import FloatArray
 from service.bundle.manifest import (
     IMAGE_TOWER,
     INT8,
@@ -21,7 +22,6 @@ from service.bundle.manifest import (
 from service.errors import BundleNotReady
 from service.telemetry import log
 
-FloatArray = npt.NDArray[np.float32]
 Wanted = Precision | Literal["auto"]
 GOLDEN_COSINE = 0.999
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"

@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from service.arrays import FloatArray
 from service.bundle.labels import Calibration, Label, Prompts
+from service.deadline import Deadline
 from service.errors import LabelsEmpty, LabelsInvalid
-from service.inference.batching import Deadline
 from service.inference.encoder import Encoder
 
-FloatArray = npt.NDArray[np.float32]
 MAX_LABELS = 128
 
 

@@ -5,17 +5,15 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
-import numpy.typing as npt
 
 from service.cases.library import DEPTH, CaseLibrary, Query
 from service.cases.passages import UNTITLED
 from service.cases.schema import Hit, Passage, Vector
+from service.deadline import Deadline
 from service.errors import StudyUnknown
-from service.inference.batching import Deadline
 from service.reporting.instructions import instructs
 from service.reporting.polarity import plain
 
-FloatArray = npt.NDArray[np.float32]
 PASSAGES_A_STUDY = 12
 TEMPERATURE = 0.1
 """How steeply a study's weight falls with its distance to the nearest one."""

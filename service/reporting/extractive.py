@@ -6,12 +6,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from service.inference.batching import Deadline
+from service.arrays import Bools, FloatArray
+from service.deadline import Deadline
 from service.inference.encoder import Encoder
-from service.reporting.evidence import Evidence, FloatArray, study_weights
+from service.reporting.evidence import Evidence, study_weights
 from service.reporting.grounding import Draft, Statement, Status, compare
 
-BoolArray = npt.NDArray[np.bool_]
 Relations = npt.NDArray[np.str_]
 
 MODEL = "extractive-consensus-1"
@@ -61,7 +61,7 @@ def _relation(
     return [compare(stated[one], other, cosine)[0] for other, cosine in cosines]
 
 
-def _votes(evidence: Sequence[Evidence], row: BoolArray) -> float:
+def _votes(evidence: Sequence[Evidence], row: Bools) -> float:
     """Share of the studies' weight that agrees with one passage."""
     weights = study_weights(evidence)
     voters = {item.study_id for item, agrees in zip(evidence, row, strict=True) if agrees}
@@ -98,7 +98,7 @@ def _stands(relation: Relations, row: int, others: list[int], status: Status) ->
     return any(status in (relation[row, other], relation[other, row]) for other in others)
 
 
-def _draft(evidence: Sequence[Evidence], agrees: BoolArray, row: int) -> Draft:
+def _draft(evidence: Sequence[Evidence], agrees: Bools, row: int) -> Draft:
     """The passage's own words, citing itself first and then what agrees with it."""
     others = [item.number for item, same in zip(evidence, agrees, strict=True) if same]
     own = evidence[row].number

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from service.inference.batching import Deadline
+from service.deadline import Deadline
 from service.inference.encoder import Encoder
 from service.inference.zero_shot import Finding
 from service.reporting.clauses import NORMAL, SEVERITY, SIDES, Clause, read

@@ -14,8 +14,8 @@ import httpx2
 import openai
 from pydantic import BaseModel, Field
 
+from service.deadline import Deadline
 from service.errors import DeadlineExceeded, LlmUnavailable, QueueFull, ReportUngrounded
-from service.inference.batching import Deadline
 from service.reporting import drafting
 from service.reporting.grounding import Proposed
 from service.reporting.prompt import ANSWER_SCHEMA, Ask, messages

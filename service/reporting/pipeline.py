@@ -8,8 +8,8 @@ from importlib.metadata import version
 
 from service.cases.library import CaseLibrary, Query
 from service.cases.schema import Vector
+from service.deadline import Deadline
 from service.errors import DeadlineExceeded, LlmUnavailable, ReportUngrounded
-from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage, Encoder
 from service.inference.zero_shot import Classifier, Finding
 from service.reporting import extractive

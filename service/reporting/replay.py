@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from service.deadline import Deadline
 from service.errors import LlmUnavailable, RequestMalformed, StudyUnknown
-from service.inference.batching import Deadline
 from service.reporting.audit import Cited, Record
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.grounding import Sentence

@@ -29,7 +29,7 @@ from rich.table import Table
 from service.app import open_services
 from service.cases.passages import split_report
 from service.cases.sources import open_source
-from service.inference.batching import Deadline
+from service.deadline import Deadline
 from service.inference.encoder import Encoder
 from service.reporting.grounding import Statement, compare
 from service.settings import Settings

@@ -25,7 +25,7 @@ from service.cases.ingest import AT_ONCE, BATCH, Outcome, ingest
 from service.cases.library import RENDITION_SIDE, CaseLibrary, NewStudy
 from service.cases.passages import split_report
 from service.cases.sources import Entry, open_source
-from service.inference.batching import Deadline
+from service.deadline import Deadline
 from service.inference.encoder import Encoder
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
 from tests.benchmarks.serving import make_model

@@ -29,7 +29,7 @@ from service.cases.ingest import Outcome, ingest
 from service.cases.library import NewStudy, Query
 from service.cases.schema import Part
 from service.cases.sources import open_source
-from service.inference.batching import Deadline
+from service.deadline import Deadline
 from service.settings import DEMO_LIBRARY, Settings
 from tests.benchmarks.reporting import PATIENCE_S, UNSEEN_SEED
 from training.data.phantom import PhantomConfig, phantom

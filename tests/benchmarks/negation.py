@@ -21,7 +21,7 @@ from service.app import open_services
 from service.cases.ingest import Outcome, ingest
 from service.cases.library import CaseLibrary, Query
 from service.cases.sources import open_source
-from service.inference.batching import Deadline
+from service.deadline import Deadline
 from service.inference.encoder import Encoder
 from service.reporting.clauses import read
 from service.reporting.polarity import plain

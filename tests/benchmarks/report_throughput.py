@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.app import open_services
 from service.cases.ingest import Outcome, ingest
 from service.cases.sources import open_source
-from service.inference.batching import Deadline
+from service.deadline import Deadline
 from service.reporting.evidence import said_once
 from service.reporting.llm import REPORT, TEMPERATURE
 from service.reporting.prompt import Ask, messages

@@ -38,8 +38,8 @@ from service.app import open_services
 from service.cases.ingest import Outcome, ingest
 from service.cases.schema import Vector
 from service.cases.sources import open_source
+from service.deadline import Deadline
 from service.errors import ReportUngrounded
-from service.inference.batching import Deadline
 from service.reporting import extractive
 from service.reporting.evidence import Subject
 from service.reporting.grounding import Grounding, Sentence

@@ -38,6 +38,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from service.arrays import FloatArray
 from service.bundle.labels import LabelSets
 from service.bundle.manifest import IMAGE_TOWER, INT8, Bundle, Int8, load, seal
 from service.bundle.preprocess import ImageSpec, preprocess
@@ -63,7 +64,6 @@ COLUMNS = (
     "load", "server", "images/s", "× infinity", "p50 ms", "p99 ms", "CPU ms", "RSS MB", "errors",
 )  # fmt: skip
 OUT = ROOT / "tests" / "benchmarks" / "serving"
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

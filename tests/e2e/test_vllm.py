@@ -14,7 +14,7 @@ from service.app import open_services
 from service.cases.ingest import Outcome, ingest
 from service.cases.library import NewStudy, StudyRecord
 from service.cases.sources import open_source
-from service.inference.batching import Deadline
+from service.deadline import Deadline
 from service.inference.zero_shot import Finding
 from service.reporting.evidence import Evidence, said_once
 from service.reporting.grounding import Draft, Grounding

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from service.arrays import UInt8
 from service.bundle.preprocess import ImageSpec, preprocess
 from service.imaging.decode import ImageLimits, decode
 from training.data.gaze import Sigma, aligned_heatmap
@@ -24,7 +25,6 @@ from training.recipe import Manifest, Phantoms, RecipeError
 FEW = 256
 """Phantoms that are drawn before a pool of processes would have started."""
 _ARRAYS = ("images", "heatmaps", "lesions")
-UInt8 = npt.NDArray[np.uint8]
 
 
 class Levels(Protocol):

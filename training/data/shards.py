@@ -25,6 +25,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 from webdataset import TarWriter
 
+from service.arrays import UInt8
 from service.bundle.preprocess import ImageSpec
 from service.errors import EclipError
 from training.data.gaze import Sigma
@@ -37,7 +38,6 @@ from training.parallel import process_pool
 MANIFEST, LAYOUT = "studies.parquet", "shards.json"
 STUDIES_A_SHARD = 1024
 
-UInt8 = npt.NDArray[np.uint8]
 Span = tuple[int, int]
 """Offset and size of a member in its tar."""
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from service.arrays import UInt8
 from service.bundle.tokenizer import Tokenizer
 from training.data.experts import Experts, draw
 from training.data.pairs import Pairs
@@ -23,7 +24,6 @@ from training.methods import Method, draw_share
 
 _JOIN, _EXPERTS, _SHARE, _AUGMENT, _TEXT, _TOWERS = range(1, 7)
 Rows = npt.NDArray[np.intp]
-UInt8 = npt.NDArray[np.uint8]
 
 
 class ExpertBatch(NamedTuple):

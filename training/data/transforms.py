@@ -1,4 +1,5 @@
 """Augmentation: an image and its heatmap through one and the same change of place.
+from service.arrays import UInt8
 
 No flips: left and right are words of the report.
 """
@@ -7,10 +8,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-UInt8 = npt.NDArray[np.uint8]
+from service.arrays import UInt8
+
 LEAST_SIDE, MOST_TURN, MOST_CONTRAST = 0.85, 5.0, 0.2
 
 

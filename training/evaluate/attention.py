@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from service.arrays import Bools
 from service.bundle.labels import Prompts
 from training.data.pairs import Levels
 from training.evaluate.bootstrap import interval, means, patient_counts
@@ -30,7 +31,6 @@ PRIOR_SPREAD = 0.25
 """Standard deviation of the centre prior, in sides of the image."""
 
 Floats = npt.NDArray[np.floating]
-Bools = npt.NDArray[np.bool_]
 
 
 class Pointing(NamedTuple):

@@ -1,4 +1,5 @@
 """The patient bootstrap: how far a number moves when other patients had come.
+from service.arrays import Bools
 
 Whole patients are drawn with replacement (Efron & Tibshirani 1993), so a resample is a count for
 each study: how often its patient was drawn. Statistics are computed under all counts at once, as
@@ -10,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from service.arrays import Bools
+
 RESAMPLES = 1000
 
 Counts = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 
 def patient_counts(patients: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES) -> Counts:

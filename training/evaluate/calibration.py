@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
+from service.arrays import Bools
 from service.bundle.labels import Calibration, Label, LabelSets, Prompts
 from training.evaluate.encode import Embedded
 from training.evaluate.findings import Findings
@@ -17,7 +18,6 @@ LEAST_STUDIES = 5
 needs before its error says anything."""
 
 Floats = npt.NDArray[np.floating]
-Bools = npt.NDArray[np.bool_]
 
 
 class Uncalibrated(ValueError):

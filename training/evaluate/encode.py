@@ -12,13 +12,13 @@ import onnxruntime
 import torch
 from torch import nn
 
+from service.arrays import FloatArray
 from service.bundle.manifest import IMAGE_TOWER, INT8, TEXT_TOWER, Bundle
 from service.bundle.preprocess import ImageSpec
 from training.data.pairs import Levels, Pairs
 from training.export import ImageTower, TextTower
 from training.model.clip import Clip
 
-FloatArray = npt.NDArray[np.float32]
 BATCH = 64
 
 

@@ -7,10 +7,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from service.arrays import Bools
 from training.data.labels import is_labelled, uncertain
 from training.data.study import Study
-
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,15 @@ Wang & Isola 2020 (arXiv 2005.10242), section 4; Liang et al. 2022 (arXiv 2203.0
 """
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.decomposition import PCA
 
+from service.arrays import FloatArray
 from training.evaluate.encode import Embedded
 from training.evaluate.result import Estimate, NotMeasured, Section
 
 PICTURED = 500
 """Studies in the picture."""
 _ROWS = 1024
-FloatArray = npt.NDArray[np.float32]
 
 
 def geometry(test: Embedded) -> Section:

@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from training.evaluate.bootstrap import Bools, Counts, Floats, aurocs, interval, patient_counts
+from service.arrays import Bools, FloatArray
+from training.evaluate.bootstrap import Counts, Floats, aurocs, interval, patient_counts
 from training.evaluate.encode import Embedded
 from training.evaluate.findings import Findings
 from training.evaluate.result import Estimate, NotMeasured, Section
@@ -21,8 +22,6 @@ SHARES = (0.01, 0.1, 1.0)
 SEEDS = 5
 LEAST_STUDIES = 2
 """Training studies with a finding, and as many without, that a fit needs."""
-
-FloatArray = npt.NDArray[np.float32]
 
 
 def linear_probe(

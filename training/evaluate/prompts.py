@@ -3,12 +3,10 @@
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
+from service.arrays import FloatArray
 from service.bundle.labels import Prompts
 from training.evaluate.encode import Encoder
-
-FloatArray = npt.NDArray[np.float32]
 
 
 def present_scores(encoder: Encoder, images: FloatArray, prompts: Iterable[Prompts]) -> FloatArray:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import hypergeom
 
+from service.arrays import Bools, FloatArray
 from training.evaluate.bootstrap import Counts, interval, means, patient_counts
 from training.evaluate.encode import Embedded
 from training.evaluate.findings import Findings
@@ -21,9 +22,6 @@ CLASS_KS = (5, 10)
 TIE = 1e-6
 """Cosines nearer than this score alike: float32 arithmetic tells them apart otherwise on every
 machine, such as those of reports that are the same as far as the tower reads them."""
-
-FloatArray = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from sklearn.metrics import (
 )
 from torchmetrics.functional.classification import binary_calibration_error
 
+from service.arrays import Bools
 from service.bundle.labels import Label, Prompts
 from training.evaluate.bootstrap import (
     Counts,
@@ -42,7 +43,6 @@ FEW = 10
 """Below so many patients with or without a finding its intervals are said to be too narrow."""
 MACRO = "macro"
 Floats = npt.NDArray[np.floating]
-Bools = npt.NDArray[np.bool_]
 
 
 class Measured(NamedTuple):

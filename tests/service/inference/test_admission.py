@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.deadline import Deadline
 from service.errors import QueueFull
 from service.inference.admission import Admission
-from service.inference.batching import Deadline
 
 
 def admission(places=8, seconds_per_item=0.5):

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.deadline import Deadline
 from service.errors import DeadlineExceeded, QueueFull
-from service.inference.batching import Batcher, Bounds, Deadline
+from service.inference.batching import Batcher, Bounds
 
 POISON = -1.0
 BOUNDS = Bounds(batch=4, items=8, bytes=1 << 20)

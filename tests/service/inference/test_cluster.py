@@ -14,9 +14,9 @@ from service.cases.ingest import Outcome, ingest
 from service.cases.library import NewStudy, Query, StudyRecord
 from service.cases.schema import EVERYTHING
 from service.cases.sources import open_source
+from service.deadline import Deadline
 from service.errors import ClusterUnavailable, DeadlineExceeded, StudyInvalid
 from service.inference import cluster
-from service.inference.batching import Deadline
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
 
 

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from service.bundle.manifest import Golden, Int8, load, seal
 from service.bundle.preprocess import ImageSpec
+from service.deadline import Deadline
 from service.errors import (
     BundleNotReady,
     DeadlineExceeded,
@@ -22,7 +23,6 @@ from service.errors import (
 )
 from service.imaging.decode import ImageLimits, decode
 from service.inference.attention import attention, overlay
-from service.inference.batching import Deadline
 from service.inference.encoder import EncodedImage
 from service.inference.session import (
     Towers,

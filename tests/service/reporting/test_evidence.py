@@ -7,8 +7,8 @@ import numpy as np
 from service.cases.library import Query
 from service.cases.passages import split_report
 from service.cases.schema import Hit, Study
+from service.deadline import Deadline
 from service.errors import StudyUnknown
-from service.inference.batching import Deadline
 from service.reporting.evidence import PASSAGES_A_STUDY, Evidence, gather, said_once
 
 VECTOR = np.ones(4, np.float32)

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from service.deadline import Deadline
 from service.errors import DeadlineExceeded, LlmUnavailable, QueueFull, ReportUngrounded
-from service.inference.batching import Deadline
 from service.inference.zero_shot import Finding
 from service.reporting import drafting, llm
 from service.reporting.evidence import Evidence

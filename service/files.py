@@ -1,0 +1,50 @@
+"""Files and folders that are on disk whole or not at all, also after a power cut."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes `data` to `path` and syncs it. A reader sees the old file or the new one."""
+    with written_atomically(path) as draft:
+        draft.write_bytes(data)
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """Gives a draft path beside `path`, where the caller writes a file or makes a folder.
+
+    At the end the draft is synced and renamed to `path`. It replaces a file; it cannot replace a
+    folder that holds something (OSError). After an exception the draft is removed and `path` is as
+    it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield draft
+        for each in (*draft.rglob("*"), draft) if draft.is_dir() else (draft,):
+            sync(each)
+        draft.replace(path)
+        sync(path.parent)
+    finally:
+        _remove(draft)
+
+
+def sync(path: Path) -> None:
+    """Flushes a file, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(draft: Path) -> None:
+    if draft.is_dir():
+        shutil.rmtree(draft)
+    else:
+        draft.unlink(missing_ok=True)
