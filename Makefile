@@ -13,13 +13,17 @@ SERVE_VLLM = HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 \
 VLLM_ANSWERS = $(DEV)/bin/python -c \
   "import httpx; httpx.get('http://127.0.0.1:8010/health').raise_for_status()" 2>/dev/null
 
-.PHONY: serve test lint demo experiment-smoke vllm-cpu test-vllm bench openapi clean
+.PHONY: serve test check lint demo experiment-smoke vllm-cpu test-vllm bench openapi clean
 
 serve: $(SERVE)/ready
 	$(SERVE)/bin/eclip serve --demo
 
 test: lint
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# The fast lane: linters, types, import rules and the tests that take no longer than two seconds each.
+check: lint
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -q -n logical --maxprocesses 4 -m "not slow"
 
 lint: $(DEV)/ready
 	$(DEV)/bin/ruff format --check .
