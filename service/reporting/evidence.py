@@ -6,8 +6,8 @@ from itertools import islice
 
 import numpy as np
 
+from service.bundle.report_text import kind_of
 from service.cases.library import DEPTH, CaseLibrary, Query
-from service.cases.passages import UNTITLED
 from service.cases.schema import Hit, Passage, Vector
 from service.deadline import Deadline
 from service.errors import StudyUnknown
@@ -19,9 +19,6 @@ TEMPERATURE = 0.1
 """How steeply a study's weight falls with its distance to the nearest one."""
 _DEEPER = (4, 16)
 """Times k: how deep to look where the nearest studies have nothing to cite."""
-FINDINGS = frozenset({"findings", UNTITLED})
-IMPRESSIONS = frozenset({"impression", "conclusion"})
-"""Other sections, such as an indication or a comparison, tell of another patient's case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Evidence:
     @property
     def concludes(self) -> bool:
         """Whether it is of an impression."""
-        return self.section in IMPRESSIONS
+        return kind_of(self.section) == "impression"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +64,14 @@ def gather(library: CaseLibrary, image: Vector, query: Query, deadline: Deadline
 
 
 def citable(passages: Sequence[Passage]) -> list[Passage]:
-    """Findings and impression, in reading order; of a long report the impression first."""
-    told = FINDINGS | IMPRESSIONS
-    may = [one for one in passages if one.section in told and not instructs(one.text)]
-    kept = sorted(may, key=lambda one: one.section not in IMPRESSIONS)[:PASSAGES_A_STUDY]
+    """Returns the passages that describe the image, in reading order; instructions are left out.
+
+    Of a report with more than `PASSAGES_A_STUDY`, the impression comes first. Sections of kind
+    `other`, such as an indication or a comparison, are about another patient's case.
+    """
+    described = [one for one in passages if kind_of(one.section) != "other"]
+    may = [one for one in described if not instructs(one.text)]
+    kept = sorted(may, key=lambda one: kind_of(one.section) != "impression")[:PASSAGES_A_STUDY]
     return [passage for passage in may if passage in kept]
 
 

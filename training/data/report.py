@@ -1,76 +1,34 @@
-"""Radiology reports as text: their sections, and the part of them that describes the image."""
+"""Reduces a report to the part that a radiograph can answer for."""
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-
-_HEADING = re.compile(
-    r"^[ \t]*[A-Z][A-Z0-9 ,/()&'-]+:(?=\s|\Z)"
-    r"|^[ \t]*FINAL (?:REPORT|ADDENDUM)[ \t]*$"
-    r"|(?<=\s)(?:FINDINGS?|IMPRESSION):(?=\s|\Z)",
-    re.MULTILINE,
-)
-_FINDINGS = re.compile(r"\bFINDINGS?\b")
-_IMPRESSION = re.compile(r"\b(?:IMPRESSION|CONCLUSION)S?\b")
-_BLANK_LINES = re.compile(r"\n\s*\n")
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A heading and what stands below it, both as written; the first section may have no heading.
-
-    Headings and bodies of all sections, joined, are the report to the letter.
-    """
-
-    heading: str
-    body: str
-
-    @property
-    def is_findings(self) -> bool:
-        """Whether it describes the image."""
-        return not self.is_impression and bool(_FINDINGS.search(self.heading))
-
-    @property
-    def is_impression(self) -> bool:
-        """Whether it concludes; `FINDINGS AND IMPRESSION` does."""
-        return bool(_IMPRESSION.search(self.heading))
-
-
-def sections(text: str) -> list[Section]:
-    """Split a report at its headings.
-
-    A heading is a line's beginning in capitals before a colon, the line FINAL REPORT or FINAL
-    ADDENDUM, or FINDINGS: and IMPRESSION: anywhere.
-    """
-    headings = list(_HEADING.finditer(text))
-    starts = [heading.start() for heading in headings] + [len(text)]
-    found = [Section("", text[: starts[0]])]
-    for heading, end in zip(headings, starts[1:], strict=True):
-        found.append(Section(heading.group(), text[heading.end() : end]))
-    return found
+from service.bundle.report_text import BOTH, Kind, Section, sections
 
 
 def description(text: str) -> str:
-    """The part of a report that a radiograph can answer for, on one line; empty if there is none.
+    """Returns the findings and the impression of a report on one line; empty if it has neither.
 
-    Findings and impression, else the impression, else the findings, else the last paragraph.
+    `service.bundle.report_text.sections` says which text that is. Each kind has its heading:
+    `FINDINGS AND IMPRESSION: … FINDINGS: … IMPRESSION: …`. A report without headings stays without.
     """
     parts = sections(text)
-    findings = _one_line(part.body for part in parts if part.is_findings)
-    impression = _one_line(part.body for part in parts if part.is_impression)
-    return titled(findings, impression) or _last_paragraph(parts)
+    both, findings, impression = (_of(parts, kind) for kind in ("both", "findings", "impression"))
+    headed = findings or impression or any(part.name == BOTH for part in parts)
+    if not headed:
+        return both
+    return _headed(
+        {"FINDINGS AND IMPRESSION": both, "FINDINGS": findings, "IMPRESSION": impression}
+    )
 
 
 def titled(findings: str, impression: str) -> str:
-    """`FINDINGS: … IMPRESSION: …`, without the section that is blank."""
-    named = (("FINDINGS", findings), ("IMPRESSION", impression))
-    return " ".join(f"{name}: {_one_line([text])}" for name, text in named if text.strip())
+    """Returns `FINDINGS: … IMPRESSION: …` on one line, without the section that is blank."""
+    return _headed({"FINDINGS": findings, "IMPRESSION": impression})
 
 
-def _last_paragraph(parts: list[Section]) -> str:
-    paragraphs = (_one_line([text]) for part in parts for text in _BLANK_LINES.split(part.body))
-    return next(reversed([text for text in paragraphs if text]), "")
+def _of(parts: list[Section], kind: Kind) -> str:
+    return " ".join(" ".join(part.body.split()) for part in parts if part.kind == kind).strip()
 
 
-def _one_line(texts: Iterable[str]) -> str:
-    return " ".join(word for text in texts for word in text.split())
+def _headed(texts: dict[str, str]) -> str:
+    return " ".join(
+        f"{name}: {' '.join(text.split())}" for name, text in texts.items() if text.strip()
+    )

@@ -1,22 +1,20 @@
-"""Reports that are longer than the tower's context: whole sentences are sampled, none is cut."""
+"""Fits long reports into the text tower's context by sampling whole sentences."""
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
+from service.bundle.report_text import sentences
 from service.bundle.tokenizer import Tokenizer
-
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 def fitted(
     reports: Sequence[str], tokenizer: Tokenizer, rngs: Sequence[np.random.Generator]
 ) -> list[str]:
-    """Each report as it is where it fits, else as many of its sentences as fit.
+    """Returns each report as it is if it fits, else as many of its sentences as fit.
 
-    The sentences are drawn at random and kept in the report's order, so that over the epochs each
-    is read. A sentence that is longer than the context is left to the tokenizer, which cuts it.
+    The sentences are drawn at random and keep their order, so every sentence is read in some epoch.
+    A sentence that is longer than the context is left to the tokenizer, which cuts it.
     """
     truncated = tokenizer(reports).truncated
     return [
@@ -26,12 +24,11 @@ def fitted(
 
 
 def _sample(report: str, tokenizer: Tokenizer, rng: np.random.Generator) -> str:
-    sentences = _SENTENCE_END.split(report.strip())
-    kept: list[int] = []
-    for candidate in rng.permutation(len(sentences)).tolist():
-        trial = sorted([*kept, candidate])
-        fits = not tokenizer([" ".join(sentences[i] for i in trial)]).truncated[0]
-        if fits:
-            kept = trial
-    chosen = kept or [int(rng.integers(len(sentences)))]
-    return " ".join(sentences[index] for index in chosen)
+    whole = sentences(report)
+    fitting: list[int] = []
+    for candidate in rng.permutation(len(whole)).tolist():
+        trial = sorted([*fitting, candidate])
+        if not tokenizer([" ".join(whole[index] for index in trial)]).truncated[0]:
+            fitting = trial
+    chosen = fitting or [int(rng.integers(len(whole)))]
+    return " ".join(whole[index] for index in chosen)

@@ -46,8 +46,8 @@ def test_only_what_the_radiograph_shows_is_evidence():
     assert [(item.section, item.text) for item in found] == [
         ("findings", "Clear lungs."),
         ("impression", "Normal chest."),
-        ("report", "Small nodule."),
-        ("conclusion", "Nodule."),
+        ("findings", "Small nodule."),
+        ("impression", "Nodule."),
     ]
 
 
