@@ -45,8 +45,8 @@ from service.bundle.preprocess import ImageSpec, preprocess
 from service.imaging.decode import ImageLimits, decode
 from service.settings import DEMO_BUNDLE
 from tests.benchmarks.peers.hf_clip import write_hf_clip
-from tests.conftest import RADIOGRAPH, ROOT
-from tests.load import Answer, closed_loop, open_loop, post
+from tests.support.http_load import Answer, closed_loop, open_loop, post
+from tests.support.paths import RADIOGRAPH, ROOT
 from training.data.phantom import PhantomConfig, phantom
 from training.export import export
 from training.int8 import quantise

@@ -20,8 +20,8 @@ import psutil
 import typer
 
 from service.settings import DEMO_LIBRARY
-from tests.conftest import run_server
-from tests.load import LOST, closed_loop, post
+from tests.support.http_load import LOST, closed_loop, post
+from tests.support.server import run_server
 
 HOUR, BURST, CLIENTS = 50_000, 500, 16
 PICTURES = [path.read_bytes() for path in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:60]]

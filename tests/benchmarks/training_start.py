@@ -23,7 +23,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from training.data.phantom import PhantomConfig, phantom
 from training.data.shards import write_shards
 from training.data.study import Study, write_studies
