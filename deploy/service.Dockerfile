@@ -1,5 +1,5 @@
 # The service: no torch, no compiler, no pip, no root.
-#   docker build -f deploy/service.Dockerfile -t eclip:0.1.0 .
+#   docker build -f deploy/service.Dockerfile -t eclip .
 
 FROM debian:trixie-slim AS python
 RUN apt-get update \
@@ -27,7 +27,6 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM python
 LABEL org.opencontainers.image.title="eCLIP Radiology" \
       org.opencontainers.image.description="Chest radiographs to embeddings, findings, similar cases and cited reports. Research software, not a medical device." \
-      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 eclip \
     && useradd --uid 10001 --gid eclip --no-create-home --home-dir /data --shell /usr/sbin/nologin eclip \
