@@ -15,6 +15,8 @@ from service.bundle.manifest import load, seal
 from service.cases.points import Selection
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 60
 
 

@@ -9,7 +9,9 @@ import time
 import pytest
 import torch
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.slow
 
 SMALL = [
     "method=eclip", "augment=true", "data.train=96", "data.validation=32", "data.test=1",

@@ -23,6 +23,8 @@ from service.settings import Settings
 from training.cli import cli
 from training.data.study import read_studies
 
+pytestmark = pytest.mark.slow
+
 BATCH = 16
 UNSEEN = 5
 
