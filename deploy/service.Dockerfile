@@ -1,4 +1,4 @@
-# The service: no torch, no compiler, no pip, no root.
+# The image of the service. It has no torch, no compiler and no pip, and does not run as root.
 #   docker build -f deploy/service.Dockerfile -t eclip .
 
 FROM debian:trixie-slim AS python
@@ -14,14 +14,14 @@ WORKDIR /src
 COPY LICENSE README.md constraints.txt pyproject.toml ./
 COPY service service
 COPY training training
-# cpu, or gpu for onnxruntime-gpu
+# cpu; or gpu, for onnxruntime-gpu
 ARG EXTRA=cpu
-# More to install, such as the CUDA libraries that onnxruntime-gpu loads
+# Further packages, such as the CUDA libraries that onnxruntime-gpu loads
 ARG PACKAGES=""
 RUN --mount=type=cache,target=/root/.cache/pip \
     /pip/bin/pip --python /opt/eclip/bin/python install -c constraints.txt ".[${EXTRA}]" ${PACKAGES} \
     && find /opt/eclip -type d -name tests -prune -exec rm -rf {} + \
-    && hardlink --quiet --ignore-time /opt/eclip  # wheels hold copies where a library wants links
+    && hardlink --quiet --ignore-time /opt/eclip  # wheels hold copies of libraries that should be links
 
 
 FROM python
