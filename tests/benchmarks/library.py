@@ -1,12 +1,12 @@
-"""How a case library grows: building, searching, exactness, memory and disk, Edge beside FAISS.
+"""Measures how building, searching, memory and disk of a case library grow, compared with FAISS.
 
-`python -m tests.benchmarks.library` builds, for each size in a process of its own, an embedded
-library of studies of one image (float32[512], a source, a view, a finding), and asks it for the ten
-nearest images to vectors that it does not have: all of them, those of one finding (a tenth) and
-those of one view (half). Beside it, in the same run, FAISS's HNSW with the same links and the same
-depth of search, and an exact scan in numpy. Vectors are synthetic, clustered as radiographs'
-embeddings are: a thousand clusters, two of one cluster at a cosine of about .8. Figures go to
-library.json and library.png beside this file. It needs `pip install faiss-cpu`.
+`python -m tests.benchmarks.library` builds an embedded library for each size, in a process of its
+own. A study has one image (float32[512]), a source, a view and a finding. The library is asked for
+the ten images nearest to new vectors: of all studies, of one finding (a tenth) and of one view
+(half). FAISS's HNSW, with the same links and search depth, and an exact scan in numpy are measured
+in the same run. Vectors are synthetic and clustered as embeddings of radiographs are: a thousand
+clusters, two vectors of one cluster at a cosine of about .8. Figures go to library.json and
+library.png in this folder. It needs `pip install faiss-cpu`.
 """
 
 import json
@@ -50,7 +50,7 @@ def grow(
     out: Annotated[Path, typer.Option()] = Path(__file__).parent,
     sizes: Annotated[list[int] | None, typer.Option("--size", help="Instead of the four")] = None,
 ) -> None:
-    """Measure every size, and draw them."""
+    """Measures every size and draws the figures."""
     rows = []
     for size in sizes or SIZES:
         command = [sys.executable, "-m", "tests.benchmarks.library", "one", str(size)]
@@ -63,7 +63,7 @@ def grow(
 
 @app.command()
 def one(size: int) -> None:
-    """Measure one size; print it as JSON."""
+    """Measures one size and prints it as JSON."""
     rng = np.random.default_rng(0)
     centres = unit(rng.standard_normal((CLUSTERS, DIMENSION)))
     vectors, asked = clustered(rng, centres, size), clustered(rng, centres, QUERIES)
@@ -80,18 +80,18 @@ def one(size: int) -> None:
 
 
 def unit(vectors: npt.NDArray[Any]) -> Vectors:
-    """Rows of unit length."""
+    """Returns the rows scaled to unit length."""
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def clustered(rng: np.random.Generator, centres: Vectors, count: int) -> Vectors:
-    """Each a centre and as much noise as leaves `WITHIN` of its length."""
+    """Returns unit vectors: each a random centre plus noise of length `WITHIN`."""
     noise = unit(rng.standard_normal((count, DIMENSION)))
     return unit(centres[rng.integers(CLUSTERS, size=count)] + WITHIN * noise)
 
 
 def of_edge(vectors: Vectors, asked: Vectors) -> dict[str, Any]:
-    """Build rate, memory and disk, then each filter's latency and recall."""
+    """Measures Edge: build rate, memory and disk, then latency and recall of each filter."""
     process, index = psutil.Process(), {study_id(n): n for n in range(len(vectors))}
     before = process.memory_info().rss
     with tempfile.TemporaryDirectory() as scratch:
@@ -119,7 +119,7 @@ def of_edge(vectors: Vectors, asked: Vectors) -> dict[str, Any]:
 
 
 def studies(vectors: Vectors, first: int) -> Iterator[EmbeddedStudy]:
-    """Numbered from `first`; findings and views take turns."""
+    """Yields studies numbered from `first`; findings and views take turns."""
     for number, vector in enumerate(vectors, start=first):
         yield EmbeddedStudy(
             Study(
@@ -137,7 +137,7 @@ def studies(vectors: Vectors, first: int) -> Iterator[EmbeddedStudy]:
 
 
 def study_id(number: int) -> str:
-    """As long as a keyed hash."""
+    """Returns an id as long as a keyed hash."""
     return f"stu_{number:032x}"
 
 
@@ -150,29 +150,29 @@ def near(store: EdgeStore, query: Vectors, where: CaseFilter, index: dict[str, i
 def recall(
     vectors: Vectors, asked: Vectors, where: CaseFilter, store: EdgeStore, index: dict[str, int]
 ) -> float:
-    """Of the ten that are truly nearest, the share that is found."""
+    """Returns the share of the ten truly nearest images that a search finds."""
     numbers = np.arange(len(vectors))
     admitted = np.ones(len(vectors), bool)
     if where.findings:
         admitted &= numbers % len(FINDINGS) == 0
     if where.view:
         admitted &= numbers % len(VIEWS) == 0
-    some, theirs = numbers[admitted], vectors[admitted]
+    numbers, vectors = numbers[admitted], vectors[admitted]
     hits = [
-        len({*some[exact(theirs, query)]} & {*near(store, query, where, index)}) / K
+        len({*numbers[exact(vectors, query)]} & {*near(store, query, where, index)}) / K
         for query in asked
     ]
     return float(np.mean(hits))
 
 
 def exact(vectors: Vectors, query: Vectors) -> list[int]:
-    """The ten nearest by a scan of all."""
+    """Returns the ten nearest by a scan of all vectors."""
     scores = vectors @ query
     return np.argpartition(-scores, K)[:K].tolist()
 
 
 def of_faiss(vectors: Vectors, asked: Vectors) -> dict[str, Any]:
-    """FAISS holds vectors and links alone: no payload, no filter, nothing on disk."""
+    """Measures FAISS, which holds vectors and links alone: no payload, no filter, no file."""
     before = psutil.Process().memory_info().rss
     index = faiss.IndexHNSWFlat(DIMENSION, LINKS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = BUILD_DEPTH
@@ -204,7 +204,7 @@ def timed(search: Search, asked: Vectors) -> dict[str, float]:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Latency, build rate, memory and disk over the number of studies."""
+    """Draws latency, build rate, memory and disk over the number of studies."""
     sizes = [row["size"] for row in rows]
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
     for name in FILTERS:

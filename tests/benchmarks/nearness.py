@@ -1,12 +1,11 @@
-"""Would a floor of nearness, learnt where a bundle is validated, tell a stranger's image?
+"""Measures whether a threshold on nearness would refuse images that are no radiographs.
 
-`python -m tests.benchmarks.nearness` looks for the cases of the demo library that are nearest to
-radiographs of its own kind, new phantoms, and to images that are none: phantoms upside down, on
-their side or inverted, noise, photographs; with STUDIES, real radiographs too, which the demo's
-model has never seen. It prints the median cosine to the nearest report and to the nearest image,
-and the share of each kind below the phantoms' fifth percentile: what a floor set there would
-refuse, where it refuses one in twenty of its own. Files that the service takes for no radiograph
-are not counted.
+`python -m tests.benchmarks.nearness` searches the demo library for the cases nearest to new
+phantoms, and to other images: phantoms upside down, on their side or inverted, noise, photographs,
+and, with STUDIES, real radiographs, which the demo model has never seen. It prints the median
+cosine to the nearest report and to the nearest image, and the share of each kind below the
+phantoms' fifth percentile: a threshold there refuses one in twenty phantoms, and that share of the
+kind. Files that the service refuses anyway are not counted.
 """
 
 import io
@@ -43,7 +42,7 @@ REFUSED = 0.05
 def main(
     studies: Annotated[Path | None, typer.Argument(exists=True, help="studies.jsonl")] = None,
 ) -> None:
-    """Print the table."""
+    """Prints the table."""
     with TemporaryDirectory() as scratch, open_services(Settings(data_dir=Path(scratch))) as wired:
         ingest(wired.library, open_source(DEMO_LIBRARY).entries, Outcome())
 
@@ -72,7 +71,7 @@ def main(
 
 
 def kinds(studies: Path | None) -> Iterator[tuple[str, list[bytes]]]:
-    """Names and files of images, radiographs of the demo's own kind first."""
+    """Yields each kind of image, new phantoms first, with its files."""
     own = [phantom(PhantomConfig(seed=UNSEEN_SEED), number).image for number in range(PHANTOMS)]
     yield OWN, [_png(one) for one in own]
     yield "upside down", [_png(one[::-1]) for one in own[:STRANGERS]]

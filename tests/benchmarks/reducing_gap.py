@@ -1,4 +1,4 @@
-"""What a bundle's reducing gap saves on radiographs of full size, and what it changes.
+"""Measures what a bundle's reducing gap saves on full-size radiographs, and what it changes.
 
 `python -m tests.benchmarks.reducing_gap` decodes and preprocesses phantoms of 2048×2500 pixels with
 film grain, as JPEG and as 12-bit DICOM, with no gap and with three, on one thread, and prints CPU
@@ -29,7 +29,7 @@ ROUNDS, PHANTOMS = 5, 4
 
 
 def main() -> None:
-    """Print a row for each kind and gap."""
+    """Prints a row for each kind and gap."""
     tower = onnxruntime.InferenceSession(load(DEMO_BUNDLE).path / IMAGE_TOWER)
     spent, levels = defaultdict(list), defaultdict(list)
     for _ in range(ROUNDS):
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def radiographs() -> Iterator[tuple[str, bytes]]:
-    """The same at every call."""
+    """Yields the same images, with their kind, at every call."""
     for index in range(PHANTOMS):
         rng = np.random.default_rng(index)
         drawn = Image.fromarray(phantom(PhantomConfig(size=512), index).image).resize(SIZE)
@@ -60,7 +60,7 @@ def radiographs() -> Iterator[tuple[str, bytes]]:
 
 
 def embed(tower: onnxruntime.InferenceSession, pixels: np.ndarray) -> np.ndarray:
-    """uint8[N,224,224] → float32[N,D]: the demo bundle's tower takes a smaller image."""
+    """Embeds uint8[N,224,224] as float32[N,D]; the demo's tower takes a smaller image."""
     side = tower.get_inputs()[0].shape[1]
     small = [np.asarray(Image.fromarray(image).resize((side, side))) for image in pixels]
     embedding: np.ndarray = tower.run(["embedding"], {"pixels": np.stack(small)})[0]

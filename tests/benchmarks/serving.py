@@ -1,10 +1,11 @@
-"""Images to vectors over HTTP: this service, its peers and the machine's own limit, in one run.
+"""Measures images to vectors over HTTP: this service, its peers and the machine's own limit.
 
-`make bench` makes the peers' environments and runs it. One ViT-B-32 with the same random weights
-everywhere (speed does not depend on them), distinct 512×512 JPEGs, no cache. Servers are all up and
-take turns, the figures are medians over the rounds, and before anything is timed their vectors must
-agree. The ceiling is cores ÷ (model + preprocessing + HTTP) in CPU-seconds an image: the bare
-session at its best, `decode` and `preprocess` alone, and this service answering from its cache.
+`make bench` makes the peers' environments and runs it. Every server has one ViT-B-32 with the same
+random weights (speed does not depend on them); images are distinct 512×512 JPEGs, and there is no
+cache. All servers run and take turns; figures are medians over the rounds. Their vectors must agree
+before anything is timed. The limit is cores ÷ (model + preprocessing + HTTP) in CPU-seconds an
+image: the bare session at its best, `decode` and `preprocess` alone, and this service answering
+from its cache.
 """
 
 import asyncio
@@ -45,8 +46,8 @@ from service.bundle.preprocess import ImageSpec, preprocess
 from service.imaging.decode import ImageLimits, decode
 from service.settings import DEMO_BUNDLE
 from tests.benchmarks.peers.hf_clip import write_hf_clip
-from tests.conftest import RADIOGRAPH, ROOT
-from tests.load import Answer, closed_loop, open_loop, post
+from tests.support.http_load import Answer, closed_loop, open_loop, post
+from tests.support.paths import RADIOGRAPH, ROOT
 from training.data.phantom import PhantomConfig, phantom
 from training.export import export
 from training.int8 import quantise
@@ -57,7 +58,7 @@ MODEL, SIDE, IMAGES = "ViT-B-32", 512, 48
 CLIENTS = (1, 4, 16, 64)
 LOADS = (0.5, 0.8, 1.1)
 AT_ONCE = 16
-"""Clients at which capacity is taken."""
+"""Clients at which capacity is measured."""
 START_S = 180.0
 NEAR = 0.999
 COLUMNS = (
@@ -68,7 +69,7 @@ OUT = ROOT / "tests" / "benchmarks" / "serving"
 
 @dataclass(frozen=True)
 class Peer:
-    """A server: how it is started on a port, what it is asked, and where a vector stands."""
+    """A server: its command for a port, its requests, and where an answer holds the vector."""
 
     name: str
     command: Callable[[int], list[str]]
@@ -81,8 +82,8 @@ class Peer:
 class Load:
     """What one server did under one load.
 
-    cpu_ms, asking_ms: CPU an answered image, of the server and of the load generator, which runs on
-    the same cores; what is left of cores ÷ per_second is idle.
+    cpu_ms, asking_ms: CPU-milliseconds for each answered image, of the server and of the load
+    generator, which runs on the same cores; the rest of cores ÷ per_second is idle.
     """
 
     server: str
@@ -108,21 +109,21 @@ class Running:
 
     @cached_property
     def _tree(self) -> list[psutil.Process]:
-        """As it is once it has answered; to look it up costs more than an image."""
+        """The processes once it has answered; looking them up costs more than an image."""
         return [self._process, *self._process.children(recursive=True)]
 
     def cpu_s(self) -> float:
-        """CPU-seconds so far, of it and what it started."""
+        """Returns CPU-seconds so far, of the server and the processes that it started."""
         return sum(sum(process.cpu_times()[:2]) for process in self._tree)
 
     def end(self) -> None:
-        """Kill it and what it started."""
+        """Kills the server and the processes that it started."""
         with contextlib.suppress(psutil.NoSuchProcess):
             for process in self._tree:
                 process.kill()
 
     def rss(self) -> int:
-        """Resident bytes now."""
+        """Returns the resident bytes now."""
         return sum(process.memory_info().rss for process in self._tree)
 
 
@@ -133,7 +134,7 @@ def main(
     seconds: Annotated[float, typer.Option(help="Of each load")] = 4.0,
     out: Annotated[Path, typer.Option("--out", help="Folder of serving.json and .png")] = OUT,
 ) -> None:
-    """Measure, print, and write serving.json and serving.png."""
+    """Measures, prints, and writes serving.json and serving.png."""
     images = pictures()
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         bundle, checkpoint, hf = make_model(Path(scratch))
@@ -191,7 +192,7 @@ def make_model(folder: Path) -> tuple[Bundle, Path, Path]:
 
 
 def ours(bundle: Bundle, folder: Path) -> Iterator[Peer]:
-    """This service in both precisions, without its cache."""
+    """Returns this service in both precisions, without its cache."""
     for precision in ("fp32", "int8"):
         yield Peer(
             f"eclip {precision}",
@@ -242,7 +243,7 @@ def infinity_peer(command: Path, folder: Path) -> Peer:
 
 
 def litserve_peer(python: Path, graph: Path) -> Peer:
-    """LitServe with our graph."""
+    """Returns LitServe with the same graph."""
     script = Path(__file__).parent / "peers" / "litserve_onnx.py"
 
     def request(image: bytes) -> bytes:
@@ -260,7 +261,7 @@ def litserve_peer(python: Path, graph: Path) -> Peer:
 
 @contextmanager
 def running(peer: Peer, folder: Path) -> Iterator[Running]:
-    """The peer from when its port answers to the end."""
+    """Starts the peer, yields it when its port answers, and ends it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -281,7 +282,7 @@ def running(peer: Peer, folder: Path) -> Iterator[Running]:
 
 
 def agree(servers: Sequence[Running], images: Sequence[bytes]) -> dict[str, float]:
-    """Server → least cosine of its vectors to the first server's; they must be near."""
+    """Returns each server's least cosine to the first server's vectors; it must be near 1."""
     reference, cosines = None, {}
     for server in servers:
         requests = [server.peer.request(image) for image in images[:8]]
@@ -299,7 +300,7 @@ def agree(servers: Sequence[Running], images: Sequence[bytes]) -> dict[str, floa
 def measure(
     servers: Sequence[Running], images: Sequence[bytes], rounds: int, seconds: float
 ) -> list[Load]:
-    """Medians of every server under every load; servers take turns within a round."""
+    """Returns medians of every server under every load; servers take turns within a round."""
     kept: dict[tuple[str, str], list[Load]] = {}
     rates = {server.peer.name: 5.0 for server in servers}
     for number in range(rounds):
@@ -356,7 +357,7 @@ def under(
 
 
 def demo_ready(folder: Path) -> float:
-    """Median seconds, of five starts, until the demo bundle gives its first vector."""
+    """Returns the median seconds, of five starts, until the demo bundle's first vector."""
     (peer, _) = ours(load(DEMO_BUNDLE), folder / "demo")
     times = []
     for _ in range(5):
@@ -366,7 +367,7 @@ def demo_ready(folder: Path) -> float:
 
 
 def ceilings(bundle: Bundle, images: Sequence[bytes], folder: Path) -> dict[str, dict[str, float]]:
-    """Precision → CPU-milliseconds an image of each part, and images a second at the limit."""
+    """Returns, by precision, CPU-milliseconds an image of each part, and the limit."""
     http = _http_ms(bundle, images, folder)
     limits, spec, preparing = {}, bundle.manifest.image, _cpu_ms(lambda: _prepare(images, bundle))
     pixels = np.stack([_pixels(image, spec) for image in images[:8]])
@@ -390,7 +391,7 @@ def ceilings(bundle: Bundle, images: Sequence[bytes], folder: Path) -> dict[str,
 
 
 def side_by_side(bundle: Bundle, seconds: float = 3.0) -> dict[str, dict[str, float]]:
-    """Precision → images a second of the bare session: one call on all cores, and one on each."""
+    """Returns, by precision, images a second of the bare session, with two ways to use cores."""
     found = {}
     for precision, graph, batch in (("fp32", IMAGE_TOWER, 8), ("int8", INT8[IMAGE_TOWER], 1)):
         spec = bundle.manifest.image
@@ -406,7 +407,7 @@ def side_by_side(bundle: Bundle, seconds: float = 3.0) -> dict[str, dict[str, fl
 def where_it_goes(
     precision: str, loads: Sequence[Load], parts: dict[str, float], beside: dict[str, float]
 ) -> dict[str, float]:
-    """CPU-milliseconds of all cores that pass for an image at `AT_ONCE` clients, and in what."""
+    """Returns CPU-milliseconds of all cores for an image at `AT_ONCE` clients, by stage."""
     (load,) = (
         one
         for one in loads
@@ -428,12 +429,12 @@ def where_it_goes(
 
 
 def cores() -> int:
-    """Those that this process may run on."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def as_table(loads: Sequence[Load]) -> Table:
-    """Every load, with its ratio to infinity-emb under the same load."""
+    """Returns a table of every load, with its ratio to infinity-emb under the same load."""
     peers = {one.load: one.per_second for one in loads if one.server == "infinity-emb"}
     table = Table()
     for column in COLUMNS:
@@ -447,7 +448,7 @@ def as_table(loads: Sequence[Load]) -> Table:
 
 
 def draw(loads: Sequence[Load], limits: dict[str, dict[str, float]]) -> Figure:
-    """Images a second by clients, and the limits."""
+    """Draws images a second by clients, and the limits."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for name in dict.fromkeys(one.server for one in loads):
@@ -467,7 +468,7 @@ def draw(loads: Sequence[Load], limits: dict[str, dict[str, float]]) -> Figure:
 
 
 def _http_ms(bundle: Bundle, images: Sequence[bytes], folder: Path) -> float:
-    """CPU-milliseconds of an answer that takes no decoding and no model."""
+    """Returns CPU-milliseconds of an answer that needs no decoding and no model."""
     (peer, _) = ours(bundle, folder / "cached")
     known = {**peer.environment, "ECLIP_CACHE_ITEMS": "4096"}
     cached = Peer(peer.name, peer.command, peer.request, peer.vector, known)
@@ -477,7 +478,7 @@ def _http_ms(bundle: Bundle, images: Sequence[bytes], folder: Path) -> float:
 
 
 def _cpu_ms(function: Callable[[], None]) -> float:
-    """Least CPU-milliseconds of five calls, after one to warm up."""
+    """Returns the least CPU-milliseconds of five calls, after one to warm up."""
     function()
     spent = []
     for _ in range(5):
@@ -543,7 +544,7 @@ def _median(found: Sequence[Load]) -> Load:
 
 @contextmanager
 def _highest(measure_rss: Callable[[], int]) -> Iterator[list[int]]:
-    """The highest of what is measured once a second."""
+    """Records the highest value of a measurement that is taken once a second."""
     peak, stop = [measure_rss()], threading.Event()
 
     def watch() -> None:

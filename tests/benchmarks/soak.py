@@ -1,9 +1,9 @@
-"""Whether a server that works for long grows: its memory and its open files, over many requests.
+"""Measures whether a server's memory and open files grow over many requests.
 
-`python -m tests.benchmarks.soak` sends the requests of an hour at 14 a second as fast as they are
-answered: images, texts, searches, classifications and reports, one in a hundred of them damaged,
-over connections that come and go. It prints what was answered and the slope of resident memory and
-of descriptors over the second half, when caches and arenas are full.
+`python -m tests.benchmarks.soak` sends 50,000 requests, an hour's work at 14 a second, as fast as
+they are answered: images, texts, searches, classifications and reports, one in a hundred of them
+damaged, over connections that come and go. It prints the answers by status, and the slope of
+resident memory and of descriptors over the second half, when caches and arenas are full.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ import psutil
 import typer
 
 from service.settings import DEMO_LIBRARY
-from tests.conftest import run_server
-from tests.load import LOST, closed_loop, post
+from tests.support.http_load import LOST, closed_loop, post
+from tests.support.server import run_server
 
 HOUR, BURST, CLIENTS = 50_000, 500, 16
 PICTURES = [path.read_bytes() for path in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:60]]
@@ -29,7 +29,7 @@ WORDS = ("left", "right", "large", "small", "effusion", "nodule", "lung", "no", 
 
 
 def main(requests: Annotated[int, typer.Option(min=2 * BURST)] = HOUR) -> None:
-    """Print the figures."""
+    """Prints the figures."""
     rng, counts, samples = random.Random(0), Counter[int](), []
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -56,7 +56,7 @@ def main(requests: Annotated[int, typer.Option(min=2 * BURST)] = HOUR) -> None:
 
 
 def request(rng: random.Random) -> bytes:
-    """One of what clients ask, distinct from all before; one in a hundred is damaged."""
+    """Returns a request that differs from all before; one in a hundred is damaged."""
     image = rng.choice(PICTURES) + rng.randbytes(8)
     text = {"text": " ".join(rng.choices(WORDS, k=6)), "target": "report", "k": 5}
     asked = rng.choices(

@@ -1,7 +1,7 @@
-"""What the expert path costs, and how fast shards are read.
+"""Measures what the expert path costs, and how fast shards are read.
 
-`python -m tests.benchmarks.training_speed` prints both. Each figure is the median of several rounds
-in which the candidates take turns, as a ratio to its peer in the same run.
+`python -m tests.benchmarks.training_speed` prints both. Candidates take turns; each figure is the
+median over several rounds, with its ratio to a peer in the same run.
 """
 
 import io
@@ -39,7 +39,7 @@ SIGMA = Sigma(5.0, "pixel")
 
 
 def main() -> None:
-    """Print both tables."""
+    """Prints both tables."""
     out = Console()
     out.print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     pairs = phantom_pairs(PhantomConfig(size=128), range(COUNT), image_spec(MODEL), SIGMA)
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def step_times(pairs: Pairs) -> Table:
-    """Step time of clip, and of arms with and without experts; at p = 0.5, half of each."""
+    """Measures steps of clip and of other methods, with and without experts, and half of each."""
     arms = {
         "clip": (METHODS["clip"], NEVER),
         "eclip, no experts": (METHODS["eclip"], NEVER),
@@ -95,7 +95,7 @@ def _stepper(pairs: Pairs, method: Method, schedule: object) -> Callable[[], Non
 
 
 def loader_throughput() -> Table:
-    """Images a second: a plain decode of JPEG files, the same through shards, and whole batches."""
+    """Measures images a second: plain JPEG decoding, shards, and whole batches."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "images").mkdir()
@@ -136,7 +136,7 @@ def _decode(files: list[Path], side: int | None = None) -> None:
 
 
 def _in_turns(candidates: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of each, after one round that does not count."""
+    """Returns median seconds of each, after one round that does not count."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(ROUNDS + 1):
         for name, candidate in candidates.items():

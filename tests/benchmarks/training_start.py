@@ -1,10 +1,10 @@
-"""How soon a run takes its first optimiser step, beside open_clip's own trainer.
+"""Measures the time to a run's first optimiser step, compared with open_clip's own trainer.
 
 `python -m tests.benchmarks.training_start` times whole processes, from their start to the end of
-the first step: one model, one batch size, and the same JPEG files, which open_clip reads through a
-csv and we through a manifest or from shards made beforehand. They take turns; the figures are
-medians. open_clip's trainer comes with open_clip but needs pandas, which this project does not:
-`--python` names an interpreter that has it beside all that training needs.
+the first step, with one model, one batch size and the same JPEG files. open_clip reads them through
+a CSV; `eclip-train` through a manifest, or from shards that were made before. The trainers take
+turns; the figures are medians. open_clip's trainer needs pandas, which this project does not need:
+`--python` names an interpreter with pandas and all that training needs.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from training.data.phantom import PhantomConfig, phantom
 from training.data.shards import write_shards
 from training.data.study import Study, write_studies
@@ -33,7 +33,7 @@ from training.trainer import image_input
 COUNT, SIDE, BATCH, ROUNDS = 256, 512, 64, 7
 NAME = "training-start"
 FIRST_STEP = 7
-"""The exit status of a process that has taken it."""
+"""Exit status of a process that has taken its first step."""
 MODEL = {
     "embed_dim": 64,
     "vision_cfg": {"image_size": 64, "patch_size": 16, "width": 64, "layers": 2, "head_width": 32},
@@ -55,7 +55,7 @@ main()
 
 
 def main() -> None:
-    """Print the table, or what is missing."""
+    """Prints the table, or what is missing."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--python", default=sys.executable)
     python = parser.parse_args().python
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def start_times(python: str, folder: Path) -> Table:
-    """Seconds to the first step, and as a ratio to open_clip's."""
+    """Returns a table of the seconds to the first step, and their ratio to open_clip's."""
     prepare(folder)
     whole = "data.fractions=[1, 0, 0]"
     shards = f"data={{source: shards, path: {folder / 'shards'}, fractions: [1, 0, 0]}}"
@@ -95,7 +95,7 @@ def start_times(python: str, folder: Path) -> Table:
 
 
 def theirs(folder: Path) -> list[str]:
-    """The command of open_clip's trainer, up to the folder that it writes in."""
+    """Returns the command of open_clip's trainer, up to the folder that it writes in."""
     return [
         THEIRS, str(folder / "models"), "--model", NAME, "--train-data", str(folder / "pairs.csv"),
         "--dataset-type", "csv", "--batch-size", str(BATCH), "--epochs", "1", "--workers", "0",
@@ -110,7 +110,7 @@ def ours(folder: Path, *data: str) -> list[str]:
 
 
 def run(command: list[str]) -> float:
-    """Seconds that a process takes."""
+    """Returns the seconds that a process takes."""
     start = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     seconds = time.perf_counter() - start
@@ -119,7 +119,7 @@ def run(command: list[str]) -> float:
 
 
 def prepare(folder: Path) -> None:
-    """The model's config, and its pairs in each form."""
+    """Writes the model's config, and the pairs in each form."""
     for name in ("models", "images"):
         (folder / name).mkdir()
     (folder / "models" / f"{NAME}.json").write_text(json.dumps(MODEL))

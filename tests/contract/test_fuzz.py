@@ -1,4 +1,4 @@
-"""Schemathesis reads the contract and sends what it allows, and what it does not."""
+"""Schemathesis reads the contract and sends requests that it allows and that it forbids."""
 
 import json
 
@@ -14,6 +14,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.contract.openapi_golden import GOLDEN
 
+pytestmark = pytest.mark.slow
 CHECKS = [
     not_a_server_error,
     content_type_conformance,

@@ -1,4 +1,4 @@
-"""A power cut during indexing loses nothing, and running again finishes the work."""
+"""Killing an index, a copy or a server loses nothing, and running again finishes the work."""
 
 import os
 import shutil
@@ -14,6 +14,8 @@ from service.app import open_services
 from service.bundle.manifest import load, seal
 from service.cases.points import Selection
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
+
+pytestmark = pytest.mark.slow
 
 TIMEOUT_S = 60
 
@@ -32,10 +34,10 @@ def eclip(data_dir, bundle, *arguments):
 
 
 def kill_when(process, data_dir, renditions):
-    """kill -9 as soon as so many images lie on the disk."""
+    """Sends SIGKILL as soon as the disk holds this many renditions."""
     end = time.monotonic() + TIMEOUT_S
     while len(list((data_dir / "renditions").rglob("*.jpg"))) < renditions:
-        assert process.poll() is None, "it ended before it could be killed"
+        assert process.poll() is None, "the process ended before it could be killed"
         assert time.monotonic() < end
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
@@ -43,7 +45,7 @@ def kill_when(process, data_dir, renditions):
 
 
 def content(data_dir, bundle=DEMO_BUNDLE):
-    """Everything a search can find: each part of each study, in one order."""
+    """Returns everything that a search can find, sorted: studies with digests, and their parts."""
     with open_services(Settings(data_dir=data_dir, bundle=bundle)) as wired:
         store = wired.library.store
         points = store._select(Selection(), limit=100_000)
@@ -57,7 +59,7 @@ def content(data_dir, bundle=DEMO_BUNDLE):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A library that one run made; with the same key, so that keyed hashes can be compared."""
+    """A library that one run indexed, with a fixed key, so that hashes can be compared."""
     data_dir = tmp_path_factory.mktemp("uninterrupted")
     (data_dir / "identifiers.key").write_text("5a" * 32)
     assert index(data_dir).wait(timeout=TIMEOUT_S) == 0
@@ -80,13 +82,11 @@ def test_indexing_that_is_killed_and_run_again_equals_one_run(tmp_path, uninterr
     assert (studies, parts) == uninterrupted
 
 
-@pytest.mark.parametrize("embedded", ["as they are", "anew"])
-def test_a_copy_that_is_killed_and_run_again_lacks_nothing(
-    tmp_path, whole, uninterrupted, embedded
-):
+@pytest.mark.parametrize("vectors", ["copied", "embedded again"])
+def test_a_copy_that_is_killed_and_run_again_lacks_nothing(tmp_path, whole, uninterrupted, vectors):
     (tmp_path / "identifiers.key").write_text("5a" * 32)
     bundle = DEMO_BUNDLE
-    if embedded == "anew":
+    if vectors == "embedded again":
         other = shutil.copytree(DEMO_BUNDLE, tmp_path / "bundle")
         bundle = seal(other, load(other).manifest.model_copy(update={"version": "2"})).path
     for renditions in (1, 90, 200):

@@ -1,4 +1,4 @@
-"""What an open port meets: each gets the right problem, and the next good request succeeds."""
+"""Hostile input: each gets its typed problem, and the next good request succeeds."""
 
 import io
 import json
@@ -15,6 +15,8 @@ from pydicom.uid import CTImageStorage
 from service.settings import DEMO_LIBRARY
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture
 
+pytestmark = pytest.mark.slow
+
 JPEG = next(DEMO_LIBRARY.parent.glob("images/*.jpg")).read_bytes()
 PNG, JSON = {"content-type": "image/png"}, {"content-type": "application/json"}
 FORM = {"content-type": "multipart/form-data; boundary=x"}
@@ -22,7 +24,7 @@ CANARY = "Doe-Jane-19610304"
 
 
 def png_header(rows, columns):
-    """A PNG that declares its size and holds next to no pixels."""
+    """A PNG with few pixels behind a header that declares many."""
     header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b"")]
     parts = [
@@ -174,7 +176,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_it_gets_its_problem_and_the_next_request_its_answer(server, radiograph, problem, what):
+def test_hostile_input_gets_its_problem_and_the_next_request_its_answer(
+    server, radiograph, problem, what
+):
     path, body, headers, status, kind = HOSTILE[what]
     with httpx.Client(base_url=server.url, timeout=30) as client:
         answer = client.post(path, content=body, headers=headers)
@@ -185,7 +189,7 @@ def test_it_gets_its_problem_and_the_next_request_its_answer(server, radiograph,
         assert client.get("/health/ready").status_code == 200
 
 
-def test_a_client_that_leaves_in_the_middle_harms_nobody(server, radiograph):
+def test_a_client_that_leaves_in_the_middle_costs_the_next_one_nothing(server, radiograph):
     host, port = server.url.removeprefix("http://").split(":")
     head = b"POST /embed/image HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n"
     for _ in range(20):
@@ -195,7 +199,7 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(server, radiograph):
     assert "Traceback" not in server.log.read_text()
 
 
-def test_nothing_of_it_reached_the_log_or_the_metrics(server):
+def test_no_identifier_of_hostile_input_reaches_the_log_or_the_metrics(server):
     for what in ("a DICOM without pixels", "a truncated DICOM"):
         path, body, headers, *_ = HOSTILE[what]
         httpx.post(server.url + path, content=body, headers=headers)

@@ -1,4 +1,4 @@
-"""SIGKILL at a random step of training: run again, it ends with the uninterrupted run's weights."""
+"""A training that is killed at a random moment and run again ends with the same weights."""
 
 import random
 import signal
@@ -9,7 +9,9 @@ import time
 import pytest
 import torch
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.slow
 
 SMALL = [
     "method=eclip", "augment=true", "data.train=96", "data.validation=32", "data.test=1",
@@ -21,7 +23,7 @@ TIMEOUT_S = 200
 
 @pytest.fixture
 def fit():
-    """Start a run; what still runs at the end is ended."""
+    """Starts runs, and kills those that still run when the test ends."""
     started = []
 
     def start(run, *more):
@@ -61,10 +63,10 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path, fit):
     assert uninterrupted.wait(timeout=TIMEOUT_S) == 0
     assert reached < state(straight)["global_step"] == 36
     assert resumed.wait(timeout=TIMEOUT_S) == 0
-    one, other = state(straight), state(killed)
-    assert one["global_step"] == other["global_step"]
-    for name, value in one["state_dict"].items():
-        assert torch.equal(value, other["state_dict"][name]), (name, seed)
+    expected, resumed_state = state(straight), state(killed)
+    assert expected["global_step"] == resumed_state["global_step"]
+    for name, value in expected["state_dict"].items():
+        assert torch.equal(value, resumed_state["state_dict"][name]), (name, seed)
 
 
 def test_batches_prepared_by_other_processes_are_the_same(tmp_path, fit):
@@ -74,5 +76,5 @@ def test_batches_prepared_by_other_processes_are_the_same(tmp_path, fit):
     ]
     for process in runs:
         assert process.wait(timeout=TIMEOUT_S) == 0
-    one, other = (state(tmp_path / name)["state_dict"] for name in ("alone", "helped"))
-    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    alone, helped = (state(tmp_path / name)["state_dict"] for name in ("alone", "helped"))
+    assert all(torch.equal(value, helped[name]) for name, value in alone.items())

@@ -1,6 +1,6 @@
-"""Real radiographs, where a developer has them: through the whole service, by the demo bundle.
+"""Sends real radiographs, if a developer has some, through the whole service.
 
-The demo bundle has seen only phantoms, so nothing here asks whether its answers are right.
+The demo bundle has seen phantoms alone, so these tests do not ask whether its answers are right.
 """
 
 import csv
@@ -23,21 +23,23 @@ from service.settings import Settings
 from training.cli import cli
 from training.data.study import read_studies
 
+pytestmark = pytest.mark.slow
+
 BATCH = 16
 UNSEEN = 5
 
 
 @pytest.fixture(scope="module")
 def pairs(shared_data, tmp_path_factory):
-    """covid_chestxray as `eclip-train data` brings it into one form."""
+    """covid_chestxray in the form that `eclip-train data` writes."""
     root, out = shared_data / "covid_chestxray", tmp_path_factory.mktemp("pairs")
     arguments = ["data", "covid_chestxray", "--root", str(root), "--out", str(out)]
     assert CliRunner().invoke(cli, arguments).exit_code == 0
     return out
 
 
-def test_two_sources_are_searched_together_and_told_apart(pairs, shared_data, tmp_path):
-    """Reports without images beside pairs, in one library."""
+def test_two_sources_are_searched_together_and_apart(pairs, shared_data, tmp_path):
+    """One library holds reports without images, and pairs of image and report."""
     reports = tmp_path / "open_i"
     arguments = ["data", "open_i", "--root", str(shared_data / "open_i"), "--out", str(reports)]
     assert CliRunner().invoke(cli, arguments).exit_code == 0
@@ -60,7 +62,7 @@ def test_two_sources_are_searched_together_and_told_apart(pairs, shared_data, tm
 
 @pytest.fixture(scope="module")
 def live(serve, pairs, tmp_path_factory):
-    """A server over a library that `eclip index` made of the pairs."""
+    """A server whose library `eclip index` made from the pairs."""
     data_dir = tmp_path_factory.mktemp("real")
     subprocess.run(
         [sys.executable, "-m", "service.cli", "index", str(pairs / "studies.jsonl")],
@@ -120,7 +122,7 @@ def test_all_pairs_are_indexed_and_unseen_images_get_reports_from_other_patients
 
 
 def _without_note(shared_data):
-    """(patient, image) of radiographs that are in no pair."""
+    """Returns (patient, image) of radiographs without a report."""
     root = shared_data / "covid_chestxray"
     with (root / "metadata.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if not row["clinical_notes"].strip()]

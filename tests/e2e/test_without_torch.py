@@ -1,9 +1,10 @@
-"""The service is slim: it neither needs nor imports what only training has."""
+"""The service needs and imports nothing that only training has."""
 
 import subprocess
 import sys
 from importlib.metadata import requires
 
+import pytest
 from packaging.requirements import Requirement
 
 TRAINING_ONLY = ("torch", "torchvision", "open_clip", "open_clip_torch", "transformers", "onnx")
@@ -23,6 +24,7 @@ with open_services(Settings(data_dir=Path(sys.argv[1]))) as wired:
 """
 
 
+@pytest.mark.slow
 def test_every_module_imports_and_the_service_opens_with_torch_absent(tmp_path):
     blocked = (*TRAINING_ONLY, "training")
     program = START.format(blocked=blocked)
@@ -30,17 +32,16 @@ def test_every_module_imports_and_the_service_opens_with_torch_absent(tmp_path):
 
 
 def needed(name, extra=""):
-    """Names of all distributions that `name[extra]` pulls in."""
-    found, open_ones = set(), [(name, extra)]
-    while open_ones:
-        current, wanted = open_ones.pop()
-        for text in requires(current) or []:
-            requirement = Requirement(text)
-            applies = requirement.marker is None or requirement.marker.evaluate({"extra": wanted})
-            if applies and requirement.name not in found:
-                found.add(requirement.name)
-                open_ones += [(requirement.name, e) for e in ("", *requirement.extras)]
-    return found
+    """Returns the names of all distributions that `name[extra]` installs."""
+    names, unread = set(), [(name, extra)]
+    while unread:
+        current, extra = unread.pop()
+        for requirement in map(Requirement, requires(current) or []):
+            applies = requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+            if applies and requirement.name not in names:
+                names.add(requirement.name)
+                unread += [(requirement.name, more) for more in ("", *requirement.extras)]
+    return names
 
 
 def test_installing_the_service_installs_no_torch():

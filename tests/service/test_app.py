@@ -9,7 +9,7 @@ from service.bundle.manifest import load, seal
 from service.cases.server import ServerStore
 from service.errors import BundleCorrupt, BundleMismatch, BundleNotReady, StoreUnavailable
 from service.settings import DEMO_BUNDLE, Settings
-from tests.conftest import in_process
+from tests.support.server import in_process
 
 
 def test_a_library_of_another_bundle_is_refused(tmp_path):

@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from service.settings import Settings
-from tests.conftest import in_process
+from tests.support.server import in_process
 
 READ, BOTH = "read-key", "both-key"
 

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from service.settings import Settings
 from service.tracing import spans_to
-from tests.conftest import in_process
+from tests.support.server import in_process
 
 CANARY = "Doe-Jane-19610304"
 TRACE = "0af7651916cd43dd8448eb211c80319c"

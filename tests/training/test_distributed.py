@@ -13,7 +13,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.training.conftest import SIDE, TEXT, timm, vit
 from training.methods import METHODS
 from training.model.clip import Clip

@@ -1,4 +1,4 @@
-"""An open_clip ViT-B-32 as a Hugging Face CLIP folder, which infinity-emb loads."""
+"""Writes an open_clip ViT-B-32 as a Hugging Face CLIP folder, which infinity-emb loads."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -38,7 +38,7 @@ IN_BLOCKS = {
 
 
 def write_hf_clip(model: open_clip.CLIP, folder: Path) -> None:
-    """Weights, configuration, image processor and tokenizer, of the same function."""
+    """Writes weights, configuration, image processor and tokenizer of the same function."""
     tower = {"hidden_act": "gelu", "projection_dim": 512}
     clip = CLIPModel(
         CLIPConfig(
@@ -54,7 +54,7 @@ def write_hf_clip(model: open_clip.CLIP, folder: Path) -> None:
 
 
 def renamed(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """open_clip's tensors under transformers' names."""
+    """Yields open_clip's tensors under transformers' names."""
     for name, tensor in state.items():
         if name in STANDALONE:
             yield STANDALONE[name], tensor
@@ -65,7 +65,7 @@ def renamed(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """open_clip's own merges, in the form of a Hugging Face CLIPTokenizer."""
+    """Writes open_clip's merges in the form of a Hugging Face CLIPTokenizer."""
     ours = SimpleTokenizer()
     vocabulary = {
         token.replace("<start_of_text>", "<|startoftext|>"): at

@@ -1,6 +1,7 @@
-"""LitServe around the same ONNX graph, batched as its documentation shows.
+"""Serves the same ONNX graph with LitServe, batched as its documentation shows.
 
-python litserve_onnx.py GRAPH PORT   (in an environment of its own; imports nothing of ours)
+Run `python litserve_onnx.py GRAPH PORT` in an environment of its own; it imports nothing of this
+project.
 """
 
 import base64

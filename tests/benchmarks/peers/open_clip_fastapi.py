@@ -1,6 +1,6 @@
-"""open_clip behind FastAPI, as its users write it first: a handler in the thread pool.
+"""Serves open_clip with FastAPI, as its users write it first: a handler in the thread pool.
 
-python -m tests.benchmarks.peers.open_clip_fastapi CHECKPOINT PORT
+Run `python -m tests.benchmarks.peers.open_clip_fastapi CHECKPOINT PORT`.
 """
 
 import io

@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.settings import DEMO_LIBRARY, Settings
-from tests.conftest import in_process
+from tests.support.server import in_process
 
 PICTURES = sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:6]
 

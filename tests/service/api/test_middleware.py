@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.settings import Settings
-from tests.conftest import in_process
+from tests.support.server import in_process
 
 CANARY = "Doe-Jane-19610304"
 

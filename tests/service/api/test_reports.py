@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.settings import DEMO_LIBRARY, Settings
-from tests.conftest import in_process
+from tests.support.server import in_process
 
 FIRST = json.loads(DEMO_LIBRARY.read_text().splitlines()[0])
 

@@ -9,7 +9,7 @@ import webdataset
 from PIL import Image
 
 from service.bundle.preprocess import ImageSpec, preprocess
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from training.data import shards
 from training.data.experts import Experts
 from training.data.gaze import Sigma

@@ -1,6 +1,6 @@
-"""Many clients at once over raw sockets, with next to no work a request: the server is measured.
+"""Sends many HTTP requests at once over raw sockets, with little work of its own for each.
 
-What is sent is made beforehand; an answer that never came has the status 0.
+Requests are built beforehand, so that a measurement is of the server and not of its clients.
 """
 
 import asyncio
@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 LOST = 0
+"""The status of an answer that never came."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """status 0: the connection ended without one. seconds: from the first byte sent."""
+    """An answer, or `LOST` as its status. `seconds` count from the first byte sent."""
 
     status: int
     seconds: float
@@ -23,7 +24,7 @@ class Answer:
 
 
 def post(path: str, body: bytes, content_type: str) -> bytes:
-    """A whole request."""
+    """Returns the bytes of a whole POST request."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
@@ -32,14 +33,14 @@ def post(path: str, body: bytes, content_type: str) -> bytes:
 
 
 class Connection:
-    """One kept-alive connection, opened when first needed and again after the server closed it."""
+    """A kept-alive connection: opened when needed, and again after the server closed it."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: bytes) -> Answer:
-        """Send one request and read its answer."""
+        """Sends one request and reads its answer."""
         start = time.perf_counter()
         try:
             if self._streams is None:
@@ -56,45 +57,45 @@ class Connection:
         return Answer(status, time.perf_counter() - start, headers, body)
 
     def close(self) -> None:
-        """Hang up."""
+        """Closes the connection."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
 
 
 async def closed_loop(port: int, requests: Sequence[bytes], clients: int) -> list[Answer]:
-    """One answer a request, in order; each client asks again as soon as it is answered."""
+    """Returns the answers in order; each client sends its next request when it is answered."""
     answers: dict[int, Answer] = {}
-    left = iter(range(len(requests)))
+    numbers = iter(range(len(requests)))
 
     async def client() -> None:
         connection = Connection(port)
-        for at in left:
-            answers[at] = await connection.ask(requests[at])
+        for number in numbers:
+            answers[number] = await connection.ask(requests[number])
         connection.close()
 
     await asyncio.gather(*(client() for _ in range(clients)))
-    return [answers[at] for at in range(len(requests))]
+    return [answers[number] for number in range(len(requests))]
 
 
 async def open_loop(
     port: int, requests: Sequence[bytes], per_second: float, seed: int = 0
 ) -> list[Answer]:
-    """One answer a request, in order; they arrive by a Poisson process, answered or not."""
+    """Returns the answers in order; requests are sent by a Poisson process, answered or not."""
     rng, idle, due = random.Random(seed), list[Connection](), time.perf_counter()
 
-    async def one(request: bytes) -> Answer:
+    async def send(request: bytes) -> Answer:
         connection = idle.pop() if idle else Connection(port)
         answer = await connection.ask(request)
         idle.append(connection)
         return answer
 
-    asked = []
+    tasks = []
     for request in requests:
         due += rng.expovariate(per_second)
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        asked.append(asyncio.create_task(one(request)))
-    answers = await asyncio.gather(*asked)
+        tasks.append(asyncio.create_task(send(request)))
+    answers = await asyncio.gather(*tasks)
     for connection in idle:
         connection.close()
     return answers

@@ -1,0 +1,92 @@
+"""Starts the service for a test: in this process, or as `eclip serve` in a process of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+
+from service.api.context import Services
+from service.app import create_app
+from service.settings import Settings
+
+START_S = 60
+"""Seconds that a server may take until it is ready."""
+POLL_S = 0.2
+"""Seconds between two questions whether it is."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running `eclip serve`: its address, data directory, log and process."""
+
+    url: str
+    data_dir: Path
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def port(self) -> int:
+        """The port of 127.0.0.1 that it listens on."""
+        return int(self.url.rpartition(":")[2])
+
+
+def in_process(settings: Settings, wired: Services | None = None) -> TestClient:
+    """Returns a client of the app in this process; its requests carry this machine's own name."""
+    app = create_app(settings, wired)
+    return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+
+
+@contextmanager
+def run_server(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Server]:
+    """Runs `eclip serve` and yields it once it is ready.
+
+    On exit it gets SIGTERM and must end with status 0, unless the test ended it before.
+    """
+    port = _free_port()
+    log = data_dir / "server.log"
+    variables = {"ECLIP_PORT": str(port), "ECLIP_DATA_DIR": str(data_dir), **environment}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service.cli", "serve", *arguments],
+            env=os.environ | variables,
+            stdout=output,
+            stderr=output,
+        )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _wait_until_ready(url, process, log)
+            yield Server(url, data_dir, log, process)
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/health/ready", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(POLL_S)
+    raise AssertionError(f"the server did not become ready:\n{log.read_text()}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
