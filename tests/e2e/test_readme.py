@@ -13,8 +13,6 @@ from PIL import Image
 
 from training.data.phantom import PhantomConfig, phantom
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [
@@ -56,11 +54,13 @@ def is_part(shown: Any, real: Any) -> bool:
     return shown == real
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("language", "text"), EXAMPLES)
 def test_an_example_of_the_documents_works(server, language, text):
     run(language, text, server.url)
 
 
+@pytest.mark.slow
 def test_the_report_that_the_readme_shows_is_a_part_of_the_real_one(server):
     page = README.read_text(encoding="utf-8")
     shown = json.loads(SHOWN.search(page)[1])
@@ -88,6 +88,19 @@ def test_every_local_link_leads_somewhere(page):
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target), f"{link}#{anchor}"
+
+
+def test_the_architecture_names_every_module_over_300_lines():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(
+        r"^\| `(.*?)` \|", page.partition("## Modules over 300 lines")[2], re.MULTILINE
+    )
+    modules = [path for top in ("service", "training") for path in (ROOT / top).rglob("*.py")]
+    assert sorted(named) == sorted(
+        str(path.relative_to(ROOT))
+        for path in modules
+        if len(path.read_text(encoding="utf-8").splitlines()) > 300
+    )
 
 
 def anchors(page: Path) -> set[str]:
