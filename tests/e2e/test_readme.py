@@ -11,23 +11,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.settings import Settings
 from training.data.phantom import PhantomConfig, phantom
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+FOLDERS = ("deploy", "docs", "service", "tests", "training")
 PAGES = [
-    README,
-    *sorted((ROOT / "docs").rglob("*.md")),
-    ROOT / "deploy" / "README.md",
-    ROOT / "tests" / "benchmarks" / "README.md",
+    *sorted(ROOT.glob("*.md")),
+    *sorted(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md")),
 ]
 RUN = re.compile(r"<!-- run -->\n```(sh|python)\n(.*?)```", re.DOTALL)
 SHOWN = re.compile(r"<!-- shortened -->\n```json\n(.*?)```", re.DOTALL)
 CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 EXAMPLES = [
-    pytest.param(language, text, id=f"{page.stem}-{number}")
+    pytest.param(language, text, id=f"{page.relative_to(ROOT)}-{number}")
     for page in PAGES
-    for number, (language, text) in enumerate(RUN.findall(page.read_text(encoding="utf-8")))
+    for number, (language, text) in enumerate(RUN.findall(read(page)))
 ]
 REFUSALS_FAIL = 'curl() { command curl --fail-with-body "$@"; }\n'
 """Makes an example fail where the server refuses a request."""
@@ -62,7 +67,7 @@ def test_an_example_of_the_documents_works(server, language, text):
 
 @pytest.mark.slow
 def test_the_report_that_the_readme_shows_is_a_part_of_the_real_one(server):
-    page = README.read_text(encoding="utf-8")
+    page = read(README)
     shown = json.loads(SHOWN.search(page)[1])
     real = json.loads(run(*RUN.search(page).groups(), server.url))
     assert is_part(shown, real)
@@ -82,7 +87,7 @@ def test_the_radiograph_of_the_readme_has_the_finding_that_its_report_states():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_local_link_leads_somewhere(page):
-    text = CODE.sub("", page.read_text(encoding="utf-8"))
+    text = CODE.sub("", read(page))
     for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
         target = page.parent / link if link else page
         assert target.exists(), link
@@ -90,20 +95,26 @@ def test_every_local_link_leads_somewhere(page):
             assert anchor in anchors(target), f"{link}#{anchor}"
 
 
+def test_every_setting_that_a_page_names_exists():
+    named = {
+        name for page in PAGES for name in re.findall(r"ECLIP_([A-Z][A-Z_]*[A-Z])", read(page))
+    }
+    assert named
+    assert {name.lower() for name in named} <= Settings.model_fields.keys()
+
+
 def test_the_architecture_names_every_module_over_300_lines():
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = read(ROOT / "docs" / "architecture.md")
     named = re.findall(
         r"^\| `(.*?)` \|", page.partition("## Modules over 300 lines")[2], re.MULTILINE
     )
     modules = [path for top in ("service", "training") for path in (ROOT / top).rglob("*.py")]
     assert sorted(named) == sorted(
-        str(path.relative_to(ROOT))
-        for path in modules
-        if len(path.read_text(encoding="utf-8").splitlines()) > 300
+        str(path.relative_to(ROOT)) for path in modules if len(read(path).splitlines()) > 300
     )
 
 
 def anchors(page: Path) -> set[str]:
     """Returns the anchors of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", read(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
