@@ -1,0 +1,49 @@
+"""Makes phantom.png and workbench.png, the README's radiograph and the page that reads it.
+
+`python docs/figures/draw.py http://127.0.0.1:8000`, from the repository's root, while a server with
+the demo library answers there; needs the development environment and Chromium.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from training.data.phantom import PhantomConfig, phantom
+
+FOLDER = Path(__file__).parent
+LIBRARY = PhantomConfig(size=256, seed=7_000)
+"""The data set of the demo library, which holds its phantoms 0 to 239."""
+NUMBER = 261
+"""A phantom that the demo library does not hold and that the demo model reads well."""
+WINDOW = {"width": 1200, "height": 1125}
+
+
+def draw_phantom(path: Path) -> None:
+    """Writes the phantom as an 8-bit PNG."""
+    Image.fromarray(phantom(LIBRARY, NUMBER).image).save(path)
+
+
+def photograph(url: str, radiograph: Path, path: Path) -> None:
+    """Writes the workbench as it shows the radiograph's report, with at most 256 colours."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport=WINDOW)
+        page.goto(url)
+        page.locator("#file").set_input_files(radiograph)
+        page.get_by_role("status").filter(has_text="Done.").wait_for()
+        pictures = page.locator("#cases img")
+        pictures.evaluate_all("images => Promise.all(images.map(image => image.decode()))")
+        page.screenshot(path=path)
+        browser.close()
+    with Image.open(path) as picture:
+        picture.convert("RGB").quantize(256).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    draw_phantom(FOLDER / "phantom.png")
+    photograph(sys.argv[1], FOLDER / "phantom.png", FOLDER / "workbench.png")
