@@ -2,6 +2,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -9,13 +10,13 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
+from service.cases.base import CaseStore
 from service.cases.edge import EdgeStore
-from service.cases.points import PointStore
-from service.cases.schema import EmbeddedStudy, Image, Passage, Study, Vector
-from service.cases.server import ServerStore, connect
+from service.cases.schema import EmbeddedStudy, Identity, Image, Passage, Study, Vector
+from service.cases.server import SERVER_DEFAULTS, CollectionLayout, ServerStore, connect
 
 DIMENSION = 16
-IDENTITY = {"dimension": DIMENSION, "bundle_id": "b" * 64, "key_fingerprint": "k" * 16}
+IDENTITY = Identity(bundle_id="b" * 64, key_fingerprint="k" * 16, dimension=DIMENSION)
 
 
 def unit_vector(name: str) -> Vector:
@@ -81,15 +82,17 @@ def path() -> Iterator[Path]:
 @pytest.fixture
 def open_edge(path: Path) -> Callable[..., EdgeStore]:
     def open_store(**other: object) -> EdgeStore:
-        return EdgeStore(path, **{**IDENTITY, **other})
+        return EdgeStore(path, replace(IDENTITY, **other))
 
     return open_store
 
 
 @pytest.fixture
 def open_server() -> Callable[..., ServerStore]:
-    def open_store(client: QdrantClient, **other: object) -> ServerStore:
-        return ServerStore(client, collection="cases", **{**IDENTITY, **other})
+    def open_store(
+        client: QdrantClient, layout: CollectionLayout = SERVER_DEFAULTS, **other: object
+    ) -> ServerStore:
+        return ServerStore(client, "cases", replace(IDENTITY, **other), layout)
 
     return open_store
 
@@ -114,5 +117,5 @@ def server(open_server: Callable[..., ServerStore]) -> Iterator[ServerStore]:
 
 
 @pytest.fixture(params=["edge", "server"])
-def store(request: pytest.FixtureRequest) -> PointStore:
+def store(request: pytest.FixtureRequest) -> CaseStore:
     return request.getfixturevalue(request.param)

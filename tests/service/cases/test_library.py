@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from service.app import open_services
-from service.cases.library import NewStudy, Query, StudyRecord
-from service.cases.points import Remove, Selection
+from service.cases.library import Query
+from service.cases.operations import Remove, Selection
+from service.cases.records import NewStudy, StudyRecord
 from service.errors import EclipError, ImageUnsupported, StudyInvalid, StudyUnknown
 from service.settings import DEMO_LIBRARY, Settings
 
@@ -25,9 +26,10 @@ def study(study_id, *images, patient_id="p1", report=REPORT, **fields):
     return NewStudy(study_id, StudyRecord(patient_id=patient_id, report=report, **fields), images)
 
 
-def everything(library, deadline, **query):
-    vector = library._encoder.image(PICTURES[0], deadline).vector
-    return library.search(vector, Query(target="report", k=50, **query))
+def everything(library, deadline, patient_id=None, study_id=None):
+    vector = library.encoder.image(PICTURES[0], deadline).vector
+    exclude = library.exclusion(patient_id, study_id)
+    return library.search(vector, Query(target="report", k=50, exclude=exclude))
 
 
 def files(tmp_path: Path):
@@ -183,7 +185,7 @@ def test_nothing_of_a_deleted_patient_stays(library, deadline, tmp_path):
         library.put(study(f"s{number}", PICTURES[number], patient_id=patient), deadline)
     theirs = library.get("s0").patient_id
     assert library.delete_patient("p1") == 2
-    left = library.store._select(Selection(), limit=1000)
+    left = [point.payload for point in library.store.points()]
     assert {payload["patient_id"] for payload in left} == {library.get("s2").patient_id}
     assert theirs not in repr(left)
     assert [path.stem for path in files(tmp_path)] == [library.get("s2").images[0].rendition]

@@ -9,8 +9,8 @@ from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from service.cases.schema import Ask, CaseFilter, Exclusion
-from service.cases.server import Layout, connect
+from service.cases.schema import CaseFilter, Exclusion, Search
+from service.cases.server import CollectionLayout, connect
 from service.errors import BundleMismatch, StoreUnavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
@@ -66,7 +66,7 @@ def test_the_collection_of_another_hash_key_is_refused(client, open_server):
 
 def test_a_collection_of_someone_else_is_refused_and_left_alone(client, open_server):
     client.create_collection("cases", vectors_config={})
-    with pytest.raises(BundleMismatch, match="not made by this service"):
+    with pytest.raises(BundleMismatch, match="Another program made this collection"):
         open_server(client)
     assert client.get_collection("cases").payload_schema == {}
 
@@ -103,13 +103,15 @@ def told(client, monkeypatch):
 
 
 def test_a_cluster_is_told_how_to_keep_the_collection(client, open_server, told, vector):
-    layout = Layout(shards=6, replicas=2, written=2, on_disk=True, quantization="scalar")
+    layout = CollectionLayout(
+        shards=6, replicas=2, write_consistency_factor=2, on_disk=True, quantization="scalar"
+    )
     store = open_server(client, layout=layout)
     names = ("shard_number", "replication_factor", "write_consistency_factor")
     assert [told[name] for name in names] == [6, 2, 2]
     assert {params.on_disk for params in told["vectors_config"].values()} == {True}
     assert told["quantization_config"].scalar.type == "int8"
-    assert store.search(Ask("report", vector("any")), k=1, **ANYTHING) == []
+    assert store.search(Search("report", vector("any")), k=1, **ANYTHING) == []
 
 
 def test_where_nothing_is_said_a_server_keeps_a_collection_by_its_own_defaults(
@@ -155,7 +157,7 @@ def test_a_server_over_its_rate_says_when_to_come_back(client, open_server, monk
 
     monkeypatch.setattr(client, "query_points", exhausted)
     with pytest.raises(StoreUnavailable) as refused:
-        store.search(Ask("passage", vector("any")), k=1, **ANYTHING)
+        store.search(Search("passage", vector("any")), k=1, **ANYTHING)
     assert refused.value.retry_after_s == 7
 
 
