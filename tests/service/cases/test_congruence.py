@@ -132,6 +132,7 @@ def as_dict(hit):
     return {name: getattr(hit, name) for name in hit.__dataclass_fields__}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_both_engines_agree_with_each_other_and_with_a_plain_model(
     edge, server, study, vector, seed

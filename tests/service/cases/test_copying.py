@@ -15,10 +15,14 @@ from service.cases.schema import CaseFilter
 from service.cases.server import ServerStore
 from service.errors import BundleMismatch, StoreUnavailable
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
+from tests.service.cases.conftest import KEY
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::UserWarning:service"),  # qdrant's local mode
+]
 PICTURES = [path.read_bytes() for path in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:3]]
-STUDIES = 24
+STUDIES = 20
 
 
 def record(number, **fields):
@@ -27,13 +31,13 @@ def record(number, **fields):
 
 
 @pytest.fixture
-def library(tmp_path, deadline):
+def library(open_library, deadline):
     """Of some studies, the first with three views."""
-    with open_services(Settings(data_dir=tmp_path / "one")) as wired:
-        first = NewStudy("s0", record(0), tuple(PICTURES), ("PA", "LL", None))
-        rest = [NewStudy(f"s{n}", record(n), (PICTURES[n % 3],)) for n in range(1, STUDIES)]
-        wired.library.put_many([first, *rest], deadline)
-        yield wired.library
+    library = open_library()
+    first = NewStudy("s0", record(0), tuple(PICTURES), ("PA", "LL", None))
+    others = [NewStudy(f"s{n}", record(n), (PICTURES[n % 3],)) for n in range(1, STUDIES)]
+    library.put_many([first, *others], deadline)
+    return library
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def another_bundle(tmp_path):
 @pytest.fixture
 def renditions(tmp_path):
     """Those of `library`."""
-    return renditions_of(tmp_path / "one", "studies")
+    return renditions_of(tmp_path, "studies")
 
 
 def copied(*arguments):
@@ -113,7 +117,8 @@ def test_a_library_is_embedded_anew_for_another_bundle(
     library, another_bundle, renditions, tmp_path
 ):
     """The same weights under another id: vectors differ by no more than a rendition's JPEG."""
-    settings = Settings(data_dir=tmp_path / "one", collection="again", bundle=another_bundle.path)
+    (tmp_path / "identifiers.key").write_text(KEY.hex())
+    settings = Settings(data_dir=tmp_path, collection="again", bundle=another_bundle.path)
     with open_services(settings) as wired:
         outcome = copied(library.store, renditions, wired.library)
         assert (outcome.stored, outcome.rejected) == (STUDIES, ())
@@ -140,7 +145,8 @@ def test_an_image_that_is_gone_is_told_and_harms_no_other(
 ):
     own = library.get("s0").images[0].rendition
     next(renditions.folder.rglob(f"{own}.jpg")).unlink()
-    settings = Settings(data_dir=tmp_path / "one", collection="again", bundle=another_bundle.path)
+    (tmp_path / "identifiers.key").write_text(KEY.hex())
+    settings = Settings(data_dir=tmp_path, collection="again", bundle=another_bundle.path)
     with open_services(settings) as wired:
         outcome = copied(library.store, renditions, wired.library)
     assert outcome.stored == STUDIES - 1

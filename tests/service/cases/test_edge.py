@@ -101,6 +101,7 @@ def test_a_library_survives_a_restart(open_edge, study, vector):
     store.close()
 
 
+@pytest.mark.slow
 def test_after_kill_9_every_study_is_whole_or_absent_and_a_second_run_completes(
     open_edge, study, vector, path
 ):
@@ -123,6 +124,7 @@ def test_after_kill_9_every_study_is_whole_or_absent_and_a_second_run_completes(
     store.close()
 
 
+@pytest.mark.slow
 def test_kill_9_in_a_replacement_loses_no_study_and_half_a_replacement_has_no_digest(
     open_edge, study, vector, path
 ):

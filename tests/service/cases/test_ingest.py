@@ -4,18 +4,11 @@ from itertools import islice
 
 import pytest
 
-from service.app import open_services
 from service.cases.ingest import BATCH, Outcome, ingest, ingest_in_batches
 from service.cases.sources import open_source
-from service.settings import DEMO_LIBRARY, Settings
+from service.settings import DEMO_LIBRARY
 
 PICTURE = next(iter(sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))))
-
-
-@pytest.fixture
-def library(tmp_path):
-    with open_services(Settings(data_dir=tmp_path / "var")) as wired:
-        yield wired.library
 
 
 def manifest(tmp_path, lines):

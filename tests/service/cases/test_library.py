@@ -5,21 +5,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from service.app import open_services
 from service.cases.library import Query
 from service.cases.operations import Remove, Selection
 from service.cases.records import NewStudy, StudyRecord
 from service.errors import EclipError, ImageUnsupported, StudyInvalid, StudyUnknown
-from service.settings import DEMO_LIBRARY, Settings
+from service.settings import DEMO_LIBRARY
 
 PICTURES = [path.read_bytes() for path in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:4]]
 REPORT = "FINDINGS: Small left effusion. No pneumothorax. IMPRESSION: Effusion."
-
-
-@pytest.fixture
-def library(tmp_path):
-    with open_services(Settings(data_dir=tmp_path)) as wired:
-        yield wired.library
 
 
 def study(study_id, *images, patient_id="p1", report=REPORT, **fields):
@@ -107,6 +100,7 @@ def test_two_studies_with_the_same_picture_do_not_share_its_rendition(library, d
     assert library.rendition("s2")
 
 
+@pytest.mark.slow
 def test_concurrent_writes_of_one_study_leave_it_whole_and_nothing_else(
     library, deadline, tmp_path
 ):
