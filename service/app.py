@@ -1,10 +1,9 @@
 """Wiring and lifespan, nothing else."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -27,12 +26,16 @@ from service.api import (
 from service.api.context import Services
 from service.api.middleware import BodyBounds, RequestEnvelope
 from service.bundle.manifest import Bundle, load
+from service.cases.base import CaseStore
 from service.cases.edge import EdgeStore
-from service.cases.library import CaseLibrary, StudyEncoder
-from service.cases.server import Layout, ServerStore, connect
-from service.cases.store import CaseStore
+from service.cases.embedding import StudyEncoder
+from service.cases.library import CaseLibrary
+from service.cases.places import open_existing, renditions_of
+from service.cases.renditions import Renditions
+from service.cases.schema import Identity
+from service.cases.server import CollectionLayout, ServerStore, connect
 from service.deadline import Deadline
-from service.errors import ClusterUnavailable, StoreUnavailable
+from service.errors import ClusterUnavailable
 from service.imaging.decode import ImageLimits
 from service.imaging.deidentify import Pseudonymiser, load_or_create_key
 from service.inference.admission import Admission
@@ -49,7 +52,6 @@ from service.tracing import sending_spans
 from service.web import page
 
 STARTUP_S = 120.0
-RENDITIONS = "renditions"
 
 
 def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
@@ -137,24 +139,12 @@ def open_library_on_ray(
         yield library
 
 
-@contextmanager
-def open_other_library(settings: Settings, name: str) -> Iterator[tuple[CaseStore, Path]]:
-    """A library besides the settings' own, and its renditions: the directory of an embedded one, or
-    a collection of the settings' Qdrant server. Raises StoreUnavailable where there is none.
-    """
-    path = Path(name)
-    store: CaseStore
-    if path.is_dir():
-        store, renditions = EdgeStore.existing(path), path.parent / RENDITIONS / path.name
-    elif settings.qdrant_url is not None:
-        store = ServerStore.existing(_connect(settings), collection=name)
-        renditions = settings.data_dir / RENDITIONS / name
-    else:
-        raise StoreUnavailable("There is no directory of that name, and no ECLIP_QDRANT_URL.")
-    try:
-        yield store, renditions
-    finally:
-        store.close()
+def open_other_library(
+    settings: Settings, name: str
+) -> AbstractContextManager[tuple[CaseStore, Renditions]]:
+    """Opens a library besides the settings' own; see `service.cases.places.open_existing`."""
+    connecting = None if settings.qdrant_url is None else partial(_connect, settings)
+    return open_existing(name, settings.data_dir, connecting)
 
 
 @contextmanager
@@ -198,34 +188,24 @@ def _library(settings: Settings, encoder: StudyEncoder) -> Iterator[CaseLibrary]
     key = Pseudonymiser(load_or_create_key(settings.data_dir / "identifiers.key"))
     store = _open_store(settings, encoder.bundle, key.fingerprint)
     try:
-        yield CaseLibrary(store, encoder, key, settings.data_dir / RENDITIONS / settings.collection)
+        renditions = renditions_of(settings.data_dir, settings.collection)
+        yield CaseLibrary(store, encoder, key, renditions)
     finally:
         store.close()
 
 
 def _open_store(settings: Settings, bundle: Bundle, key_fingerprint: str) -> CaseStore:
-    dimension, bundle_id = bundle.manifest.dimension, bundle.manifest.id
+    identity = Identity(bundle.manifest.id, key_fingerprint, bundle.manifest.dimension)
     if settings.qdrant_url is None:
-        return EdgeStore(
-            settings.data_dir / settings.collection,
-            dimension=dimension,
-            bundle_id=bundle_id,
-            key_fingerprint=key_fingerprint,
-        )
-    return ServerStore(
-        _connect(settings),
-        collection=settings.collection,
-        dimension=dimension,
-        bundle_id=bundle_id,
-        key_fingerprint=key_fingerprint,
-        layout=Layout(
-            settings.qdrant_shards,
-            settings.qdrant_replicas,
-            settings.qdrant_written,
-            settings.qdrant_on_disk,
-            settings.qdrant_quantization,
-        ),
+        return EdgeStore(settings.data_dir / settings.collection, identity)
+    layout = CollectionLayout(
+        shards=settings.qdrant_shards,
+        replicas=settings.qdrant_replicas,
+        write_consistency_factor=settings.qdrant_written,
+        on_disk=settings.qdrant_on_disk,
+        quantization=settings.qdrant_quantization,
     )
+    return ServerStore(_connect(settings), settings.collection, identity, layout)
 
 
 def _connect(settings: Settings) -> QdrantClient:

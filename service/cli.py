@@ -5,7 +5,7 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,7 +30,7 @@ from rich.text import Text
 from service.app import create_app, open_library_on_ray, open_other_library, open_services
 from service.bundle.manifest import load
 from service.cases import copying
-from service.cases.ingest import AT_ONCE, Outcome, ingest
+from service.cases.ingest import AT_ONCE, Outcome, ingest_in_batches
 from service.cases.library import CaseLibrary, Query
 from service.cases.schema import Hit, Part
 from service.cases.sources import open_source
@@ -77,9 +77,7 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when done
     with open_services(settings) as wired:
         if demo:
-            outcome = Outcome()
-            _index(wired.library, DEMO_LIBRARY, outcome)
-            _show_outcome(outcome)
+            _show_outcome(sum(_index(wired.library, DEMO_LIBRARY), Outcome()))
         out.print(f"Workbench: http://{settings.host}:{settings.port}/   API: …/docs")
         uvicorn.run(
             create_app(settings, wired),
@@ -121,11 +119,12 @@ def index(
         else open_library_on_ray(settings, ray, encoders, gpus) as library,
     ):
         try:
-            _index(library, source, outcome, AT_ONCE * (encoders if ray else 1))
+            for done in _index(library, source, AT_ONCE * (encoders if ray else 1)):
+                outcome += done
         finally:
             if file is not None:
-                for one in outcome.rejected:
-                    file.write(json.dumps(dataclasses.asdict(one)) + "\n")
+                for rejected in outcome.rejected:
+                    file.write(json.dumps(dataclasses.asdict(rejected)) + "\n")
             _show_outcome(outcome)
     if outcome.rejected:
         raise typer.Exit(1)
@@ -144,16 +143,17 @@ def copy(
     """Bring another library's studies into this one; embed them anew if this bundle is another."""
     settings = _settings()
     with open_services(settings) as wired, open_other_library(settings, library) as other:
-        (store, renditions), target, outcome = other, wired.library.store, Outcome()
-        with _progress(copying.missing(store, target)) as advance:
-            copying.copy(store, renditions, wired.library, outcome, advance)
-        _show_outcome(outcome)
-        if store.identity == target.identity:
+        (store, renditions), target = other, wired.library.store
+        copied = copying.copy(store, renditions, wired.library)
+        _show_outcome(sum(_tracked(copied, copying.missing(store, target)), Outcome()))
+        if store.identity.same_vectors(target.identity):
             alike, searches = copying.searched_alike(store, target, SEARCHES)
             out.print(f"{alike} of {searches} searches find the same ten reports in both")
         lacking = copying.missing(store, target)
     if lacking:
-        err.print(f"{lacking} studies are not in this library. Mend them or run this again.")
+        err.print(
+            f"{lacking} studies could not be copied. Correct what was rejected, or run this again."
+        )
         raise typer.Exit(1)
 
 
@@ -258,15 +258,14 @@ def _open_library(settings: Settings) -> Iterator[CaseLibrary]:
         yield wired.library
 
 
-def _index(library: CaseLibrary, path: Path, outcome: Outcome, at_once: int = AT_ONCE) -> None:
+def _index(library: CaseLibrary, path: Path, at_once: int = AT_ONCE) -> Iterator[Outcome]:
     source = open_source(path)
-    with _progress(source.count) as advance:
-        ingest(library, source.entries, outcome, advance, at_once=at_once)
+    batches = ingest_in_batches(library, source.entries, at_once=at_once)
+    return _tracked(batches, source.count)
 
 
-@contextmanager
-def _progress(total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, and what advances it."""
+def _tracked(batches: Iterable[Outcome], total: int | None) -> Iterator[Outcome]:
+    """Yields each batch's outcome, and shows the progress on standard error."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -276,7 +275,9 @@ def _progress(total: int | None) -> Iterator[Callable[[int], None]]:
     )
     with Progress(*columns, console=err) as progress:
         task = progress.add_task("Indexing", total=total)
-        yield lambda done: progress.advance(task, done)
+        for done in batches:
+            progress.advance(task, done.studies)
+            yield done
 
 
 def _show_outcome(outcome: Outcome) -> None:

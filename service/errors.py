@@ -75,6 +75,12 @@ class BundleMismatch(EclipError):
     type, title, status = "bundle/mismatch", "Collection belongs to another bundle", 409
 
 
+class SchemaMismatch(BundleMismatch):
+    """Another version of this program wrote the case library."""
+
+    type, title = "library/schema", "Case library of another schema version"
+
+
 class BodyTooSlow(EclipError):
     """The request body did not arrive in time."""
 

@@ -34,6 +34,12 @@ def written_atomically(path: Path) -> Iterator[Path]:
         _remove(draft)
 
 
+def remove_drafts(path: Path) -> None:
+    """Removes the drafts of `path` that a killed process left. Nobody else may be writing it."""
+    for draft in path.parent.glob(f".{path.name}.*.part"):
+        _remove(draft)
+
+
 def sync(path: Path) -> None:
     """Flushes a file, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

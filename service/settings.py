@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     """Replicas that have a write before it is acknowledged."""
     qdrant_on_disk: bool = False
     qdrant_quantization: Literal["scalar", "product"] | None = None
-    """Of a collection that is made anew, as the four before; see `service.cases.server.Layout`."""
+    """Of a collection that is made anew, as the four before; see `CollectionLayout`."""
     collection: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "studies"
 
     llm_url: Annotated[tuple[HttpUrl, ...], NoDecode, BeforeValidator(_split)] = ()

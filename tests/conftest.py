@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from service.app import open_services
 from service.bundle.manifest import Bundle, load
-from service.cases.ingest import Outcome, ingest
+from service.cases.ingest import ingest
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.inference.encoder import Encoder
@@ -41,9 +41,8 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with the demo library in it."""
     data_dir = tmp_path_factory.mktemp("demo")
     with open_services(Settings(data_dir=data_dir)) as wired:
-        outcome = Outcome()
-        ingest(wired.library, open_source(DEMO_LIBRARY).entries, outcome)
-    assert outcome.rejected == []
+        outcome = ingest(wired.library, open_source(DEMO_LIBRARY).entries)
+    assert not outcome.rejected
     return data_dir
 
 

@@ -22,7 +22,7 @@ from service.api.schemas import (
     SentenceOut,
 )
 from service.auth import reader
-from service.cases.library import Identifier
+from service.cases.records import Identifier
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
 from service.inference.encoder import EncodedImage

@@ -9,7 +9,8 @@ from service.api.context import Services, Wired, work
 from service.api.inputs import AsJson, Parameters, Upload, one_image, read_input
 from service.api.schemas import BundleName, HitOut, Retrieval
 from service.auth import reader
-from service.cases.library import DEPTH, Identifier, Query
+from service.cases.library import DEPTH, Query
+from service.cases.records import Identifier
 from service.cases.schema import CaseFilter, Hit, Part
 from service.deadline import Deadline
 from service.errors import RequestMalformed
@@ -121,8 +122,7 @@ def _search(
         words=words,
         diversity=parameters.diversity,
         where=parameters.filter.where(),
-        patient_id=parameters.exclude.patient_id,
-        study_id=parameters.exclude.study_id,
+        exclude=wired.library.exclusion(parameters.exclude.patient_id, parameters.exclude.study_id),
         min_score=parameters.min_score,
         group_by_study=parameters.group_by is not None,
     )

@@ -32,9 +32,9 @@ from service.api.schemas import (
     checked,
 )
 from service.auth import reader, writer
-from service.cases.library import Identifier, NewStudy, StudyRecord, Word
+from service.cases.manifest import MAX_VIEWS
+from service.cases.records import Identifier, NewStudy, StudyRecord, Word
 from service.cases.schema import Metadata
-from service.cases.sources import MAX_VIEWS
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed, StudyInvalid
 

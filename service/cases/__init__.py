@@ -1,1 +1,1 @@
-"""Vectors → known studies."""
+"""Stores studies with their vectors and finds similar ones: the case library."""

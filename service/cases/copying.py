@@ -1,35 +1,48 @@
-"""From one case library into another: to another engine or place as it is, or to another bundle.
+"""Copies one case library into another: another engine or place, schema version, or bundle.
 
-Studies are known by their keyed hashes, so both libraries must have the same key. A copy may be
-stopped, killed and run again, as any ingestion.
+Studies are known by their references, so both libraries must have the same hash key. A copy that
+was stopped or killed goes on when it is run again, as any ingestion.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
-from service.cases.ingest import BATCH, Outcome, Rejected, ingest
-from service.cases.library import CaseLibrary, NewStudy, StudyRecord, rendition_path
-from service.cases.schema import EVERYTHING, NOBODY, Ask, EmbeddedStudy, Hit, Study
+from service.cases.base import CaseStore
+from service.cases.embedding import StudyEncoder, embed_texts
+from service.cases.ingest import BATCH, BATCH_DEADLINE_S, Outcome, ingest_in_batches, outcome_of
+from service.cases.library import CaseLibrary, image_lost
+from service.cases.passages import split_report
+from service.cases.records import NewStudy, StudyRecord
+from service.cases.renditions import Renditions
+from service.cases.schema import (
+    EVERYTHING,
+    NOBODY,
+    EmbeddedStudy,
+    Search,
+    Study,
+)
 from service.cases.sources import Entry
-from service.cases.store import CaseStore
-from service.errors import BundleMismatch, StudyInvalid
+from service.deadline import Deadline
+from service.errors import BundleMismatch, EclipError, StudyInvalid
+from service.imaging.deidentify import StudyRef
 
-NO_IMAGE = StudyInvalid("An image of the study is not on this disk. Put the study again.")
+SEARCHED = 10
+"""Hits that `searched_alike` compares."""
 
 
-def copy(
-    source: CaseStore,
-    renditions: Path,
-    library: CaseLibrary,
-    outcome: Outcome,
-    on_progress: Callable[[int], None] = lambda _: None,
-) -> None:
-    """Bring the studies that `library` lacks from `source`, whose images lie in `renditions`.
+def copy(source: CaseStore, renditions: Renditions, library: CaseLibrary) -> Iterator[Outcome]:
+    """Copies the studies that `library` lacks and yields the outcome of each batch.
 
-    What the library has of a study stays as it is. Of the same bundle, vectors are taken as they
-    are. Else texts are embedded anew, and images from their renditions: an 8-bit JPEG gives nearly,
-    not exactly, the vector of its original. Raises BundleMismatch for another hash key.
+    A study that the library has stays as it is. What is kept of the others:
+
+    - Same bundle and schema version: all vectors and renditions.
+    - Same bundle, older schema version: image and report vectors and renditions. Reports are split
+      into passages again, and these are embedded.
+    - Another bundle: nothing. Texts are embedded, and images from their renditions; an 8-bit JPEG
+      gives nearly, not exactly, the vector of its original.
+
+    Raises BundleMismatch for another hash key.
     """
     theirs, ours = source.identity, library.store.identity
     if theirs.key_fingerprint != ours.key_fingerprint:
@@ -38,58 +51,78 @@ def copy(
             "identifiers.key before anything is stored."
         )
     lacking = _lacking(source, library.store)
-    if theirs == ours:
-        _adopt(lacking, renditions, library, outcome, on_progress)
-    else:
-        entries = (Entry(one.study.study_id, _as_new(one.study, renditions)) for one in lacking)
-        ingest(library, entries, outcome, on_progress)
+    if theirs.same_vectors(ours):
+        return _adopted(lacking, renditions, library, split=theirs != ours)
+    entries = (Entry(e.study.study_id, _as_new(e.study, renditions)) for e in lacking)
+    return ingest_in_batches(library, entries)
 
 
 def missing(source: CaseStore, target: CaseStore) -> int:
-    """How many studies of `source` the target lacks."""
+    """Counts the studies of `source` that the target lacks."""
     return sum(1 for _ in _lacking(source, target))
 
 
-def _adopt(
-    studies: Iterable[EmbeddedStudy],
-    renditions: Path,
-    library: CaseLibrary,
-    outcome: Outcome,
-    on_progress: Callable[[int], None],
-) -> None:
-    remaining, number = iter(studies), 0
-    while batch := list(islice(remaining, BATCH)):
-        without = library.adopt(batch, renditions)
-        for study in without:
-            number += 1
-            outcome.rejected.append(Rejected(number, study.study_id, NO_IMAGE.detail))
-        outcome.stored += len(batch) - len(without)
-        on_progress(len(batch))
+def searched_alike(source: CaseStore, target: CaseStore, searches: int) -> tuple[int, int]:
+    """Searches both libraries by the reports of some studies.
+
+    Returns how many searches find the same ten studies in both, and how many were made.
+    """
+    reports = [embedded.report_vector for embedded in islice(source.studies(), searches)]
+    asked = [Search("report", vector) for vector in reports if vector is not None]
+    alike = sum(_studies_of(source, search) == _studies_of(target, search) for search in asked)
+    return alike, len(asked)
+
+
+def _studies_of(store: CaseStore, search: Search) -> list[StudyRef]:
+    hits = store.search(search, k=SEARCHED, where=EVERYTHING, exclude=NOBODY)
+    return [hit.study_id for hit in hits]
 
 
 def _lacking(source: CaseStore, target: CaseStore) -> Iterator[EmbeddedStudy]:
-    studies = source.studies()
-    while batch := list(islice(studies, BATCH)):
-        there = target.digests(one.study.study_id for one in batch)
-        yield from (one for one in batch if one.study.study_id not in there)
+    for batch in _batches(source.studies()):
+        stored = target.digests(embedded.study.study_id for embedded in batch)
+        yield from (embedded for embedded in batch if embedded.study.study_id not in stored)
 
 
-def searched_alike(source: CaseStore, target: CaseStore, searches: int) -> tuple[int, int]:
-    """How many searches, each by a study's report, find the same ten in both, and of how many."""
-    reports = [one.report_vector for one in islice(source.studies(), searches)]
-    asked = [Ask("report", vector) for vector in reports if vector is not None]
-    found = [
-        [[hit.study_id for hit in _ten(store, ask)] for store in (source, target)] for ask in asked
+def _adopted(
+    studies: Iterable[EmbeddedStudy], renditions: Renditions, library: CaseLibrary, *, split: bool
+) -> Iterator[Outcome]:
+    """split: whether reports are split into passages again."""
+    first = 1
+    for batch in _batches(studies):
+        places = [embedded.study.study_id for embedded in batch]
+        yield outcome_of(first, places, _adopt(batch, renditions, library, split=split))
+        first += len(batch)
+
+
+def _adopt(
+    batch: Sequence[EmbeddedStudy], renditions: Renditions, library: CaseLibrary, *, split: bool
+) -> list[Study | EclipError]:
+    if split:
+        try:
+            batch = _split_again(batch, library.encoder)
+        except EclipError as error:
+            return [error] * len(batch)
+    return library.adopt(batch, renditions)
+
+
+def _split_again(studies: Sequence[EmbeddedStudy], encoder: StudyEncoder) -> list[EmbeddedStudy]:
+    """Returns the studies with new passages and their vectors; all else is as it was."""
+    passages = [split_report(e.study.report or "", e.study.study_id) for e in studies]
+    texts = [[passage.text for passage in group] for group in passages]
+    vectors = embed_texts(texts, encoder, Deadline(BATCH_DEADLINE_S, bulk=True))
+    return [
+        replace(
+            embedded,
+            study=replace(embedded.study, passages=group),
+            passage_vectors=tuple(passage_vectors),
+        )
+        for embedded, group, passage_vectors in zip(studies, passages, vectors, strict=True)
     ]
-    return sum(one == other for one, other in found), len(found)
 
 
-def _ten(store: CaseStore, ask: Ask) -> list[Hit]:
-    return store.search(ask, k=10, where=EVERYTHING, exclude=NOBODY)
-
-
-def _as_new(study: Study, renditions: Path) -> NewStudy | StudyInvalid:
-    """The study as if its caller sent it again."""
+def _as_new(study: Study, renditions: Renditions) -> NewStudy | StudyInvalid:
+    """Returns the study as if its caller sent it again."""
     record = StudyRecord(
         patient_id=study.patient_id,
         source=study.source,
@@ -98,7 +131,13 @@ def _as_new(study: Study, renditions: Path) -> NewStudy | StudyInvalid:
         metadata=study.metadata,
     )
     try:
-        images = [rendition_path(renditions, i.rendition).read_bytes() for i in study.images]
+        images = [renditions.read(image.rendition) for image in study.images]
     except OSError:
-        return NO_IMAGE
+        return image_lost()
     return NewStudy(study.study_id, record, tuple(images), tuple(i.view for i in study.images))
+
+
+def _batches(studies: Iterable[EmbeddedStudy]) -> Iterator[list[EmbeddedStudy]]:
+    remaining = iter(studies)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch

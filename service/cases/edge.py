@@ -1,6 +1,6 @@
-"""Qdrant Edge: the case library in this process, on this disk; the default.
+"""Keeps a case library in this process, on this disk, with Qdrant Edge (the default).
 
-Layout under the library's directory:
+Files in the library's directory:
 
     lock                     held by the one process that has the library open
     collection/identity.json bundle, hash key, dimension and schema version
@@ -9,8 +9,6 @@ Layout under the library's directory:
 
 import fcntl
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -20,53 +18,48 @@ from typing import Self
 import numpy as np
 import qdrant_edge as qdrant
 
+from service.cases.base import CANDIDATES, RANK_OFFSET, CaseStore
+from service.cases.operations import BlankDigest, Operation, Remove, Selection, Upsert
 from service.cases.points import (
-    CANDIDATES,
     INDEXED,
     PARTS,
-    RANK_OFFSET,
     WORDS,
-    Found,
-    Operation,
     Payload,
     Point,
-    PointStore,
-    Remove,
-    Selection,
-    Unsettle,
-    Upsert,
+    ScoredPoint,
     stored_point,
 )
-from service.cases.schema import Ask, Identity
+from service.cases.schema import Identity, Search
 from service.cases.words import Words, sought_words
 from service.errors import StoreUnavailable
+from service.files import remove_drafts, written_atomically
 
 _SCANNED_KB = 100_000
-"""Below this size a segment is scanned exactly; above it, an HNSW graph is built."""
+"""Kilobytes: a smaller segment is scanned exactly, a larger one gets an HNSW graph."""
 _OPTIMIZE_EVERY = 20_000
-"""Points written between two runs of the optimizer, which the write that is due waits for."""
+"""Points written between two runs of the optimizer. The write that reaches it waits for it."""
 _RETRY_AFTER_S = 5.0
+"""Seconds after which a client may try again."""
 _SEARCH = qdrant.SearchParams(hnsw_ef=256)
 
 
-class EdgeStore(PointStore):
-    """A CaseStore in a directory, which only one process may have open.
+class EdgeStore(CaseStore):
+    """A case store in a directory, which only one process may have open.
 
     Every write is flushed before it returns. A study's points are one entry of the engine's
     write-ahead log: after a crash a new study is there whole or not at all.
 
-    Raises StoreUnavailable when another process holds the library or its files cannot be
-    read, BundleMismatch when another bundle or hash key wrote it.
+    Raises StoreUnavailable if another process has the library open or its files cannot be read.
     """
 
-    def __init__(self, path: Path, *, dimension: int, bundle_id: str, key_fingerprint: str) -> None:
-        identity = Identity(bundle_id, key_fingerprint, dimension)
+    def __init__(self, path: Path, identity: Identity) -> None:
         super().__init__(identity)
         collection = path / "collection"
         path.mkdir(parents=True, exist_ok=True)
         with ExitStack() as resources:
             resources.enter_context(_only_process(path / "lock"))
             if not collection.exists():
+                remove_drafts(collection)
                 _create(collection, identity)
             identity.require(_read_identity(collection))
             with _engine():
@@ -78,24 +71,25 @@ class EdgeStore(PointStore):
 
     @classmethod
     def existing(cls, path: Path) -> Self:
-        """The library that is there, whoever's it is."""
+        """Opens a library that exists, of any bundle and key.
+
+        Raises StoreUnavailable if there is none, SchemaMismatch if its version cannot be read.
+        """
         if not (path / "collection").is_dir():
-            raise StoreUnavailable("There is no case library at that place.")
+            raise StoreUnavailable(
+                "The directory holds no case library. Name one that `eclip index` wrote."
+            )
         stored = _read_identity(path / "collection")
-        return cls(
-            path,
-            dimension=stored.dimension,
-            bundle_id=stored.bundle_id,
-            key_fingerprint=stored.key_fingerprint,
-        )
+        stored.require_readable()
+        return cls(path, stored)
 
     def check(self) -> None:
-        """Return when the engine answers, else raise StoreUnavailable."""
+        """Raises StoreUnavailable if the engine does not answer."""
         with _engine():
             self._shard.info()
 
     def close(self) -> None:
-        """Flush, and let another process open the library."""
+        """Flushes the engine and lets another process open the library."""
         with self._writing:
             self._resources.close()
 
@@ -135,12 +129,12 @@ class EdgeStore(PointStore):
         return points, None if further is None else str(further)
 
     def _nearest(
-        self, ask: Ask, selection: Selection, limit: int, *, above: float | None
-    ) -> list[Found]:
+        self, search: Search, selection: Selection, limit: int, *, above: float | None
+    ) -> list[ScoredPoint]:
         request = qdrant.QueryRequest(
             limit=limit,
-            prefetches=_fused(ask, selection, limit),
-            query=_query(ask, limit),
+            prefetches=_fused(search, selection, limit),
+            query=_query(search, limit),
             filter=_filter(selection),
             score_threshold=above,
             with_payload=True,
@@ -148,7 +142,7 @@ class EdgeStore(PointStore):
         )
         with _engine():
             points = self._shard.query(request)
-        return [Found(str(point.id), point.score, point.payload or {}) for point in points]
+        return [ScoredPoint(str(point.id), point.score, point.payload or {}) for point in points]
 
     def _count(self, selection: Selection) -> int:
         with _engine():
@@ -160,27 +154,27 @@ class EdgeStore(PointStore):
             return {str(hit.value): hit.count for hit in self._shard.facet(request).hits}
 
 
-def _query(ask: Ask, limit: int) -> "qdrant.ScoringQueryType":
-    match ask:
-        case Ask(target, np.ndarray() as vector, None, None):
+def _query(search: Search, limit: int) -> "qdrant.ScoringQueryType":
+    match search:
+        case Search(target, np.ndarray() as vector, None, None):
             return qdrant.Query.Nearest(vector.tolist(), using=target)
-        case Ask(target, np.ndarray() as vector, None, float(diversity)):
+        case Search(target, np.ndarray() as vector, None, float(diversity)):
             near = 1 - diversity
             return qdrant.Mmr(vector.tolist(), near, max(limit, CANDIDATES), using=target)
-        case Ask(words=str(words), vector=None):
+        case Search(words=str(words), vector=None):
             return qdrant.Query.Nearest(_sparse(sought_words(words)), using=WORDS)
         case _:
             return qdrant.Fusion.Rrf(RANK_OFFSET)  # type: ignore[return-value] # as it is documented
 
 
-def _fused(ask: Ask, selection: Selection, limit: int) -> list[qdrant.Prefetch]:
-    """The two rankings that are fused where both are asked for."""
-    if ask.vector is None or ask.words is None:
+def _fused(search: Search, selection: Selection, limit: int) -> list[qdrant.Prefetch]:
+    """Returns the two rankings that are fused, for a search by meaning and by wording."""
+    if search.vector is None or search.words is None:
         return []
-    deep = max(limit, CANDIDATES)
+    depth, chosen = max(limit, CANDIDATES), _filter(selection)
     return [
-        qdrant.Prefetch(deep, query=_query(one, limit), filter=_filter(selection), params=_SEARCH)
-        for one in (replace(ask, words=None), replace(ask, vector=None))
+        qdrant.Prefetch(depth, query=_query(ranking, limit), filter=chosen, params=_SEARCH)
+        for ranking in (replace(search, words=None), replace(search, vector=None))
     ]
 
 
@@ -201,7 +195,7 @@ def _any_of(conditions: Mapping[str, Sequence[str]]) -> "list[qdrant.ConditionTy
 def _update(operation: Operation) -> qdrant.UpdateOperation:
     update = qdrant.UpdateOperation
     match operation:
-        case Unsettle(selection):
+        case BlankDigest(selection):
             return update.set_payload_by_filter(_filter(selection), {"digest": ""})
         case Remove(selection):
             return update.delete_points_by_filter(_filter(selection))
@@ -221,16 +215,11 @@ def _sparse(words: Words) -> qdrant.SparseVector:
 
 
 def _create(collection: Path, identity: Identity) -> None:
-    """Make an empty collection; it appears under its name only when it is whole."""
-    draft = collection.with_name("draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    _create_shard(draft / "shard", identity.dimension)
-    (draft / "identity.json").write_text(json.dumps(asdict(identity)))
-    _sync(draft / "identity.json")
-    _sync(draft)
-    draft.rename(collection)
-    _sync(collection.parent)
+    """Makes an empty collection, which appears under its name once it is whole."""
+    with written_atomically(collection) as draft:
+        draft.mkdir()
+        _create_shard(draft / "shard", identity.dimension)
+        (draft / "identity.json").write_text(json.dumps(asdict(identity)))
 
 
 def _create_shard(path: Path, dimension: int) -> None:
@@ -254,7 +243,7 @@ def _read_identity(collection: Path) -> Identity:
         return Identity(**json.loads((collection / "identity.json").read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise StoreUnavailable(
-            "The case library's identity.json is missing or damaged; restore it from a backup "
+            "The case library's identity.json is missing or damaged. Restore it from a backup, "
             "or index the studies again into an empty directory."
         ) from error
 
@@ -266,14 +255,14 @@ def _only_process(lock: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StoreUnavailable(
-                "Another process has this case library open; stop that server, or use its API."
+                "Another process has this case library open. Stop that server, or use its API."
             ) from None
         yield
 
 
 @contextmanager
 def _engine() -> Iterator[None]:
-    """Qdrant Edge raises nothing more precise than Exception."""
+    """Raises StoreUnavailable for what the engine raises, which is always a plain Exception."""
     try:
         yield
     except Exception as error:
@@ -282,11 +271,3 @@ def _engine() -> Iterator[None]:
             "permissions, then start the server again.",
             retry_after_s=_RETRY_AFTER_S,
         ) from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,114 +1,151 @@
-"""Bulk ingestion: idempotent, resumable, one bad study harms no other.
+"""Ingests studies in bulk: idempotent and resumable; a bad study harms no other.
 
-Resuming needs no state of its own: a study whose digest the store already holds is skipped.
+Resuming needs no state: a study whose digest the store already holds is skipped.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from service.cases.library import CaseLibrary, NewStudy
+from service.cases.library import CaseLibrary
+from service.cases.records import NewStudy
 from service.cases.schema import Study
 from service.cases.sources import Entry
 from service.deadline import Deadline
 from service.errors import EclipError
+from service.imaging.deidentify import Pseudonymiser, StudyRef
 
 BATCH = 16
+"""Studies that are put in one call."""
 BATCH_DEADLINE_S = 600.0
+"""Seconds that one batch may take."""
 AT_ONCE = 2
-"""Batches by one encoder: while one is written, the next is encoded."""
+"""Batches in progress for one encoder: while one is written, the next is encoded."""
 
-Stored = list[Study | EclipError]
+Results = Mapping[StudyRef, Study | EclipError]
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A study that was not ingested: which one of its source, where it stands there, and why."""
+    """A study that was not stored. `number` counts the source's studies from 1."""
 
     number: int
     place: str
+    """Where the source has the study: a line, a row, a file."""
     reason: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an ingestion did."""
+    """What an ingestion, or one batch of it, did. Outcomes add up."""
 
     stored: int = 0
-    rejected: list[Rejected] = field(default_factory=list)
+    rejected: tuple[Rejected, ...] = ()
+
+    @property
+    def studies(self) -> int:
+        """Number of studies that were stored or rejected."""
+        return self.stored + len(self.rejected)
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(self.stored + other.stored, self.rejected + other.rejected)
 
 
-def ingest(
-    library: CaseLibrary,
-    entries: Iterable[Entry],
-    outcome: Outcome,
-    on_progress: Callable[[int], None] = lambda _: None,
-    *,
-    at_once: int = AT_ONCE,
-) -> None:
-    """Ingest every study; `on_progress` is given the number of studies just done.
+def ingest(library: CaseLibrary, entries: Iterable[Entry], *, at_once: int = AT_ONCE) -> Outcome:
+    """Ingests every study and returns what was done; see `ingest_in_batches`."""
+    return sum(ingest_in_batches(library, entries, at_once=at_once), Outcome())
 
-    at_once: batches between being read and being stored.
-    Of an id that comes again the last one stays, as if they were ingested one by one. `outcome`
-    tells what was done also where `entries` raises.
+
+def ingest_in_batches(
+    library: CaseLibrary, entries: Iterable[Entry], *, at_once: int = AT_ONCE
+) -> Iterator[Outcome]:
+    """Ingests studies and yields the outcome of each batch, in order.
+
+    Of an id that comes again the last study stays, as if they were ingested one by one. If
+    `entries` raises, the studies before the error are stored and yielded first.
+
+    at_once: batches that are between being read and being stored.
     """
-    number = 0
-    for batch, stored in _in_order(library, _batches(entries, library.pseudonyms.study), at_once):
-        results = iter(stored)
-        for entry in batch:
-            number += 1
-            result = next(results) if isinstance(entry.study, NewStudy) else entry.study
-            if isinstance(result, EclipError):
-                outcome.rejected.append(Rejected(number, entry.place, result.detail))
-            else:
-                outcome.stored += 1
-        on_progress(len(batch))
+    first = 1
+    batches = _batches(entries, library.pseudonyms)
+    for batch, stored in _stored_in_order(library, batches, at_once):
+        places = [entry.place for entry in batch.entries]
+        yield outcome_of(first, places, batch.results(stored))
+        first += len(places)
 
 
-def _in_order(
-    library: CaseLibrary, batches: Iterable[dict[str, Entry]], at_once: int
-) -> Iterator[tuple[Sequence[Entry], Stored]]:
-    """Each batch with what became of its studies; a study never overtakes its earlier version."""
-    running: deque[tuple[dict[str, Entry], Future[Stored]]] = deque()
+def outcome_of(first: int, places: Sequence[str], results: Sequence[Study | EclipError]) -> Outcome:
+    """Returns the outcome of a batch whose first study has the number `first`."""
+    rejected = tuple(
+        Rejected(number, place, result.detail)
+        for number, (place, result) in enumerate(zip(places, results, strict=True), first)
+        if isinstance(result, EclipError)
+    )
+    return Outcome(len(results) - len(rejected), rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Consecutive entries of a source and their studies; none comes twice."""
+
+    entries: list[Entry] = field(default_factory=list)
+    studies: dict[StudyRef, NewStudy] = field(default_factory=dict)
+
+    def results(self, stored: Results) -> list[Study | EclipError]:
+        """Returns one result per entry, given those of the studies in their order."""
+        results = iter(stored.values())
+        return [
+            next(results) if isinstance(entry.study, NewStudy) else entry.study
+            for entry in self.entries
+        ]
+
+
+def _batches(entries: Iterable[Entry], pseudonyms: Pseudonymiser) -> Iterator[_Batch]:
+    batch = _Batch()
+    for entry in entries:
+        if isinstance(entry.study, NewStudy):
+            reference = pseudonyms.study(entry.study.study_id)
+            if reference in batch.studies:
+                yield batch
+                batch = _Batch()
+            batch.studies[reference] = entry.study
+        batch.entries.append(entry)
+        if len(batch.entries) == BATCH:
+            yield batch
+            batch = _Batch()
+    if batch.entries:
+        yield batch
+
+
+def _stored_in_order(
+    library: CaseLibrary, batches: Iterable[_Batch], at_once: int
+) -> Iterator[tuple[_Batch, Results]]:
+    """Yields each batch with its results. A study never overtakes its earlier version."""
+    running: deque[tuple[_Batch, Future[Results]]] = deque()
     with ThreadPoolExecutor(at_once, thread_name_prefix="ingest") as pool:
         failure: Exception | None = None
         try:
             for batch in batches:
-                while len(running) == at_once or any(batch.keys() & other for other, _ in running):
-                    yield _ended(running)
-                running.append((batch, pool.submit(_put, library, list(batch.values()))))
-        except Exception as error:  # the source's: what was taken of it is told of first
+                while len(running) == at_once or _shares_a_study(batch, running):
+                    yield _oldest(running)
+                running.append((batch, pool.submit(_put, library, batch)))
+        except Exception as error:  # of the source: first yield what was read before it
             failure = error
         while running:
-            yield _ended(running)
+            yield _oldest(running)
         if failure is not None:
             raise failure
 
 
-def _ended(
-    running: deque[tuple[dict[str, Entry], Future[Stored]]],
-) -> tuple[Sequence[Entry], Stored]:
+def _shares_a_study(batch: _Batch, running: Iterable[tuple[_Batch, Future[Results]]]) -> bool:
+    return any(batch.studies.keys() & other.studies.keys() for other, _ in running)
+
+
+def _oldest(running: deque[tuple[_Batch, Future[Results]]]) -> tuple[_Batch, Results]:
     batch, stored = running.popleft()
-    return list(batch.values()), stored.result()
+    return batch, stored.result()
 
 
-def _put(library: CaseLibrary, batch: Sequence[Entry]) -> Stored:
-    studies = [entry.study for entry in batch if isinstance(entry.study, NewStudy)]
-    return library.put_many(studies, Deadline(BATCH_DEADLINE_S, bulk=True))
-
-
-def _batches(
-    entries: Iterable[Entry], reference: Callable[[str], str]
-) -> Iterator[dict[str, Entry]]:
-    """Up to `BATCH` entries by the keyed hash of their study; no batch has a study twice."""
-    batch: dict[str, Entry] = {}
-    for entry in entries:
-        study = entry.study
-        key = reference(study.study_id) if isinstance(study, NewStudy) else f"not {entry.place}"
-        if key in batch or len(batch) == BATCH:
-            yield batch
-            batch = {}
-        batch[key] = entry
-    if batch:
-        yield batch
+def _put(library: CaseLibrary, batch: _Batch) -> Results:
+    return library.put_referenced(batch.studies, Deadline(BATCH_DEADLINE_S, bulk=True))

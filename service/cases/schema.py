@@ -1,7 +1,7 @@
-"""Studies as the case library stores them, and what a search gives back.
+"""Defines what the case library stores and what a search returns.
 
-Every identifier here is already a keyed hash (`service.imaging.deidentify`): the plain
-patient and study ids never reach this package.
+Every id here is a reference, a keyed hash (`service.imaging.deidentify`). Plain patient and study
+ids end in `CaseLibrary`.
 """
 
 from dataclasses import dataclass, field
@@ -10,9 +10,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from service.errors import BundleMismatch
+from service.errors import BundleMismatch, SchemaMismatch
+from service.imaging.deidentify import PatientRef, StudyRef
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+"""Version of what is stored. 4: reports are split by `service.bundle.report_text`."""
+OLDEST_READABLE = 3
+"""Schema version: the oldest that `eclip copy` can read. 3 differs in how reports are split."""
 Part = Literal["image", "report", "passage"]
 Vector = npt.NDArray[np.float32]
 """float32[D], unit length."""
@@ -23,7 +27,7 @@ Facets = dict[str, dict[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One view of a study. `rendition` is the sha256 of its JPEG rendition."""
+    """One view of a study. `rendition` is the name of its JPEG, a sha256."""
 
     rendition: str
     view: str | None = None
@@ -31,7 +35,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One sentence of a report, as written (negation kept), and the section it stands in."""
+    """One sentence of a stored report, as written, and the section that holds it."""
 
     id: str
     section: str
@@ -42,13 +46,13 @@ class Passage:
 class Study:
     """A study as stored, without vectors."""
 
-    study_id: str
-    patient_id: str | None
+    study_id: StudyRef
+    patient_id: PatientRef | None
     source: str
     digest: str
-    """sha256 of everything that was ingested, by which a re-run knows what is already there.
+    """sha256 of everything that was ingested. A second ingestion skips a study with this digest.
 
-    Empty in a stored study whose replacement was begun and not finished.
+    Empty while the study is being replaced, and after a replacement that was cut short.
     """
     report: str | None = None
     passages: tuple[Passage, ...] = ()
@@ -69,7 +73,7 @@ class EmbeddedStudy:
 
 @dataclass(frozen=True, slots=True)
 class CaseFilter:
-    """Conjunction of conditions; each tuple is any-of; an empty tuple is no condition.
+    """A conjunction of conditions. A study meets one if it has any of its values; () admits all.
 
     `view` looks at the image itself when images are searched, else at all images of the study.
     Only passages have a section: with `section`, a search for images or reports finds nothing.
@@ -82,11 +86,11 @@ class CaseFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """What is sought among the parts of one kind: by meaning, by wording, or by both.
+class Search:
+    """What to look for among the parts of one kind: by meaning, by wording, or by both.
 
-    vector alone ranks by cosine; words alone by BM25 (images have none); both by reciprocal rank
-    fusion of the two. diversity, in (0, 1], trades a vector's nearness for difference from what was
+    A vector alone ranks by cosine, words alone by BM25 (images have no words), and both by
+    reciprocal rank fusion. `diversity`, in (0, 1], trades nearness for difference from the hits
     already chosen (maximal marginal relevance).
     """
 
@@ -104,10 +108,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Whose cases must not come back: hashed patient and study ids."""
+    """The patients and the study whose parts a search must not return."""
 
-    patient_ids: tuple[str, ...] = ()
-    study_id: str | None = None
+    patient_ids: tuple[PatientRef, ...] = ()
+    study_id: StudyRef | None = None
 
 
 NOBODY = Exclusion()
@@ -116,20 +120,20 @@ EVERYTHING = CaseFilter()
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One found part of a study. `score` is the cosine of query and stored vector, or what else the
-    search ranked by (see Ask)."""
+    """One part of a study that a search returned."""
 
     score: float
+    """Cosine of the query's and the stored vector, or what else ranks (see Search)."""
     part: Part
-    study_id: str
-    patient_id: str | None
+    study_id: StudyRef
+    patient_id: PatientRef | None
     source: str
     text: str | None
-    """The report's or passage's text; None for an image."""
+    """Text of the report or passage; None for an image."""
     passage_id: str | None
     section: str | None
     image_index: int | None
-    """Of the matched image among its study's, or of the study's first; None without an image."""
+    """Index of the matched image; 0 for a text; None if the study has no image."""
     view: str | None
     findings: tuple[str, ...]
     metadata: Metadata
@@ -137,7 +141,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a collection belongs to; it is written once, with the collection."""
+    """What a stored library belongs to. It is written once, when the library is made."""
 
     bundle_id: str
     key_fingerprint: str
@@ -145,21 +149,43 @@ class Identity:
     schema_version: int = SCHEMA_VERSION
 
     def require(self, stored: "Identity") -> None:
-        """Raise BundleMismatch unless the stored collection has this identity."""
-        if stored == self:
-            return
-        mend = "Index the studies again into a new, empty library, or serve what wrote this one."
-        raise BundleMismatch(f"{self._difference(stored)} {mend}")
-
-    def _difference(self, stored: "Identity") -> str:
+        """Raises BundleMismatch or SchemaMismatch unless the stored library has this identity."""
         for what, theirs, ours in (
             ("bundle", stored.bundle_id[:12], self.bundle_id[:12]),
             ("hash key", stored.key_fingerprint[:12], self.key_fingerprint[:12]),
             ("dimension", stored.dimension, self.dimension),
         ):
             if theirs != ours:
-                return f"The case library was written with {what} {theirs}, not {ours}."
-        return (
-            f"The case library has schema version {stored.schema_version}, "
-            f"not {self.schema_version}."
-        )
+                raise BundleMismatch(
+                    f"The case library was written with {what} {theirs}, not {ours}. Serve the "
+                    f"{what} that wrote it, or index the studies again into a new library."
+                )
+        if stored.schema_version != self.schema_version:
+            raise SchemaMismatch(
+                f"The case library has schema version {stored.schema_version}, not "
+                f"{self.schema_version}. {_remedy(stored.schema_version)}"
+            )
+
+    def require_readable(self) -> None:
+        """Raises SchemaMismatch if this program cannot read a library of this identity."""
+        if not OLDEST_READABLE <= self.schema_version <= SCHEMA_VERSION:
+            raise SchemaMismatch(
+                f"The case library has schema version {self.schema_version}. This program reads "
+                f"{OLDEST_READABLE} to {SCHEMA_VERSION}. {_remedy(self.schema_version)}"
+            )
+
+    def same_vectors(self, other: "Identity") -> bool:
+        """Tells whether both libraries have the same bundle and key, and so the same vectors."""
+        ours = (self.bundle_id, self.key_fingerprint, self.dimension)
+        return ours == (other.bundle_id, other.key_fingerprint, other.dimension)
+
+
+def _remedy(stored_version: int) -> str:
+    if stored_version > SCHEMA_VERSION:
+        return "Use the newer program that wrote it."
+    if stored_version < OLDEST_READABLE:
+        return "Index the studies again into a new library."
+    return (
+        "Set ECLIP_COLLECTION to a new name and run `eclip copy` with this library's directory or "
+        "collection; image and report vectors are kept."
+    )

@@ -1,41 +1,38 @@
-"""A Qdrant server or cluster, through qdrant-client."""
+"""Keeps a case library in a collection of a Qdrant server or cluster."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Literal, Self
 
 import grpc  # type: ignore[import-untyped]
-import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException
 
+from service.cases.base import CaseStore
+from service.cases.operations import Operation, Selection
 from service.cases.points import (
-    CANDIDATES,
     INDEXED,
     PARTS,
-    RANK_OFFSET,
     WORDS,
-    Found,
-    Operation,
     Payload,
     Point,
-    PointStore,
-    Remove,
-    Selection,
-    Unsettle,
-    Upsert,
+    ScoredPoint,
     stored_point,
 )
-from service.cases.schema import Ask, Identity
-from service.cases.words import Words, sought_words
+from service.cases.schema import Identity, Search
+from service.cases.server_requests import (
+    SEARCH,
+    fused_rankings,
+    points_filter,
+    ranking,
+    update_operations,
+)
 from service.errors import BundleMismatch, StoreUnavailable
 
 _RETRY_AFTER_S = 5.0
-_SEARCH = models.SearchParams(
-    hnsw_ef=256, quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0)
-)
+"""Seconds after which a client may try again."""
 _QUANTIZATION: dict[str, models.QuantizationConfig] = {
     "scalar": models.ScalarQuantization(
         scalar=models.ScalarQuantizationConfig(
@@ -51,51 +48,51 @@ _QUANTIZATION: dict[str, models.QuantizationConfig] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """How a server or cluster keeps a collection; decided when it is made, else its own defaults.
+class CollectionLayout:
+    """How a server or cluster keeps a collection. It applies when the collection is made.
 
-    written: replicas that have a write before it is acknowledged. quantization: vectors of a
-    quarter or a sixteenth of the size are held in memory; what they find, the exact ones rank.
+    None leaves the server's own default.
     """
 
     shards: int | None = None
     replicas: int | None = None
-    written: int | None = None
+    write_consistency_factor: int | None = None
+    """Replicas that must have a write before it is acknowledged."""
     on_disk: bool = False
+    """Whether the exact vectors stay on disk instead of in memory."""
     quantization: Literal["scalar", "product"] | None = None
+    """Kind of the small vectors that are searched in memory: a quarter (scalar) or a sixteenth
+    (product) of the size. The exact vectors rank what these return.
+    """
 
 
-DEFAULTS = Layout()
+SERVER_DEFAULTS = CollectionLayout()
 
 
 def connect(url: str, *, api_key: str | None = None, timeout_s: int = 10) -> QdrantClient:
-    """A client that speaks gRPC (port 6334 of the URL's host) and has not yet connected."""
+    """Returns a client that speaks gRPC (port 6334 of the URL's host) and has not connected yet."""
     return QdrantClient(
         url=url, api_key=api_key, timeout=timeout_s, prefer_grpc=True, check_compatibility=False
     )
 
 
-class ServerStore(PointStore):
-    """A CaseStore in a collection of a Qdrant server, made on first use.
+class ServerStore(CaseStore):
+    """A case store in a collection of a Qdrant server, made on first use.
 
-    The collection's metadata hold its identity. Parts are written before records, in one
-    request: one that is cut short leaves no digest of a half study.
+    The collection's metadata holds its identity. Parts are written before records, in one request:
+    a request that is cut short leaves no digest of a half study.
 
-    Raises StoreUnavailable when the server does not answer, BundleMismatch when another
-    bundle or hash key wrote the collection.
+    Raises StoreUnavailable if the server does not answer.
     """
 
     def __init__(
         self,
         client: QdrantClient,
-        *,
         collection: str,
-        dimension: int,
-        bundle_id: str,
-        key_fingerprint: str,
-        layout: Layout = DEFAULTS,
+        identity: Identity,
+        layout: CollectionLayout = SERVER_DEFAULTS,
     ) -> None:
-        super().__init__(Identity(bundle_id, key_fingerprint, dimension))
+        super().__init__(identity)
         self._client = client
         self._collection = collection
         with _engine():
@@ -108,30 +105,34 @@ class ServerStore(PointStore):
                 )
 
     @classmethod
-    def existing(cls, client: QdrantClient, *, collection: str) -> Self:
-        """The library that is there, whoever's it is."""
+    def existing(cls, client: QdrantClient, collection: str) -> Self:
+        """Opens a collection that exists, of any bundle and key.
+
+        Raises StoreUnavailable if there is none, SchemaMismatch if its version cannot be read.
+        """
         with _engine():
-            there = client.collection_exists(collection)
-        if not there:
-            raise StoreUnavailable("The Qdrant server has no such collection.")
+            exists = client.collection_exists(collection)
+        if not exists:
+            raise StoreUnavailable(
+                "The Qdrant server has no collection of that name. Check the name and "
+                "ECLIP_QDRANT_URL."
+            )
         stored = _read_identity(client, collection)
-        return cls(
-            client,
-            collection=collection,
-            dimension=stored.dimension,
-            bundle_id=stored.bundle_id,
-            key_fingerprint=stored.key_fingerprint,
-        )
+        stored.require_readable()
+        return cls(client, collection, stored)
 
     def check(self) -> None:
-        """Return when the server answers and the collection is still this bundle's."""
+        """Raises StoreUnavailable if the server does not answer.
+
+        Raises BundleMismatch or SchemaMismatch if the collection was exchanged.
+        """
         self.identity.require(_read_identity(self._client, self._collection))
 
     def close(self) -> None:
-        """Close the client's connections."""
+        """Closes the client's connections."""
         self._client.close()
 
-    def _create_if_missing(self, layout: Layout) -> None:
+    def _create_if_missing(self, layout: CollectionLayout) -> None:
         if self._client.collection_exists(self._collection):
             return
         params = models.VectorParams(
@@ -150,7 +151,7 @@ class ServerStore(PointStore):
                 metadata=asdict(self.identity),
                 shard_number=layout.shards,
                 replication_factor=layout.replicas,
-                write_consistency_factor=layout.written,
+                write_consistency_factor=layout.write_consistency_factor,
                 quantization_config=quantization,
             )
         except (ApiException, grpc.RpcError):
@@ -159,7 +160,7 @@ class ServerStore(PointStore):
                 raise
 
     def _write(self, operations: Sequence[Operation]) -> None:
-        updates = [update for operation in operations for update in _updates(operation)]
+        updates = [update for operation in operations for update in update_operations(operation)]
         with _engine():
             self._client.batch_update_points(self._collection, updates, wait=True)
 
@@ -169,7 +170,7 @@ class ServerStore(PointStore):
         with _engine():
             records, _ = self._client.scroll(
                 self._collection,
-                scroll_filter=_filter(selection),
+                scroll_filter=points_filter(selection),
                 limit=limit,
                 with_payload=fields or True,
             )
@@ -181,7 +182,7 @@ class ServerStore(PointStore):
         with _engine():
             records, further = self._client.scroll(
                 self._collection,
-                scroll_filter=_filter(selection),
+                scroll_filter=points_filter(selection),
                 limit=limit,
                 offset=after,
                 with_payload=True,
@@ -191,33 +192,39 @@ class ServerStore(PointStore):
         return points, None if further is None else str(further)
 
     def _nearest(
-        self, ask: Ask, selection: Selection, limit: int, *, above: float | None
-    ) -> list[Found]:
-        query, using = _query(ask, limit)
+        self, search: Search, selection: Selection, limit: int, *, above: float | None
+    ) -> list[ScoredPoint]:
+        query, using = ranking(search, limit)
         with _engine():
             answer = self._client.query_points(
                 self._collection,
                 query=query,
                 using=using,
-                prefetch=_fused(ask, selection, limit),
-                query_filter=_filter(selection),
-                search_params=_SEARCH,
+                prefetch=fused_rankings(search, selection, limit),
+                query_filter=points_filter(selection),
+                search_params=SEARCH,
                 limit=limit,
                 score_threshold=above,
                 with_payload=True,
             )
-        return [Found(str(point.id), point.score, point.payload or {}) for point in answer.points]
+        return [
+            ScoredPoint(str(point.id), point.score, point.payload or {}) for point in answer.points
+        ]
 
     def _count(self, selection: Selection) -> int:
         with _engine():
             return self._client.count(
-                self._collection, count_filter=_filter(selection), exact=True
+                self._collection, count_filter=points_filter(selection), exact=True
             ).count
 
     def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
         with _engine():
             answer = self._client.facet(
-                self._collection, key, facet_filter=_filter(selection), limit=limit, exact=True
+                self._collection,
+                key,
+                facet_filter=points_filter(selection),
+                limit=limit,
+                exact=True,
             )
         return {str(hit.value): hit.count for hit in answer.hits}
 
@@ -229,88 +236,8 @@ def _read_identity(client: QdrantClient, collection: str) -> Identity:
         return Identity(**(stored or {}))
     except TypeError:
         raise BundleMismatch(
-            "The collection was not made by this service; choose another collection."
+            "Another program made this collection. Set ECLIP_COLLECTION to another name."
         ) from None
-
-
-def _query(
-    ask: Ask, limit: int
-) -> tuple[models.Query | models.SparseVector | list[float], str | None]:
-    """What is ranked by, and the named vector that it is compared with."""
-    match ask:
-        case Ask(target, np.ndarray() as vector, None, None):
-            return vector.tolist(), target
-        case Ask(target, np.ndarray() as vector, None, float(diversity)):
-            mmr = models.Mmr(diversity=diversity, candidates_limit=max(limit, CANDIDATES))
-            return models.NearestQuery(nearest=vector.tolist(), mmr=mmr), target
-        case Ask(words=str(words), vector=None):
-            return _sparse(sought_words(words)), WORDS
-        case _:
-            return models.RrfQuery(rrf=models.Rrf(k=RANK_OFFSET)), None
-
-
-def _fused(ask: Ask, selection: Selection, limit: int) -> list[models.Prefetch]:
-    """The two rankings that are fused where both are asked for."""
-    if ask.vector is None or ask.words is None:
-        return []
-    return [
-        models.Prefetch(
-            query=query,
-            using=using,
-            filter=_filter(selection),
-            params=_SEARCH,
-            limit=max(limit, CANDIDATES),
-        )
-        for query, using in (
-            _query(replace(ask, words=None), limit),
-            _query(replace(ask, vector=None), limit),
-        )
-    ]
-
-
-def _filter(selection: Selection) -> models.Filter:
-    must_not = _any_of(selection.must_not)
-    if selection.spared:
-        must_not.append(models.HasIdCondition(has_id=list(selection.spared)))
-    return models.Filter(must=_any_of(selection.must), must_not=must_not)
-
-
-def _any_of(conditions: Mapping[str, Sequence[str]]) -> list[models.Condition]:
-    return [
-        models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
-        for key, values in conditions.items()
-    ]
-
-
-def _updates(operation: Operation) -> list[models.UpdateOperation]:
-    match operation:
-        case Unsettle(selection):
-            blank = models.SetPayload(payload={"digest": ""}, filter=_filter(selection))
-            return [models.SetPayloadOperation(set_payload=blank)]
-        case Remove(selection):
-            chosen = models.FilterSelector(filter=_filter(selection))
-            return [models.DeleteOperation(delete=chosen)]
-        case Upsert(points):
-            parts = [point for point in points if point.vector is not None]
-            records = [point for point in points if point.vector is None]
-            return [_upsert(group) for group in (parts, records) if group]
-
-
-def _upsert(points: Sequence[Point]) -> models.UpsertOperation:
-    structs = [
-        models.PointStruct(id=point.id, vector=_vectors(point), payload=point.payload)
-        for point in points
-    ]
-    return models.UpsertOperation(upsert=models.PointsList(points=structs))
-
-
-def _vectors(point: Point) -> dict[str, list[float] | models.SparseVector]:
-    words = {} if point.words is None else {WORDS: _sparse(point.words)}
-    return {**point.vectors, **words}
-
-
-def _sparse(words: Words) -> models.SparseVector:
-    return models.SparseVector(indices=words.indices, values=words.values)
 
 
 @contextmanager
@@ -319,11 +246,12 @@ def _engine() -> Iterator[None]:
         yield
     except ResourceExhaustedResponse as error:
         raise StoreUnavailable(
-            "The Qdrant server is over its rate limit.", retry_after_s=error.retry_after_s
+            "The Qdrant server is over its rate limit. Try again later.",
+            retry_after_s=error.retry_after_s,
         ) from error
     except (ApiException, grpc.RpcError) as error:
         raise StoreUnavailable(
-            "The Qdrant server does not answer or refuses the request; check that it runs, its "
-            "address and its API key.",
+            "The Qdrant server does not answer or refuses the request. Check that it runs, "
+            "ECLIP_QDRANT_URL and ECLIP_QDRANT_API_KEY.",
             retry_after_s=_RETRY_AFTER_S,
         ) from error

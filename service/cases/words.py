@@ -1,8 +1,8 @@
-"""Texts → sparse vectors of their words, for search by wording (BM25).
+"""Turns texts into sparse vectors of their words, for search by wording (BM25).
 
-Qdrant's own model, here for both engines; the engine multiplies by the words' rarity (IDF). No word
-is left out as too common: the usual lists hold "no", "not" and "without", and then a report that
-denies a finding reads as one that states it.
+Both engines get the vectors of Qdrant's own BM25 model and multiply them by the words' rarity
+(IDF). No word is left out as too common: the usual lists hold "no", "not" and "without", and
+without these "No effusion." and "Effusion." have the same words.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from functools import cache
 import qdrant_edge as qdrant
 
 MEAN_WORDS = 30
-"""Of a stored text: passages have about ten, reports fifty."""
+"""Words: the mean length of a stored text. Passages have about ten, reports fifty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +23,22 @@ class Words:
 
 
 def stored_words(text: str) -> Words:
-    """Of a text that is kept: weights grow with repetition and fall with the text's length."""
+    """Returns the words of a stored text.
+
+    A word's weight grows with its repetitions and falls with the length of the text.
+    """
     return _words(_model().embed_document(text))
 
 
 def sought_words(text: str) -> Words:
-    """Of a query: each word once."""
+    """Returns the words of a query, each once with the weight 1."""
     return _words(_model().embed_query(text))
 
 
 @cache
 def _model() -> qdrant.Bm25:
-    nothing = qdrant.StopwordsSet(set(), set())
-    return qdrant.Bm25(qdrant.Bm25Config(stopwords=nothing, avg_len=MEAN_WORDS))
+    no_stopwords = qdrant.StopwordsSet(set(), set())
+    return qdrant.Bm25(qdrant.Bm25Config(stopwords=no_stopwords, avg_len=MEAN_WORDS))
 
 
 def _words(sparse: qdrant.SparseVector) -> Words:

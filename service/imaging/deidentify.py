@@ -1,7 +1,8 @@
-"""What may leave the decoder, and how identifiers are hidden.
+"""Hides identifiers: it picks the DICOM attributes that may be kept, and hashes ids with a key.
 
-Only coded or technical attributes pass, and of them only values that cannot point at a person; free
-text, dates, names and UIDs never do (cf. PS3.15 E, Basic Application Confidentiality Profile).
+Only coded or technical attributes are kept, and of these only values that cannot point at a person.
+Free text, dates, names and UIDs are never kept (compare PS3.15 E, Basic Application Confidentiality
+Profile).
 """
 
 import hashlib
@@ -12,9 +13,17 @@ import secrets
 import unicodedata
 from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import NewType
 
 from pydicom.dataset import Dataset
 
+from service.files import sync
+
+StudyRef = NewType("StudyRef", str)
+"""Keyed hash of a study's id: `stu_` and 32 hexadecimal digits."""
+PatientRef = NewType("PatientRef", str)
+"""Keyed hash of a patient's id: `pat_` and 32 hexadecimal digits."""
 ALLOWED = {
     "Modality": "CR|DX|RG|OT|SC",
     "ViewPosition": "AP|PA|LL|RL|RLD|LLD|RLO|LLO|LAT|LATERAL",
@@ -25,53 +34,54 @@ ALLOWED = {
     "VOILUTFunction": "LINEAR|LINEAR_EXACT|SIGMOID",
     "PresentationLUTShape": "IDENTITY|INVERSE",
 }
-"""Attribute → the values that may pass: a name typed into a coded field stops here."""
+"""DICOM attribute → pattern of the values that are kept. A name in a coded field does not match."""
 KEY_BYTES = 32
+"""Bytes: the length of a new key, and the least of any key."""
 _STUDY = re.compile(r"stu_[0-9a-f]{32}")
 _PATIENT = re.compile(r"pat_[0-9a-f]{32}")
 
 
 def allowed_tags(dataset: Dataset) -> dict[str, str]:
-    """The allow-listed attributes that hold an allowed value, as text."""
+    """Returns the attributes of `ALLOWED` that hold an allowed value, as text."""
     values = {name: str(dataset.get(name, "")).strip() for name in ALLOWED}
     return {name: v for name, v in values.items() if re.fullmatch(ALLOWED[name], v)}
 
 
 class Pseudonymiser:
-    """Keyed hashes (HMAC-SHA256) of patient and study ids, and of texts; without the key nobody
-    can reverse them.
+    """Hashes patient ids, study ids and texts with a key (HMAC-SHA256).
 
-    A reference that this class made passes unchanged, so that answers can be sent back as ids.
-    Blanks around an id do not count, as DICOM pads its values with them (PS3.5 6.2), nor does the
-    Unicode form of its letters.
+    Without the key nobody can reverse a hash. A reference is returned as it is, so that a caller
+    may send one back as an id. Two ids are the same if they differ only in blanks at their ends
+    (DICOM pads its values with them, PS3.5 6.2) or in the Unicode form of their letters.
+    Example: "é1 " in NFD and "é1" in NFC.
     """
 
     __slots__ = ("_key",)
 
     def __init__(self, key: bytes) -> None:
         if len(key) < KEY_BYTES:
-            raise ValueError(f"the key must have at least {KEY_BYTES} bytes")
+            raise ValueError(f"The key must have at least {KEY_BYTES} bytes.")
         self._key = key
 
-    def study(self, study_id: str) -> str:
-        """`stu_` and 32 hexadecimal digits."""
+    def study(self, study_id: str) -> StudyRef:
+        """Returns the reference of a study; a reference is returned as it is."""
         if _STUDY.fullmatch(study_id):
-            return study_id
-        return f"stu_{self._digest('study', study_id)}"
+            return StudyRef(study_id)
+        return StudyRef(f"stu_{self._digest('study', study_id)}")
 
-    def patient(self, patient_id: str) -> str:
-        """`pat_` and 32 hexadecimal digits."""
+    def patient(self, patient_id: str) -> PatientRef:
+        """Returns the reference of a patient; a reference is returned as it is."""
         if _PATIENT.fullmatch(patient_id):
-            return patient_id
-        return f"pat_{self._digest('patient', patient_id)}"
+            return PatientRef(patient_id)
+        return PatientRef(f"pat_{self._digest('patient', patient_id)}")
 
     def text(self, text: str) -> str:
-        """`txt_` and 32 hexadecimal digits: of words that may name somebody."""
+        """Returns the hash of words that may name somebody: `txt_` and 32 hexadecimal digits."""
         return f"txt_{self._digest('text', text)}"
 
     @property
     def fingerprint(self) -> str:
-        """Tells two keys apart; 16 hexadecimal digits."""
+        """16 hexadecimal digits that differ between two keys and reveal neither."""
         return self._digest("fingerprint", "")[:16]
 
     def _digest(self, domain: str, value: str) -> str:
@@ -81,9 +91,9 @@ class Pseudonymiser:
 
 
 def load_or_create_key(path: Path) -> bytes:
-    """The key kept in `path`; the first process to ask makes it, readable by its owner only.
+    """Returns the key in `path`. The first process to ask makes it, readable by its owner only.
 
-    Raises ValueError, and replaces nothing, when the file holds no key.
+    Raises ValueError, and replaces nothing, if the file holds no key.
     """
     if not path.exists():
         _create_key(path)
@@ -93,23 +103,19 @@ def load_or_create_key(path: Path) -> bytes:
         key = b""
     if len(key) < KEY_BYTES:
         raise ValueError(
-            f"{path} is damaged; restore it from a back-up. Without it no stored study can be "
-            "found by its own id again."
+            f"{path} does not hold a key: it is damaged. Restore it from a backup. Without it no "
+            "stored study can be found by its own id."
         )
     return key
 
 
 def _create_key(path: Path) -> None:
-    """Write the key aside and link it into place whole, unless another process was first."""
+    """Writes a key to a draft and links it to `path`, unless another process was first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
+    with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as draft:  # mode 0600
+        draft.write(secrets.token_hex(KEY_BYTES))
+        draft.flush()
+        os.fsync(draft.fileno())
         with suppress(FileExistsError):
-            path.hardlink_to(draft)
-    finally:
-        draft.unlink()
+            path.hardlink_to(draft.name)
+    sync(path.parent)

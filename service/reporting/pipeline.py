@@ -81,8 +81,9 @@ class Reporter:
             target="report",
             k=request.k,
             where=request.where,
-            patient_id=prior.patient_id if prior else subject.patient_id,
-            study_id=subject.study_id,
+            exclude=self.library.exclusion(
+                prior.patient_id if prior else subject.patient_id, subject.study_id
+            ),
             min_score=request.min_score,
             diversity=request.diversity,
             group_by_study=True,

@@ -24,7 +24,7 @@ class ReportRequest:
     min_score: float | None = None
     """Cases that are farther, by the cosine of radiograph and report, are no evidence."""
     diversity: float | None = None
-    """See `service.cases.schema.Ask`."""
+    """See `service.cases.schema.Search`."""
     fallback: Literal["extractive"] | None = None
     """Who writes where the language model fails; None: its error is the answer."""
     ungrounded: Literal["drop", "flag"] = "drop"

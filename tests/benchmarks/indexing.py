@@ -21,9 +21,11 @@ from typing import Annotated
 import typer
 
 from service.app import open_library_on_ray, open_services
-from service.cases.ingest import AT_ONCE, BATCH, Outcome, ingest
-from service.cases.library import RENDITION_SIDE, CaseLibrary, NewStudy
+from service.cases.ingest import AT_ONCE, BATCH, ingest
+from service.cases.library import CaseLibrary
 from service.cases.passages import split_report
+from service.cases.records import NewStudy
+from service.cases.renditions import RENDITION_SIDE
 from service.cases.sources import Entry, open_source
 from service.deadline import Deadline
 from service.inference.encoder import Encoder
@@ -109,8 +111,8 @@ def indexed_on_ray(settings: Settings, studies: list[NewStudy], encoders: int) -
 
 def ingested(library: CaseLibrary, studies: list[NewStudy], at_once: int) -> float:
     """Seconds, once all of them are stored."""
-    outcome, start = Outcome(), time.perf_counter()
-    ingest(library, (Entry("", study) for study in studies), outcome, at_once=at_once)
+    start = time.perf_counter()
+    outcome = ingest(library, (Entry("", study) for study in studies), at_once=at_once)
     assert outcome.stored == len(studies), outcome.rejected[:3]
     return time.perf_counter() - start
 

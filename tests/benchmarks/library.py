@@ -26,7 +26,15 @@ import psutil
 import typer
 
 from service.cases.edge import EdgeStore
-from service.cases.schema import NOBODY, Ask, CaseFilter, EmbeddedStudy, Image, Study
+from service.cases.schema import (
+    NOBODY,
+    CaseFilter,
+    EmbeddedStudy,
+    Identity,
+    Image,
+    Search,
+    Study,
+)
 
 DIMENSION, CLUSTERS, WITHIN = 512, 1000, 0.5
 SIZES = (10_000, 30_000, 100_000, 300_000)
@@ -40,7 +48,7 @@ FILTERS = {
     "a view": CaseFilter(view=VIEWS[:1]),
 }
 Vectors = npt.NDArray[np.float32]
-Search = Callable[[npt.NDArray[np.float32]], list[int]]
+Finder = Callable[[npt.NDArray[np.float32]], list[int]]
 
 app = typer.Typer(add_completion=False)
 
@@ -95,14 +103,14 @@ def of_edge(vectors: Vectors, asked: Vectors) -> dict[str, Any]:
     process, index = psutil.Process(), {study_id(n): n for n in range(len(vectors))}
     before = process.memory_info().rss
     with tempfile.TemporaryDirectory() as scratch:
-        path, identity = Path(scratch), {"bundle_id": "b" * 64, "key_fingerprint": "k" * 16}
+        path, identity = Path(scratch), Identity("b" * 64, "k" * 16, DIMENSION)
         start = time.perf_counter()
-        store = EdgeStore(path, dimension=DIMENSION, **identity)
+        store = EdgeStore(path, identity)
         for first in range(0, len(vectors), WRITTEN):
             store.put(list(studies(vectors[first : first + WRITTEN], first)))
         store.close()
         built = time.perf_counter() - start
-        store = EdgeStore(path, dimension=DIMENSION, **identity)
+        store = EdgeStore(path, identity)
         found = {
             name: timed(lambda query, where=where: near(store, query, where, index), asked)
             | {"recall": recall(vectors, asked, where, store, index)}
@@ -143,7 +151,7 @@ def study_id(number: int) -> str:
 
 def near(store: EdgeStore, query: Vectors, where: CaseFilter, index: dict[str, int]) -> list[int]:
     """The numbers of the ten images that a search finds."""
-    hits = store.search(Ask("image", query), k=K, where=where, exclude=NOBODY)
+    hits = store.search(Search("image", query), k=K, where=where, exclude=NOBODY)
     return [index[hit.study_id] for hit in hits]
 
 
@@ -193,7 +201,7 @@ def of_faiss(vectors: Vectors, asked: Vectors) -> dict[str, Any]:
     }
 
 
-def timed(search: Search, asked: Vectors) -> dict[str, float]:
+def timed(search: Finder, asked: Vectors) -> dict[str, float]:
     """Milliseconds of one search at a time."""
     taken = []
     for query in asked:

@@ -24,8 +24,9 @@ from rich.table import Table
 from sklearn.datasets import load_sample_images
 
 from service.app import open_services
-from service.cases.ingest import Outcome, ingest
-from service.cases.library import NewStudy, Query
+from service.cases.ingest import ingest
+from service.cases.library import Query
+from service.cases.records import NewStudy
 from service.cases.schema import Part
 from service.cases.sources import open_source
 from service.deadline import Deadline
@@ -44,7 +45,7 @@ def main(
 ) -> None:
     """Prints the table."""
     with TemporaryDirectory() as scratch, open_services(Settings(data_dir=Path(scratch))) as wired:
-        ingest(wired.library, open_source(DEMO_LIBRARY).entries, Outcome())
+        ingest(wired.library, open_source(DEMO_LIBRARY).entries)
 
         def nearest(files: Sequence[bytes]) -> dict[Part, npt.NDArray[np.float64]]:
             encoded = wired.encoder.images(files, Deadline(PATIENCE_S))

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.app import open_services
-from service.cases.ingest import Outcome, ingest
+from service.cases.ingest import ingest
 from service.cases.library import CaseLibrary, Query
 from service.cases.sources import open_source
 from service.deadline import Deadline
@@ -43,8 +43,7 @@ def main(studies: Annotated[Path, typer.Argument(exists=True)] = DEMO_LIBRARY) -
         tempfile.TemporaryDirectory() as scratch,
         open_services(Settings(data_dir=Path(scratch))) as wired,
     ):
-        outcome = Outcome()
-        ingest(wired.library, open_source(studies).entries, outcome)
+        outcome = ingest(wired.library, open_source(studies).entries)
         for asked, how in ASKED.items():
             for mode in MODES:
                 shares = list(_shares(wired.library, wired.encoder, asked, mode))

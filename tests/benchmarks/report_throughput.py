@@ -21,7 +21,7 @@ import typer
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import open_services
-from service.cases.ingest import Outcome, ingest
+from service.cases.ingest import ingest
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.reporting.evidence import said_once
@@ -49,7 +49,7 @@ def main(
             llm_max_tokens=MAX_TOKENS,
         )
         with open_services(settings) as wired:
-            ingest(wired.library, open_source(DEMO_LIBRARY).entries, Outcome())
+            ingest(wired.library, open_source(DEMO_LIBRARY).entries)
             reporter = wired.reporter
             cases = [made(reporter, number) for number in range(AT_ONCE)]
             found = [

@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.app import open_services
-from service.cases.ingest import Outcome, ingest
+from service.cases.ingest import ingest
 from service.cases.schema import Vector
 from service.cases.sources import open_source
 from service.deadline import Deadline
@@ -89,7 +89,7 @@ def main(
             llm_max_tokens=MAX_TOKENS,
         )
         with open_services(settings) as wired:
-            ingest(wired.library, open_source(studies or DEMO_LIBRARY).entries, Outcome())
+            ingest(wired.library, open_source(studies or DEMO_LIBRARY).entries)
             reporter = wired.reporter
             if studies:
                 asked = real(reporter, studies, cases)

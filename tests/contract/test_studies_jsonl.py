@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.cases.sources import ManifestRecord
+from service.cases.manifest import ManifestRecord
 from training.data.phantom import PhantomConfig, phantom
 from training.data.study import Gaze, read_studies, write_studies
 

@@ -12,7 +12,6 @@ import pytest
 
 from service.app import open_services
 from service.bundle.manifest import load, seal
-from service.cases.points import Selection
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
 
 pytestmark = pytest.mark.slow
@@ -47,8 +46,7 @@ def kill_when(process, data_dir, renditions):
 def content(data_dir, bundle=DEMO_BUNDLE):
     """Returns everything that a search can find, sorted: studies with digests, and their parts."""
     with open_services(Settings(data_dir=data_dir, bundle=bundle)) as wired:
-        store = wired.library.store
-        points = store._select(Selection(), limit=100_000)
+        points = [point.payload for point in wired.library.store.points()]
         records = [point for point in points if point["part"] == "study"]
         parts = [(p["part"], p["study_id"], p.get("passage_id")) for p in points]
         assert all(wired.library.rendition(record["study_id"]) for record in records)

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from service.app import open_services
-from service.cases.ingest import Outcome, ingest
+from service.cases.ingest import ingest
 from service.cases.library import Query
 from service.cases.schema import EVERYTHING, CaseFilter
 from service.cases.sources import open_source
@@ -45,9 +45,8 @@ def test_two_sources_are_searched_together_and_apart(pairs, shared_data, tmp_pat
     assert CliRunner().invoke(cli, arguments).exit_code == 0
     with open_services(Settings(data_dir=tmp_path / "var")) as wired:
         for source in (reports, pairs):
-            outcome = Outcome()
-            ingest(wired.library, open_source(source / "studies.jsonl").entries, outcome)
-            assert outcome.rejected == []
+            outcome = ingest(wired.library, open_source(source / "studies.jsonl").entries)
+            assert not outcome.rejected
         library = wired.library
         counted = library.store.facets(EVERYTHING)["source"]
         assert counted == {"covid_chestxray": 311, "open_i": 2271}

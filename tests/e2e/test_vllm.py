@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from service.app import open_services
-from service.cases.ingest import Outcome, ingest
-from service.cases.library import NewStudy, StudyRecord
+from service.cases.ingest import ingest
+from service.cases.records import NewStudy, StudyRecord
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.inference.zero_shot import Finding
@@ -146,7 +146,7 @@ def reporter(tmp_path):
         data_dir=tmp_path, llm_url=(URL,), llm_timeout_s=PATIENCE_S, llm_max_tokens=MAX_TOKENS
     )
     with open_services(settings) as wired:
-        ingest(wired.library, open_source(DEMO_LIBRARY).entries, Outcome())
+        ingest(wired.library, open_source(DEMO_LIBRARY).entries)
         yield wired.reporter
 
 

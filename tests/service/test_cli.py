@@ -149,7 +149,10 @@ def test_a_folder_of_radiographs_is_indexed(monkeypatch, capsys, tmp_path):
     assert "3 studies in the library, 0 rejected" in invoke("index", tmp_path / "images")
     code, complaint = fails(monkeypatch, capsys, "index", DEMO / "radiograph.png")
     assert code == 1
-    assert "Unreadable source: Studies come from a folder or a file .jsonl" in complaint
+    assert (
+        "Unreadable source: Cannot index a file of this kind. Give a folder, or a file .jsonl"
+        in complaint
+    )
 
 
 def test_a_bundle_is_verified_and_shown():

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from service.bundle.manifest import load
-from service.cases.sources import ManifestRecord
+from service.cases.manifest import ManifestRecord
 from training import demo
 from training.data.phantom import LABELS, phantom
 from training.data.study import read_studies

@@ -2,6 +2,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -9,13 +11,18 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
+from service.cases.base import CaseStore
 from service.cases.edge import EdgeStore
-from service.cases.points import PointStore
-from service.cases.schema import EmbeddedStudy, Image, Passage, Study, Vector
-from service.cases.server import ServerStore, connect
+from service.cases.library import CaseLibrary
+from service.cases.places import renditions_of
+from service.cases.schema import EmbeddedStudy, Identity, Image, Passage, Study, Vector
+from service.cases.server import SERVER_DEFAULTS, CollectionLayout, ServerStore, connect
+from service.imaging.deidentify import Pseudonymiser
+from service.inference.encoder import Encoder
 
 DIMENSION = 16
-IDENTITY = {"dimension": DIMENSION, "bundle_id": "b" * 64, "key_fingerprint": "k" * 16}
+KEY = bytes(range(32))
+IDENTITY = Identity(bundle_id="b" * 64, key_fingerprint="k" * 16, dimension=DIMENSION)
 
 
 def unit_vector(name: str) -> Vector:
@@ -60,6 +67,37 @@ def embedded_study(
 
 
 @pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encoder]:
+    """The demo bundle's, without a case library."""
+    from service.app import open_services  # slow, and the killed processes import this file
+    from service.settings import Settings
+
+    with open_services(Settings(data_dir=tmp_path_factory.mktemp("encoder"))) as wired:
+        yield wired.encoder
+
+
+@pytest.fixture
+def open_library(encoder: Encoder, tmp_path: Path) -> Iterator[Callable[..., CaseLibrary]]:
+    """Opens a library of the demo bundle in a collection under `tmp_path`."""
+    with ExitStack() as opened:
+
+        def open_collection(collection: str = "studies", **other: object) -> CaseLibrary:
+            manifest, pseudonyms = encoder.bundle.manifest, Pseudonymiser(KEY)
+            identity = Identity(manifest.id, pseudonyms.fingerprint, manifest.dimension, **other)
+            store = EdgeStore(tmp_path / collection, identity)
+            opened.callback(store.close)
+            renditions = renditions_of(tmp_path, collection)
+            return CaseLibrary(store, encoder, pseudonyms, renditions)
+
+        yield open_collection
+
+
+@pytest.fixture
+def library(open_library: Callable[..., CaseLibrary]) -> CaseLibrary:
+    return open_library()
+
+
+@pytest.fixture(scope="session")
 def vector() -> Callable[[str], Vector]:
     return unit_vector
 
@@ -81,15 +119,17 @@ def path() -> Iterator[Path]:
 @pytest.fixture
 def open_edge(path: Path) -> Callable[..., EdgeStore]:
     def open_store(**other: object) -> EdgeStore:
-        return EdgeStore(path, **{**IDENTITY, **other})
+        return EdgeStore(path, replace(IDENTITY, **other))
 
     return open_store
 
 
 @pytest.fixture
 def open_server() -> Callable[..., ServerStore]:
-    def open_store(client: QdrantClient, **other: object) -> ServerStore:
-        return ServerStore(client, collection="cases", **{**IDENTITY, **other})
+    def open_store(
+        client: QdrantClient, layout: CollectionLayout = SERVER_DEFAULTS, **other: object
+    ) -> ServerStore:
+        return ServerStore(client, "cases", replace(IDENTITY, **other), layout)
 
     return open_store
 
@@ -114,5 +154,5 @@ def server(open_server: Callable[..., ServerStore]) -> Iterator[ServerStore]:
 
 
 @pytest.fixture(params=["edge", "server"])
-def store(request: pytest.FixtureRequest) -> PointStore:
+def store(request: pytest.FixtureRequest) -> CaseStore:
     return request.getfixturevalue(request.param)

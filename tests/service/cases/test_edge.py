@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cases.schema import Ask, CaseFilter, Exclusion
+from service.cases.schema import CaseFilter, Exclusion, Search
 from service.errors import BundleMismatch, StoreUnavailable
 
 ANYTHING = {"where": CaseFilter(), "exclude": Exclusion()}
@@ -32,7 +32,7 @@ wanted = [
     module.embedded_study(f"s{n}", version=version, sections=("findings",) * (6 - 2 * version))
     for n in range(int(studies))
 ]
-store = module.EdgeStore(Path(library), **module.IDENTITY)
+store = module.EdgeStore(Path(library), module.IDENTITY)
 known = store.digests(e.study.study_id for e in wanted)
 missing = [e for e in wanted if known.get(e.study.study_id) != e.study.digest]
 print("start", flush=True)
@@ -70,7 +70,7 @@ def parts_by_study(store, vector) -> dict[str, list[str]]:
     hits = [
         hit
         for target in ("image", "report", "passage")
-        for hit in store.search(Ask(target, vector("any")), k=10_000, **ANYTHING)
+        for hit in store.search(Search(target, vector("any")), k=10_000, **ANYTHING)
     ]
     return {
         study_id: sorted(
@@ -93,14 +93,15 @@ def parts_of(embedded) -> list[str]:
 def test_a_library_survives_a_restart(open_edge, study, vector):
     store = open_edge()
     store.put([study("s"), study("t")])
-    before = store.search(Ask("passage", vector("any")), k=10, **ANYTHING)
+    before = store.search(Search("passage", vector("any")), k=10, **ANYTHING)
     store.close()
     store = open_edge()
     assert store.get("s") == study("s").study
-    assert store.search(Ask("passage", vector("any")), k=10, **ANYTHING) == before
+    assert store.search(Search("passage", vector("any")), k=10, **ANYTHING) == before
     store.close()
 
 
+@pytest.mark.slow
 def test_after_kill_9_every_study_is_whole_or_absent_and_a_second_run_completes(
     open_edge, study, vector, path
 ):
@@ -123,6 +124,7 @@ def test_after_kill_9_every_study_is_whole_or_absent_and_a_second_run_completes(
     store.close()
 
 
+@pytest.mark.slow
 def test_kill_9_in_a_replacement_loses_no_study_and_half_a_replacement_has_no_digest(
     open_edge, study, vector, path
 ):
@@ -157,8 +159,8 @@ def test_kill_9_in_a_replacement_loses_no_study_and_half_a_replacement_has_no_di
 def test_a_second_process_is_refused_while_the_first_lives(edge, path):
     open_again = (
         "from pathlib import Path; from service.cases.edge import EdgeStore; "
-        f"EdgeStore(Path({str(path)!r}), dimension=16, bundle_id='b', "
-        "key_fingerprint='k')"
+        "from service.cases.schema import Identity; "
+        f"EdgeStore(Path({str(path)!r}), Identity('b', 'k', 16))"
     )
     second = subprocess.run(
         [sys.executable, "-c", open_again], capture_output=True, text=True, cwd=REPOSITORY
@@ -205,7 +207,7 @@ def test_a_library_without_its_identity_is_refused_and_left_alone(open_edge, stu
 
 
 def test_a_creation_cut_short_leaves_no_collection(open_edge, path):
-    draft = path / "draft" / "shard"
+    draft = path / ".collection.0a1b2c3d.part" / "shard"
     draft.mkdir(parents=True)
     (draft / "half").write_text("written")
     store = open_edge()
@@ -229,7 +231,7 @@ def test_a_closed_store_is_unavailable(open_edge, vector):
     with pytest.raises(StoreUnavailable):
         store.check()
     with pytest.raises(StoreUnavailable):
-        store.search(Ask("passage", vector("any")), k=1, **ANYTHING)
+        store.search(Search("passage", vector("any")), k=1, **ANYTHING)
 
 
 def test_readers_and_writers_on_many_threads_do_not_disturb_each_other(edge, study, vector):
@@ -247,7 +249,7 @@ def test_readers_and_writers_on_many_threads_do_not_disturb_each_other(edge, stu
 
     def read():
         for _ in range(60):
-            edge.search(Ask("passage", vector("any")), k=5, group_by_study=True, **ANYTHING)
+            edge.search(Search("passage", vector("any")), k=5, group_by_study=True, **ANYTHING)
             edge.digests(["s0", "s100"])
 
     threads = [threading.Thread(target=guarded, args=[lambda n=n: write(n)]) for n in (0, 100)]
@@ -258,7 +260,7 @@ def test_readers_and_writers_on_many_threads_do_not_disturb_each_other(edge, stu
         thread.join()
     assert errors == []
     assert edge.count() == 31
-    hits = edge.search(Ask("passage", vector("any")), k=1000, **ANYTHING)
+    hits = edge.search(Search("passage", vector("any")), k=1000, **ANYTHING)
     assert len(hits) == 62
 
 
@@ -267,5 +269,5 @@ def test_a_large_library_is_optimized_and_still_answers(edge, study, vector, mon
     for first in range(0, 100, 20):
         edge.put([study(f"s{n}") for n in range(first, first + 20)])
     assert edge.count() == 100
-    hits = edge.search(Ask("passage", vector("s42/1/passage/1")), k=1, **ANYTHING)
+    hits = edge.search(Search("passage", vector("s42/1/passage/1")), k=1, **ANYTHING)
     assert hits[0].study_id == "s42"

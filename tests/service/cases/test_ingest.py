@@ -4,18 +4,11 @@ from itertools import islice
 
 import pytest
 
-from service.app import open_services
-from service.cases.ingest import BATCH, Outcome, ingest
+from service.cases.ingest import BATCH, Outcome, ingest, ingest_in_batches
 from service.cases.sources import open_source
-from service.settings import DEMO_LIBRARY, Settings
+from service.settings import DEMO_LIBRARY
 
 PICTURE = next(iter(sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))))
-
-
-@pytest.fixture
-def library(tmp_path):
-    with open_services(Settings(data_dir=tmp_path / "var")) as wired:
-        yield wired.library
 
 
 def manifest(tmp_path, lines):
@@ -27,10 +20,8 @@ def manifest(tmp_path, lines):
     return path
 
 
-def ingested(library, path, *progress):
-    outcome = Outcome()
-    ingest(library, open_source(path).entries, outcome, *progress)
-    return outcome
+def ingested(library, path):
+    return ingest(library, open_source(path).entries)
 
 
 def record(study_id, **fields):
@@ -66,9 +57,9 @@ def test_bad_lines_are_rejected_with_their_number_and_reason(library, tmp_path):
 
 def test_ingesting_again_changes_nothing(library, tmp_path):
     path = manifest(tmp_path, [record(f"s{index}") for index in range(40)])
-    progress = []
-    assert ingested(library, path, progress.append).stored == 40
-    assert sum(progress) == 40
+    batches = list(ingest_in_batches(library, open_source(path).entries))
+    assert [outcome.studies for outcome in batches] == [BATCH, BATCH, 40 - 2 * BATCH]
+    assert sum(batches, Outcome()) == Outcome(40)
     assert ingested(library, path).stored == 40
     assert library.store.count() == 40
 
@@ -80,7 +71,7 @@ def test_of_an_id_that_comes_again_the_last_one_stays(library, tmp_path):
         for turn in range(6)
     ]
     path = manifest(tmp_path, [line for turn in rounds for line in turn])
-    assert ingested(library, path).rejected == []
+    assert ingested(library, path).rejected == ()
     assert library.get("again").report == "Version 5."
     assert library.store.count() == BATCH
 
@@ -90,10 +81,11 @@ def test_what_was_taken_before_a_source_breaks_is_stored(library):
         yield from islice(open_source(DEMO_LIBRARY).entries, 3 * BATCH)
         raise OSError("the disk was unplugged")
 
-    outcome = Outcome()
+    done = []
+    outcomes = map(done.append, ingest_in_batches(library, entries()))
     with pytest.raises(OSError, match="unplugged"):
-        ingest(library, entries(), outcome)
-    assert outcome.stored == library.store.count() >= 2 * BATCH
+        list(outcomes)
+    assert sum(done, Outcome()).stored == library.store.count() >= 2 * BATCH
 
 
 def test_of_an_id_that_comes_again_at_once_the_last_one_stays(library, tmp_path):

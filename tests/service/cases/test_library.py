@@ -5,29 +5,24 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from service.app import open_services
-from service.cases.library import NewStudy, Query, StudyRecord
-from service.cases.points import Remove, Selection
+from service.cases.library import Query
+from service.cases.operations import Remove, Selection
+from service.cases.records import NewStudy, StudyRecord
 from service.errors import EclipError, ImageUnsupported, StudyInvalid, StudyUnknown
-from service.settings import DEMO_LIBRARY, Settings
+from service.settings import DEMO_LIBRARY
 
 PICTURES = [path.read_bytes() for path in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:4]]
 REPORT = "FINDINGS: Small left effusion. No pneumothorax. IMPRESSION: Effusion."
-
-
-@pytest.fixture
-def library(tmp_path):
-    with open_services(Settings(data_dir=tmp_path)) as wired:
-        yield wired.library
 
 
 def study(study_id, *images, patient_id="p1", report=REPORT, **fields):
     return NewStudy(study_id, StudyRecord(patient_id=patient_id, report=report, **fields), images)
 
 
-def everything(library, deadline, **query):
-    vector = library._encoder.image(PICTURES[0], deadline).vector
-    return library.search(vector, Query(target="report", k=50, **query))
+def everything(library, deadline, patient_id=None, study_id=None):
+    vector = library.encoder.image(PICTURES[0], deadline).vector
+    exclude = library.exclusion(patient_id, study_id)
+    return library.search(vector, Query(target="report", k=50, exclude=exclude))
 
 
 def files(tmp_path: Path):
@@ -105,6 +100,7 @@ def test_two_studies_with_the_same_picture_do_not_share_its_rendition(library, d
     assert library.rendition("s2")
 
 
+@pytest.mark.slow
 def test_concurrent_writes_of_one_study_leave_it_whole_and_nothing_else(
     library, deadline, tmp_path
 ):
@@ -183,7 +179,7 @@ def test_nothing_of_a_deleted_patient_stays(library, deadline, tmp_path):
         library.put(study(f"s{number}", PICTURES[number], patient_id=patient), deadline)
     theirs = library.get("s0").patient_id
     assert library.delete_patient("p1") == 2
-    left = library.store._select(Selection(), limit=1000)
+    left = [point.payload for point in library.store.points()]
     assert {payload["patient_id"] for payload in left} == {library.get("s2").patient_id}
     assert theirs not in repr(left)
     assert [path.stem for path in files(tmp_path)] == [library.get("s2").images[0].rendition]

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.cases.points import Found, Identity, to_hit, to_points, to_study
-from service.cases.schema import NOBODY, Ask, CaseFilter, Exclusion
-from service.errors import BundleMismatch
+from service.cases.points import ScoredPoint, to_hit, to_points, to_study
+from service.cases.schema import NOBODY, CaseFilter, Exclusion, Identity, Search
+from service.errors import BundleMismatch, SchemaMismatch
 from tests.service.cases.conftest import unit_vector
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
@@ -15,7 +15,7 @@ ANYTHING = {"where": CaseFilter(), "exclude": Exclusion()}
 
 
 def found_studies(store, vector, target="passage", k=100, **options):
-    hits = store.search(Ask(target, vector), k=k, **{**ANYTHING, **options})
+    hits = store.search(Search(target, vector), k=k, **{**ANYTHING, **options})
     return [hit.study_id for hit in hits]
 
 
@@ -46,7 +46,7 @@ def test_a_study_comes_back_from_its_record(study):
 
 def test_a_text_hit_shows_the_first_image_and_an_image_hit_itself(study):
     points = to_points(study("s", sections=("findings",), views=("PA", "LL")))
-    _, lateral, report, passage = (to_hit(Found(p.id, 0.5, p.payload)) for p in points[:-1])
+    _, lateral, report, passage = (to_hit(ScoredPoint(p.id, 0.5, p.payload)) for p in points[:-1])
     assert (lateral.view, lateral.image_index, lateral.text) == ("LL", 1, None)
     assert (report.view, report.text, report.passage_id) == ("PA", "Report of s/1.", None)
     assert (passage.image_index, passage.passage_id) == (0, "p0")
@@ -59,13 +59,30 @@ def test_a_text_hit_shows_the_first_image_and_an_image_hit_itself(study):
         (Identity("a" * 64, "key", 16), "bundle aaaaaaaaaaaa, not bbbbbbbbbbbb"),
         (Identity("b" * 64, "other", 16), "hash key other, not key"),
         (Identity("b" * 64, "key", 8), "dimension 8, not 16"),
-        (Identity("b" * 64, "key", 16, schema_version=0), "schema version 0, not 3"),
+        (Identity("b" * 64, "key", 16, schema_version=0), "schema version 0, not 4"),
     ],
 )
 def test_another_identity_is_refused_with_a_word_on_what_differs(stored, said):
     with pytest.raises(BundleMismatch, match=said) as refused:
         Identity("b" * 64, "key", 16).require(stored)
     assert "again" in refused.value.detail
+
+
+@pytest.mark.parametrize(
+    ("version", "said"), [(2, "Index the studies again"), (3, "`eclip copy`"), (5, "newer program")]
+)
+def test_a_library_of_another_schema_version_is_refused_with_what_to_do(version, said):
+    stored = Identity("b" * 64, "key", 16, schema_version=version)
+    with pytest.raises(SchemaMismatch, match=f"schema version {version}, not 4") as refused:
+        Identity("b" * 64, "key", 16).require(stored)
+    assert said in refused.value.detail
+
+
+def test_a_library_of_version_3_can_be_read_and_others_cannot():
+    Identity("b" * 64, "key", 16, schema_version=3).require_readable()
+    for version in (2, 5):
+        with pytest.raises(SchemaMismatch, match="reads 3 to 4"):
+            Identity("b" * 64, "key", 16, schema_version=version).require_readable()
 
 
 def test_a_stored_study_comes_back_whole(store, study):
@@ -76,6 +93,42 @@ def test_a_stored_study_comes_back_whole(store, study):
     assert store.count() == 2
     assert store.digests(["s", "t", "unknown"]) == {"s": "digest of s/1", "t": "digest of t/1"}
     store.check()
+
+
+def test_many_studies_come_with_their_vectors_by_one_request(store, study, monkeypatch):
+    studies = {f"s{n}": study(f"s{n}", sections=("findings",) * (n % 5)) for n in range(60)}
+    store.put(list(studies.values()))
+    requests = []
+    page = store._page
+    monkeypatch.setattr(store, "_page", lambda *asked: requests.append(asked) or page(*asked))
+    wanted = ["s41", "unknown", "s0", "s41", *(f"s{n}" for n in range(10, 40))]
+    found = store.get_many(wanted)
+    assert len(requests) == 1
+    assert list(found) == list(dict.fromkeys(name for name in wanted if name != "unknown"))
+    for name, embedded in found.items():
+        assert embedded.study == studies[name].study
+        ours = [embedded.report_vector, *embedded.image_vectors, *embedded.passage_vectors]
+        expected = studies[name]
+        theirs = [expected.report_vector, *expected.image_vectors, *expected.passage_vectors]
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert store.get_many([]) == {}
+
+
+def test_a_study_of_more_points_than_one_answer_holds_comes_whole(store, study, monkeypatch):
+    monkeypatch.setattr("service.cases.base._POINTS_A_REQUEST", 3)
+    long = study("long", sections=("findings",) * 9)
+    store.put([long, study("s")])
+    assert {name: one.study for name, one in store.get_many(["long", "s"]).items()} == {
+        "long": long.study,
+        "s": study("s").study,
+    }
+
+
+def test_a_study_without_a_digest_is_not_among_many(store, study):
+    """Its replacement was cut short: its vectors may be of two versions."""
+    half = study("half")
+    store.put([replace(half, study=replace(half.study, digest="")), study("s")])
+    assert list(store.get_many(["half", "s"])) == ["s"]
 
 
 def test_digests_of_many_studies_come_in_one_call(store, study):
@@ -89,7 +142,7 @@ def test_a_part_is_found_by_its_own_vector_and_no_part_of_another_kind_is(
 ):
     store.put([study(f"s{n}") for n in range(5)])
     name = {"image": "s3/1/image/0", "report": "s3/1/report", "passage": "s3/1/passage/0"}[target]
-    hits = store.search(Ask(target, vector(name)), k=100, **ANYTHING)
+    hits = store.search(Search(target, vector(name)), k=100, **ANYTHING)
     assert hits[0].study_id == "s3"
     assert hits[0].score == pytest.approx(1, abs=1e-6)
     assert {hit.part for hit in hits} == {target}
@@ -171,7 +224,7 @@ def test_a_filter_is_a_conjunction_of_any_ofs(store, study, vector, where, expec
 def test_a_view_filter_on_images_looks_at_each_image(store, study, vector):
     store.put([study("s", views=("PA", "LL", None))])
     hits = store.search(
-        Ask("image", vector("any")), k=10, where=CaseFilter(view=("LL",)), exclude=Exclusion()
+        Search("image", vector("any")), k=10, where=CaseFilter(view=("LL",)), exclude=Exclusion()
     )
     assert [hit.view for hit in hits] == ["LL"]
 
@@ -192,11 +245,13 @@ def test_an_excluded_patient_or_study_never_comes_back(store, study, vector):
 
 def test_grouping_gives_the_best_part_of_each_of_the_k_best_studies(store, study, vector):
     store.put([study(f"s{n}", sections=("findings",) * (1 + 20 * (n % 3))) for n in range(12)])
-    hits = store.search(Ask("passage", vector("any")), k=1000, **ANYTHING)
+    hits = store.search(Search("passage", vector("any")), k=1000, **ANYTHING)
     best = {hit.study_id: hit for hit in reversed(hits)}
     expected = sorted(best.values(), key=lambda hit: -hit.score)
     for k in (1, 5, 12, 50):
-        grouped = store.search(Ask("passage", vector("any")), k=k, group_by_study=True, **ANYTHING)
+        grouped = store.search(
+            Search("passage", vector("any")), k=k, group_by_study=True, **ANYTHING
+        )
         assert [hit.text for hit in grouped] == [hit.text for hit in expected[:k]]
 
 
@@ -230,7 +285,7 @@ def test_equal_scores_come_in_one_order_on_every_call(store, study, vector):
 
 def test_k_must_be_positive(store, vector):
     with pytest.raises(ValueError, match="k must be"):
-        store.search(Ask("passage", vector("any")), k=0, **ANYTHING)
+        store.search(Search("passage", vector("any")), k=0, **ANYTHING)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +302,7 @@ def test_a_vector_of_another_dimension_or_length_is_refused_and_nothing_is_writt
     assert store.count() == 0
     assert found_studies(store, vector("any"), "image") == []
     with pytest.raises(ValueError, match="unit length"):
-        store.search(Ask("passage", bad), k=1, **ANYTHING)
+        store.search(Search("passage", bad), k=1, **ANYTHING)
 
 
 def written(study, study_id, *texts, **fields):
@@ -271,19 +326,19 @@ DENIED, STATED, OTHER = "No pneumothorax.", "Large left pneumothorax.", "The hea
 
 def test_words_find_what_was_written_and_nothing_else(store, study):
     store.put([written(study, "a", DENIED, OTHER), written(study, "b", STATED)])
-    assert found_texts(store, Ask("passage", words="pneumothorax")) == [DENIED, STATED]
-    assert found_texts(store, Ask("passage", words="a LARGE pneumothorax"))[0] == STATED
-    assert found_texts(store, Ask("passage", words="no pneumothorax"))[0] == DENIED
-    assert found_texts(store, Ask("passage", words="enlarged hearts")) == [OTHER]
-    assert found_texts(store, Ask("passage", words="nodule")) == []
-    assert found_texts(store, Ask("passage", words="?")) == []
+    assert found_texts(store, Search("passage", words="pneumothorax")) == [DENIED, STATED]
+    assert found_texts(store, Search("passage", words="a LARGE pneumothorax"))[0] == STATED
+    assert found_texts(store, Search("passage", words="no pneumothorax"))[0] == DENIED
+    assert found_texts(store, Search("passage", words="enlarged hearts")) == [OTHER]
+    assert found_texts(store, Search("passage", words="nodule")) == []
+    assert found_texts(store, Search("passage", words="?")) == []
 
 
 def test_words_of_reports_and_of_passages_are_apart(store, study):
     store.put([written(study, "a", STATED)])
-    assert found_texts(store, Ask("report", words="pneumothorax")) == []
-    assert found_texts(store, Ask("report", words="report")) == ["Report of a/1."]
-    assert found_texts(store, Ask("passage", words="report")) == []
+    assert found_texts(store, Search("report", words="pneumothorax")) == []
+    assert found_texts(store, Search("report", words="report")) == ["Report of a/1."]
+    assert found_texts(store, Search("passage", words="report")) == []
 
 
 def test_filters_exclusions_and_grouping_hold_for_words_too(store, study):
@@ -294,8 +349,8 @@ def test_filters_exclusions_and_grouping_hold_for_words_too(store, study):
         ]
     )
     for ask in (
-        Ask("passage", words="pneumothorax"),
-        Ask("passage", unit_vector("q"), "pneumothorax"),
+        Search("passage", words="pneumothorax"),
+        Search("passage", unit_vector("q"), "pneumothorax"),
     ):
         hits = store.search(ask, k=10, where=CaseFilter(), exclude=Exclusion(("p1",)))
         assert [hit.study_id for hit in hits] == ["b"]
@@ -309,12 +364,12 @@ def test_both_rankings_count_where_meaning_and_words_are_asked(store, study, vec
     """Reciprocal rank fusion: first in both is before first in one."""
     store.put([written(study, f"s{n}", f"Finding {n}.") for n in range(6)])
     nearest = vector("s3/1/passage/0")
-    both = store.search(Ask("passage", nearest, "finding 3"), k=6, **ANYTHING)
+    both = store.search(Search("passage", nearest, "finding 3"), k=6, **ANYTHING)
     assert both[0].study_id == "s3"
-    other = store.search(Ask("passage", nearest, "5"), k=6, **ANYTHING)
+    other = store.search(Search("passage", nearest, "5"), k=6, **ANYTHING)
     assert {hit.study_id for hit in other[:2]} == {"s3", "s5"}
     assert len(other) == 6
-    nothing = store.search(Ask("passage", nearest, "?"), k=6, **ANYTHING)
+    nothing = store.search(Search("passage", nearest, "?"), k=6, **ANYTHING)
     assert [hit.study_id for hit in nothing] == found_studies(store, nearest, k=6)
 
 
@@ -333,7 +388,7 @@ def test_diverse_hits_are_unlike_each_other(store, study):
     store.put([*alike, *others])
     plain = found_studies(store, query, k=3)
     assert all(name.startswith("s") for name in plain)
-    diverse = store.search(Ask("passage", query, diversity=0.7), k=3, **ANYTHING)
+    diverse = store.search(Search("passage", query, diversity=0.7), k=3, **ANYTHING)
     assert sorted(hit.study_id[0] for hit in diverse) == ["o", "o", "s"]
     assert diverse[0].score == pytest.approx(float(query[0]), abs=1e-5)
 
@@ -376,4 +431,4 @@ def test_a_patients_studies_are_found_by_the_patient(store, study):
 )
 def test_what_cannot_be_ranked_is_refused(asked):
     with pytest.raises(ValueError, match="search"):
-        Ask("passage", **asked)
+        Search("passage", **asked)

@@ -1,7 +1,6 @@
 """The Qdrant server behind qdrant-client: whom it refuses, and what an outage looks like."""
 
 import socket
-import time
 
 import httpx
 import pytest
@@ -9,8 +8,8 @@ from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from service.cases.schema import Ask, CaseFilter, Exclusion
-from service.cases.server import Layout, connect
+from service.cases.schema import CaseFilter, Exclusion, Search
+from service.cases.server import CollectionLayout, connect
 from service.errors import BundleMismatch, StoreUnavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
@@ -25,10 +24,15 @@ def client():
 
 
 @pytest.fixture
-def silent_port():
-    """A port that accepts connections and never answers."""
+def silent():
+    """A socket that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener.getsockname()[1]
+        yield listener
+
+
+@pytest.fixture
+def silent_port(silent):
+    return silent.getsockname()[1]
 
 
 @pytest.fixture
@@ -66,7 +70,7 @@ def test_the_collection_of_another_hash_key_is_refused(client, open_server):
 
 def test_a_collection_of_someone_else_is_refused_and_left_alone(client, open_server):
     client.create_collection("cases", vectors_config={})
-    with pytest.raises(BundleMismatch, match="not made by this service"):
+    with pytest.raises(BundleMismatch, match="Another program made this collection"):
         open_server(client)
     assert client.get_collection("cases").payload_schema == {}
 
@@ -103,13 +107,15 @@ def told(client, monkeypatch):
 
 
 def test_a_cluster_is_told_how_to_keep_the_collection(client, open_server, told, vector):
-    layout = Layout(shards=6, replicas=2, written=2, on_disk=True, quantization="scalar")
+    layout = CollectionLayout(
+        shards=6, replicas=2, write_consistency_factor=2, on_disk=True, quantization="scalar"
+    )
     store = open_server(client, layout=layout)
     names = ("shard_number", "replication_factor", "write_consistency_factor")
     assert [told[name] for name in names] == [6, 2, 2]
     assert {params.on_disk for params in told["vectors_config"].values()} == {True}
     assert told["quantization_config"].scalar.type == "int8"
-    assert store.search(Ask("report", vector("any")), k=1, **ANYTHING) == []
+    assert store.search(Search("report", vector("any")), k=1, **ANYTHING) == []
 
 
 def test_where_nothing_is_said_a_server_keeps_a_collection_by_its_own_defaults(
@@ -155,25 +161,23 @@ def test_a_server_over_its_rate_says_when_to_come_back(client, open_server, monk
 
     monkeypatch.setattr(client, "query_points", exhausted)
     with pytest.raises(StoreUnavailable) as refused:
-        store.search(Ask("passage", vector("any")), k=1, **ANYTHING)
+        store.search(Search("passage", vector("any")), k=1, **ANYTHING)
     assert refused.value.retry_after_s == 7
 
 
 @pytest.mark.parametrize("prefer_grpc", [True, False], ids=["grpc", "rest"])
 @pytest.mark.parametrize("port", ["closed_port", "silent_port"])
-def test_a_server_that_does_not_answer_is_unavailable_within_its_timeout(
-    request, open_server, port, prefer_grpc
-):
+def test_a_server_that_does_not_answer_is_unavailable(request, open_server, port, prefer_grpc):
+    """The silent one never ends a request: only the client's timeout does."""
     client = client_of(request.getfixturevalue(port), prefer_grpc=prefer_grpc)
-    started = time.monotonic()
     with pytest.raises(StoreUnavailable, match="does not answer") as refused:
         open_server(client)
-    assert time.monotonic() - started < 4
     assert refused.value.retry_after_s
     client.close()
 
 
-def test_connecting_waits_for_no_answer(silent_port):
-    started = time.monotonic()
+def test_a_client_is_made_without_a_connection(silent, silent_port):
     connect(f"http://127.0.0.1:{silent_port}", timeout_s=1).close()
-    assert time.monotonic() - started < 1
+    silent.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        silent.accept()

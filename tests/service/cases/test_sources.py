@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from service.cases.library import NewStudy
+from service.cases.records import NewStudy
 from service.cases.sources import open_source
 from service.errors import EclipError, SourceUnreadable
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture, ramp
@@ -183,7 +183,7 @@ def test_a_shard_that_is_cut_short_anywhere_is_refused_before_any_of_it(tmp_path
 
 def test_a_shard_of_training_is_refused_as_it_names_no_patient(tmp_path):
     shard(tmp_path / "000.tar", **{"1.png": PNG, "1.heatmap.png": PNG})
-    assert "knows no patient" in studies(tmp_path / "000.tar")["1"].detail
+    assert "name no patient" in studies(tmp_path / "000.tar")["1"].detail
 
 
 @pytest.mark.parametrize("name", ["studies.csv", "studies.parquet", "000.tar"])

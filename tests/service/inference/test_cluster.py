@@ -10,8 +10,9 @@ import ray
 
 from service.app import _open_encoder, open_library_on_ray, open_services
 from service.bundle.manifest import load
-from service.cases.ingest import Outcome, ingest
-from service.cases.library import NewStudy, Query, StudyRecord
+from service.cases.ingest import Outcome, ingest, ingest_in_batches
+from service.cases.library import Query
+from service.cases.records import NewStudy, StudyRecord
 from service.cases.schema import EVERYTHING
 from service.cases.sources import open_source
 from service.deadline import Deadline
@@ -32,7 +33,7 @@ def of_one_process(settings, path):
     path.mkdir()
     (path / "identifiers.key").write_bytes(key)
     with open_services(alone) as wired:
-        ingest(wired.library, open_source(DEMO_LIBRARY).entries, Outcome())
+        ingest(wired.library, open_source(DEMO_LIBRARY).entries)
         return stored(wired.library)
 
 
@@ -51,30 +52,32 @@ def encoders():
 
 
 @contextmanager
-def killing(after_s, progress):
+def killing(after_s, outcomes):
     """Kill one encoder when it has worked for a while; how much was done by then."""
 
     def kill():
         time.sleep(after_s)
         victim = encoders()[0]
         victim.kill()
-        return victim.pid, sum(progress)
+        return victim.pid, sum(outcome.studies for outcome in outcomes)
 
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(kill)
 
 
 def test_an_encoder_that_is_killed_costs_no_study_and_doubles_none(settings, tmp_path):
-    outcome, progress = Outcome(), []
+    outcomes = []
     with open_library_on_ray(settings, "local", encoders=2, gpus=0) as library:
-        with killing(0.5, progress) as killed:
-            ingest(library, open_source(DEMO_LIBRARY).entries, outcome, progress.append, at_once=4)
+        with killing(0.5, outcomes) as killed:
+            entries = open_source(DEMO_LIBRARY).entries
+            for outcome in ingest_in_batches(library, entries, at_once=4):
+                outcomes.append(outcome)
         victim, done = killed.result()
         assert done < 240, "it was killed too late"
         assert victim not in {one.pid for one in encoders()}
         ours = stored(library)
         assert len(encoders()) == 2
-    assert (outcome.stored, outcome.rejected, sum(progress)) == (240, [], 240)
+    assert sum(outcomes, Outcome()) == Outcome(240)
     theirs = of_one_process(settings, tmp_path / "alone")
     assert ours.keys() == theirs.keys()
     for study_id, one in ours.items():

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from service.app import open_services
-from service.cases.library import NewStudy, StudyRecord
+from service.cases.records import NewStudy, StudyRecord
 from service.cases.schema import CaseFilter
 from service.errors import LlmUnavailable, QueueFull, ReportUngrounded
 from service.reporting.evidence import Evidence, Subject, said_once

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from service.app import open_services
-from service.cases.library import NewStudy, StudyRecord
+from service.cases.records import NewStudy, StudyRecord
 from service.errors import LlmUnavailable, RequestMalformed
 from service.reporting.evidence import Subject
 from service.reporting.replay import written_again

@@ -1,0 +1,275 @@
+"""Stores and searches studies over an engine that keeps points; engines are its subclasses."""
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from service.cases.operations import (
+    ALL_POINTS,
+    Operation,
+    Remove,
+    Selection,
+    admitted,
+    records_of,
+    replacement,
+)
+from service.cases.points import (
+    RECORD,
+    Payload,
+    Point,
+    ScoredPoint,
+    to_hit,
+    to_points,
+    to_study,
+    whole_studies,
+)
+from service.cases.schema import (
+    EVERYTHING,
+    CaseFilter,
+    EmbeddedStudy,
+    Exclusion,
+    Facets,
+    Hit,
+    Identity,
+    Search,
+    Study,
+    Vector,
+)
+from service.imaging.deidentify import PatientRef, StudyRef
+
+CANDIDATES = 100
+"""Hits: the fewest that are fused, or from which diverse ones are chosen."""
+RANK_OFFSET = 60
+"""Rank: reciprocal rank fusion scores 1 ÷ (60 + rank) (Cormack, Clarke, Büttcher, SIGIR 2009)."""
+_DIGESTS_A_REQUEST = 1000
+"""Studies whose digests are read by one request."""
+_STUDIES_A_REQUEST = 64
+"""Studies that are read whole, with their vectors, by one request."""
+_POINTS_A_REQUEST = 4096
+"""Points: the most in one answer of the engine. 64 studies have about a quarter of them."""
+_OVERFETCH = 4
+"""Hits per wanted study in one round of a search grouped by study."""
+_FACETS = {"source": "source", "view": "views", "findings": "findings"}
+_VALUES = 1000
+"""Values: the most of one facet that are counted."""
+
+Nearest = Callable[[Selection, int], list[ScoredPoint]]
+"""A search that lacks only its selection and its limit."""
+
+
+class CaseStore(ABC):
+    """A collection of studies, written by one bundle and one hash key. Thread-safe.
+
+    Opening a collection of another bundle or key raises BundleMismatch; one of another schema
+    version, SchemaMismatch. An engine that does not answer raises StoreUnavailable.
+
+    Writes exclude each other. Reads run at the same time, and may see a study that is being
+    replaced: parts of both versions, and a record without a digest.
+    """
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self._writing = threading.Lock()
+
+    def put(self, studies: Sequence[EmbeddedStudy]) -> None:
+        """Writes whole studies, replacing earlier versions. Durable on return, idempotent.
+
+        One call is one request to the engine: send some hundreds of studies at most. Raises
+        ValueError, and writes nothing, for a vector of another dimension or not of unit length.
+        """
+        latest = {embedded.study.study_id: embedded for embedded in studies}
+        points = [point for embedded in latest.values() for point in to_points(embedded)]
+        for point in points:
+            if point.vector is not None:
+                self._require_unit(point.vector)
+        if points:
+            with self._writing:
+                self._write(replacement(list(latest), points))
+
+    def get(self, reference: StudyRef) -> Study | None:
+        """Returns the stored study, or None."""
+        records = self._select(records_of([reference]), limit=1)
+        return to_study(records[0]) if records else None
+
+    def get_many(self, references: Iterable[StudyRef]) -> dict[StudyRef, EmbeddedStudy]:
+        """Returns the whole studies among `references` with their vectors, in the order given.
+
+        A study that is unknown, or that is being replaced or deleted, is absent. The engine gets
+        one request for each 64 studies, or more if these have thousands of passages.
+        """
+        return {
+            embedded.study.study_id: embedded
+            for batch in _batches(dict.fromkeys(references), _STUDIES_A_REQUEST)
+            for embedded in whole_studies(batch, self.points(Selection(must={"study_id": batch})))
+        }
+
+    def digests(self, references: Iterable[StudyRef]) -> dict[StudyRef, str]:
+        """Returns the digests of the studies that are stored whole."""
+        return {
+            record["study_id"]: record["digest"]
+            for batch in _batches(references, _DIGESTS_A_REQUEST)
+            for record in self._select(
+                records_of(batch), limit=len(batch), fields=["study_id", "digest"]
+            )
+            if record["digest"]
+        }
+
+    def studies(self) -> Iterator[EmbeddedStudy]:
+        """Yields every whole study with its vectors; may leave out what is written meanwhile."""
+        records = Selection(must={"part": [RECORD]})
+        for page in self._pages(records, _STUDIES_A_REQUEST):
+            yield from self.get_many(record.payload["study_id"] for record in page).values()
+
+    def points(self, selection: Selection = ALL_POINTS) -> Iterator[Point]:
+        """Yields the selected points in order of id, with their dense vectors."""
+        for page in self._pages(selection, _POINTS_A_REQUEST):
+            yield from page
+
+    def delete(self, reference: StudyRef) -> bool:
+        """Removes every point of the study. Returns False if there was none."""
+        points = Selection(must={"study_id": [reference]})
+        with self._writing:
+            if not self._count(points):
+                return False
+            self._write([Remove(points)])
+        return True
+
+    def delete_patient(self, reference: PatientRef) -> None:
+        """Removes every point of the patient, also those of a write that was cut short."""
+        with self._writing:
+            self._write([Remove(Selection(must={"patient_id": [reference]}))])
+
+    def search(
+        self,
+        search: Search,
+        *,
+        k: int,
+        where: CaseFilter,
+        exclude: Exclusion,
+        min_score: float | None = None,
+        group_by_study: bool = False,
+    ) -> list[Hit]:
+        """Returns the k best parts of one kind, best first; equal scores in order of point id.
+
+        min_score: the lowest score of a hit. group_by_study: at most one hit per study. Raises
+        ValueError for k under 1 and for a vector of another dimension or not of unit length.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}.")
+        if search.vector is not None:
+            self._require_unit(search.vector)
+        selection = admitted(where, exclude)
+        if search.words is not None:  # words of reports and of passages share one sparse vector
+            selection = selection.of_part(search.target)
+        nearest = partial(self._nearest, search, above=_just_below(min_score))
+        rank = _best_of_each_study if group_by_study else _best
+        return [to_hit(point) for point in rank(nearest, selection, k)]
+
+    def facets(self, where: CaseFilter) -> Facets:
+        """Counts the studies that `where` admits by source, view and finding."""
+        records = admitted(where).of_part(RECORD)
+        return {
+            name: dict(sorted(self._facet(key, records, _VALUES).items()))
+            for name, key in _FACETS.items()
+        }
+
+    def studies_of(self, reference: PatientRef) -> list[Study]:
+        """Returns the patient's stored studies."""
+        records = Selection(must={"part": [RECORD], "patient_id": [reference]})
+        count = self._count(records)
+        return [to_study(record) for record in self._select(records, limit=count)] if count else []
+
+    def count(self, where: CaseFilter = EVERYTHING) -> int:
+        """Counts the studies that `where` admits."""
+        return self._count(admitted(where).of_part(RECORD))
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raises StoreUnavailable if the engine does not answer."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Releases the engine."""
+
+    @abstractmethod
+    def _write(self, operations: Sequence[Operation]) -> None:
+        """Applies the operations in their order; durable on return."""
+
+    @abstractmethod
+    def _select(
+        self, selection: Selection, *, limit: int, fields: list[str] | None = None
+    ) -> list[Payload]:
+        """Returns the payloads of the selected points, whole or only some fields of them."""
+
+    @abstractmethod
+    def _page(
+        self, selection: Selection, limit: int, after: str | None
+    ) -> tuple[list[Point], str | None]:
+        """Returns selected points in order of id, with dense vectors, and the next page's start."""
+
+    @abstractmethod
+    def _nearest(
+        self, search: Search, selection: Selection, limit: int, *, above: float | None
+    ) -> list[ScoredPoint]:
+        """Returns the best of the selected points that score strictly above a bound."""
+
+    @abstractmethod
+    def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
+        """Returns value → exact number of selected points, for the most frequent values."""
+
+    @abstractmethod
+    def _count(self, selection: Selection) -> int:
+        """Returns the exact number of selected points."""
+
+    def _pages(self, selection: Selection, limit: int) -> Iterator[list[Point]]:
+        after: str | None = None
+        while True:
+            page, after = self._page(selection, limit, after)
+            yield page
+            if after is None:
+                return
+
+    def _require_unit(self, vector: Vector) -> None:
+        dimension = self.identity.dimension
+        if vector.shape != (dimension,) or not abs(np.linalg.norm(vector) - 1) < 1e-2:
+            raise ValueError(
+                f"Expected a vector of {dimension} values and unit length, got shape "
+                f"{vector.shape} and length {np.linalg.norm(vector):.3g}."
+            )
+
+
+def _just_below(min_score: float | None) -> float | None:
+    """Engines return scores strictly above a float32 bound; `min_score` is inclusive."""
+    if min_score is None:
+        return None
+    return float(np.nextafter(np.float32(min_score), np.float32(-np.inf)))
+
+
+def _best(nearest: Nearest, selection: Selection, k: int) -> list[ScoredPoint]:
+    return sorted(nearest(selection, k), key=lambda point: (-point.score, point.id))
+
+
+def _best_of_each_study(nearest: Nearest, selection: Selection, k: int) -> list[ScoredPoint]:
+    """Searches in rounds, each without the studies of earlier rounds, so k rounds are enough.
+
+    Qdrant Edge has no query by groups; both engines use this, so that both answer alike. A study
+    of a later round ranks after those of earlier rounds whatever its score, because fused ranks
+    start again in each round.
+    """
+    best: dict[StudyRef, ScoredPoint] = {}
+    limit = k * _OVERFETCH
+    exhausted = False
+    while len(best) < k and not exhausted:
+        points = _best(nearest, selection.without_studies(best), limit)
+        for point in points:
+            best.setdefault(point.payload["study_id"], point)
+        exhausted = len(points) < limit
+    return list(best.values())[:k]
+
+
+def _batches(references: Iterable[StudyRef], size: int) -> Iterator[list[StudyRef]]:
+    every = list(references)
+    return (every[start : start + size] for start in range(0, len(every), size))

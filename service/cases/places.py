@@ -1,0 +1,46 @@
+"""Finds case libraries: which store and which renditions a directory or a collection has."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from qdrant_client import QdrantClient
+
+from service.cases.base import CaseStore
+from service.cases.edge import EdgeStore
+from service.cases.renditions import Renditions
+from service.cases.server import ServerStore
+from service.errors import StoreUnavailable
+
+_RENDITIONS = "renditions"
+
+
+def renditions_of(data_dir: Path, collection: str) -> Renditions:
+    """Returns the renditions of a collection, on whichever engine."""
+    return Renditions(data_dir / _RENDITIONS / collection)
+
+
+@contextmanager
+def open_existing(
+    name: str, data_dir: Path, connect: Callable[[], QdrantClient] | None
+) -> Iterator[tuple[CaseStore, Renditions]]:
+    """Opens a library that exists, of any bundle and key, with its renditions.
+
+    name: directory of an embedded library, such as var/studies, or else a collection of the Qdrant
+    server that `connect` reaches. Raises StoreUnavailable if there is no such library.
+    """
+    path = Path(name)
+    store: CaseStore
+    if path.is_dir():
+        store, renditions = EdgeStore.existing(path), renditions_of(path.parent, path.name)
+    elif connect is not None:
+        store, renditions = ServerStore.existing(connect(), name), renditions_of(data_dir, name)
+    else:
+        raise StoreUnavailable(
+            "There is no directory of that name, and ECLIP_QDRANT_URL is not set. Name the "
+            "directory of a case library, or set ECLIP_QDRANT_URL to name a collection."
+        )
+    try:
+        yield store, renditions
+    finally:
+        store.close()

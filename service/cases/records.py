@@ -1,0 +1,59 @@
+"""Describes a study as a caller sends it, and refuses metadata that identifies a patient."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from service.cases.schema import Metadata
+from service.errors import StudyInvalid
+
+IDENTIFYING = re.compile(
+    r"name|birth|dob|mrn|accession|address|phone|ssn|patient|study_?id"
+    r"|(?:^|[\W_]|instance|study|series)uid",
+    re.IGNORECASE,
+)
+"""Metadata keys that look like patient identifiers. Example: "PatientName", "SOPInstanceUID"."""
+
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"\S")]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class StudyRecord(BaseModel):
+    """A study as a caller describes it, under the caller's own (plain) ids."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, str_strip_whitespace=True)
+
+    patient_id: Identifier | None = None
+    source: Annotated[Word, Field(description="Where the study comes from.")] = "local"
+    report: Annotated[str | None, Field(max_length=20_000)] = None
+    view: Word | None = None
+    findings: Annotated[list[Word], Field(max_length=64, fail_fast=True)] = []
+    metadata: Annotated[
+        Metadata, Field(max_length=32, description="Scalars without patient identifiers.")
+    ] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class NewStudy:
+    """A record with its id and its images' bytes, ready to be ingested."""
+
+    study_id: str
+    """The caller's own id, or a reference that the library gave out."""
+    record: StudyRecord
+    images: tuple[bytes, ...]
+    views: tuple[str | None, ...] = ()
+    """View of each image. If empty, the view is the file's, or else the record's."""
+
+
+def check(study: NewStudy) -> None:
+    """Raises StudyInvalid for a study without content or with identifying metadata keys."""
+    if not study.images and not study.record.report:
+        raise StudyInvalid("The study has neither a report nor an image. Send at least one.")
+    identifying = [key for key in study.record.metadata if IDENTIFYING.search(key)]
+    if identifying:
+        raise StudyInvalid(
+            f"{len(identifying)} metadata keys look like patient identifiers. Remove them. Send "
+            "the patient's id as `patient_id`, which is stored only as a keyed hash."
+        )

@@ -1,0 +1,64 @@
+"""Keeps a rendition of every stored image: a JPEG on disk, for people to look at."""
+
+import hashlib
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from service.cases.schema import Study
+from service.files import write_atomically
+from service.imaging.deidentify import StudyRef
+from service.imaging.radiograph import Radiograph
+
+RENDITION_SIDE = 1024
+"""Pixels: the longer side of a rendition at most."""
+RENDITION_QUALITY = 90
+"""JPEG quality, 1 to 95."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renditions:
+    """The folder of one library's renditions. Two studies never share a file."""
+
+    folder: Path
+
+    def read(self, name: str) -> bytes:
+        """Returns the JPEG of this name. Raises FileNotFoundError."""
+        return self._path(name).read_bytes()
+
+    def write(self, name: str, jpeg: bytes) -> None:
+        """Writes a JPEG under its name, unless it is there: the name follows from its bytes."""
+        if not self._path(name).exists():
+            write_atomically(self._path(name), jpeg)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Removes the JPEGs of these names, as far as they exist."""
+        for name in names:
+            self._path(name).unlink(missing_ok=True)
+
+    def has_all_of(self, study: Study) -> bool:
+        """Tells whether every image of the study has its JPEG."""
+        return all(self._path(name).is_file() for name in names_of(study))
+
+    def _path(self, name: str) -> Path:
+        return self.folder / name[:2] / f"{name}.jpg"
+
+
+def names_of(study: Study) -> set[str]:
+    """Returns the names of the study's renditions."""
+    return {image.rendition for image in study.images}
+
+
+def name_of(reference: StudyRef, jpeg: bytes) -> str:
+    """Returns the name of a study's JPEG: a sha256 of both."""
+    return hashlib.sha256(reference.encode() + jpeg).hexdigest()
+
+
+def to_jpeg(radiograph: Radiograph) -> bytes:
+    """Returns a reduced radiograph, uint8[H,W], as JPEG without metadata."""
+    jpeg = io.BytesIO()
+    Image.fromarray(radiograph.pixels).save(jpeg, format="JPEG", quality=RENDITION_QUALITY)
+    return jpeg.getvalue()

@@ -1,0 +1,99 @@
+"""Translates searches, selections and changes into the types of qdrant-client."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from qdrant_client import models
+
+from service.cases.base import CANDIDATES, RANK_OFFSET
+from service.cases.operations import BlankDigest, Operation, Remove, Selection, Upsert
+from service.cases.points import WORDS, Point
+from service.cases.schema import Search
+from service.cases.words import Words, sought_words
+
+SEARCH = models.SearchParams(
+    hnsw_ef=256, quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0)
+)
+
+
+def ranking(
+    search: Search, limit: int
+) -> tuple[models.Query | models.SparseVector | list[float], str | None]:
+    """Returns the query and the name of the stored vector that it is compared with."""
+    match search:
+        case Search(target, np.ndarray() as vector, None, None):
+            return vector.tolist(), target
+        case Search(target, np.ndarray() as vector, None, float(diversity)):
+            mmr = models.Mmr(diversity=diversity, candidates_limit=max(limit, CANDIDATES))
+            return models.NearestQuery(nearest=vector.tolist(), mmr=mmr), target
+        case Search(words=str(words), vector=None):
+            return _sparse(sought_words(words)), WORDS
+        case _:
+            return models.RrfQuery(rrf=models.Rrf(k=RANK_OFFSET)), None
+
+
+def fused_rankings(search: Search, selection: Selection, limit: int) -> list[models.Prefetch]:
+    """Returns the two rankings that are fused, for a search by meaning and by wording."""
+    if search.vector is None or search.words is None:
+        return []
+    return [
+        models.Prefetch(
+            query=query,
+            using=using,
+            filter=points_filter(selection),
+            params=SEARCH,
+            limit=max(limit, CANDIDATES),
+        )
+        for query, using in (
+            ranking(replace(search, words=None), limit),
+            ranking(replace(search, vector=None), limit),
+        )
+    ]
+
+
+def points_filter(selection: Selection) -> models.Filter:
+    """Returns the filter that admits the selected points."""
+    must_not = _any_of(selection.must_not)
+    if selection.spared:
+        must_not.append(models.HasIdCondition(has_id=list(selection.spared)))
+    return models.Filter(must=_any_of(selection.must), must_not=must_not)
+
+
+def _any_of(conditions: Mapping[str, Sequence[str]]) -> list[models.Condition]:
+    return [
+        models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
+        for key, values in conditions.items()
+    ]
+
+
+def update_operations(operation: Operation) -> list[models.UpdateOperation]:
+    """Returns the updates that carry out an operation; of an Upsert, parts before records."""
+    match operation:
+        case BlankDigest(selection):
+            blank = models.SetPayload(payload={"digest": ""}, filter=points_filter(selection))
+            return [models.SetPayloadOperation(set_payload=blank)]
+        case Remove(selection):
+            chosen = models.FilterSelector(filter=points_filter(selection))
+            return [models.DeleteOperation(delete=chosen)]
+        case Upsert(points):
+            parts = [point for point in points if point.vector is not None]
+            records = [point for point in points if point.vector is None]
+            return [_upsert(group) for group in (parts, records) if group]
+
+
+def _upsert(points: Sequence[Point]) -> models.UpsertOperation:
+    structs = [
+        models.PointStruct(id=point.id, vector=_vectors(point), payload=point.payload)
+        for point in points
+    ]
+    return models.UpsertOperation(upsert=models.PointsList(points=structs))
+
+
+def _vectors(point: Point) -> dict[str, list[float] | models.SparseVector]:
+    words = {} if point.words is None else {WORDS: _sparse(point.words)}
+    return {**point.vectors, **words}
+
+
+def _sparse(words: Words) -> models.SparseVector:
+    return models.SparseVector(indices=words.indices, values=words.values)
