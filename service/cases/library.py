@@ -40,7 +40,7 @@ from service.cases.schema import (
 from service.cases.store import CaseStore
 from service.deadline import Deadline
 from service.errors import EclipError, StudyInvalid, StudyUnknown
-from service.imaging.deidentify import Pseudonymiser
+from service.imaging.deidentify import Pseudonymiser, StudyRef
 from service.imaging.radiograph import Radiograph
 from service.inference.encoder import EncodedImage, EncodedText
 from service.telemetry import timed
@@ -108,7 +108,7 @@ class NewStudy:
 class _Pending:
     """A study that is to be embedded, under its keyed hash."""
 
-    study_id: str
+    study_id: StudyRef
     digest: str
     new: NewStudy
     passages: tuple[Passage, ...]
@@ -208,6 +208,13 @@ class CaseLibrary:
             raise StudyUnknown("No such study in the case library.")
         return study
 
+    def get_many(self, references: Sequence[StudyRef]) -> dict[StudyRef, EmbeddedStudy]:
+        """Returns the studies of these references with their vectors.
+
+        A study that is unknown, or that is being replaced or deleted, is absent.
+        """
+        return self.store.get_many(references)
+
     def delete(self, study_id: str) -> None:
         """Remove the study, its points and its renditions; raises StudyUnknown."""
         with self._writing:
@@ -255,9 +262,9 @@ class CaseLibrary:
 
     def exclusion(self, patient_id: str | None, study_id: str | None) -> Exclusion:
         """The named patient and study, and the patient of the named study where that is stored."""
-        study = study_id and self.pseudonyms.study(study_id)
+        study = self.pseudonyms.study(study_id) if study_id else None
         stored = self.store.get(study) if study else None
-        named = patient_id and self.pseudonyms.patient(patient_id)
+        named = self.pseudonyms.patient(patient_id) if patient_id else None
         patients = {named, stored.patient_id if stored else None}
         return Exclusion(tuple(sorted(filter(None, patients))), study)
 
@@ -277,7 +284,7 @@ class CaseLibrary:
                     self._remove_renditions(_renditions_of(old) - _renditions_of(new))
 
     def _unless_stored(
-        self, new: NewStudy, study_id: str, known: Mapping[str, str]
+        self, new: NewStudy, study_id: StudyRef, known: Mapping[StudyRef, str]
     ) -> _Pending | Study | EclipError:
         """The study to be embedded, or the stored one if nothing changed, or what is wrong."""
         try:
@@ -327,7 +334,7 @@ class CaseLibrary:
         names = [hashlib.sha256(one.study_id.encode() + jpeg).hexdigest() for jpeg in jpegs]
         study = Study(
             study_id=one.study_id,
-            patient_id=record.patient_id and self.pseudonyms.patient(record.patient_id),
+            patient_id=self.pseudonyms.patient(record.patient_id) if record.patient_id else None,
             source=record.source,
             digest=one.digest,
             report=record.report,

@@ -35,6 +35,7 @@ from service.cases.schema import (
     Vector,
 )
 from service.cases.words import Words, stored_words
+from service.imaging.deidentify import PatientRef, StudyRef
 
 WORDS = "words"
 """The sparse vector's name."""
@@ -44,7 +45,10 @@ INDEXED = ("part", "study_id", "patient_id", "source", "views", "findings", "sec
 _NAMESPACE = uuid.UUID("0b6f3a3e-6c1d-5e0e-9d0c-6a1f5c6f2f5b")
 _RECORD = "study"
 _IDS_A_REQUEST = 1000
-_STUDIES_A_PAGE = 64
+_STUDIES_A_REQUEST = 64
+"""Studies that are read whole, with their vectors, by one request."""
+_POINTS_A_REQUEST = 4096
+"""Points in one answer of the engine; 64 studies have about a quarter of them."""
 _OVERFETCH = 4
 _FACETS = {"source": "source", "view": "views", "findings": "findings"}
 _VALUES = 1000
@@ -222,12 +226,24 @@ class PointStore(ABC):
             with self._writing:
                 self._write(_replacement(list(latest), points))
 
-    def get(self, study_id: str) -> Study | None:
+    def get(self, study_id: StudyRef) -> Study | None:
         """The stored study, or None."""
         records = self._select(_records_of([study_id]), limit=1)
         return to_study(records[0]) if records else None
 
-    def digests(self, study_ids: Iterable[str]) -> dict[str, str]:
+    def get_many(self, references: Iterable[StudyRef]) -> dict[StudyRef, EmbeddedStudy]:
+        """Returns the whole studies among `references` with their vectors, in the order given.
+
+        A study that is unknown, or that is being replaced or deleted, is absent. The engine gets
+        one request for each 64 studies, or more where these have thousands of passages.
+        """
+        return {
+            study.study.study_id: study
+            for batch in _chunks(list(dict.fromkeys(references)), _STUDIES_A_REQUEST)
+            for study in _whole(batch, self._points(Selection(must={"study_id": batch})))
+        }
+
+    def digests(self, study_ids: Iterable[StudyRef]) -> dict[StudyRef, str]:
         """study_id → digest for those that are stored whole."""
         return {
             record["study_id"]: record["digest"]
@@ -243,12 +259,12 @@ class PointStore(ABC):
         after: str | None = None
         records = Selection(must={"part": [_RECORD]})
         while True:
-            page, after = self._page(records, _STUDIES_A_PAGE, after)
-            yield from self._embedded([to_study(r.payload) for r in page if r.payload["digest"]])
+            page, after = self._page(records, _STUDIES_A_REQUEST, after)
+            yield from self.get_many(record.payload["study_id"] for record in page).values()
             if after is None:
                 return
 
-    def delete(self, study_id: str) -> bool:
+    def delete(self, study_id: StudyRef) -> bool:
         """Remove every point of the study; False when there was none."""
         points = Selection(must={"study_id": [study_id]})
         with self._writing:
@@ -257,7 +273,7 @@ class PointStore(ABC):
             self._write([Remove(points)])
         return True
 
-    def delete_patient(self, patient_id: str) -> None:
+    def delete_patient(self, patient_id: PatientRef) -> None:
         """Remove every point of the patient, those of a write that was cut short too."""
         with self._writing:
             self._write([Remove(Selection(must={"patient_id": [patient_id]}))])
@@ -292,7 +308,7 @@ class PointStore(ABC):
             for name, key in _FACETS.items()
         }
 
-    def studies_of(self, patient_id: str) -> list[Study]:
+    def studies_of(self, patient_id: PatientRef) -> list[Study]:
         """The patient's stored studies."""
         records = Selection(must={"part": [_RECORD], "patient_id": [patient_id]})
         found = self._count(records)
@@ -340,17 +356,14 @@ class PointStore(ABC):
     def _count(self, selection: Selection) -> int:
         """The exact number of selected points."""
 
-    def _embedded(self, studies: Sequence[Study]) -> Iterator[EmbeddedStudy]:
-        """The studies with their vectors, but those that are being replaced or deleted."""
-        selection = Selection(
-            must={"study_id": [study.study_id for study in studies]}, must_not={"part": [_RECORD]}
-        )
-        found = self._count(selection) if studies else 0
-        points = self._page(selection, found, None)[0] if found else []
-        vectors = {point.id: point.vector for point in points if point.vector is not None}
-        for study in studies:
-            with suppress(KeyError):
-                yield _with_vectors(study, vectors)
+    def _points(self, selection: Selection) -> Iterator[Point]:
+        """Yields the selected points in order of id, with their dense vectors."""
+        after: str | None = None
+        while True:
+            page, after = self._page(selection, _POINTS_A_REQUEST, after)
+            yield from page
+            if after is None:
+                return
 
     def _require_unit(self, vector: Vector) -> None:
         dimension = self.identity.dimension
@@ -359,6 +372,21 @@ class PointStore(ABC):
                 f"Expected a vector of {dimension} values and unit length, got shape "
                 f"{vector.shape} and length {np.linalg.norm(vector):.3g}."
             )
+
+
+def _whole(references: Iterable[StudyRef], points: Iterable[Point]) -> Iterator[EmbeddedStudy]:
+    """Yields those studies whose record has a digest and whose vectors are all there."""
+    records: dict[StudyRef, Payload] = {}
+    vectors: dict[str, Vector] = {}
+    for point in points:
+        if point.vector is not None:
+            vectors[point.id] = point.vector
+        elif point.payload["digest"]:
+            records[point.payload["study_id"]] = point.payload
+    for reference in references:
+        if reference in records:
+            with suppress(KeyError):  # replaced or deleted between two pages
+                yield _with_vectors(to_study(records[reference]), vectors)
 
 
 def _image_points(embedded: EmbeddedStudy) -> Iterator[Point]:
@@ -469,5 +497,5 @@ def _best_of_each_study(nearest: Nearest, selection: Selection, k: int) -> list[
     return list(best.values())[:k]
 
 
-def _chunks(items: list[str], size: int) -> Iterator[list[str]]:
+def _chunks(items: list[StudyRef], size: int) -> Iterator[list[StudyRef]]:
     return (items[start : start + size] for start in range(0, len(items), size))

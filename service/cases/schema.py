@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import BundleMismatch
+from service.imaging.deidentify import PatientRef, StudyRef
 
 SCHEMA_VERSION = 3
 Part = Literal["image", "report", "passage"]
@@ -42,8 +43,8 @@ class Passage:
 class Study:
     """A study as stored, without vectors."""
 
-    study_id: str
-    patient_id: str | None
+    study_id: StudyRef
+    patient_id: PatientRef | None
     source: str
     digest: str
     """sha256 of everything that was ingested, by which a re-run knows what is already there.
@@ -106,8 +107,8 @@ class Ask:
 class Exclusion:
     """Whose cases must not come back: hashed patient and study ids."""
 
-    patient_ids: tuple[str, ...] = ()
-    study_id: str | None = None
+    patient_ids: tuple[PatientRef, ...] = ()
+    study_id: StudyRef | None = None
 
 
 NOBODY = Exclusion()
@@ -121,8 +122,8 @@ class Hit:
 
     score: float
     part: Part
-    study_id: str
-    patient_id: str | None
+    study_id: StudyRef
+    patient_id: PatientRef | None
     source: str
     text: str | None
     """The report's or passage's text; None for an image."""

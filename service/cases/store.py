@@ -14,6 +14,7 @@ from service.cases.schema import (
     Identity,
     Study,
 )
+from service.imaging.deidentify import PatientRef, StudyRef
 
 
 class CaseStore(Protocol):
@@ -32,19 +33,22 @@ class CaseStore(Protocol):
         Raises ValueError, with nothing written, for a vector of another dimension or length.
         """
 
-    def get(self, study_id: str) -> Study | None:
+    def get(self, study_id: StudyRef) -> Study | None:
         """The stored study, or None."""
 
-    def digests(self, study_ids: Iterable[str]) -> dict[str, str]:
+    def get_many(self, references: Iterable[StudyRef]) -> dict[StudyRef, EmbeddedStudy]:
+        """The whole studies among `references` with their vectors; others are absent."""
+
+    def digests(self, study_ids: Iterable[StudyRef]) -> dict[StudyRef, str]:
         """study_id → digest for those that are stored whole."""
 
     def studies(self) -> Iterator[EmbeddedStudy]:
         """Every whole study with its vectors; what is written meanwhile may be left out."""
 
-    def delete(self, study_id: str) -> bool:
+    def delete(self, study_id: StudyRef) -> bool:
         """Remove every point of the study; False when there was none."""
 
-    def delete_patient(self, patient_id: str) -> None:
+    def delete_patient(self, patient_id: PatientRef) -> None:
         """Remove every point of the patient, those of a write that was cut short too."""
 
     def search(
@@ -65,7 +69,7 @@ class CaseStore(Protocol):
     def facets(self, where: CaseFilter) -> Facets:
         """How many studies have each source, view and finding, among those that `where` admits."""
 
-    def studies_of(self, patient_id: str) -> list[Study]:
+    def studies_of(self, patient_id: PatientRef) -> list[Study]:
         """The patient's stored studies."""
 
     def count(self, where: CaseFilter = EVERYTHING) -> int:

@@ -12,9 +12,14 @@ import secrets
 import unicodedata
 from contextlib import suppress
 from pathlib import Path
+from typing import NewType
 
 from pydicom.dataset import Dataset
 
+StudyRef = NewType("StudyRef", str)
+"""Keyed hash of a study's id: `stu_` and 32 hexadecimal digits."""
+PatientRef = NewType("PatientRef", str)
+"""Keyed hash of a patient's id: `pat_` and 32 hexadecimal digits."""
 ALLOWED = {
     "Modality": "CR|DX|RG|OT|SC",
     "ViewPosition": "AP|PA|LL|RL|RLD|LLD|RLO|LLO|LAT|LATERAL",
@@ -53,17 +58,17 @@ class Pseudonymiser:
             raise ValueError(f"the key must have at least {KEY_BYTES} bytes")
         self._key = key
 
-    def study(self, study_id: str) -> str:
-        """`stu_` and 32 hexadecimal digits."""
+    def study(self, study_id: str) -> StudyRef:
+        """Returns the reference of a study; a reference is returned as it is."""
         if _STUDY.fullmatch(study_id):
-            return study_id
-        return f"stu_{self._digest('study', study_id)}"
+            return StudyRef(study_id)
+        return StudyRef(f"stu_{self._digest('study', study_id)}")
 
-    def patient(self, patient_id: str) -> str:
-        """`pat_` and 32 hexadecimal digits."""
+    def patient(self, patient_id: str) -> PatientRef:
+        """Returns the reference of a patient; a reference is returned as it is."""
         if _PATIENT.fullmatch(patient_id):
-            return patient_id
-        return f"pat_{self._digest('patient', patient_id)}"
+            return PatientRef(patient_id)
+        return PatientRef(f"pat_{self._digest('patient', patient_id)}")
 
     def text(self, text: str) -> str:
         """`txt_` and 32 hexadecimal digits: of words that may name somebody."""

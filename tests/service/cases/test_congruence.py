@@ -170,8 +170,28 @@ def look(stores, model, rng):
     for store in stores:
         assert store.get(study_id) == expected
         assert store.digests(STUDIES) == digests
+        assert_same_studies(store.get_many([*STUDIES, study_id]), model)
         assert store.count() == len(model)
         assert store.facets(CaseFilter()) == model_facets(model)
+
+
+def assert_same_studies(stored, model):
+    """Studies are equal, vectors as near as the engine's normalisation leaves them."""
+    assert {study_id: embedded.study for study_id, embedded in stored.items()} == {
+        study_id: embedded.study for study_id, embedded in model.items()
+    }
+    for study_id, embedded in stored.items():
+        expected = model[study_id]
+        assert (embedded.report_vector is None) == (expected.report_vector is None)
+        for vectors, others in zip(vectors_of(embedded), vectors_of(expected), strict=True):
+            assert len(vectors) == len(others)
+            for vector, other in zip(vectors, others, strict=True):
+                np.testing.assert_allclose(vector, other, atol=1e-6)
+
+
+def vectors_of(embedded):
+    report = () if embedded.report_vector is None else (embedded.report_vector,)
+    return embedded.image_vectors, report, embedded.passage_vectors
 
 
 def model_facets(model):

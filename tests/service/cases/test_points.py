@@ -78,6 +78,42 @@ def test_a_stored_study_comes_back_whole(store, study):
     store.check()
 
 
+def test_many_studies_come_with_their_vectors_by_one_request(store, study, monkeypatch):
+    studies = {f"s{n}": study(f"s{n}", sections=("findings",) * (n % 5)) for n in range(60)}
+    store.put(list(studies.values()))
+    requests = []
+    page = store._page
+    monkeypatch.setattr(store, "_page", lambda *asked: requests.append(asked) or page(*asked))
+    wanted = ["s41", "unknown", "s0", "s41", *(f"s{n}" for n in range(10, 40))]
+    found = store.get_many(wanted)
+    assert len(requests) == 1
+    assert list(found) == list(dict.fromkeys(name for name in wanted if name != "unknown"))
+    for name, embedded in found.items():
+        assert embedded.study == studies[name].study
+        ours = [embedded.report_vector, *embedded.image_vectors, *embedded.passage_vectors]
+        expected = studies[name]
+        theirs = [expected.report_vector, *expected.image_vectors, *expected.passage_vectors]
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert store.get_many([]) == {}
+
+
+def test_a_study_of_more_points_than_one_answer_holds_comes_whole(store, study, monkeypatch):
+    monkeypatch.setattr("service.cases.points._POINTS_A_REQUEST", 3)
+    long = study("long", sections=("findings",) * 9)
+    store.put([long, study("s")])
+    assert {name: one.study for name, one in store.get_many(["long", "s"]).items()} == {
+        "long": long.study,
+        "s": study("s").study,
+    }
+
+
+def test_a_study_without_a_digest_is_not_among_many(store, study):
+    """Its replacement was cut short: its vectors may be of two versions."""
+    half = study("half")
+    store.put([replace(half, study=replace(half.study, digest="")), study("s")])
+    assert list(store.get_many(["half", "s"])) == ["s"]
+
+
 def test_digests_of_many_studies_come_in_one_call(store, study):
     store.put([study(f"s{n}", sections=(), views=(), report=True) for n in range(1500)])
     assert len(store.digests(f"s{n}" for n in range(2000))) == 1500
