@@ -246,15 +246,20 @@ class CaseLibrary:
                 "The study's image is not on this server's disk. Put the study again."
             ) from None
 
-    def search(self, vector: Vector | None, query: Query) -> list[Hit]:
-        """Best parts first; none of the named patient's, nor of the named study's patient."""
+    def search(
+        self, vector: Vector | None, query: Query, exclude: Exclusion | None = None
+    ) -> list[Hit]:
+        """Best parts first; none of the named patient's, nor of the named study's patient.
+
+        exclude: the `exclusion` of the query's ids, if the caller has it already.
+        """
         start = query.offset or 0
         with timed("search"):
             hits = self.store.search(
                 Ask(query.target, vector, query.words, query.diversity),
                 k=query.k if query.offset is None else DEPTH,
                 where=query.where,
-                exclude=self.exclusion(query.patient_id, query.study_id),
+                exclude=exclude or self.exclusion(query.patient_id, query.study_id),
                 min_score=query.min_score,
                 group_by_study=query.group_by_study,
             )
