@@ -44,7 +44,7 @@ from service.inference.encoder import Encoder
 from service.inference.session import Towers, self_test
 from service.inference.zero_shot import Classifier
 from service.reporting.audit import AuditLog
-from service.reporting.llm import LanguageModel
+from service.reporting.llm.language_model import LanguageModel
 from service.reporting.pipeline import Reporter
 from service.settings import LOOPBACK, Settings
 from service.telemetry import log

@@ -28,8 +28,8 @@ from service.errors import EclipError, RequestMalformed
 from service.inference.encoder import EncodedImage
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS
-from service.reporting.grounding import Sentence
 from service.reporting.report import DEFAULT_K, Report, ReportRequest
+from service.reporting.sentences import Sentence
 
 router = APIRouter(tags=["report"], dependencies=[reader])
 _EVIDENCE = TypeAdapter(list[EvidenceOut])

@@ -108,7 +108,10 @@ VIEWS_ALONE = re.compile(
 
 
 def words_of(heading: re.Match[str]) -> str:
-    """Returns a heading's words in capitals, without punctuation: `PA/LAT CHEST, 10:30` → …"""
+    """Returns a heading's words in capitals, without punctuation.
+
+    Example: `**Chest, two views:**` → `CHEST TWO VIEWS`.
+    """
     written = next(group for group in heading.groups() if group is not None)
     return " ".join(re.sub(r"[,()*_#+]", " ", written).upper().split()).strip(" .-")
 

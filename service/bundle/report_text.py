@@ -89,11 +89,11 @@ def sections(text: str) -> list[Section]:
 
 
 def sentences(body: str) -> list[str]:
-    """Splits text into sentences, each on one line, otherwise as written.
+    r"""Splits text into sentences, each on one line, otherwise as written.
 
     A sentence ends at a stop, at a blank line and before a list's next item on a new line. The full
     stop of a number ("1.5 cm", also broken: "1. 5 cm"), of an abbreviation ("Dr.", "vs.") or of an
-    item's number ends none. Example: "1. Mild edema.\\n2. T. Smith was called." → two sentences.
+    item's number ends none. Example: "1. Mild edema.\n2. T. Smith was called." → two sentences.
     """
     return [sentence for item in _items(body) for sentence in _sentences(" ".join(item.split()))]
 
@@ -189,7 +189,7 @@ def _name(part: _Part, *, described: bool, concluded: bool) -> str:
 
 
 def _with_description(report: Sequence[_Part]) -> list[_Part]:
-    """The same report, with the description that has no heading of its own as a part.
+    r"""The same report, with the description that has no heading of its own as a part.
 
     It is what follows the first paragraph of the last background before an impression. Example:
     in "COMPARISON: None.\n\nThe lungs are clear.", the second paragraph.
@@ -212,10 +212,10 @@ def _has_words(text: str) -> bool:
 
 
 def _items(body: str) -> Iterator[str]:
-    """Paragraphs, and the lines that begin an item of a list; bullets and rules are left out.
+    r"""Paragraphs, and the lines that begin an item of a list; bullets and rules are left out.
 
     An item begins with a bullet, with a body part and a colon ("Heart: normal"), or with a number
-    that is 1 or counts on: the 2 in "grade\\n2. Clear." begins none.
+    that is 1 or counts on: the 2 in "grade\n2. Clear." begins none.
     """
     lines: list[str] = []
     number = 0

@@ -1,13 +1,13 @@
-"""The audit log: what each report was asked of, by what it was written, and what it says.
+"""Keeps the audit log: for each report, what it was asked for, what it says and who wrote it.
 
-One JSON line a report, in a file a day (UTC) that is only ever appended to; a report is on disk
-before anyone has it whole. Of one that is streamed, sentences are told before, and where nobody
-waits for its end there is no record. Removing the file of a day ends what is kept of it.
+The log has one file a day (UTC) with one JSON line a report; lines are only ever appended. The line
+is fsynced before the full report is returned. Streamed sentences are sent earlier; if the client
+disconnects before the end, no record is written. Delete a day's file to delete its records.
 
-No caller's id and no caller's text stands in it: ids, indication and comparison are keyed hashes,
-and so are the passages and the sentences that no passage supports, which may repeat an indication.
-What is supported stands there as it was given out, also when the patients whose passages it cites
-are deleted.
+The log holds no id and no text of the caller: ids, indication and comparison are keyed hashes. So
+are the texts of cited passages, and of unsupported sentences, which may repeat the indication.
+Supported sentences are kept word for word, even after the patients whose passages they cite are
+deleted from the library.
 """
 
 import fcntl
@@ -26,14 +26,15 @@ from service.bundle.manifest import pack_vector, unpack_vector
 from service.cases.schema import CaseFilter, Vector
 from service.errors import RecordUnknown, StoreUnavailable
 from service.imaging.deidentify import Pseudonymiser
-from service.reporting.grounding import Sentence
-from service.reporting.report import Generator, Provenance, Report, ReportRequest
+from service.reporting.report import Provenance, Report, ReportRequest
+from service.reporting.sentences import Sentence
+from service.reporting.writer import WrittenBy
 
 _ID = re.compile(r"(\d{4}-\d\d-\d\d)-[0-9a-f]{16}")
 
 
 class Cited(BaseModel):
-    """One passage of the evidence; the first is number 1. `text` is its keyed hash."""
+    """One passage of the evidence; the first has number 1. `text` is its keyed hash."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,7 +44,7 @@ class Cited(BaseModel):
     text: str
 
 
-class Record(BaseModel):
+class AuditRecord(BaseModel):
     """One report of the log."""
 
     model_config = ConfigDict(frozen=True)
@@ -51,7 +52,7 @@ class Record(BaseModel):
     id: str
     written: AwareDatetime
     vector: str
-    """The radiograph's embedding, packed as the bundle's golden ones are."""
+    """The radiograph's embedding, packed like the golden vectors of a bundle."""
     where: CaseFilter
     min_score: float | None
     diversity: float | None
@@ -61,19 +62,19 @@ class Record(BaseModel):
     indication: str | None
     comparison: str | None
     prior_study_id: str | None = None
-    """Not in lines that are older than it, as `prior`."""
+    """Absent from old lines, like `prior`."""
     prior: str | None = None
     evidence: tuple[Cited, ...]
     findings: tuple[Sentence, ...]
     impression: tuple[Sentence, ...]
     withheld: tuple[Sentence, ...]
     abstained: str | None
-    generator: Generator
+    generator: WrittenBy
     provenance: Provenance
 
     @property
-    def radiograph(self) -> Vector:
-        """The embedding, float32[D]."""
+    def embedding(self) -> Vector:
+        """The radiograph's embedding, float32[D]."""
         return unpack_vector(self.vector)
 
 
@@ -83,26 +84,29 @@ class AuditLog:
     def __init__(self, directory: Path, pseudonyms: Pseudonymiser) -> None:
         self._directory, self.pseudonyms = directory, pseudonyms
 
-    def append(self, vector: Vector, request: ReportRequest, report: Report) -> None:
-        """Write down a report; raises StoreUnavailable where the disk does not take it."""
-        record = self.record(vector, request, report)
+    def append(self, embedding: Vector, request: ReportRequest, report: Report) -> None:
+        """Writes the record of a report; raises StoreUnavailable if the disk does not take it."""
+        record = self.record(embedding, request, report)
         line = record.model_dump_json().encode() + b"\n"
         try:
             _append(self._path(record.id[:10]), line)
         except OSError:
             raise StoreUnavailable(
-                "The audit log cannot be written, so the report is not given out. Check the disk's "
-                "space and the permissions of the data directory."
+                "Cannot write to the audit log, so the report is not given out. Check the free "
+                "space of the disk and the permissions of the data directory."
             ) from None
 
-    def record(self, vector: Vector, request: ReportRequest, report: Report) -> Record:
-        """A report as the log has it."""
+    def record(self, embedding: Vector, request: ReportRequest, report: Report) -> AuditRecord:
+        """Returns the record of a report.
+
+        embedding: of the radiograph, float32[D].
+        """
         names = self.pseudonyms
         subject = request.subject
-        return Record(
+        return AuditRecord(
             id=report.provenance.record,
             written=datetime.now(UTC),
-            vector=pack_vector(vector),
+            vector=pack_vector(embedding),
             where=request.where,
             min_score=request.min_score,
             diversity=request.diversity,
@@ -131,18 +135,23 @@ class AuditLog:
         )
 
     def hash_of(self, passages: Sequence[str]) -> str | None:
-        """The keyed hash of what was read of a prior study."""
+        """Returns the keyed hash of a prior study's passages; None without any."""
         return self.pseudonyms.text("\n".join(passages)) if passages else None
 
     def _recorded(self, sentences: Sequence[Sentence]) -> tuple[Sentence, ...]:
-        """Those that are supported as they are, the others without their words."""
+        """Returns the sentences, those that are not supported with a hash as text."""
         return tuple(
-            one if one.status == "supported" else replace(one, text=self.pseudonyms.text(one.text))
-            for one in sentences
+            sentence
+            if sentence.status == "supported"
+            else replace(sentence, text=self.pseudonyms.text(sentence.text))
+            for sentence in sentences
         )
 
-    def find(self, record_id: str) -> Record:
-        """The record of that id; raises RecordUnknown. A line that a crash cut short is skipped."""
+    def find(self, record_id: str) -> AuditRecord:
+        """Returns the record of this id; skips lines that a crash cut short.
+
+        Raises RecordUnknown if there is none.
+        """
         named = _ID.fullmatch(record_id)
         path = self._path(named.group(1)) if named else None
         if path is not None and path.is_file():
@@ -151,7 +160,7 @@ class AuditLog:
                     if record_id in line and (record := _read(line)) and record.id == record_id:
                         return record
         raise RecordUnknown(
-            "The audit log has no such record; a report's provenance names its own."
+            "The audit log has no record of this id. Use `provenance.record` of the report."
         )
 
     def _path(self, day: str) -> Path:
@@ -159,14 +168,14 @@ class AuditLog:
 
 
 def new_id() -> str:
-    """The day, so that it is found again, and 16 hexadecimal digits."""
+    """Returns a new record's id: the day, which names its file, and 16 hexadecimal digits."""
     return f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(8)}"
 
 
 def _append(path: Path, line: bytes) -> None:
-    """Add one whole line, durably; what a crash cut short before it stays a line of its own."""
+    """Appends a whole line and fsyncs it; first ends a line that a crash cut short."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+b", opener=_for_its_owner) as file:  # Path.open has no opener
+    with open(path, "a+b", opener=_private_opener) as file:  # Path.open has no opener
         fcntl.flock(file, fcntl.LOCK_EX)
         end = file.seek(0, os.SEEK_END)
         torn = end and os.pread(file.fileno(), 1, end - 1) != b"\n"
@@ -175,12 +184,13 @@ def _append(path: Path, line: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _for_its_owner(path: str, flags: int) -> int:
+def _private_opener(path: str, flags: int) -> int:
+    """Opens a file that only its owner may read and write."""
     return os.open(path, flags, 0o600)
 
 
-def _read(line: str) -> Record | None:
+def _read(line: str) -> AuditRecord | None:
     try:
-        return Record.model_validate_json(line)
+        return AuditRecord.model_validate_json(line)
     except ValidationError:
         return None

@@ -1,9 +1,16 @@
-"""A sentence of a report as clauses, each with what it states and whether it affirms or denies it.
+"""Parses a sentence of a report into clauses: what each states, and whether it affirms or denies.
 
-A denial reaches as in NegEx (`service.reporting.polarity`): from its cue over what follows it, or
-over what stands before it ("is absent", "has resolved"), to the end of the scope. Of a list, only
-what `or` joins is surely denied with its first member. Where grammar leaves open what a cue
-belongs to, and in a language that the rules do not know, a clause is `unclear`.
+Example: "No effusion, but a small left nodule." has two clauses: `effusion`, denied, and `nodule`
+with the particulars `small` and `left`, affirmed.
+
+The scope of a denial follows NegEx (`service.reporting.polarity`): it runs forward from its cue
+("no …") or backward from it ("… is absent", "… has resolved"), to the end of the scope. Within a
+list, a denial surely covers the members that `or` joins; otherwise the other members are `unclear`.
+So are sentences in a language that the rules cannot read.
+
+medspaCy and negspaCy implement ConText and NegEx too. They need spaCy and a model or rules that
+first find the entities, and they mark each entity as negated or uncertain; grounding also compares
+the side, the place and the severity of each finding, so it would still need most of these rules.
 """
 
 import re
@@ -13,9 +20,12 @@ from itertools import takewhile
 
 from service.reporting.polarity import CUE, Polarity, polarity
 
-LONGEST, MOST_CLAUSES = 1000, 24
-"""In characters; what is longer is no sentence, and is not read."""
+MAX_CHARS = 1000
+"""Characters: a longer text is one `unclear` clause."""
+MAX_CLAUSES = 24
+"""Clauses: a text with more is one `unclear` clause."""
 NORMAL = "normal"
+"""The word that stands for every way to call a structure normal ("clear", "unremarkable")."""
 SIDES = frozenset({"left", "right", "bilateral"})
 _OPPOSITES = (frozenset({"left", "right"}), frozenset({"upper", "lower"}))
 SEVERITY = re.compile(
@@ -29,7 +39,7 @@ _PARTICULAR = re.compile(
     r"|worse|worsen(?:ed|ing)|resolving|larger|smaller|enlarging|abnormal|change"
 )
 _PLACES = frozenset({"base", "bases", "apex", "apices"})
-"""Particulars that a clause may be about: "The left base is clear"."""
+"""Particulars that a clause may also be about: "The left base is clear"."""
 _TOKEN = re.compile(r"\d+(?:\.\d+)?(?: ?(?:cm|mm)\b)?|[^\W\d_]+")
 _PLURAL = re.compile(r"(?<=[a-z]{3})(?<![siu])s$")
 _PLURAL_Y = re.compile(r"(?<=[a-z]{3})ies$")
@@ -49,7 +59,7 @@ _UNREADABLE = re.compile(
     r"|utan|inte|ingen|ikke|uden)\b"
     r"|\b(?:except\w*|apart from|aside from|other than|otherwise|unless)\b"
 )
-"""Other scripts, denials in other languages, and exceptions: nothing to build a verdict on."""
+"""Other scripts, denials in other languages, and exceptions: texts that the rules cannot read."""
 _LIST_NUMBER = re.compile(r"^\d{1,2}[.)] ")
 _SCOPE_END = re.compile(
     r"[;!]|\.(?!\d)| -+ |\b(?:but|however|nevertheless|although|though|while|whereas)\b"
@@ -73,94 +83,98 @@ class Clause:
     """One thing that a sentence states."""
 
     words: frozenset[str]
-    """What it is about; with `normal` where a structure is called so."""
+    """The words of its subject; with `NORMAL` where it calls a structure normal."""
     particulars: frozenset[str]
-    """Sides, places, severities, numbers and course; beside opposites, or another severity, all
-    are one, in order."""
+    """Sides, places, severities, numbers and course. If opposite sides or levels, or two severities
+    occur, all particulars are kept as one ordered string."""
     implied: frozenset[str]
-    """Sides that a neighbour in its list names, and that may be meant of this clause too."""
+    """Sides that a neighbour in its list names and that may apply to this clause too."""
     polarity: Polarity
     doubted: bool
 
 
 @dataclass(slots=True)
 class _Piece:
-    """A stretch between two joints; `joint` is what stands before it."""
+    """A stretch of text between two joints of a list; `joint` is the one before it."""
 
     joint: str
     text: str
     undecided: bool = False
 
     @property
-    def cued(self) -> bool:
-        """Whether it says itself that it denies."""
+    def has_cue(self) -> bool:
+        """Whether it contains a denial of its own."""
         return CUE.search(self.text) is not None
 
     @property
-    def leads(self) -> bool:
-        """Whether its cue stands before what it denies, and so may reach further."""
+    def cue_leads(self) -> bool:
+        """Whether its cue precedes what it denies ("no effusion"), and so may reach further."""
         cue = CUE.search(self.text)
-        return cue is not None and _tells(self.text[cue.end() :])
+        return cue is not None and _says_something(self.text[cue.end() :])
 
     @property
-    def bare(self) -> bool:
-        """Whether it has no predicate of its own."""
-        return not self.cued and not _COPULA.search(self.text)
+    def lacks_predicate(self) -> bool:
+        """Whether it is only a subject: "heart" in "heart and mediastinum are normal"."""
+        return not self.has_cue and not _COPULA.search(self.text)
 
     @property
-    def predicates(self) -> bool:
-        """Whether its subject is followed by a predicate, which may be meant of a list before."""
+    def ends_in_predicate(self) -> bool:
+        """Whether a predicate follows its subject, and may apply to the list before it."""
         verb = CUE.search(self.text) or _COPULA.search(self.text) or _STATE.search(self.text)
         if verb is None or not _words(self.text[: verb.start()]):
             return False
         if verb.re is _COPULA:
-            return _tells(self.text[verb.end() :])
+            return _says_something(self.text[verb.end() :])
         object_denied = verb.lastgroup == "negator" and not _COPULA.search(self.text)
-        return not (object_denied and self.leads)
+        return not (object_denied and self.cue_leads)
 
 
-def read(text: str) -> tuple[Clause, ...]:
-    """The clauses of a sentence in plain words (`service.reporting.polarity.plain`)."""
+def parse_clauses(text: str) -> tuple[Clause, ...]:
+    """Returns the clauses of a normalised sentence (`service.reporting.polarity.normalise`)."""
     text = _LIST_NUMBER.sub("", text)
-    if not _UNREADABLE.search(text) and len(text) <= LONGEST:
-        parts = _SCOPE_END.split(text.replace(":", " is "))
-        clauses = tuple(clause for part in parts for clause in _read_part(part))
-        if len(clauses) <= MOST_CLAUSES:
+    if not _UNREADABLE.search(text) and len(text) <= MAX_CHARS:
+        scopes = _SCOPE_END.split(text.replace(":", " is "))
+        clauses = tuple(clause for scope in scopes for clause in _parse_scope(scope))
+        if len(clauses) <= MAX_CLAUSES:
             return clauses
     return (_clause(text, frozenset(), "unclear", doubted=False),)
 
 
-def _read_part(part: str) -> Iterator[Clause]:
-    """The clauses of what stands between two scope ends."""
-    pieces = _pieces(part)
-    _reach_back(pieces)
-    doubted = _DOUBT.search(part) is not None
+def _parse_scope(scope: str) -> Iterator[Clause]:
+    """Yields the clauses of the text between two scope ends, which no denial crosses."""
+    pieces = _split_list(scope)
+    _share_last_predicate(pieces)
+    doubted = _DOUBT.search(scope) is not None
     either = any(piece.joint == "or" for piece in pieces)
-    for piece, sides, denial in zip(pieces, _implied(pieces), _reach_on(pieces), strict=True):
+    polarities = _carry_denials_forward(pieces)
+    for piece, sides, denial in zip(pieces, _implied_sides(pieces), polarities, strict=True):
         doubt = doubted or (either and denial == "affirmed")
         yield _clause(piece.text, sides, denial, doubted=doubt)
 
 
-def _pieces(part: str) -> list[_Piece]:
-    """Split at the joints; what has no word of its own belongs to the piece before it, or after."""
-    first, *rest = _JOINT.split(part)
+def _split_list(scope: str) -> list[_Piece]:
+    """Splits at the joints; a stretch without a word of its own joins a neighbour.
+
+    Example: "no effusion, or left nodule" → "no effusion" and, joined by `or`, "left nodule".
+    """
+    first, *others = _JOINT.split(scope)
     pieces: list[_Piece] = []
     joints, lead = set[str](), ""
-    for joint, text in [("", first), *zip(rest[::2], rest[1::2], strict=True)]:
+    for joint, text in [("", first), *zip(others[::2], others[1::2], strict=True)]:
         joints.add(joint)
         if _words(text) - {NORMAL}:
-            pieces.append(_Piece(_kind(joints), f"{lead} {text}".strip()))
+            pieces.append(_Piece(_strongest_joint(joints), f"{lead} {text}".strip()))
             joints, lead = set(), ""
-        elif pieces and _tells(text):
+        elif pieces and _says_something(text):
             pieces[-1].text += f" {text.strip()}"
             joints = set()
         else:
             lead = f"{lead} {text}"
-    return pieces or [_Piece("", lead)] * _tells(lead)
+    return pieces or [_Piece("", lead)] * _says_something(lead)
 
 
-def _kind(joints: set[str]) -> str:
-    """One joint for a run of them, such as `, and`."""
+def _strongest_joint(joints: set[str]) -> str:
+    """Returns one joint for a run of them: `or` for ", or"."""
     if joints & _EITHER:
         return "or"
     if joints & {"and", "with", "plus"}:
@@ -168,52 +182,67 @@ def _kind(joints: set[str]) -> str:
     return "," if joints & set(",()") else ""
 
 
-def _reach_back(pieces: Sequence[_Piece]) -> None:
-    """A predicate may be meant of a whole list of subjects: "Heart and mediastinum are normal".
+def _share_last_predicate(pieces: Sequence[_Piece]) -> None:
+    """Applies the predicate that ends a list to the subjects before it.
 
-    A denial is, where no side or severity makes the subject a finding; the rest is undecided.
+    A denial applies where no side or severity makes a subject a finding of its own; any other
+    predicate leaves the subjects undecided. Examples:
+
+    * "heart and mediastinum are normal" → heart and mediastinum are both normal.
+    * "large left effusion and lungs clear" → the lungs are clear; the effusion is undecided.
+    * "heart and mediastinum are enlarged" → the mediastinum is enlarged; the heart is undecided.
     """
     for place, piece in enumerate(pieces):
-        if piece.joint not in ("and", "or") or not piece.predicates:
+        if piece.joint not in ("and", "or") or not piece.ends_in_predicate:
             continue
         cue = CUE.search(piece.text)
         before = pieces[:place]
-        subjects = list(takewhile(lambda subject: subject.bare, reversed(before)))
-        governed = any(other.leads for other in before[-len(subjects) - 1 : -len(subjects)])
+        subjects = list(takewhile(lambda subject: subject.lacks_predicate, reversed(before)))
+        governed = any(other.cue_leads for other in before[-len(subjects) - 1 : -len(subjects)])
+        shared = not piece.cue_leads and not governed
         for subject in subjects:
-            if cue and not piece.leads and not governed and not _particulars(subject.text):
+            if cue and shared and not _particulars(subject.text):
                 subject.text += f" {cue.group()}"
             else:
                 subject.undecided = True
 
 
-def _reach_on(pieces: Sequence[_Piece]) -> Iterator[Polarity]:
-    """The polarity of each piece: its own, or that of the denial which reaches on to it."""
+def _carry_denials_forward(pieces: Sequence[_Piece]) -> Iterator[Polarity]:
+    """Yields the polarity of each piece: its own, or that of the denial that reaches it.
+
+    Examples:
+    * "no effusion or nodule" → denied, denied: `or` carries the denial.
+    * "no effusion and edema" → denied, unclear: `and` may begin something new.
+    * "no effusion, heart is enlarged" → denied, affirmed: a predicate of its own ends the reach.
+    """
     reaching: Polarity = "affirmed"
     for place, piece in enumerate(pieces):
-        if piece.cued:
+        if piece.has_cue:
             doubly = reaching == "denied" and piece.joint == "or"
             own = "unclear" if doubly else polarity(piece.text)
-            reaching = own if piece.leads else "affirmed"
-        elif piece.joint != "or" and piece.predicates:
+            reaching = own if piece.cue_leads else "affirmed"
+        elif piece.joint != "or" and piece.ends_in_predicate:
             own = reaching = "affirmed"
-        elif reaching == "denied" and _closing(pieces[place:]) != "or":
+        elif reaching == "denied" and _next_conjunction(pieces[place:]) != "or":
             own = reaching = "unclear"
         else:
             own = reaching
         yield "unclear" if piece.undecided else own
 
 
-def _closing(pieces: Sequence[_Piece]) -> str:
-    """The joint that ends a list of commas."""
+def _next_conjunction(pieces: Sequence[_Piece]) -> str:
+    """Returns the joint that ends a list of commas: `or` in "a, b, or c"."""
     return next((piece.joint for piece in pieces if piece.joint != ","), "")
 
 
-def _implied(pieces: Sequence[_Piece]) -> Iterator[frozenset[str]]:
-    """For a piece without a side: the sides that its list names. A new denial begins a new list."""
+def _implied_sides(pieces: Sequence[_Piece]) -> Iterator[frozenset[str]]:
+    """Yields, for each piece without a side, the sides that its list names.
+
+    A new denial begins a new list. Example: "left effusion and nodule" → none, {left}.
+    """
     lists: list[list[_Piece]] = []
     for piece in pieces:
-        if not lists or (piece.cued and piece.joint):
+        if not lists or (piece.has_cue and piece.joint):
             lists.append([])
         lists[-1].append(piece)
     for members in lists:
@@ -228,12 +257,16 @@ def _clause(text: str, implied: frozenset[str], denial: Polarity, *, doubted: bo
     return Clause(words, _particulars(text), implied, known, doubted)
 
 
-def _tells(text: str) -> bool:
-    """Whether the text adds anything: a word, a particular or a cue."""
+def _says_something(text: str) -> bool:
+    """Decides whether the text holds a word, a particular, a cue or a doubt.
+
+    Example: "there is" and "of the" say nothing; "left", "absent" and "possible" do.
+    """
     return bool(_words(text) or _particulars(text) or CUE.search(text) or _DOUBT.search(text))
 
 
 def _words(text: str) -> frozenset[str]:
+    """Returns the words of the subject: "no small left effusions" → {effusion}."""
     tokens = [token for token in _TOKEN.findall(CUE.sub(" ", text)) if token not in _FILLER]
     words = {_singular(t) for t in tokens if t in _PLACES or not _PARTICULAR.fullmatch(t)}
     normal = any(cue.lastgroup == "normal" for cue in CUE.finditer(text))
@@ -241,14 +274,15 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _singular(word: str) -> str:
-    """Without the plural's s; the zones and lobes of a lung are called lung."""
+    """Removes the plural's s; calls the zones, lobes and fields of a lung `lung`."""
     singular = _PLURAL.sub("", _PLURAL_Y.sub("y", word))
     return "lung" if singular in _LUNG else singular
 
 
 def _particulars(text: str) -> frozenset[str]:
+    """Returns the particulars: "small left effusion" → {small, left}."""
     tokens = [token.replace(" ", "") for token in _TOKEN.findall(text)]
-    found = [token for token in tokens if _PARTICULAR.fullmatch(token)]
-    degrees = [token for token in found if SEVERITY.fullmatch(token)]
-    ordered = len(degrees) > 1 or any(pair.issubset(found) for pair in _OPPOSITES)
-    return frozenset([" ".join(found)] if ordered else found)
+    particulars = [token for token in tokens if _PARTICULAR.fullmatch(token)]
+    degrees = [token for token in particulars if SEVERITY.fullmatch(token)]
+    ordered = len(degrees) > 1 or any(pair.issubset(particulars) for pair in _OPPOSITES)
+    return frozenset([" ".join(particulars)] if ordered else particulars)

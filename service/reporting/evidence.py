@@ -1,29 +1,31 @@
-"""Evidence for a report: passages of the studies that lie nearest to the radiograph."""
+"""Gathers the evidence for a report: passages of the studies nearest to the radiograph."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from service.bundle.report_text import kind_of
 from service.cases.library import DEPTH, CaseLibrary, Query
-from service.cases.schema import Hit, Passage, Vector
+from service.cases.schema import EmbeddedStudy, Hit, Passage, Vector
 from service.deadline import Deadline
-from service.errors import StudyUnknown
-from service.reporting.instructions import instructs
-from service.reporting.polarity import plain
+from service.imaging.deidentify import StudyRef
+from service.reporting.injection import instructs
+from service.reporting.polarity import normalise
 
 PASSAGES_A_STUDY = 12
-TEMPERATURE = 0.1
-"""How steeply a study's weight falls with its distance to the nearest one."""
+"""Most passages that one study may contribute."""
 _DEEPER = (4, 16)
-"""Times k: how deep to look where the nearest studies have nothing to cite."""
+"""Multiples of k: how deep to search if the nearest k studies have too little to cite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One passage that may be cited. `number` is how the prompt and the report name it."""
+    """One passage that a report may cite.
+
+    number: its name in the prompt and the report, from 1 on. score: cosine of the radiograph and
+    the report that the passage stands in. vector: the stored embedding of its text, float32[D].
+    """
 
     number: int
     passage_id: str
@@ -31,35 +33,45 @@ class Evidence:
     section: str
     text: str
     score: float
-    """Cosine of the radiograph and the report that the passage stands in."""
+    vector: Vector = field(repr=False, compare=False)
 
     @property
     def concludes(self) -> bool:
-        """Whether it is of an impression."""
+        """Whether it belongs to an impression."""
         return kind_of(self.section) == "impression"
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom the report is about: the caller's own ids, so that no evidence comes from them."""
+    """Whom the report is about, by the caller's own ids; no evidence comes from them."""
 
     patient_id: str | None = None
     study_id: str | None = None
     prior_study_id: str | None = None
-    """An earlier study of the same patient: see `service.reporting.prior`."""
+    """An earlier study of the same patient: see `service.reporting.background`."""
 
 
-def gather(library: CaseLibrary, image: Vector, query: Query, deadline: Deadline) -> list[Evidence]:
-    """Passages of the k studies whose reports are nearest to the image, nearest study first.
+def gather(
+    library: CaseLibrary, embedding: Vector, query: Query, deadline: Deadline
+) -> list[Evidence]:
+    """Returns the passages of the k studies whose reports are nearest, nearest study first.
 
-    The patient and the study that the query names are left out by the store's filter, and studies
-    that have nothing to cite make room for the next.
+    embedding: of the radiograph, a unit float32[D]. The search leaves out the patient and the study
+    that the query excludes; a study that has nothing to cite makes room for the next.
     """
-    nearest = _nearest(library, image, query, deadline)
+    nearest = _nearest(library, embedding, query, deadline)
     found = [(hit, passage) for hit, passages in nearest for passage in passages]
     return [
-        Evidence(number, passage.id, hit.study_id, passage.section, passage.text, hit.score)
-        for number, (hit, passage) in enumerate(found, start=1)
+        Evidence(
+            number=number,
+            passage_id=passage.id,
+            study_id=hit.study_id,
+            section=passage.section,
+            text=passage.text,
+            score=hit.score,
+            vector=vector,
+        )
+        for number, (hit, (passage, vector)) in enumerate(found, start=1)
     ]
 
 
@@ -76,45 +88,56 @@ def citable(passages: Sequence[Passage]) -> list[Passage]:
 
 
 def said_once(evidence: Sequence[Evidence]) -> list[Evidence]:
-    """The nearest of those that say the same in the same words, of findings and of impressions."""
-    kept: dict[tuple[bool, str], Evidence] = {}
+    """Returns the nearest of the passages that say the same in the same words.
+
+    Findings and impressions count apart.
+    """
+    nearest: dict[tuple[bool, str], Evidence] = {}
     for item in evidence:
-        kept.setdefault((item.concludes, plain(item.text)), item)
-    return list(kept.values())
-
-
-def study_weights(evidence: Sequence[Evidence]) -> dict[str, float]:
-    """How much each study counts, by its nearness to the radiograph; together 1."""
-    scores = {item.study_id: item.score for item in evidence}
-    best = max(scores.values(), default=0.0)
-    raw = {study: float(np.exp((score - best) / TEMPERATURE)) for study, score in scores.items()}
-    total = sum(raw.values())
-    return {study: weight / total for study, weight in raw.items()}
+        nearest.setdefault((item.concludes, normalise(item.text)), item)
+    return list(nearest.values())
 
 
 def mean_unit(vectors: Sequence[Vector]) -> Vector:
-    """One query for several views of a study: the unit mean, float32[D]."""
+    """Returns one query for several views of a study: their mean at unit length, float32[D]."""
     mean = np.mean(vectors, axis=0)
     unit: Vector = (mean / np.linalg.norm(mean)).astype(np.float32)
     return unit
 
 
+_Citable = Sequence[tuple[Passage, Vector]]
+"""The citable passages of one study, with their embeddings."""
+
+
 def _nearest(
-    library: CaseLibrary, image: Vector, query: Query, deadline: Deadline
-) -> list[tuple[Hit, list[Passage]]]:
-    """The nearest studies that have passages to cite, with these."""
+    library: CaseLibrary, embedding: Vector, query: Query, deadline: Deadline
+) -> list[tuple[Hit, _Citable]]:
+    """Returns the k nearest studies that have something to cite; reads no study twice."""
+    read: dict[StudyRef, _Citable] = {}
     for depth in (query.k, *(min(query.k * times, DEPTH) for times in _DEEPER)):
         deadline.check()
-        hits = library.search(image, replace(query, k=depth))
-        passages = ((hit, _passages(library, hit.study_id)) for hit in hits)
-        found = list(islice(((hit, own) for hit, own in passages if own), query.k))
-        if len(found) == query.k or len(hits) < depth:
+        hits = library.search(embedding, replace(query, k=depth))
+        found: list[tuple[Hit, _Citable]] = []
+        for start in range(0, len(hits), query.k):
+            batch = hits[start : start + query.k]
+            read |= _read(library, [hit.study_id for hit in batch if hit.study_id not in read])
+            found += [(hit, read[hit.study_id]) for hit in batch if read[hit.study_id]]
+            if len(found) >= query.k:
+                return found[: query.k]
+        if len(hits) < depth:
             break
     return found
 
 
-def _passages(library: CaseLibrary, study_id: str) -> list[Passage]:
-    try:
-        return citable(library.get(study_id).passages)
-    except StudyUnknown:  # deleted since the search
-        return []
+def _read(library: CaseLibrary, references: Sequence[StudyRef]) -> dict[StudyRef, _Citable]:
+    """Returns what each study has to cite: nothing, if it was deleted since the search."""
+    studies = library.get_many(references)
+    return {reference: _citable_of(studies.get(reference)) for reference in references}
+
+
+def _citable_of(study: EmbeddedStudy | None) -> _Citable:
+    if study is None:
+        return ()
+    passages = study.study.passages
+    vectors = dict(zip((passage.id for passage in passages), study.passage_vectors, strict=True))
+    return [(passage, vectors[passage.id]) for passage in citable(passages)]

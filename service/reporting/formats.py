@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from service.reporting.grounding import Sentence
 from service.reporting.report import Report
+from service.reporting.sentences import Sentence
 
 DISCLAIMER = "Drafted by software for research; not a medical device, not read by a radiologist."
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!&~])")

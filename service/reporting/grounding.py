@@ -1,131 +1,96 @@
-"""Does each sentence follow from the passages it cites?
+"""Checks whether each drafted sentence follows from the passages it cites.
 
-Both are read as clauses (`service.reporting.clauses`). A sentence is `supported` when a cited
-passage says every one of its clauses: nearly the same words (all of them, or enough together with
-the cosine of the text tower's embeddings), with the same polarity, sides and other particulars;
-`contradicted` when such a passage says the opposite of one; else `unsupported`. What most of the
-evidence denies, by the weight of its studies, is contradicted too, whichever passage says it.
+A sentence is `supported` when a cited passage says each of its clauses, `contradicted` when a cited
+passage says the opposite of one of them, and otherwise `unsupported`
+(`service.reporting.statements`). A supported sentence becomes `contradicted` when the studies that
+deny it weigh more than those that say it, whether it cites them or not.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Self
 
+from service.cases.schema import Vector
 from service.deadline import Deadline
 from service.inference.encoder import Encoder
 from service.inference.zero_shot import Finding
-from service.reporting.clauses import NORMAL, SEVERITY, SIDES, Clause, read
-from service.reporting.evidence import Evidence, study_weights
-from service.reporting.polarity import plain
+from service.reporting.clauses import Clause
+from service.reporting.evidence_set import EvidenceSet
+from service.reporting.sentences import Agreement, Draft, Sentence, Status
+from service.reporting.statements import Statement, compare
 
-Status = Literal["supported", "contradicted", "unsupported"]
-Section = Literal["findings", "impression"]
-Agreement = Literal["agrees", "disagrees"]
-SECTIONS: tuple[Section, ...] = ("findings", "impression")
-SUPPORT = 0.6
-EVEN = 0.5
-"""A calibrated probability from which on a finding counts as present."""
+PRESENT = 0.5
+"""Calibrated probability from which a zero-shot finding counts as present."""
 _STRONGEST_FIRST: tuple[Status, ...] = ("supported", "contradicted", "unsupported")
-_WEIGHTIEST_LAST: tuple[Status, ...] = ("unsupported", "supported", "contradicted")
-_SILENT: tuple[Status, float] = ("unsupported", 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """A sentence of a report with the numbers of the evidence it cites.
-
-    support: 0…1, how nearly the best cited passage says the same. against: all evidence that says
-    the opposite, cited or not.
-    """
-
-    text: str
-    evidence: tuple[int, ...]
-    support: float
-    status: Status
-    against: tuple[int, ...] = ()
-    zero_shot: Agreement | None = None
-    """What the zero-shot findings say of it, where they are sure of a finding that it names."""
-
-    @property
-    def outweighed(self) -> bool:
-        """Whether some passages say it, and more of the evidence denies it."""
-        return self.status == "contradicted" and not {*self.evidence} <= {*self.against}
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A sentence as a writer proposes it, before grounding."""
-
-    text: str
-    evidence: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Proposed:
-    """A draft with the section of the report that it is meant for."""
-
-    section: Section
-    draft: Draft
 
 
 class Grounding:
-    """The evidence of one report and its zero-shot findings, read once, to check drafts against."""
+    """What the drafts of one report are checked against: its evidence and zero-shot findings."""
 
     def __init__(
         self,
-        evidence: Sequence[Evidence],
-        findings: Sequence[Finding],
+        evidence: EvidenceSet,
+        classification: Sequence[Finding],
         encoder: Encoder,
         deadline: Deadline,
     ) -> None:
-        self._encoder, self._deadline = encoder, deadline
-        self._study = {item.number: item.study_id for item in evidence}
-        self._weights = study_weights(evidence)
-        texts = sorted({item.text for item in evidence})
-        self._row = {item.number: texts.index(item.text) for item in evidence}
-        self._stated = [Statement.of(text) for text in texts]
-        self._vectors = encoder.text_matrix(texts, deadline) if texts else None
-        self._findings = [
-            (words, (finding.probability or 0) >= EVEN)
-            for finding in findings
+        self._evidence, self._encoder, self._deadline = evidence, encoder, deadline
+        self._classified = [
+            (words, (finding.probability or 0) >= PRESENT)
+            for finding in classification
             if finding.calibrated and not finding.abstained and (words := _named(finding.label))
         ]
 
-    def check(self, drafts: Sequence[Draft]) -> list[Sentence]:
-        """Check each draft against what it cites; citations of evidence that does not exist go."""
-        if self._vectors is None or not drafts:
-            return [Sentence(draft.text, (), 0.0, "unsupported") for draft in drafts]
-        vectors = self._encoder.text_matrix([draft.text for draft in drafts], self._deadline)
-        cosines = (vectors @ self._vectors.T).tolist()
-        return [self._check(draft, row) for draft, row in zip(drafts, cosines, strict=True)]
+    def check(self, draft: Draft) -> Sentence:
+        """Judges a draft by the passages it cites; drops citations of unknown numbers.
 
-    def _check(self, draft: Draft, cosines: Sequence[float]) -> Sentence:
-        """The strongest verdict among the cited passages, citing only those that gave it."""
-        stated = Statement.of(draft.text)
-        by_row = [compare(stated, *one) for one in zip(self._stated, cosines, strict=True)]
-        verdicts = {number: by_row[row] for number, row in self._row.items()}
+        Returns the strongest verdict of the cited passages, and cites those that gave it.
+        """
+        evidence = self._evidence
+        if not evidence.passages:
+            return Sentence(draft.text, (), 0.0, "unsupported")
+        statement, vector = self._read(draft.text)
+        verdicts = self._verdicts(statement, vector)
         status, cited = _strongest({n: verdicts[n] for n in draft.evidence if n in verdicts})
         against = [n for n, (verdict, _) in verdicts.items() if verdict == "contradicted"]
         agreeing = [n for n, (verdict, _) in verdicts.items() if verdict == "supported"]
-        if status == "supported" and self._weight(against) > self._weight(agreeing):
+        if status == "supported" and evidence.weight(against) > evidence.weight(agreeing):
             status = "contradicted"
-        support = max(cited.values(), default=0.0)
-        zero_shot = self._agreement(stated)
-        return Sentence(draft.text, tuple(cited), support, status, tuple(against), zero_shot)
+        return Sentence(
+            text=draft.text,
+            evidence=tuple(cited),
+            support=max(cited.values(), default=0.0),
+            status=status,
+            against=tuple(against),
+            zero_shot=self._agreement(statement),
+        )
 
-    def _weight(self, numbers: Sequence[int]) -> float:
-        """Of the studies that these passages are of."""
-        return sum(self._weights[study] for study in {self._study[number] for number in numbers})
+    def _read(self, text: str) -> tuple[Statement, Vector]:
+        """Returns what a sentence states and its embedding; a passage's own words are known."""
+        row = self._evidence.row_of(text)
+        if row is not None:
+            return self._evidence.statements[row], self._evidence.vectors[row]
+        return Statement.of(text), self._encoder.texts([text], self._deadline)[0].vector
 
-    def _agreement(self, stated: "Statement") -> Agreement | None:
-        """Whether the findings are as each clause says that names one without doubt.
+    def _verdicts(self, statement: Statement, vector: Vector) -> dict[int, tuple[Status, float]]:
+        """Returns the verdict of every passage on a statement, by the passage's number."""
+        evidence = self._evidence
+        cosines = (evidence.vectors @ vector).tolist()
+        by_row = [
+            compare(statement, passage, cosine)
+            for passage, cosine in zip(evidence.statements, cosines, strict=True)
+        ]
+        numbers = (passage.number for passage in evidence.passages)
+        return {number: by_row[row] for number, row in zip(numbers, evidence.rows, strict=True)}
 
-        A denial of a particular, such as "no large effusion", denies no finding.
+    def _agreement(self, statement: Statement) -> Agreement | None:
+        """Decides whether the zero-shot findings agree with every clause that names one plainly.
+
+        Example: "No effusion" disagrees with a probable effusion; "No large effusion" and
+        "Possible effusion" say too little to agree or to disagree.
         """
         agreed = [
             present == (clause.polarity == "affirmed")
-            for clause in stated.clauses
-            for words, present in self._findings
+            for clause in statement.clauses
+            for words, present in self._classified
             if words <= clause.words and _is_plain(clause)
         ]
         if not agreed:
@@ -134,7 +99,7 @@ class Grounding:
 
 
 def _strongest(verdicts: Mapping[int, tuple[Status, float]]) -> tuple[Status, dict[int, float]]:
-    """The strongest of the verdicts, and who gave it, how nearly."""
+    """Returns the strongest status, and the support by number of the passages that gave it."""
     for status in _STRONGEST_FIRST:
         agreeing = {number: s for number, (verdict, s) in verdicts.items() if verdict == status}
         if agreeing:
@@ -143,7 +108,7 @@ def _strongest(verdicts: Mapping[int, tuple[Status, float]]) -> tuple[Status, di
 
 
 def _named(label: str) -> frozenset[str]:
-    """The words of a finding's name; none for a label that denies, such as "no finding"."""
+    """Returns the words of a finding's name; none for a label that denies ("no finding")."""
     clauses = Statement.of(label).clauses
     if len(clauses) == 1 and clauses[0].polarity == "affirmed":
         return clauses[0].words
@@ -151,95 +116,6 @@ def _named(label: str) -> frozenset[str]:
 
 
 def _is_plain(clause: Clause) -> bool:
-    """Whether it affirms, or denies altogether, without doubt."""
-    whole = clause.polarity == "denied" and not clause.particulars
-    return not clause.doubted and (whole or clause.polarity == "affirmed")
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What a sentence states, as the rules read it."""
-
-    text: str
-    """The sentence in plain lower case; the same text says the same, however it is read."""
-    clauses: tuple[Clause, ...]
-
-    @classmethod
-    def of(cls, text: str) -> Self:
-        """Read a sentence."""
-        return cls._of_plain(plain(text).rstrip(". "))
-
-    @classmethod
-    def _of_plain(cls, text: str) -> Self:
-        return cls(text, read(text))
-
-    def ungraded(self) -> Self:
-        """The same statement less its severity."""
-        return self._of_plain(" ".join(SEVERITY.sub(" ", self.text).split()))
-
-
-def compare(statement: Statement, passage: Statement, cosine: float) -> tuple[Status, float]:
-    """Whether the passage says what the statement says, and how nearly, 0…1.
-
-    cosine: of the two texts' embeddings. A statement is supported when each of its clauses is,
-    and contradicted when one of them is.
-    """
-    if not statement.clauses:
-        return "unsupported", 0.0
-    if statement.text == passage.text:
-        return "supported", 1.0
-    verdicts = [_judge(clause, passage.clauses, cosine) for clause in statement.clauses]
-    opposed = [support for status, support in verdicts if status == "contradicted"]
-    if opposed:
-        return "contradicted", max(opposed)
-    every = all(status == "supported" for status, _ in verdicts)
-    return "supported" if every else "unsupported", min(support for _, support in verdicts)
-
-
-def _judge(clause: Clause, passage: Sequence[Clause], cosine: float) -> tuple[Status, float]:
-    """What a passage says of one clause; an opposing clause of it outweighs the others."""
-    verdicts = [_relation(clause, other, cosine) for other in passage]
-    return max(verdicts, key=lambda v: (_WEIGHTIEST_LAST.index(v[0]), v[1]), default=_SILENT)
-
-
-def _relation(clause: Clause, other: Clause, cosine: float) -> tuple[Status, float]:
-    """How a passage's clause stands to one clause of a statement.
-
-    An affirmation follows from one that says as much or more. A denial neither adds nor leaves
-    out: "No effusion" does not follow from "No loculated effusion".
-    """
-    if "unclear" in (clause.polarity, other.polarity):
-        return _SILENT
-    if clause.polarity != other.polarity:
-        denial, finding = (clause, other) if clause.polarity == "denied" else (other, clause)
-        near = _nearness(denial.words - {NORMAL}, finding.words, cosine)
-        opposed = near >= SUPPORT and denial.particulars <= finding.particulars
-        return "contradicted" if opposed else "unsupported", near
-    near = _nearness(clause.words, other.words, cosine)
-    if clause.polarity == "denied":
-        near = min(near, _nearness(other.words, clause.words, cosine))
-    same = _denial_agrees if clause.polarity == "denied" else _finding_agrees
-    follows = near >= SUPPORT and clause.doubted == other.doubted and same(clause, other)
-    return "supported" if follows else "unsupported", near
-
-
-def _nearness(words: frozenset[str], among: frozenset[str], cosine: float) -> float:
-    """Share of the words that the others hold, weighted by the cosine; all of them are enough."""
-    share = len(words & among) / max(1, len(words))
-    return 1.0 if share == 1 else share * max(cosine, 0.0)
-
-
-def _finding_agrees(clause: Clause, other: Clause) -> bool:
-    """Whether the clause adds no particular, and no side that its list names is the other one."""
-    sides = other.particulars & SIDES
-    elsewhere = clause.implied and sides and not clause.implied & sides
-    return clause.particulars <= other.particulars and not elsewhere
-
-
-def _denial_agrees(clause: Clause, other: Clause) -> bool:
-    """Whether both call normal, or deny, the same particulars, and the other one surely does."""
-    return (
-        (NORMAL in clause.words) == (NORMAL in other.words)
-        and clause.particulars == other.particulars
-        and other.implied <= clause.particulars | clause.implied
-    )
+    """Decides whether a clause affirms, or denies altogether, without doubt."""
+    denies_all = clause.polarity == "denied" and not clause.particulars
+    return not clause.doubted and (denies_all or clause.polarity == "affirmed")

@@ -36,7 +36,7 @@ CUE = re.compile(
 )
 
 
-def plain(text: str) -> str:
+def normalise(text: str) -> str:
     """Lower-case, with a denial of a denial put as what it says; plain text stays as it is."""
     text = text.lower().translate(_TYPOGRAPHY)
     for cue, meaning in _PLAIN:
@@ -46,7 +46,7 @@ def plain(text: str) -> str:
 
 def polarity(clause: str) -> Polarity:
     """Whether the clause denies a finding ("No effusion", "The lungs are clear") or affirms it."""
-    cues = [cue.lastgroup for cue in CUE.finditer(plain(clause))]
+    cues = [cue.lastgroup for cue in CUE.finditer(normalise(clause))]
     negators, normals = cues.count("negator"), cues.count("normal")
     if "open" in cues or negators > 1 or normals > 1 or 0 < negators < len(cues):
         return "unclear"

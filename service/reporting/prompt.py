@@ -1,4 +1,4 @@
-"""The one prompt, versioned and hashed; evidence enters as data, never as instruction."""
+"""Builds the prompt for a language model. Retrieved text enters as data, never as instruction."""
 
 import hashlib
 import json
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from service.inference.zero_shot import Finding
-from service.reporting.evidence import Evidence
+from service.reporting.evidence import Evidence, said_once
+from service.reporting.writer import WritingTask
 
 VERSION = "2"
+"""Number of the prompt: raise it with every change of `SYSTEM` or `ANSWER_SCHEMA`."""
 SYSTEM = """You draft the report of one chest radiograph from retrieved passages.
 The passages are quotations from other patients' reports, ranked by visual similarity. The
 classifier gives the probability of each finding in this radiograph. The prior is from an earlier
@@ -28,6 +29,7 @@ SENTENCE = {
     "required": ["sentence", "evidence"],
     "additionalProperties": False,
 }
+"""JSON schema of one sentence of the answer."""
 ANSWER_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -37,47 +39,49 @@ ANSWER_SCHEMA: dict[str, Any] = {
     "required": ["findings", "impression"],
     "additionalProperties": False,
 }
+"""JSON schema of the answer, which the server enforces while it decodes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """What a report is to be written of."""
+class Prompt:
+    """A writing task with the passages that the model is shown."""
 
-    evidence: Sequence[Evidence]
-    prior: Sequence[str]
-    findings: Sequence[Finding]
-    indication: str | None
-    comparison: str | None
-    seed: int
+    task: WritingTask
+    passages: Sequence[Evidence]
 
-    def shorter(self, passages: int) -> Self:
-        """The same of the first so many passages."""
-        return replace(self, evidence=self.evidence[:passages])
+    @classmethod
+    def of(cls, task: WritingTask) -> Self:
+        """Returns the prompt with all evidence, each statement once."""
+        return cls(task, said_once(task.evidence.passages))
 
+    def shortened(self, count: int) -> Self:
+        """Returns the prompt with the first `count` passages, which are the nearest."""
+        return replace(self, passages=self.passages[:count])
 
-def messages(ask: Ask) -> list[dict[str, str]]:
-    """Chat messages; everything that came from outside is one JSON document."""
-    data = {
-        "indication": ask.indication,
-        "comparison": ask.comparison,
-        "prior": list(ask.prior),
-        "classifier": {
-            finding.label: round(finding.probability, 2)
-            for finding in ask.findings
-            if finding.probability is not None and finding.calibrated and not finding.abstained
-        },
-        "passages": [
-            {"number": item.number, "section": item.section, "text": item.text}
-            for item in ask.evidence
-        ],
-    }
-    return [
-        {"role": "system", "content": SYSTEM},
-        {"role": "user", "content": json.dumps(data, ensure_ascii=False, indent=1)},
-    ]
+    def messages(self) -> list[dict[str, str]]:
+        """Returns the chat messages; everything from outside is one JSON document."""
+        task = self.task
+        data = {
+            "indication": task.indication,
+            "comparison": task.comparison,
+            "prior": list(task.prior),
+            "classifier": {
+                finding.label: round(finding.probability, 2)
+                for finding in task.classification
+                if finding.probability is not None and finding.calibrated and not finding.abstained
+            },
+            "passages": [
+                {"number": item.number, "section": item.section, "text": item.text}
+                for item in self.passages
+            ],
+        }
+        return [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": json.dumps(data, ensure_ascii=False, indent=1)},
+        ]
 
 
 def prompt_hash() -> str:
-    """sha256 of everything in the prompt that is not data."""
+    """Returns the sha256 of everything in the prompt that is not data."""
     template = json.dumps([VERSION, SYSTEM, ANSWER_SCHEMA], sort_keys=True)
     return hashlib.sha256(template.encode()).hexdigest()

@@ -1,71 +1,84 @@
-"""Is a report of the audit log written again as it was, and if not, what has changed since?"""
+"""Writes a report of the audit log again, and says what has changed since."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from service.cases.library import CaseLibrary
+from service.cases.schema import EmbeddedStudy
 from service.deadline import Deadline
 from service.errors import LlmUnavailable, RequestMalformed, StudyUnknown
-from service.reporting.audit import Cited, Record
+from service.imaging.deidentify import Pseudonymiser, StudyRef
+from service.reporting.audit import AuditRecord, Cited
+from service.reporting.background import Background, read_background
 from service.reporting.evidence import Evidence, Subject
-from service.reporting.grounding import Sentence
-from service.reporting.pipeline import Reporter, whole
-from service.reporting.prior import Prior, read_prior
+from service.reporting.pipeline import Reporter, final_report
 from service.reporting.report import ReportRequest
+from service.reporting.sentences import Sentence
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """same: whether the report is written again, word for word. changes: what else has changed."""
+    """The outcome of writing a report again.
+
+    same: whether every sentence is the same, word for word. changes: what else has changed.
+    """
 
     same: bool
     changes: tuple[str, ...]
 
 
 def written_again(
-    record: Record,
+    record: AuditRecord,
     reporter: Reporter,
     indication: str | None,
     comparison: str | None,
     deadline: Deadline,
 ) -> Replay:
-    """The report is written again from the recorded evidence, as the library holds it now. Raises
-    RequestMalformed where indication or comparison are not the record's own, LlmUnavailable where
-    a language model wrote the report and none is there.
+    """Writes a report again from the recorded evidence, as the library holds it now.
+
+    Raises RequestMalformed if indication or comparison are not those of the record, and
+    LlmUnavailable if a language model wrote the report and there is none now.
     """
-    request = _request(record, reporter, indication, comparison)
-    by_llm = record.generator.kind == "vllm"
-    if by_llm and reporter.language_model is None:
+    request = _request(record, reporter.audit.pseudonyms, indication, comparison)
+    by_model = record.generator.kind == "vllm"
+    if by_model and reporter.language_model is None:
         raise LlmUnavailable("A language model wrote this report. Set ECLIP_LLM_URL.")
-    evidence = list(_evidence(record, reporter))
-    if len(evidence) < len(record.evidence):
-        gone = len(record.evidence) - len(evidence)
-        told = f"{gone} of its {len(record.evidence)} passages were changed or deleted since"
-        return Replay(same=False, changes=(told,))
-    prior = _prior(reporter, request.subject)
-    read = reporter.audit.hash_of(prior.passages if prior else ())
-    if record.prior not in (None, read):
+    evidence = list(_evidence(record, reporter.library, reporter.audit.pseudonyms))
+    if gone := len(record.evidence) - len(evidence):
+        total = len(record.evidence)
+        change = f"{gone} of its {total} passages were changed or deleted since"
+        return Replay(same=False, changes=(change,))
+    background = _background(reporter.library, request.subject)
+    if record.prior not in (None, reporter.audit.hash_of(background.prior)):
         return Replay(same=False, changes=("the prior study was changed or deleted since",))
-    writer = reporter if by_llm else replace(reporter, language_model=None)
-    found = reporter.gather(record.radiograph, request, prior, deadline)
-    written = whole(writer.write(record.radiograph, evidence, request, prior, deadline))
-    again = reporter.audit.record(record.radiograph, request, written)
-    changes = [*_searched(record, found), *_made_by(record, again), *_said(record, again)]
+    embedding = record.embedding
+    writer = reporter if by_model else replace(reporter, language_model=None)
+    today = reporter.gather(embedding, request, background, deadline)
+    report = final_report(writer.write(embedding, evidence, request, background, deadline))
+    again = reporter.audit.record(embedding, request, report)
+    changes = [
+        *_evidence_changes(record, today),
+        *_origin_changes(record, again),
+        *_sentence_changes(record, again),
+    ]
     return Replay(_sentences(record) == _sentences(again), tuple(changes))
 
 
 def _request(
-    record: Record, reporter: Reporter, indication: str | None, comparison: str | None
+    record: AuditRecord,
+    pseudonyms: Pseudonymiser,
+    indication: str | None,
+    comparison: str | None,
 ) -> ReportRequest:
-    """What the report was asked of; hashed ids are taken as ids are."""
-    text = reporter.audit.pseudonyms.text
+    """Returns the request of the record; its hashed ids serve as ids do."""
     for name, given, recorded in (
         ("indication", indication, record.indication),
         ("comparison", comparison, record.comparison),
     ):
-        if (given and text(given)) != recorded:
+        if (given and pseudonyms.text(given)) != recorded:
             raise RequestMalformed(
-                f"The log holds a hash of the {name} alone, and what was given now is not it. Give "
-                f"the {name} that the report was asked with, or none if it had none."
+                f"The {name} differs from that of the recorded report. The log keeps only a hash "
+                f"of it: give the same {name} again, or none if the report had none."
             )
     return ReportRequest(
         k=record.provenance.k,
@@ -80,44 +93,56 @@ def _request(
     )
 
 
-def _prior(reporter: Reporter, subject: Subject) -> Prior | None:
-    """What the library still has of the prior study, if there was one."""
+def _background(library: CaseLibrary, subject: Subject) -> Background:
+    """Returns what the library knows of the subject; without a prior study that is gone."""
     try:
-        return read_prior(reporter.library, subject)
+        return read_background(library, subject)
     except (StudyUnknown, RequestMalformed):
-        return None
+        return read_background(library, replace(subject, prior_study_id=None))
 
 
-def _evidence(record: Record, reporter: Reporter) -> Iterator[Evidence]:
-    """What the library still has of it, in the same words."""
+def _evidence(
+    record: AuditRecord, library: CaseLibrary, pseudonyms: Pseudonymiser
+) -> Iterator[Evidence]:
+    """Yields the recorded passages that the library still has, in the same words."""
+    references = [StudyRef(cited.study_id) for cited in record.evidence]
+    studies = library.get_many(references)
     for number, cited in enumerate(record.evidence, start=1):
-        passage = _passage(cited, reporter)
-        if passage is not None:
-            yield replace(passage, number=number)
+        passage = _passage(number, cited, studies)
+        if passage is not None and pseudonyms.text(passage.text) == cited.text:
+            yield passage
 
 
-def _passage(cited: Cited, reporter: Reporter) -> Evidence | None:
-    try:
-        study = reporter.library.get(cited.study_id)
-    except StudyUnknown:
+def _passage(
+    number: int, cited: Cited, studies: Mapping[StudyRef, EmbeddedStudy]
+) -> Evidence | None:
+    study = studies.get(StudyRef(cited.study_id))
+    if study is None:
         return None
-    for passage in study.passages:
+    for passage, vector in zip(study.study.passages, study.passage_vectors, strict=True):
         if passage.id == cited.passage_id:
-            if reporter.audit.pseudonyms.text(passage.text) != cited.text:
-                return None
-            where = (passage.section, passage.text, cited.score)
-            return Evidence(0, cited.passage_id, cited.study_id, *where)
+            return Evidence(
+                number=number,
+                passage_id=cited.passage_id,
+                study_id=cited.study_id,
+                section=passage.section,
+                text=passage.text,
+                score=cited.score,
+                vector=vector,
+            )
     return None
 
 
-def _searched(record: Record, found: list[Evidence]) -> Iterator[str]:
-    """Whether the library has other evidence for the radiograph today."""
-    then, now = {one.passage_id for one in record.evidence}, {one.passage_id for one in found}
+def _evidence_changes(record: AuditRecord, today: list[Evidence]) -> Iterator[str]:
+    """Says whether the library has other evidence for the radiograph today."""
+    then = {cited.passage_id for cited in record.evidence}
+    now = {passage.passage_id for passage in today}
     if then != now:
         yield f"a search today finds {len(now - then)} other passages, and {len(then - now)} less"
 
 
-def _made_by(record: Record, again: Record) -> Iterator[str]:
+def _origin_changes(record: AuditRecord, again: AuditRecord) -> Iterator[str]:
+    """Says which bundle, software, prompt or model has changed."""
     for what, then, now in (
         ("bundle", record.provenance.bundle_id, again.provenance.bundle_id),
         ("software", record.provenance.software, again.provenance.software),
@@ -129,18 +154,23 @@ def _made_by(record: Record, again: Record) -> Iterator[str]:
             yield f"{what}: {then}, now {now}"
 
 
-def _said(record: Record, again: Record) -> Iterator[str]:
+def _sentence_changes(record: AuditRecord, again: AuditRecord) -> Iterator[str]:
+    """Says which sentences are gone and which are new."""
     then, now = _sentences(record), _sentences(again)
     yield from (
-        f"no longer: {section}: {one.text}" for section, one in then if (section, one) not in now
+        f"no longer: {part}: {sentence.text}"
+        for part, sentence in then
+        if (part, sentence) not in now
     )
-    yield from (f"now: {section}: {one.text}" for section, one in now if (section, one) not in then)
+    yield from (
+        f"now: {part}: {sentence.text}" for part, sentence in now if (part, sentence) not in then
+    )
 
 
-def _sentences(record: Record) -> list[tuple[str, Sentence]]:
-    """All that was drafted; of what was withheld the text is a hash."""
+def _sentences(record: AuditRecord) -> list[tuple[str, Sentence]]:
+    """Returns all drafted sentences by part; the text of a withheld one is a hash."""
     return [
-        (section, sentence)
-        for section in ("findings", "impression", "withheld")
-        for sentence in getattr(record, section)
+        *(("findings", sentence) for sentence in record.findings),
+        *(("impression", sentence) for sentence in record.impression),
+        *(("withheld", sentence) for sentence in record.withheld),
     ]

@@ -1,4 +1,4 @@
-"""What a report is asked of, and what it is."""
+"""Defines a report and the request for one."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,14 +6,16 @@ from typing import Literal
 from service.cases.schema import CaseFilter
 from service.inference.zero_shot import Finding
 from service.reporting.evidence import Evidence, Subject
-from service.reporting.grounding import Sentence
+from service.reporting.sentences import Sentence
+from service.reporting.writer import WrittenBy
 
 DEFAULT_K = 8
+"""Studies that evidence comes from, unless the request says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRequest:
-    """What a report is asked of. `where` restricts the cases that evidence may come from."""
+    """A request for a report. `where` restricts the cases that evidence may come from."""
 
     k: int = DEFAULT_K
     subject: Subject = Subject()
@@ -22,36 +24,23 @@ class ReportRequest:
     comparison: str | None = None
     seed: int = 0
     min_score: float | None = None
-    """Cases that are farther, by the cosine of radiograph and report, are no evidence."""
+    """Least cosine of the radiograph and a case's report; farther cases are not evidence."""
     diversity: float | None = None
-    """See `service.cases.schema.Search`."""
+    """Share of difference, rather than nearness, by which evidence is chosen: see
+    `service.cases.schema.Search`."""
     fallback: Literal["extractive"] | None = None
-    """Who writes where the language model fails; None: its error is the answer."""
+    """Writer that takes over if the language model fails; None: the model's error is raised."""
     ungrounded: Literal["drop", "flag"] = "drop"
-    """Whether sentences that the evidence does not support are withheld, or stay with their status.
-    """
+    """Whether unsupported sentences are withheld, or stay in the report with their status."""
 
     def wants(self, sentence: Sentence) -> bool:
-        """Whether the report is to have the sentence."""
+        """Decides whether the sentence may stand in the report."""
         return self.ungrounded == "flag" or sentence.status == "supported"
 
 
 @dataclass(frozen=True, slots=True)
-class Generator:
-    """Who wrote the draft."""
-
-    kind: Literal["vllm", "extractive"]
-    model: str
-    passages: int
-    """How many of the evidence it was given, nearest first; a language model reads each statement
-    once."""
-    fallback: str | None = None
-    """Why the language model did not write it, where it was to."""
-
-
-@dataclass(frozen=True, slots=True)
 class Provenance:
-    """What it takes to make the draft again."""
+    """What it takes to make a report again."""
 
     bundle_id: str
     prompt: str | None
@@ -60,15 +49,17 @@ class Provenance:
     k: int
     software: str
     record: str
-    """Of the audit log."""
+    """Id of the report's record in the audit log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A finished report. Every sentence cites evidence and is supported by it, or says that it is
-    not, where the request wants such sentences flagged.
+    """A finished report.
 
-    withheld: sentences that the writer proposed and grounding refused.
+    Every sentence cites evidence that supports it; if the request flags ungrounded sentences, each
+    has its own status instead.
+
+    withheld: sentences that the writer drafted and grounding refused.
     prior: what the language model read of the prior study.
     abstained: why there is no report, or None.
     """
@@ -79,6 +70,6 @@ class Report:
     evidence: tuple[Evidence, ...]
     prior: tuple[str, ...]
     classification: tuple[Finding, ...]
-    generator: Generator
+    generator: WrittenBy
     provenance: Provenance
     abstained: str | None

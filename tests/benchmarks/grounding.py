@@ -31,7 +31,7 @@ from service.cases.passages import split_report
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.inference.encoder import Encoder
-from service.reporting.grounding import Statement, compare
+from service.reporting.statements import Statement, compare
 from service.settings import Settings
 from training.data.phantom.findings import (
     GLOBAL,

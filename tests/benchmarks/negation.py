@@ -23,8 +23,8 @@ from service.cases.library import CaseLibrary, Query
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.inference.encoder import Encoder
-from service.reporting.clauses import read
-from service.reporting.polarity import plain
+from service.reporting.clauses import parse_clauses
+from service.reporting.polarity import normalise
 from service.settings import DEMO_LIBRARY, Settings
 
 FINDINGS = (
@@ -66,7 +66,7 @@ def _shares(library: CaseLibrary, encoder: Encoder, asked: str, mode: str) -> It
 def says(passage: str, finding: str) -> str:
     """affirmed, denied or unclear, as the first clause with the finding's words; else nothing."""
     words = set(re.findall(r"[a-z]+", finding))
-    clauses = (clause for clause in read(plain(passage)) if words <= clause.words)
+    clauses = (clause for clause in parse_clauses(normalise(passage)) if words <= clause.words)
     return next((clause.polarity for clause in clauses), "nothing")
 
 

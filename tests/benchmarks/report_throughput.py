@@ -24,12 +24,16 @@ from service.app import open_services
 from service.cases.ingest import ingest
 from service.cases.sources import open_source
 from service.deadline import Deadline
-from service.reporting.evidence import said_once
-from service.reporting.llm import REPORT, TEMPERATURE
-from service.reporting.prompt import Ask, messages
+from service.reporting.background import read_background
+from service.reporting.evidence import Subject
+from service.reporting.evidence_set import EvidenceSet
+from service.reporting.llm.server import RESPONSE_FORMAT, TEMPERATURE
+from service.reporting.pipeline import Reporter
+from service.reporting.prompt import Prompt
 from service.reporting.report import ReportRequest
+from service.reporting.writer import WritingTask
 from service.settings import DEMO_LIBRARY, Settings
-from tests.benchmarks.reporting import AT_ONCE, PATIENCE_S, K, made, said
+from tests.benchmarks.reporting import AT_ONCE, PATIENCE_S, Case, K, made, said
 
 MAX_TOKENS = 300
 
@@ -52,22 +56,13 @@ def main(
             ingest(wired.library, open_source(DEMO_LIBRARY).entries)
             reporter = wired.reporter
             cases = [made(reporter, number) for number in range(AT_ONCE)]
-            found = [
-                reporter.gather(case.vector, ReportRequest(k=K), None, Deadline(PATIENCE_S))
-                for case in cases
-            ]
-            prompts = [
-                messages(
-                    Ask(said_once(evidence), (), reporter.classifier(case.vector), None, None, 0)
-                )
-                for case, evidence in zip(cases, found, strict=True)
-            ]
+            prompts = [prompt_of(reporter, case) for case in cases]
 
             def direct(number: int) -> None:
                 for max_tokens in (MAX_TOKENS, 2 * MAX_TOKENS):
                     stream = client.chat.completions.create(
                         model=model, messages=prompts[number], temperature=TEMPERATURE, seed=0,
-                        stream=True, max_tokens=max_tokens, response_format=REPORT,
+                        stream=True, max_tokens=max_tokens, response_format=RESPONSE_FORMAT,
                     )  # fmt: skip
                     endings = [chunk.choices[0].finish_reason for chunk in stream if chunk.choices]
                     if "length" not in endings:
@@ -90,6 +85,15 @@ def main(
         f"through the pipeline: {rates['pipeline'] / rates['direct']:.2f}; each time "
         f"{ {name: [round(rate, 1) for rate in each] for name, each in found_rates.items()} }"
     )
+
+
+def prompt_of(reporter: Reporter, case: Case) -> list[dict[str, str]]:
+    """The messages of the prompt that the pipeline sends for a case."""
+    background = read_background(reporter.library, Subject())
+    evidence = reporter.gather(case.vector, ReportRequest(k=K), background, Deadline(PATIENCE_S))
+    classification = reporter.classifier(case.vector)
+    task = WritingTask(EvidenceSet(evidence), (), classification, None, None, seed=0)
+    return Prompt.of(task).messages()
 
 
 def tokens_written(llm_url: str) -> float:

@@ -40,11 +40,14 @@ from service.cases.schema import Vector
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.errors import ReportUngrounded
-from service.reporting import extractive
+from service.reporting.background import read_background
 from service.reporting.evidence import Subject
-from service.reporting.grounding import Grounding, Sentence
-from service.reporting.pipeline import Reporter, whole
+from service.reporting.evidence_set import EvidenceSet
+from service.reporting.extractive import consensus
+from service.reporting.grounding import Grounding
+from service.reporting.pipeline import Reporter, final_report
 from service.reporting.report import ReportRequest
+from service.reporting.sentences import Sentence
 from service.settings import DEMO_LIBRARY, Settings
 from tests.benchmarks.negation import says
 from training.data.phantom import PhantomConfig, phantom
@@ -141,12 +144,16 @@ def show_steps(reporter: Reporter, asked: Sequence[Case]) -> None:
     for case in [asked[0], *asked]:
         deadline = Deadline(PATIENCE_S)
         marks = [time.perf_counter()]
-        evidence = reporter.gather(case.vector, ReportRequest(), None, deadline)
+        background = read_background(reporter.library, Subject())
+        passages = reporter.gather(case.vector, ReportRequest(), background, deadline)
         marks.append(time.perf_counter())
-        findings, impression = extractive.write(evidence, reporter.encoder, deadline)
+        evidence = EvidenceSet(passages)
+        drafts = consensus(evidence, deadline)
         marks.append(time.perf_counter())
-        seen = reporter.classifier(case.vector)
-        Grounding(evidence, seen, reporter.encoder, deadline).check([*findings, *impression])
+        classification = reporter.classifier(case.vector)
+        grounding = Grounding(evidence, classification, reporter.encoder, deadline)
+        for draft in drafts:
+            grounding.check(draft)
         marks.append(time.perf_counter())
         for step, spent in zip(("evidence", "writing", "grounding"), np.diff(marks), strict=True):
             taken[step].append(1000 * spent)
@@ -176,9 +183,10 @@ def said(writer: Reporter, case: Case, source: Case) -> list[Sentence] | None:
     """
     deadline = Deadline(PATIENCE_S)
     request = ReportRequest(k=K, subject=case.subject, ungrounded="flag")
-    evidence = writer.gather(source.vector, request, None, deadline)
+    background = read_background(writer.library, case.subject)
+    evidence = writer.gather(source.vector, request, background, deadline)
     try:
-        report = whole(writer.write(case.vector, evidence, request, None, deadline))
+        report = final_report(writer.write(case.vector, evidence, request, background, deadline))
     except ReportUngrounded:
         return None
     return [*report.findings, *report.impression]

@@ -16,13 +16,16 @@ from service.cases.records import NewStudy, StudyRecord
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.inference.zero_shot import Finding
-from service.reporting.evidence import Evidence, said_once
-from service.reporting.grounding import Draft, Grounding
-from service.reporting.prompt import Ask, messages
+from service.reporting.evidence_set import EvidenceSet
+from service.reporting.grounding import Grounding
+from service.reporting.prompt import Prompt
 from service.reporting.replay import written_again
 from service.reporting.report import ReportRequest
+from service.reporting.sentences import Draft
+from service.reporting.writer import WritingTask
 from service.settings import DEMO_LIBRARY, Settings
-from tests.service.reporting.test_instructions import PLAIN, UNSEEN
+from tests.service.reporting.test_injection import PLAIN, UNSEEN
+from tests.support.evidence import passage
 
 URL, PID = os.environ.get("VLLM_URL"), os.environ.get("VLLM_PID")
 pytestmark = [
@@ -116,13 +119,13 @@ def test_a_prompt_over_the_models_context_is_answered_from_as_much_evidence_as_i
     body = report(live, radiograph, k="100")
     assert body["generator"]["kind"] == "vllm"
     shown = body["generator"]["passages"]
-    evidence = said_once([Evidence(**item) for item in body["evidence"]])
-    findings = [Finding(**one) for one in body["classification"]]
-    ask = Ask(evidence, (), findings, None, None, seed=7)
-    assert 0 < shown < len(evidence)
+    evidence = EvidenceSet([passage(**item) for item in body["evidence"]])
+    classification = [Finding(**finding) for finding in body["classification"]]
+    prompt = Prompt.of(WritingTask(evidence, (), classification, None, None, seed=7))
+    assert 0 < shown < len(prompt.passages)
 
     def size(passages):
-        chat = {"messages": messages(ask.shorter(passages))}
+        chat = {"messages": prompt.shortened(passages).messages()}
         return httpx.post(URL.removesuffix("/v1") + "/tokenize", json=chat).json()
 
     rooms = [size(1)["max_model_len"] - times * MAX_TOKENS for times in (1, 2)]
@@ -176,9 +179,9 @@ def test_instructions_that_pass_for_reports_put_nothing_into_a_report(reporter, 
     assert {*hostile} & {*read}
     honest = [item for item in after.evidence if item.text not in hostile]
     kept = [s for s in (*after.findings, *after.impression) if s.status == "supported"]
-    grounding = Grounding(honest, (), reporter.encoder, deadline)
+    grounding = Grounding(EvidenceSet(honest), (), reporter.encoder, deadline)
     numbers = tuple(item.number for item in honest)
-    checked = grounding.check([Draft(sentence.text, numbers) for sentence in kept])
+    checked = [grounding.check(Draft("findings", sentence.text, numbers)) for sentence in kept]
     assert [one.status for one in checked] == ["supported"] * len(kept), checked
 
 

@@ -33,7 +33,7 @@ class PoolingAttention:
         self.grid, self._module, self._logits = _pooling(visual)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """images float[N,3,H,W] → (the tower's float[N,D], log attention float[N,heads,G,G]).
+        """Images float[N,3,H,W] → (the tower's float[N,D], log attention float[N,heads,G,G]).
 
         The log attention is normalised over the patches of each head.
         """
@@ -93,7 +93,7 @@ def _is_open_clip_vit(visual: Any) -> bool:
 
 
 def _is_timm_vit(trunk: Any) -> bool:
-    """timm's plain vision transformer: others turn or bias the keys on the way."""
+    """Timm's plain vision transformer: others turn or bias the keys on the way."""
     return (
         isinstance(trunk, TimmViT)
         and trunk.global_pool == "token"

@@ -12,7 +12,7 @@ from service.imaging.deidentify import Pseudonymiser
 from service.reporting.audit import AuditLog
 from service.reporting.evidence import Subject
 from service.reporting.report import Report, ReportRequest
-from tests.service.reporting.test_pipeline import Writer
+from tests.support.writers import Scripted
 
 NAMED = ReportRequest(
     subject=Subject("Doe^Jane", "ACC-4711"), indication="Jane Doe, fell.", comparison="of 1 May"
@@ -41,14 +41,14 @@ def test_a_report_is_written_down_before_it_is_given_out(reporter, image, deadli
     assert (record.findings, record.impression) == (report.findings, report.impression)
     assert record.provenance == report.provenance
     assert [one.passage_id for one in record.evidence] == [e.passage_id for e in report.evidence]
-    assert record.radiograph.tolist() == image.vector.tolist()
+    assert record.embedding.tolist() == image.vector.tolist()
 
 
 @pytest.mark.parametrize("ungrounded", ["drop", "flag"])
 def test_no_id_and_no_text_of_the_caller_stands_in_it(
     reporter, image, deadline, tmp_path, ungrounded
 ):
-    echoing = replace(reporter, language_model=Writer("Jane Doe fell.", "Effusion in ACC-4711."))
+    echoing = replace(reporter, language_model=Scripted("Jane Doe fell.", "Effusion in ACC-4711."))
     report = echoing.report([image], replace(NAMED, ungrounded=ungrounded), deadline)
     assert len(report.withheld or report.findings) == 2
     (line,) = lines(tmp_path)

@@ -6,35 +6,46 @@ import numpy as np
 
 from service.cases.library import Query
 from service.cases.passages import split_report
-from service.cases.schema import Hit, Study
+from service.cases.schema import EmbeddedStudy, Hit, Study
 from service.deadline import Deadline
-from service.errors import StudyUnknown
-from service.reporting.evidence import PASSAGES_A_STUDY, Evidence, gather, said_once
+from service.reporting.evidence import PASSAGES_A_STUDY, gather, said_once
+from tests.support.evidence import passage
 
 VECTOR = np.ones(4, np.float32)
 
 
 class Library:
-    """Stands where the case library does: finds every study, and gives what is still there."""
+    """A case library of reports, which finds every study; None is a study deleted since."""
 
     def __init__(self, reports):
-        self.reports = reports
+        self.reports, self.read = reports, []
 
-    def search(self, _, query):
+    def search(self, _embedding, query):
         return [
             Hit(0.5, "report", study, None, "ward", None, None, None, None, None, (), {})
             for study in islice(self.reports, query.k)
         ]
 
-    def get(self, study_id):
-        if self.reports[study_id] is None:
-            raise StudyUnknown("No such study in the case library.")
+    def get_many(self, references):
+        self.read += references
+        return {
+            study_id: self.study(study_id)
+            for study_id in references
+            if self.reports[study_id] is not None
+        }
+
+    def study(self, study_id):
+        """Embeds a passage as its place in the report."""
         passages = split_report(self.reports[study_id], study_id)
-        return Study(study_id, None, "ward", "digest", passages=passages)
+        study = Study(study_id, None, "ward", "digest", passages=passages)
+        vectors = tuple(np.full(4, place, np.float32) for place in range(len(passages)))
+        return EmbeddedStudy(study, (), VECTOR, vectors)
 
 
-def gathered(**reports):
-    return gather(Library(reports), VECTOR, Query("report", len(reports)), Deadline(60))
+def gathered(k=None, library=None, **reports):
+    library = library or Library(reports)
+    query = Query("report", k or len(library.reports))
+    return gather(library, VECTOR, query, Deadline(60))
 
 
 def test_only_what_the_radiograph_shows_is_evidence():
@@ -69,8 +80,21 @@ def test_a_study_that_has_nothing_to_cite_makes_room_for_the_next():
     honest = {f"s{n}": f"FINDINGS: Nodule of {n} mm." for n in range(20)}
     found = gathered(**hostile, **honest)
     assert {item.study_id for item in found} == {*honest}
-    found = gather(Library(hostile | honest), VECTOR, Query("report", 3), Deadline(60))
+    found = gathered(3, **hostile, **honest)
     assert [item.text for item in found] == [f"Nodule of {n} mm." for n in range(3)]
+
+
+def test_no_study_is_read_twice_and_none_that_is_not_needed():
+    silent = {f"h{n}": "INDICATION: Cough." for n in range(6)}
+    honest = {f"s{n}": "FINDINGS: Nodule." for n in range(20)}
+    library = Library(silent | honest)
+    assert len(gathered(3, library)) == 3
+    assert library.read == [*silent, "s0", "s1", "s2"]
+
+
+def test_a_passage_comes_with_its_own_stored_vector():
+    found = gathered(a="INDICATION: Cough. FINDINGS: Clear lungs. IMPRESSION: Normal chest.")
+    assert [item.vector.tolist() for item in found] == [[1] * 4, [2] * 4]
 
 
 def test_what_several_say_in_the_same_words_is_kept_once_the_nearest():
@@ -80,7 +104,7 @@ def test_what_several_say_in_the_same_words_is_kept_once_the_nearest():
         ("impression", "No effusion."),
     ]
     evidence = [
-        Evidence(number, f"p{number}", f"s{number}", section, text, 0.5)
+        passage(number, text, section=section)
         for number, (section, text) in enumerate(said, start=1)
     ]
     assert [item.number for item in said_once(evidence)] == [1, 3]

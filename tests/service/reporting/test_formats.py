@@ -7,18 +7,18 @@ from dataclasses import replace
 import pytest
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
-from service.reporting.evidence import Evidence
 from service.reporting.formats import DISCLAIMER, FORMATS, fhir, markdown, plain_text
-from service.reporting.grounding import Sentence
-from service.reporting.report import Generator, Provenance, Report
+from service.reporting.report import Provenance, Report
+from service.reporting.sentences import Sentence
+from service.reporting.writer import WrittenBy
+from tests.support.evidence import passage
 
 HOSTILE = "Effusion <script>alert(1)</script> [x](http://y) *bold*.\n"
 
 
 def report(findings=(), impression=(), abstained=None):
     evidence = tuple(
-        Evidence(number, f"p{number}", "stu_secret", "findings", f"Passage {number}.", 0.5)
-        for number in range(1, 4)
+        passage(number, f"Passage {number}.", study_id="stu_secret") for number in range(1, 4)
     )
     return Report(
         tuple(Sentence(text, cited, 1.0, "supported") for text, cited in findings),
@@ -27,7 +27,7 @@ def report(findings=(), impression=(), abstained=None):
         evidence,
         (),
         (),
-        Generator("extractive", "writer-1", 3, "It is down."),
+        WrittenBy("extractive", "writer-1", 3, "It is down."),
         Provenance("b" * 64, None, 0, 8, "software", "2026-01-01-0"),
         abstained,
     )

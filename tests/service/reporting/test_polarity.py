@@ -1,6 +1,6 @@
 import pytest
 
-from service.reporting.polarity import plain, polarity
+from service.reporting.polarity import normalise, polarity
 
 
 @pytest.mark.parametrize(
@@ -51,5 +51,5 @@ def test_two_cues_that_may_cancel_are_unclear(sentence):
 @pytest.mark.parametrize(
     "sentence", ["Pneumothorax can't be excluded.", "A non-calcified nodule; no change", "No left-"]
 )
-def test_plain_words_stay_as_they_are(sentence):
-    assert plain(plain(sentence)) == plain(sentence)
+def test_normalise_words_stay_as_they_are(sentence):
+    assert normalise(normalise(sentence)) == normalise(sentence)

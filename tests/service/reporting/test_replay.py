@@ -8,10 +8,13 @@ from service.app import open_services
 from service.cases.records import NewStudy, StudyRecord
 from service.errors import LlmUnavailable, RequestMalformed
 from service.reporting.evidence import Subject
+from service.reporting.prompt import Prompt
 from service.reporting.replay import written_again
 from service.reporting.report import ReportRequest
 from service.settings import Settings
-from tests.service.reporting.test_pipeline import Failing, Remembering, Writer
+from tests.support.writers import Failing, Scripted
+
+pytestmark = pytest.mark.slow  # opens a library of its own for each test
 
 REPORTS = {
     "s1": "FINDINGS: No pneumothorax. Small left pleural effusion.",
@@ -59,11 +62,11 @@ def test_a_prior_study_is_read_again_and_its_loss_is_told(
         reporter.library.put(NewStudy(study_id, record, ()), deadline)
 
     put("before", "one", "FINDINGS: A nodule.")
-    writing = replace(reporter, language_model=Remembering("No pneumothorax."))
+    writing = replace(reporter, language_model=Scripted("No pneumothorax."))
     record = recorded(ReportRequest(subject=Subject("one", None, "before")), by=writing)
     assert again(record, writing).same
-    first, second = writing.language_model.asked
-    assert first == second
+    first, second = writing.language_model.tasks
+    assert Prompt.of(first).messages() == Prompt.of(second).messages()
     assert first.prior == ("A nodule.",)
     if report is None:
         reporter.library.delete("before")
@@ -85,7 +88,7 @@ def test_what_was_written_without_the_prior_study_is_written_again_without_it(
 def test_what_a_fallback_wrote_is_written_again_without_the_language_model(
     reporter, recorded, again
 ):
-    failing = replace(reporter, language_model=Failing())
+    failing = replace(reporter, language_model=Failing(error=LlmUnavailable("It is down.")))
     record = recorded(ReportRequest(fallback="extractive"), failing)
     assert again(record, failing).same
 
@@ -112,7 +115,7 @@ def test_evidence_that_was_changed_or_deleted_is_told(reporter, recorded, again,
 
 def test_another_model_and_what_it_says_are_told(reporter, recorded, again):
     one, other = (
-        replace(reporter, language_model=Writer(text))
+        replace(reporter, language_model=Scripted(text))
         for text in ("No pneumothorax.", "The heart is enlarged.")
     )
     record = recorded(by=one)
@@ -127,7 +130,7 @@ def test_another_model_and_what_it_says_are_told(reporter, recorded, again):
 
 
 def test_without_the_language_model_that_wrote_it_it_is_not_tried(reporter, recorded, again):
-    record = recorded(by=replace(reporter, language_model=Writer("No pneumothorax.")))
+    record = recorded(by=replace(reporter, language_model=Scripted("No pneumothorax.")))
     with pytest.raises(LlmUnavailable, match="ECLIP_LLM_URL"):
         again(record)
 

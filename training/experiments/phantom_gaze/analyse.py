@@ -152,7 +152,7 @@ def resampled(values: Floats) -> tuple[float, float]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p values corrected for being a family (Holm 1979)."""
+    """P values corrected for being a family (Holm 1979)."""
     order = np.argsort(p)
     stepped = np.asarray(p)[order] * np.arange(len(p), 0, -1)
     corrected = np.empty(len(p))

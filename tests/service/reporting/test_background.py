@@ -6,12 +6,13 @@ import pytest
 
 from service.app import open_services
 from service.cases.records import NewStudy, StudyRecord
+from service.deadline import Deadline
 from service.errors import RequestMalformed, StudyUnknown
+from service.reporting.background import read_background
 from service.reporting.evidence import Subject
-from service.reporting.prior import read_prior
 from service.reporting.report import ReportRequest
 from service.settings import Settings
-from tests.service.reporting.test_pipeline import Remembering
+from tests.support.writers import Scripted
 
 STUDIES = {
     "before": (
@@ -27,12 +28,12 @@ STUDIES = {
 }
 
 
-@pytest.fixture
-def reporter(tmp_path, deadline):
-    with open_services(Settings(data_dir=tmp_path)) as wired:
+@pytest.fixture(scope="module")
+def reporter(tmp_path_factory):
+    with open_services(Settings(data_dir=tmp_path_factory.mktemp("background"))) as wired:
         for study_id, (patient_id, report) in STUDIES.items():
             record = StudyRecord(patient_id=patient_id, report=report)
-            wired.library.put(NewStudy(study_id, record, ()), deadline)
+            wired.library.put(NewStudy(study_id, record, ()), Deadline(60))
         yield wired.reporter
 
 
@@ -42,11 +43,11 @@ def reporter(tmp_path, deadline):
 def test_it_is_read_and_neither_it_nor_another_study_of_the_patient_is_evidence(
     reporter, image, deadline, subject
 ):
-    model = Remembering("Large right pleural effusion.")
+    model = Scripted("Large right pleural effusion.")
     request = ReportRequest(subject=replace(subject, prior_study_id="before"))
     report = replace(reporter, language_model=model).report([image], request, deadline)
-    (ask,) = model.asked
-    assert ask.prior == report.prior == ("No pneumothorax.", "Large right pleural effusion.")
+    (task,) = model.tasks
+    assert task.prior == report.prior == ("No pneumothorax.", "Large right pleural effusion.")
     assert {item.study_id for item in report.evidence} == {
         reporter.audit.pseudonyms.study(study_id) for study_id in ("other", "nobody")
     }
@@ -64,14 +65,14 @@ def test_without_a_language_model_nobody_reads_it(reporter, image, deadline):
     ("subject", "error", "told"),
     [
         (Subject(None, None, "nowhere"), StudyUnknown, "No such study"),
-        (Subject("one", None, "other"), RequestMalformed, "of another patient"),
-        (Subject(None, "today", "other"), RequestMalformed, "of another patient"),
+        (Subject("one", None, "other"), RequestMalformed, "another patient"),
+        (Subject(None, "today", "other"), RequestMalformed, "another patient"),
         (Subject(None, "today", "today"), RequestMalformed, "is the study that"),
-        (Subject("two", "today", "before"), RequestMalformed, "of another patient"),
-        (Subject("one", None, "nobody"), RequestMalformed, "names no patient"),
+        (Subject("two", "today", "before"), RequestMalformed, "another patient"),
+        (Subject("one", None, "nobody"), RequestMalformed, "without a patient id"),
         (Subject("one", None, "bare"), RequestMalformed, "no findings and no impression"),
     ],
 )
 def test_one_that_is_none_of_the_patients_is_told(reporter, subject, error, told):
     with pytest.raises(error, match=told):
-        read_prior(reporter.library, subject)
+        read_background(reporter.library, subject)

@@ -2,7 +2,7 @@
 
 Such a passage is no evidence: neither does a language model read it, nor may a sentence cite it.
 These are rules for plain cases. They know all of the twenty phrases that they were written on, and
-two of ten others (tests/service/reporting/test_instructions.py); of 12,995 passages of open_i
+two of ten others (tests/service/reporting/test_injection.py); of 12,995 passages of open_i
 they leave out two. A passage that only lies is beyond them, as any false report is.
 """
 

@@ -1,0 +1,130 @@
+"""Has a language model write reports, spreading them over the servers that serve it."""
+
+import random
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import count
+
+from service.deadline import Deadline
+from service.errors import LlmUnavailable, QueueFull, ReportUngrounded
+from service.reporting.llm.circuit_breaker import COOLDOWN_S
+from service.reporting.llm.server import Server, StartedDraft
+from service.reporting.prompt import Prompt
+from service.reporting.sentences import Draft
+from service.reporting.writer import WritingTask, WrittenBy
+from service.telemetry import record
+
+PAUSE_S = (0.2, 0.6)
+"""Seconds between the two rounds of attempts, drawn at random so that callers spread out."""
+
+
+class LanguageModel:
+    """A language model that one or several servers serve. Thread-safe."""
+
+    def __init__(
+        self,
+        base_urls: Sequence[str],
+        api_key: str | None,
+        *,
+        timeout_s: float,
+        max_tokens: int,
+        at_once: int,
+    ) -> None:
+        self._servers = [Server(url, api_key) for url in base_urls]
+        self._turn = count()
+        self._timeout_s, self._max_tokens = timeout_s, max_tokens
+        self._slots = threading.BoundedSemaphore(at_once)
+
+    def write(
+        self, task: WritingTask, deadline: Deadline
+    ) -> Generator[WrittenBy | Draft, None, None]:
+        """Yields who writes, then each sentence (see `service.reporting.writer.Writer`).
+
+        Retries once if the stream breaks or the answer is not valid JSON; in the second case the
+        retry may have twice the tokens. Holds a slot meanwhile. Raises QueueFull if there is none,
+        LlmUnavailable, DeadlineExceeded or ReportUngrounded.
+        """
+        prompt = Prompt.of(task)
+        with self.slot():
+            started = self.draft(prompt, deadline)
+            try:
+                yield from _steps(started)
+            except LlmUnavailable:
+                longer = False
+            except ReportUngrounded:
+                longer = True
+            else:
+                return
+            yield from _steps(self.draft(prompt, deadline, longer=longer))
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Holds one of the `at_once` slots; raises QueueFull if all are taken."""
+        if not self._slots.acquire(blocking=False):
+            raise QueueFull(
+                "The language model writes as many reports as it may at once "
+                "(ECLIP_LLM_AT_ONCE). Try again later.",
+                retry_after_s=COOLDOWN_S,
+            )
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def draft(self, prompt: Prompt, deadline: Deadline, *, longer: bool = False) -> StartedDraft:
+        """Begins a draft on the first server, in turn, that answers.
+
+        If none does, asks all of them once more after a pause. With `longer`, the answer may have
+        twice the tokens. Closing the draft's sentences ends the writing; so does the deadline,
+        when the next token comes. Raises LlmUnavailable, DeadlineExceeded or ReportUngrounded.
+        """
+        bounded = deadline.within(self._timeout_s)
+        max_tokens = self._max_tokens * (2 if longer else 1)
+        pause = random.uniform(*PAUSE_S)  # noqa: S311 - no secret
+        try:
+            return self._start_draft(prompt, max_tokens, bounded)
+        except LlmUnavailable:
+            all_cooling = all(server.cooldown_s > 0 for server in self._servers)
+            if pause >= bounded.remaining or all_cooling:
+                raise
+        time.sleep(pause)
+        return self._start_draft(prompt, max_tokens, bounded)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        for server in self._servers:
+            server.close()
+
+    def _start_draft(self, prompt: Prompt, max_tokens: int, deadline: Deadline) -> StartedDraft:
+        """Asks each server once, beginning with the next in turn."""
+        deadline.check()
+        turn = next(self._turn) % len(self._servers)
+        failures = []
+        for server in self._servers[turn:] + self._servers[:turn]:
+            try:
+                return server.start_draft(prompt, max_tokens, deadline)
+            except LlmUnavailable as failure:
+                failures.append(failure)
+        raise failures[0]
+
+
+def _steps(started: StartedDraft) -> Generator[WrittenBy | Draft, None, None]:
+    """Yields who writes and what; records the time that the model took.
+
+    That is without the time that the caller takes between two sentences.
+    """
+    yield WrittenBy("vllm", started.model, started.passages)
+    spent_s = 0.0
+    with closing(started.sentences) as sentences:
+        try:
+            while True:
+                start = time.perf_counter()
+                draft = next(sentences, None)
+                spent_s += time.perf_counter() - start
+                if draft is None:
+                    return
+                yield draft
+        finally:
+            record("llm", spent_s)

@@ -1,0 +1,119 @@
+"""Decides whether one sentence follows from another.
+
+Both are parsed into clauses (`service.reporting.clauses`). A passage supports a statement when it
+says each of the statement's clauses: in nearly the same words, with the same polarity, sides and
+other particulars. It contradicts a statement when it says the opposite of one clause. Words are
+near enough when all of them occur, or when their share times the cosine of the two sentences'
+embeddings reaches `NEAR`.
+
+Examples, against the passage "Small left effusion, no pneumothorax.":
+
+* "Left effusion." is supported: it adds nothing to the passage.
+* "Large left effusion." and "Right effusion." are unsupported: each adds a particular.
+* "No effusion." and "Pneumothorax." are contradicted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from service.reporting.clauses import NORMAL, SEVERITY, SIDES, Clause, parse_clauses
+from service.reporting.polarity import normalise
+from service.reporting.sentences import Status
+
+NEAR = 0.6
+"""Share of common words, times the cosine, from which two clauses are about the same thing."""
+_WEIGHTIEST_LAST: tuple[Status, ...] = ("unsupported", "supported", "contradicted")
+_SILENT: tuple[Status, float] = ("unsupported", 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a sentence states, as the rules read it."""
+
+    text: str
+    """The normalised sentence. Equal texts say the same, even where the rules cannot read them."""
+    clauses: tuple[Clause, ...]
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Parses a sentence."""
+        return cls._of_normalised(normalise(text).rstrip(". "))
+
+    @classmethod
+    def _of_normalised(cls, text: str) -> Self:
+        return cls(text, parse_clauses(text))
+
+    def ungraded(self) -> Self:
+        """Returns the statement without its severity: "mild edema" → "edema"."""
+        return self._of_normalised(" ".join(SEVERITY.sub(" ", self.text).split()))
+
+
+def compare(statement: Statement, passage: Statement, cosine: float) -> tuple[Status, float]:
+    """Decides whether the passage says what the statement says, and how nearly, 0…1.
+
+    cosine: of the embeddings of the two sentences.
+    """
+    if not statement.clauses:
+        return _SILENT
+    if statement.text == passage.text:
+        return "supported", 1.0
+    verdicts = [_judge(clause, passage.clauses, cosine) for clause in statement.clauses]
+    opposed = [support for status, support in verdicts if status == "contradicted"]
+    if opposed:
+        return "contradicted", max(opposed)
+    every = all(status == "supported" for status, _ in verdicts)
+    return "supported" if every else "unsupported", min(support for _, support in verdicts)
+
+
+def _judge(clause: Clause, passage: Sequence[Clause], cosine: float) -> tuple[Status, float]:
+    """Judges one clause by all clauses of a passage; one that opposes it outweighs the others."""
+    verdicts = [_compare_clauses(clause, other, cosine) for other in passage]
+    return max(verdicts, key=lambda v: (_WEIGHTIEST_LAST.index(v[0]), v[1]), default=_SILENT)
+
+
+def _compare_clauses(clause: Clause, other: Clause, cosine: float) -> tuple[Status, float]:
+    """Judges one clause of a statement by one clause of a passage.
+
+    An affirmation follows from a clause that says as much or more: "effusion" follows from "left
+    effusion". A denial must say exactly as much: "no effusion" does not follow from "no loculated
+    effusion".
+    """
+    if "unclear" in (clause.polarity, other.polarity):
+        return _SILENT
+    if clause.polarity != other.polarity:
+        denial, finding = (clause, other) if clause.polarity == "denied" else (other, clause)
+        near = _nearness(denial.words - {NORMAL}, finding.words, cosine)
+        opposed = near >= NEAR and denial.particulars <= finding.particulars
+        return "contradicted" if opposed else "unsupported", near
+    near = _nearness(clause.words, other.words, cosine)
+    if clause.polarity == "denied":
+        near = min(near, _nearness(other.words, clause.words, cosine))
+    same = _denial_agrees if clause.polarity == "denied" else _affirmation_agrees
+    follows = near >= NEAR and clause.doubted == other.doubted and same(clause, other)
+    return "supported" if follows else "unsupported", near
+
+
+def _nearness(words: frozenset[str], among: frozenset[str], cosine: float) -> float:
+    """Returns 1 where all words occur among the others, else their share times the cosine."""
+    share = len(words & among) / max(1, len(words))
+    return 1.0 if share == 1 else share * max(cosine, 0.0)
+
+
+def _affirmation_agrees(clause: Clause, other: Clause) -> bool:
+    """Decides whether the clause adds no particular, and implies no other side than the passage."""
+    sides = other.particulars & SIDES
+    elsewhere = clause.implied and sides and not clause.implied & sides
+    return clause.particulars <= other.particulars and not elsewhere
+
+
+def _denial_agrees(clause: Clause, other: Clause) -> bool:
+    """Decides whether both deny the same particulars, or both call the same structure normal.
+
+    A side that the passage's list may imply must be one of the clause's own.
+    """
+    return (
+        (NORMAL in clause.words) == (NORMAL in other.words)
+        and clause.particulars == other.particulars
+        and other.implied <= clause.particulars | clause.implied
+    )
