@@ -1,4 +1,4 @@
-"""Wiring and lifespan, nothing else."""
+"""Builds the service from its settings: opens every part and makes the HTTP app."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -49,11 +49,13 @@ from service.tracing import sending_spans
 from service.web import page
 
 STARTUP_S = 120.0
+"""Seconds that encoding the bundle's labels may take at the start."""
 RENDITIONS = "renditions"
+"""Folder of the data directory with the renditions of each library."""
 
 
 def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
-    """The HTTP service over the parts given, or over its own from the server's start to its end."""
+    """Returns the HTTP app. It uses the given parts, or opens its own while the server runs."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -66,8 +68,8 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
     app = FastAPI(
         title="eCLIP Radiology",
         version=version("eclip-radiology"),
-        description="Chest radiographs → embeddings, zero-shot findings, similar cases and cited "
-        "reports. Research software, not a medical device.",
+        description="Turns chest radiographs into embeddings, zero-shot findings, similar cases "
+        "and cited reports. Research software, not a medical device.",
         lifespan=lifespan,
     )
     app.state.settings = settings
@@ -89,9 +91,12 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
 
 @contextmanager
 def open_services(settings: Settings) -> Iterator[Services]:
-    """Open every part in order and close them in reverse; the CLI uses the same parts."""
+    """Gives every part of the service, opened in order, and closes them in reverse order.
+
+    The command line uses the same parts.
+    """
     with (
-        sending_spans(_text(settings.otlp_url)),
+        sending_spans(_text(settings.otlp_url)) as tracer,
         _encoder(settings) as encoder,
         _library(settings, encoder) as library,
     ):
@@ -106,30 +111,34 @@ def open_services(settings: Settings) -> Iterator[Services]:
             reporter = Reporter(encoder, library, first, language_model, audit)
             log().info("ready", bundle=bundle.manifest.name, studies=library.store.count())
             admission = Admission(settings.queue_items, lambda: encoder.seconds_per_image)
-            yield Services(settings, bundle, encoder, admission, classifiers, library, reporter)
+            yield Services(
+                settings, bundle, encoder, admission, classifiers, library, reporter, tracer
+            )
 
 
 @contextmanager
 def open_library_on_ray(
     settings: Settings, address: str, encoders: int, gpus: float
 ) -> Iterator[CaseLibrary]:
-    """The case library alone, written through so many encoders on a Ray cluster, each with the
-    settings' cores and so many GPUs. Raises ClusterUnavailable.
+    """Gives the case library alone, which encodes on a Ray cluster.
+
+    address: of the cluster, or "local". encoders: processes, each with the settings' cores. gpus:
+    of each encoder. Raises ClusterUnavailable.
     """
     try:
         from service.inference.cluster import Cluster, on_cluster
     except ImportError:
         raise ClusterUnavailable(
-            "Encoding on a cluster needs Ray: install eclip-radiology[bulk]."
+            "Encoding on a cluster needs Ray. Install eclip-radiology[bulk]."
         ) from None
 
     without_secrets: dict[str, Any] = {"api_keys": {}, "llm_api_key": None, "qdrant_api_key": None}
-    theirs = settings.model_copy(update=without_secrets | {"bundle": settings.bundle.resolve()})
+    on_worker = settings.model_copy(update=without_secrets | {"bundle": settings.bundle.resolve()})
     with (
         on_cluster(
             Cluster(address, encoders, settings.cores, gpus),
             load(settings.bundle),
-            partial(_open_encoder, theirs),
+            partial(_open_encoder, on_worker),
             settings.max_text_chars,
         ) as encoder,
         _library(settings, encoder) as library,
@@ -139,8 +148,10 @@ def open_library_on_ray(
 
 @contextmanager
 def open_other_library(settings: Settings, name: str) -> Iterator[tuple[CaseStore, Path]]:
-    """A library besides the settings' own, and its renditions: the directory of an embedded one, or
-    a collection of the settings' Qdrant server. Raises StoreUnavailable where there is none.
+    """Gives the store of another case library and the folder of its renditions.
+
+    name: the directory of an embedded library, or a collection of the settings' Qdrant server.
+    Raises StoreUnavailable when there is no such library.
     """
     path = Path(name)
     store: CaseStore
@@ -150,7 +161,10 @@ def open_other_library(settings: Settings, name: str) -> Iterator[tuple[CaseStor
         store = ServerStore.existing(_connect(settings), collection=name)
         renditions = settings.data_dir / RENDITIONS / name
     else:
-        raise StoreUnavailable("There is no directory of that name, and no ECLIP_QDRANT_URL.")
+        raise StoreUnavailable(
+            "There is no directory of this name. Name an existing one, or set ECLIP_QDRANT_URL to "
+            "use a collection of a Qdrant server."
+        )
     try:
         yield store, renditions
     finally:

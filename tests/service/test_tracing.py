@@ -3,6 +3,7 @@
 import gzip
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -21,11 +22,14 @@ PARENT = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
 
 
 @pytest.fixture
-def spans():
-    """What was traced so far."""
-    exporter = InMemorySpanExporter()
-    with spans_to(SimpleSpanProcessor(exporter)):
+def spans(client):
+    """Returns the spans of `client` so far."""
+    exporter, state = InMemorySpanExporter(), client.app.state
+    services = state.services
+    with spans_to(SimpleSpanProcessor(exporter)) as tracer:
+        state.services = replace(services, tracer=tracer)
         yield exporter.get_finished_spans
+    state.services = services
 
 
 def test_a_request_is_a_span_of_its_callers_trace_and_its_stages_are_within(client, spans):
@@ -58,13 +62,12 @@ def test_no_span_holds_what_a_caller_sent(client, spans):
     assert CANARY not in told
 
 
-def test_a_defect_is_an_error_of_its_span_without_its_message(tmp_path, spans, monkeypatch):
+def test_a_defect_is_an_error_of_its_span_without_its_message(client, spans, monkeypatch):
     def breaks(*_):
         raise RuntimeError(CANARY)
 
-    with in_process(Settings(data_dir=tmp_path)) as client:
-        monkeypatch.setattr(client.app.state.services.library, "get", breaks)
-        client.get("/studies/s1")
+    monkeypatch.setattr(client.app.state.services.library, "get", breaks)
+    client.get("/studies/s1")
     (span,) = spans()
     assert not span.status.is_ok
     assert CANARY not in f"{span.status.description}{span.events}"

@@ -40,10 +40,9 @@ def test_a_store_that_does_not_answer_is_not_ready_and_still_live(writable, with
     assert writable.get("/health/live").status_code == 200
 
 
-def test_a_worker_that_has_ended_is_neither_live_nor_ready(writable):
-    """A restart mends it, and nothing else."""
-    encoder = writable.app.state.services.encoder
-    encoder._text.close()
+def test_a_server_whose_workers_have_ended_is_neither_live_nor_ready(writable):
+    """Only a restart helps."""
+    writable.app.state.services.encoder.close()
     ready, live = writable.get("/health/ready"), writable.get("/health/live")
     assert (ready.status_code, live.status_code) == (503, 503)
     assert "worker" in ready.json()["parts"]["workers"]

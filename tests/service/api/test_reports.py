@@ -212,10 +212,10 @@ def test_a_filter_of_sections_is_refused_since_no_case_has_one(client, problem, 
 
 
 class Scripted:
-    """Stands where the reporter does, with events and a language model of our choosing."""
+    """Takes the reporter's place, with events of our choosing."""
 
-    def __init__(self, events, language_model=None):
-        self.events, self.language_model = events, language_model
+    def __init__(self, events):
+        self.events = events
 
     def report(self, images, asked, deadline):
         return list(self.events(images, asked, deadline))[-1]
@@ -228,9 +228,9 @@ def app_with(client, reporter, **settings):
     return in_process(other.settings, other)
 
 
-@pytest.mark.parametrize(("language_model", "seconds"), [(None, 20), (object(), 120)])
-def test_a_language_models_time_is_given_only_where_there_is_one(
-    client, radiograph, language_model, seconds
+@pytest.mark.parametrize(("llm_url", "least", "most"), [((), 0, 1e5), (("x",), 1e5, 1e6)])
+def test_a_report_has_a_language_models_time_too_where_there_is_one(
+    client, radiograph, llm_url, least, most
 ):
     left = []
 
@@ -238,10 +238,11 @@ def test_a_language_models_time_is_given_only_where_there_is_one(
         left.append(deadline.remaining)
         yield []
 
-    reporter = Scripted(events, language_model)
-    with app_with(client, reporter, deadline_s=20, llm_timeout_s=100) as app:
+    with app_with(
+        client, Scripted(events), llm_url=llm_url, deadline_s=1e5, llm_timeout_s=9e5
+    ) as app:
         app.post("/generate-report", files={"files": radiograph}, data={"stream": "true"})
-    assert left[0] == pytest.approx(seconds, abs=15)
+    assert least < left[0] < most
 
 
 def test_a_defect_inside_a_stream_ends_it_with_an_error_that_tells_no_message(client, radiograph):
@@ -261,19 +262,18 @@ def test_a_defect_inside_a_stream_ends_it_with_an_error_that_tells_no_message(cl
 
 
 def test_a_client_that_leaves_a_stream_cancels_its_deadline_at_once(client, radiograph):
-    """The second event takes as long as the client is there."""
-    left_after = []
+    """The second event takes until the deadline, an hour, or until the client leaves."""
+    ended = []
 
     def events(_images, _asked, deadline):
         yield []
-        start = time.monotonic()
-        while deadline.remaining and time.monotonic() - start < 10:
+        while deadline.remaining:
             time.sleep(0.01)
-        left_after.append(time.monotonic() - start)
+        ended.append(True)
 
-    with app_with(client, Scripted(events)) as app:
+    with app_with(client, Scripted(events), deadline_s=3600) as app:
         asyncio.run(leave_after_the_first_event(app.app, radiograph))
-    assert left_after[0] < 2
+    assert ended
 
 
 async def leave_after_the_first_event(app, body):

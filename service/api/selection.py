@@ -1,0 +1,34 @@
+"""Reads which stored cases a request may use: conditions, excluded patients, how many."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.cases.library import Identifier
+from service.cases.schema import CaseFilter
+
+AnyOf = Annotated[tuple[str, ...], Field(max_length=64, fail_fast=True)]
+
+
+class Filter(BaseModel):
+    """Conditions on stored cases. A case must meet all of them; each allows any of its values."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: AnyOf = ()
+    view: AnyOf = ()
+    findings: AnyOf = ()
+    section: AnyOf = ()
+
+    def where(self) -> CaseFilter:
+        """Returns the conditions in the case library's form."""
+        return CaseFilter(self.source, self.view, self.findings, self.section)
+
+
+class Exclude(BaseModel):
+    """The patient or study, by the caller's own ids, whose cases are left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    patient_id: Identifier | None = None
+    study_id: Identifier | None = None
