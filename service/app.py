@@ -98,14 +98,14 @@ def open_services(settings: Settings) -> Iterator[Services]:
     with (
         sending_spans(_text(settings.otlp_url)) as tracer,
         _encoder(settings) as encoder,
-        _library(settings, encoder) as library,
+        open_library(settings, encoder) as library,
     ):
         bundle = encoder.bundle
         classifiers = {
             name: Classifier(labels, encoder, Deadline(STARTUP_S))
             for name, labels in bundle.label_sets.root.items()
         }
-        with _language_model(settings) as language_model:
+        with open_language_model(settings) as language_model:
             first = next(iter(classifiers.values()))
             audit = AuditLog(settings.data_dir / "audit", library.pseudonyms)
             reporter = Reporter(encoder, library, first, language_model, audit)
@@ -141,7 +141,7 @@ def open_library_on_ray(
             partial(_open_encoder, on_worker),
             settings.max_text_chars,
         ) as encoder,
-        _library(settings, encoder) as library,
+        open_library(settings, encoder) as library,
     ):
         yield library
 
@@ -208,7 +208,8 @@ def _open_encoder(settings: Settings) -> Encoder:
 
 
 @contextmanager
-def _library(settings: Settings, encoder: StudyEncoder) -> Iterator[CaseLibrary]:
+def open_library(settings: Settings, encoder: StudyEncoder) -> Iterator[CaseLibrary]:
+    """Gives the settings' case library, written through this encoder."""
     key = Pseudonymiser(load_or_create_key(settings.data_dir / "identifiers.key"))
     store = _open_store(settings, encoder.bundle, key.fingerprint)
     try:
@@ -247,7 +248,8 @@ def _connect(settings: Settings) -> QdrantClient:
 
 
 @contextmanager
-def _language_model(settings: Settings) -> Iterator[LanguageModel | None]:
+def open_language_model(settings: Settings) -> Iterator[LanguageModel | None]:
+    """Gives the settings' language model, or None when reports are extractive."""
     if not settings.llm_url:
         yield None
         return

@@ -16,20 +16,19 @@ import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from service.app import create_app, open_library_on_ray, open_other_library, open_services
 from service.bundle.manifest import load
 from service.cases import copying
 from service.cases.ingest import AT_ONCE, Outcome, ingest
 from service.cases.library import CaseLibrary, Query
-from service.cases.schema import Hit, Part
+from service.cases.schema import Part
 from service.cases.search import DEFAULT_HITS, Mode, Search, check_k
 from service.cases.search import search as search_library
 from service.cases.sources import open_source
+from service.console import bundle_table, hits_table, progress_bar
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
-from service.progress import progress_bar
 from service.reporting.evidence import Subject
 from service.reporting.formats import plain_text
 from service.reporting.replay import Replay, written_again
@@ -61,7 +60,8 @@ def main() -> None:
     except ValidationError as error:
         for problem in error.errors(include_input=False):
             name = "_".join(str(part) for part in problem["loc"][:1])
-            err.print(f"[red]Setting ECLIP_{name.upper()}:[/red] {problem['msg']}")
+            setting = f"[red]Setting ECLIP_{name.upper()}:[/red]"
+            err.print(f"{setting} {escape(problem['msg'])}.", highlight=False)
         sys.exit(2)
 
 
@@ -79,7 +79,8 @@ def serve(
             outcome = Outcome()
             _index(wired.library, DEMO_LIBRARY, outcome)
             _show_outcome(outcome)
-        out.print(f"Workbench: http://{settings.host}:{settings.port}/   API: …/docs")
+        address = f"http://{settings.host}:{settings.port}"
+        out.print(f"Workbench: {address}/   API: {address}/docs")
         uvicorn.run(
             create_app(settings, wired),
             host=settings.host,
@@ -172,7 +173,8 @@ def search(
         text = query if image is None else None
         wanted = Search(Query(target=target, k=k), image, text, mode)
     with open_services(settings) as wired:
-        _show_hits(search_library(wired.library, wired.encoder, wanted, Deadline(COMMAND_S)))
+        hits = search_library(wired.library, wired.encoder, wanted, Deadline(COMMAND_S))
+    out.print(hits_table(hits))
 
 
 @cli.command()
@@ -226,20 +228,7 @@ def bundle(
     directory: Annotated[Path | None, typer.Argument(exists=True, file_okay=False)] = None,
 ) -> None:
     """Verify a bundle and show its content."""
-    verified = load(directory or _settings().bundle)
-    manifest = verified.manifest
-    table = Table(title=f"{manifest.name} {manifest.version}", show_header=False)
-    table.add_row("id", manifest.id)
-    table.add_row("embedding", f"{manifest.dimension} dimensions")
-    table.add_row("image", f"{manifest.image.height}×{manifest.image.width}")
-    table.add_row("text", f"{manifest.context_length} tokens")
-    for name, labels in verified.label_sets.root.items():
-        table.add_row(f"labels: {name}", ", ".join(labels))
-    for name, value in manifest.metrics.items():
-        table.add_row(name, f"{value:.3f}")
-    for name, entry in manifest.files.items():
-        table.add_row(name, f"{entry.bytes:,} bytes, verified")
-    out.print(table)
+    out.print(bundle_table(load(directory or _settings().bundle)))
 
 
 def _settings() -> Settings:
@@ -284,15 +273,6 @@ def _show_outcome(outcome: Outcome) -> None:
     out.print(f"{outcome.stored} studies in the library, {len(outcome.rejected)} rejected")
     for rejected in outcome.rejected[:SHOWN_REJECTS]:
         err.print(escape(f"  study {rejected.number}: {rejected.reason}"), highlight=False)
-
-
-def _show_hits(hits: list[Hit]) -> None:
-    table = Table("score", "study", "findings", "text")
-    for hit in hits:
-        text = hit.text or f"image ({hit.view or 'view unknown'})"
-        cells = (f"{hit.score:.3f}", hit.study_id[:12], ", ".join(hit.findings), text)
-        table.add_row(*map(escape, cells))
-    out.print(table)
 
 
 def _show_replay(again: Replay) -> None:

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from service.tracing import stage_span
 
 REGISTRY = CollectorRegistry()
+"""The metrics of this process. As Prometheus expects, all apps of a process share them."""
 REQUESTS = Counter(
     "eclip_requests_total", "Answered requests", ["route", "status"], registry=REGISTRY
 )

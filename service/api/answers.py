@@ -27,7 +27,7 @@ ItemT = TypeVar("ItemT", bound=BaseModel)
 class Answer(BaseModel):
     """Base of every answer. Reads dataclasses by attribute."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
 
 
 class BundleName(Answer):
@@ -48,27 +48,31 @@ class FindingOut(Answer):
 
     label: str
     similarity: float
-    probability: Annotated[
-        float | None,
-        Field(description="calibrated if `calibrated` is true; null without absent prompts"),
-    ]
+    """Cosine of the image and the prompts for presence."""
+    probability: float | None
+    """Calibrated if `calibrated` is true, else a raw score; null without prompts for absence."""
     calibrated: bool
     abstained: bool
+    """True when the calibrated probability is too near to call."""
 
 
 class ItemError(Answer):
     """The reason why one item of a batch failed."""
 
     type: str
+    """Stable URN, such as `urn:eclip:image/undecodable`."""
     title: str
     detail: str
+    """What was wrong and what to do."""
 
 
 class FailedItem(Answer):
     """An item of a batch that failed. The other items are answered as usual."""
 
     index: int
+    """Place in the request, from 0."""
     id: str | None = None
+    """The caller's id of the item."""
     error: ItemError
 
     @classmethod

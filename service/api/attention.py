@@ -1,10 +1,8 @@
 """Answers POST /attention: how well each patch of an image matches a text."""
 
 import base64
-from typing import Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import Field
 
 from service.api.answers import Answer, BundleName
 from service.api.context import Services, Wired, Work
@@ -21,6 +19,7 @@ class AttentionParameters(Parameters):
 
     text: str
     overlay: bool = False
+    """Whether the answer has a picture of the image with the map."""
 
 
 class AttentionMap(Answer):
@@ -28,9 +27,8 @@ class AttentionMap(Answer):
 
     bundle: BundleName
     grid: list[list[float]]
-    overlay: Annotated[
-        str | None, Field(description="the image with the map, PNG in base64, if `overlay` is true")
-    ]
+    overlay: str | None
+    """The image with the map, PNG in base64, if the request asks for it."""
 
 
 @router.post("/attention")

@@ -23,8 +23,9 @@ class ClassifyParameters(Parameters):
     """Parameters of /classify. Without either, the bundle's first label set is used."""
 
     label_set: str | None = None
+    """Name of one of the bundle's label sets."""
     labels: Annotated[dict[str, Any] | None, AsJson] = None
-    """Label name → {"present": [prompts], "absent": [prompts]}."""
+    """The caller's own labels: name → {"present": [prompts], "absent": [prompts]}."""
 
 
 class Classified(Answer):

@@ -27,6 +27,7 @@ class EmbedImageParameters(Parameters):
     """Parameters of /embed/image."""
 
     encoding: Encoding = "float"
+    """Form of the vectors in the answer."""
 
 
 class EmbedTextBody(Parameters):
@@ -34,6 +35,7 @@ class EmbedTextBody(Parameters):
 
     texts: Annotated[list[str], Field(min_length=1, fail_fast=True)]
     encoding: Encoding = "float"
+    """Form of the vectors in the answer."""
 
 
 class WindowOut(Answer):
@@ -42,6 +44,7 @@ class WindowOut(Answer):
     low: float
     high: float
     source: str
+    """Where the range comes from, such as `value-range`."""
 
 
 class ImageFacts(Answer):
@@ -52,6 +55,7 @@ class ImageFacts(Answer):
     columns: int
     view: str | None
     inverted: bool
+    """True when the file shows low values as white (MONOCHROME1)."""
     window: WindowOut
 
 
@@ -72,12 +76,14 @@ class ImageEmbeddings(Answer):
 
 
 class TextEmbedding(Answer):
-    """The embedding of one text, the number of its tokens, and whether the model cut it."""
+    """The embedding of one text."""
 
     index: int
     embedding: Vector
     tokens: int
+    """Number of tokens that the model read."""
     truncated: bool
+    """True when the text was longer than the model reads and its end was cut."""
 
 
 class TextEmbeddings(Answer):

@@ -41,16 +41,18 @@ AsJson = BeforeValidator(_json_text)
 class Parameters(BaseModel):
     """Base of every endpoint's parameters. Unknown names are refused."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class ImageItem(BaseModel):
     """One image in JSON."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     id: Annotated[str | None, Field(max_length=256)] = None
-    data: Annotated[str, Field(description="the bytes of a PNG, JPEG or DICOM file, in base64")]
+    """The caller's id of the image. The answer repeats it."""
+    data: str
+    """The bytes of a PNG, JPEG or DICOM file, in base64."""
 
 
 class ImageItems(BaseModel):

@@ -22,7 +22,7 @@ class EmbeddingsBody(Parameters):
     model_config = ConfigDict(extra="ignore")
 
     model: str
-    """The bundle's name or id."""
+    """Name or id of the bundle."""
     input: str | Annotated[list[str], Field(min_length=1, fail_fast=True)]
     encoding_format: Encoding = "float"
 

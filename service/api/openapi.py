@@ -25,11 +25,14 @@ WITH_IMAGES: dict[tuple[str, str], type[BaseModel]] = {
     ("/attention", "post"): AttentionParameters,
     ("/studies/{study_id}", "put"): StudyParameters,
 }
+"""Endpoint → its parameters, where a request has images in one of three forms."""
 WITH_JSON: dict[tuple[str, str], type[BaseModel]] = {
     ("/embed/text", "post"): EmbedTextBody,
     ("/v1/embeddings", "post"): EmbeddingsBody,
 }
+"""Endpoint → its body, where a request is JSON."""
 RAW_TYPES = ("image/png", "image/jpeg", "application/dicom")
+"""Media types of a raw image body."""
 _REF = "#/components/schemas/{model}"
 _PROBLEM = {
     "type": "object",

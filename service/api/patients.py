@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import Field
 
 from service.api.answers import Answer
 from service.api.context import Wired
@@ -16,7 +15,8 @@ PatientId = Annotated[str, Path(min_length=1, max_length=256, pattern=r"\S")]
 class PatientRemoved(Answer):
     """Answer of DELETE /patients."""
 
-    studies: Annotated[int, Field(description="number of studies that were removed")]
+    studies: int
+    """Number of studies that were removed."""
 
 
 @router.delete("/{patient_id}", dependencies=[writer])

@@ -30,42 +30,28 @@ class ReportParameters(Parameters):
     """Parameters of /generate-report. All images are views of one study."""
 
     indication: Annotated[str | None, Field(max_length=2000)] = None
+    """Reason for the examination. The language model reads it."""
     comparison: Annotated[str | None, Field(max_length=2000)] = None
-    prior_study_id: Annotated[
-        Identifier | None,
-        Field(description="an earlier study of the patient, whose report the language model reads"),
-    ] = None
+    """Earlier examinations. The language model reads it."""
+    prior_study_id: Identifier | None = None
+    """An earlier study of the patient. The language model reads its report."""
     k: Annotated[int, Field(ge=1)] = DEFAULT_K
+    """Number of cases whose passages are the evidence."""
     filter: Annotated[Filter, AsJson] = Filter()
     exclude: Annotated[Exclude, AsJson] = Exclude()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    min_score: Annotated[
-        float | None,
-        Field(ge=-1, le=1, description="the least cosine of a case that may be evidence"),
-    ] = None
-    diversity: Annotated[
-        float | None,
-        Field(
-            gt=0,
-            le=1,
-            description="how much to prefer cases that differ from each other over near ones (MMR)",
-        ),
-    ] = None
-    ungrounded: Annotated[
-        Literal["drop", "flag"],
-        Field(
-            description="sentences without support by the evidence: drop withholds them, flag "
-            "leaves them in the report with their status"
-        ),
-    ] = "drop"
+    """Seed of the language model."""
+    min_score: Annotated[float | None, Field(ge=-1, le=1)] = None
+    """The least cosine of a case that may be evidence."""
+    diversity: Annotated[float | None, Field(gt=0, le=1)] = None
+    """How much to prefer cases that differ from each other over the nearest ones (MMR)."""
+    ungrounded: Literal["drop", "flag"] = "drop"
+    """What to do with sentences that the evidence does not support: drop withholds them, flag
+    leaves them in the report with their status."""
     stream: bool = False
-    fallback: Annotated[
-        Literal["extractive"] | None,
-        Field(
-            description="who writes the report when the language model fails; null answers with "
-            "its error"
-        ),
-    ] = None
+    """Whether the answer is a stream of server-sent events."""
+    fallback: Literal["extractive"] | None = None
+    """Who writes the report when the language model fails. Null answers with its error."""
 
     def asked(self) -> ReportRequest:
         """Returns the parameters in the reporting pipeline's form."""
@@ -84,19 +70,17 @@ class ReportParameters(Parameters):
 
 
 class SentenceOut(Answer):
-    """A sentence of the report, the numbers of the evidence it cites, and how it was checked."""
+    """A sentence of the report, what it cites, and how it was checked."""
 
     sentence: str
     evidence: list[int]
+    """Numbers of the evidence that the sentence cites."""
     support: float
     status: Literal["supported", "contradicted", "unsupported"]
-    against: Annotated[
-        list[int], Field(description="numbers of all evidence that says the opposite")
-    ]
-    zero_shot: Annotated[
-        Literal["agrees", "disagrees"] | None,
-        Field(description="the classifier's verdict, where it is sure about a finding named here"),
-    ]
+    against: list[int]
+    """Numbers of all evidence that says the opposite."""
+    zero_shot: Literal["agrees", "disagrees"] | None
+    """The classifier's verdict, if it is sure about a finding that the sentence names."""
 
     @classmethod
     def of(cls, sentence: Sentence) -> "SentenceOut":
@@ -134,10 +118,10 @@ class GeneratorOut(Answer):
 
     kind: Literal["vllm", "extractive"]
     model: str
-    passages: Annotated[int, Field(description="number of passages that the writer was given")]
-    fallback: Annotated[
-        str | None, Field(description="why the language model did not write it, if it should have")
-    ]
+    passages: int
+    """Number of passages that the writer was given."""
+    fallback: str | None
+    """Why the language model did not write the report, if it should have."""
 
 
 class ProvenanceOut(Answer):
@@ -148,7 +132,8 @@ class ProvenanceOut(Answer):
     seed: int
     k: int
     software: str
-    record: Annotated[str, Field(description="audit record, for `eclip report --replay`")]
+    record: str
+    """Id of the audit record, for `eclip report --replay`."""
 
 
 class GeneratedReport(Answer):
@@ -156,19 +141,16 @@ class GeneratedReport(Answer):
 
     bundle: BundleName
     report: ReportOut
-    withheld: Annotated[
-        list[SentenceOut], Field(description="drafted sentences without support by the evidence")
-    ]
+    withheld: list[SentenceOut]
+    """Drafted sentences that the evidence does not support."""
     evidence: list[EvidenceOut]
-    prior: Annotated[
-        list[str], Field(description="sentences of the prior study that the language model read")
-    ]
+    prior: list[str]
+    """Sentences of the prior study that the language model read."""
     classification: list[FindingOut]
     generator: GeneratorOut
     provenance: ProvenanceOut
-    abstained: Annotated[
-        str | None, Field(description="why there is no report; null when there is one")
-    ]
+    abstained: str | None
+    """Why there is no report; null when there is one."""
 
     @classmethod
     def of(cls, report: Report, bundle: BundleName) -> "GeneratedReport":

@@ -21,34 +21,23 @@ class RetrieveParameters(Parameters):
     """Parameters of /retrieve."""
 
     text: str | None = None
+    """The text to search by, if no image is sent."""
     target: Part = "report"
-    mode: Annotated[
-        Mode,
-        Field(description="rank by meaning, by a text's words (BM25), or by both (rank fusion)"),
-    ] = "dense"
+    """What to find."""
+    mode: Mode = "dense"
+    """dense ranks by meaning, sparse by the text's words (BM25), hybrid by both (rank fusion)."""
     k: Annotated[int, Field(ge=1)] = DEFAULT_HITS
-    offset: Annotated[
-        int | None,
-        Field(
-            ge=0,
-            description="number of hits to skip, for pages: 0 for the first page, then k, 2 k …",
-        ),
-    ] = None
-    diversity: Annotated[
-        float | None,
-        Field(
-            gt=0,
-            le=1,
-            description="prefer hits that differ from each other (MMR); only in dense mode",
-        ),
-    ] = None
+    """Number of hits."""
+    offset: Annotated[int | None, Field(ge=0)] = None
+    """Number of hits to skip, for pages: 0 for the first page, then k, 2 k …"""
+    diversity: Annotated[float | None, Field(gt=0, le=1)] = None
+    """How much to prefer hits that differ from each other (MMR). Only in dense mode."""
     filter: Annotated[Filter, AsJson] = Filter()
     exclude: Annotated[Exclude, AsJson] = Exclude()
     group_by: Annotated[str | None, Field(pattern="^study$")] = None
-    min_score: Annotated[
-        float | None,
-        Field(ge=-1, le=1, description="the least cosine of a hit; only in dense mode"),
-    ] = None
+    """`study` returns each study once, with its best hit."""
+    min_score: Annotated[float | None, Field(ge=-1, le=1)] = None
+    """The least cosine of a hit. Only in dense mode."""
 
     def query(self) -> Query:
         """Returns the parameters in the case library's form."""
@@ -68,12 +57,11 @@ class RetrieveParameters(Parameters):
 class HitOut(Answer):
     """A part of a stored study that the search found."""
 
-    score: Annotated[
-        float,
-        Field(description="the cosine; in sparse mode BM25, in hybrid mode the fused rank score"),
-    ]
+    score: float
+    """The cosine; in sparse mode BM25, in hybrid mode the fused rank score."""
     part: Part
     study_id: str
+    """Reference of the study: a keyed hash of the caller's id."""
     text: str | None
     passage_id: str | None
     section: str | None
@@ -97,7 +85,8 @@ class Retrieval(Answer):
 
     bundle: BundleName
     hits: list[HitOut]
-    abstained: Annotated[bool, Field(description="true when there are no hits")]
+    abstained: bool
+    """True when there are no hits."""
 
 
 @router.post("/retrieve")

@@ -14,6 +14,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.contract.openapi_golden import GOLDEN
 
+pytestmark = pytest.mark.slow
 CHECKS = [
     not_a_server_error,
     content_type_conformance,

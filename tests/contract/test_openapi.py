@@ -4,7 +4,7 @@ from tests.contract.openapi_golden import GOLDEN, document
 
 
 def test_the_contract_is_the_golden_one():
-    """After an intended change, `make openapi` writes the file anew and the diff shows it."""
+    """After an intended change, `make openapi` rewrites the file and the diff shows it."""
     assert document() == GOLDEN.read_text(encoding="utf-8")
 
 

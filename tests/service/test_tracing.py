@@ -57,9 +57,11 @@ def test_no_span_holds_what_a_caller_sent(client, spans):
     client.get(f"/studies/{CANARY}?patient={CANARY}")
     client.post("/embed/text", json={"texts": [CANARY]})
     client.post("/embed/text", content=CANARY)
-    told = json.dumps([[span.name, dict(span.attributes), str(span.events)] for span in spans()])
-    assert "/studies/{study_id}" in told
-    assert CANARY not in told
+    exported = json.dumps(
+        [[span.name, dict(span.attributes), str(span.events)] for span in spans()]
+    )
+    assert "/studies/{study_id}" in exported
+    assert CANARY not in exported
 
 
 def test_a_defect_is_an_error_of_its_span_without_its_message(client, spans, monkeypatch):
@@ -73,6 +75,7 @@ def test_a_defect_is_an_error_of_its_span_without_its_message(client, spans, mon
     assert CANARY not in f"{span.status.description}{span.events}"
 
 
+@pytest.mark.slow
 def test_spans_reach_a_collector_and_one_that_is_away_harms_nobody(tmp_path, closed_port):
     names = []
 
