@@ -67,7 +67,8 @@ class Settings(BaseSettings):
     """Number format of the models. `auto`: int8 on a CPU if the bundle has it, else fp32. `int8` on
     a bundle without it stops the start."""
     cores: PositiveInt = Field(default_factory=available_cores)
-    """CPU cores for decoding and for the models. Default: the cores that the process may use."""
+    """CPU cores for decoding and for the models. The default counts the cores that the process may
+    use, within its container's quota."""
     threads: PositiveInt | None = None
     """ONNX Runtime threads per model call. Unset: 1, and from 16 cores up an eighth of the
     cores."""
@@ -79,7 +80,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("var")
     """Directory for the embedded case library, renditions, the audit log and the key of the
-    references. It must be writable and belongs into your backup."""
+    references. It must be writable. Include it in your backups."""
     collection: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "studies"
     """Name of the case library: a directory in `ECLIP_DATA_DIR`, or a collection of the Qdrant
     server."""

@@ -59,7 +59,7 @@ def _kind(schema: dict[str, Any]) -> str:
 def _default(name: str) -> str:
     field = Settings.model_fields[name]
     if field.default_factory is not None:
-        return "see meaning"
+        return "the available cores"
     if field.default == DEMO_BUNDLE:
         return "the demo bundle"
     if field.default is None or field.default in ((), {}):

@@ -42,7 +42,6 @@ def test_a_request_is_a_span_of_its_callers_trace_and_its_stages_are_within(clie
     assert all(span.parent.span_id == whole.context.span_id for span in stages)
     queue, infer, _ = stages
     assert whole.start_time <= queue.start_time <= queue.end_time <= infer.end_time
-    assert abs(infer.start_time - queue.end_time) < 50e6
 
 
 @pytest.mark.usefixtures("spans")
