@@ -15,7 +15,7 @@ SERVE_VLLM = HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 \
 VLLM_ANSWERS = $(DEV)/bin/python -c \
   "import httpx; httpx.get('http://127.0.0.1:8010/health').raise_for_status()" 2>/dev/null
 
-.PHONY: serve test check lint demo experiment-smoke vllm-cpu test-vllm bench openapi clean
+.PHONY: serve test check lint demo experiment-smoke vllm-cpu test-vllm bench openapi pages clean
 
 serve: $(SERVE)/ready
 	$(SERVE)/bin/eclip serve --demo
@@ -57,6 +57,11 @@ bench: $(DEV)/ready .venv-infinity/ready .venv-litserve/ready
 
 openapi: $(DEV)/ready
 	$(DEV)/bin/python -m tests.contract.openapi_golden
+
+# docs/settings.md and docs/errors.md, from service/settings.py and service/errors.py.
+pages: $(DEV)/ready
+	$(DEV)/bin/python -m tests.contract.settings_page
+	$(DEV)/bin/python -m tests.contract.errors_page
 
 $(SERVE)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(SERVE)

@@ -1,6 +1,6 @@
-"""The microservice: bytes → Radiograph → vector → cases → evidence → report."""
+"""Turns chest radiographs into vectors, findings, similar cases and cited reports, over HTTP."""
 
 import os
 
-# ONNX Runtime reports its sessions to its maker unless this stands before it is imported.
+# ONNX Runtime reports its use to its maker unless this is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,4 +1,4 @@
-"""Wiring and lifespan, nothing else."""
+"""Builds the service from its settings: opens every part and makes the HTTP app."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
@@ -52,10 +52,11 @@ from service.tracing import sending_spans
 from service.web import page
 
 STARTUP_S = 120.0
+"""Seconds that encoding the bundle's labels may take at the start."""
 
 
 def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
-    """The HTTP service over the parts given, or over its own from the server's start to its end."""
+    """Returns the HTTP app. It uses the given parts, or opens its own while the server runs."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -68,8 +69,8 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
     app = FastAPI(
         title="eCLIP Radiology",
         version=version("eclip-radiology"),
-        description="Chest radiographs → embeddings, zero-shot findings, similar cases and cited "
-        "reports. Research software, not a medical device.",
+        description="Turns chest radiographs into embeddings, zero-shot findings, similar cases "
+        "and cited reports. Research software, not a medical device.",
         lifespan=lifespan,
     )
     app.state.settings = settings
@@ -91,50 +92,57 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
 
 @contextmanager
 def open_services(settings: Settings) -> Iterator[Services]:
-    """Open every part in order and close them in reverse; the CLI uses the same parts."""
+    """Gives every part of the service, opened in order, and closes them in reverse order.
+
+    The command line uses the same parts.
+    """
     with (
-        sending_spans(_text(settings.otlp_url)),
+        sending_spans(_text(settings.otlp_url)) as tracer,
         _encoder(settings) as encoder,
-        _library(settings, encoder) as library,
+        open_library(settings, encoder) as library,
     ):
         bundle = encoder.bundle
         classifiers = {
             name: Classifier(labels, encoder, Deadline(STARTUP_S))
             for name, labels in bundle.label_sets.root.items()
         }
-        with _language_model(settings) as language_model:
+        with open_language_model(settings) as language_model:
             first = next(iter(classifiers.values()))
             audit = AuditLog(settings.data_dir / "audit", library.pseudonyms)
             reporter = Reporter(encoder, library, first, language_model, audit)
             log().info("ready", bundle=bundle.manifest.name, studies=library.store.count())
             admission = Admission(settings.queue_items, lambda: encoder.seconds_per_image)
-            yield Services(settings, bundle, encoder, admission, classifiers, library, reporter)
+            yield Services(
+                settings, bundle, encoder, admission, classifiers, library, reporter, tracer
+            )
 
 
 @contextmanager
 def open_library_on_ray(
     settings: Settings, address: str, encoders: int, gpus: float
 ) -> Iterator[CaseLibrary]:
-    """The case library alone, written through so many encoders on a Ray cluster, each with the
-    settings' cores and so many GPUs. Raises ClusterUnavailable.
+    """Gives the case library alone, which encodes on a Ray cluster.
+
+    address: of the cluster, or "local". encoders: processes, each with the settings' cores. gpus:
+    of each encoder. Raises ClusterUnavailable.
     """
     try:
         from service.inference.cluster import Cluster, on_cluster
     except ImportError:
         raise ClusterUnavailable(
-            "Encoding on a cluster needs Ray: install eclip-radiology[bulk]."
+            "Encoding on a cluster needs Ray. Install eclip-radiology[bulk]."
         ) from None
 
     without_secrets: dict[str, Any] = {"api_keys": {}, "llm_api_key": None, "qdrant_api_key": None}
-    theirs = settings.model_copy(update=without_secrets | {"bundle": settings.bundle.resolve()})
+    on_worker = settings.model_copy(update=without_secrets | {"bundle": settings.bundle.resolve()})
     with (
         on_cluster(
             Cluster(address, encoders, settings.cores, gpus),
             load(settings.bundle),
-            partial(_open_encoder, theirs),
+            partial(_open_encoder, on_worker),
             settings.max_text_chars,
         ) as encoder,
-        _library(settings, encoder) as library,
+        open_library(settings, encoder) as library,
     ):
         yield library
 
@@ -184,7 +192,8 @@ def _open_encoder(settings: Settings) -> Encoder:
 
 
 @contextmanager
-def _library(settings: Settings, encoder: StudyEncoder) -> Iterator[CaseLibrary]:
+def open_library(settings: Settings, encoder: StudyEncoder) -> Iterator[CaseLibrary]:
+    """Gives the settings' case library, written through this encoder."""
     key = Pseudonymiser(load_or_create_key(settings.data_dir / "identifiers.key"))
     store = _open_store(settings, encoder.bundle, key.fingerprint)
     try:
@@ -213,7 +222,8 @@ def _connect(settings: Settings) -> QdrantClient:
 
 
 @contextmanager
-def _language_model(settings: Settings) -> Iterator[LanguageModel | None]:
+def open_language_model(settings: Settings) -> Iterator[LanguageModel | None]:
+    """Gives the settings' language model, or None when reports are extractive."""
     if not settings.llm_url:
         yield None
         return

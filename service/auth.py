@@ -1,8 +1,8 @@
-"""Who may ask: API keys, stored as sha256 hashes with scopes.
+"""Decides who may use an endpoint: API keys with scopes, or only this machine.
 
-Without keys the server trusts whoever sits at its machine, and so answers only what is addressed to
-that machine and comes from no other site's page: a browser would otherwise lend that trust to any
-page it visits (cross-site requests, DNS rebinding).
+The settings hold the SHA-256 of each key. Without keys the server trusts everybody at its machine.
+It then refuses requests under a foreign host name or from another site's page, which a visited page
+could make a browser send (DNS rebinding, cross-site requests).
 """
 
 import hashlib
@@ -36,21 +36,28 @@ def _check_key(settings: Settings, authorization: str, scope: Scope) -> None:
     digest = hashlib.sha256(key.strip().encode()).hexdigest()
     scopes = [s for known, s in settings.api_keys.items() if hmac.compare_digest(known, digest)]
     if scheme.lower() != "bearer" or not scopes:
-        raise Unauthenticated("Send a known key as `Authorization: Bearer KEY`.")
+        raise Unauthenticated(
+            "The request has no known API key. Send one as `Authorization: Bearer KEY`."
+        )
     if scope not in scopes[0]:
-        raise ScopeMissing(f"This key lacks the scope `{scope}`. Ask the operator for one.")
+        raise ScopeMissing(
+            f"This API key lacks the scope `{scope}`. Ask the operator for a key that has it."
+        )
 
 
 def _check_local(settings: Settings, request: Request) -> None:
     host = request.headers.get("host", "")
     if _name(f"//{host}") not in LOOPBACK | set(settings.allowed_hosts):
         raise ForeignRequest(
-            "Without API keys the server answers to this machine's own names only. Set "
-            "ECLIP_API_KEYS, or name the host in ECLIP_ALLOWED_HOSTS."
+            "Without API keys the server answers only to this machine's own names. Set "
+            "ECLIP_API_KEYS, or add this host name to ECLIP_ALLOWED_HOSTS."
         )
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != host:
-        raise ForeignRequest("Another site's page may not use a server without API keys.")
+        raise ForeignRequest(
+            "Another site's page may not use a server without API keys. Set ECLIP_API_KEYS and "
+            "send a key."
+        )
 
 
 def _name(url: str) -> str | None:

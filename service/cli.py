@@ -1,6 +1,7 @@
-"""eclip: serve | index | copy | search | report | bundle. Each calls the API's domain functions."""
+"""Runs the command line: eclip serve, index, copy, search, report and bundle."""
 
 import dataclasses
+import errno
 import json
 import math
 import signal
@@ -8,52 +9,49 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
 
 from service.app import create_app, open_library_on_ray, open_other_library, open_services
 from service.bundle.manifest import load
 from service.cases import copying
 from service.cases.ingest import AT_ONCE, Outcome, ingest_in_batches
 from service.cases.library import CaseLibrary, Query
-from service.cases.schema import Hit, Part
+from service.cases.schema import Part
+from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k
+from service.cases.search import search as search_library
 from service.cases.sources import open_source
+from service.console import bundle_table, hits_table, progress_bar
 from service.deadline import Deadline
-from service.errors import EclipError
+from service.errors import EclipError, RequestMalformed
 from service.reporting.evidence import Subject
 from service.reporting.formats import plain_text
 from service.reporting.replay import Replay, written_again
-from service.reporting.report import ReportRequest
+from service.reporting.report import DEFAULT_K, ReportRequest
 from service.settings import DEMO_LIBRARY, Settings
 from service.telemetry import configure_logging
 
-cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+cli = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Chest radiographs to findings, similar cases and cited reports.",
+)
 out, err = Console(), Console(stderr=True)
 COMMAND_S = 600.0
+"""Seconds that a search or a report may take."""
 SHOWN_REJECTS = 20
+"""Rejected studies that are shown; `--rejects` writes all of them to a file."""
 SEARCHES = 50
-
-Image = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="PNG, JPEG or DICOM")]
+"""Searches that are compared after a library was copied."""
 
 
 def main() -> None:
-    """Run the command line; a typed error prints its detail and exits with 1."""
+    """Runs the command line. A typed error prints its detail and exits with 1."""
     try:
         cli()
     except EclipError as error:
@@ -62,23 +60,25 @@ def main() -> None:
     except ValidationError as error:
         for problem in error.errors(include_input=False):
             name = "_".join(str(part) for part in problem["loc"][:1])
-            err.print(f"[red]Setting ECLIP_{name.upper()}:[/red] {problem['msg']}")
+            setting = f"[red]Setting ECLIP_{name.upper()}:[/red]"
+            err.print(f"{setting} {escape(problem['msg'])}.", highlight=False)
         sys.exit(2)
 
 
 @cli.command()
 def serve(
     demo: Annotated[
-        bool, typer.Option(help="First index the demo case library, if it is not yet there.")
+        bool, typer.Option(help="First index the demo case library, if it is missing.")
     ] = False,
 ) -> None:
-    """Serve the HTTP API; every setting is an ECLIP_* environment variable."""
+    """Serve the HTTP API. Every setting is an ECLIP_* environment variable."""
     settings = _settings()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when done
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again at its end
     with open_services(settings) as wired:
         if demo:
             _show_outcome(sum(_index(wired.library, DEMO_LIBRARY), Outcome()))
-        out.print(f"Workbench: http://{settings.host}:{settings.port}/   API: …/docs")
+        address = f"http://{settings.host}:{settings.port}"
+        out.print(f"Workbench: {address}/   API: {address}/docs")
         uvicorn.run(
             create_app(settings, wired),
             host=settings.host,
@@ -95,22 +95,22 @@ def index(
         Path,
         typer.Argument(
             exists=True,
-            help="studies.jsonl, .csv or .parquet, a .tar shard, or a folder of radiographs",
+            help="Studies as .jsonl, .csv, .parquet or .tar shard, or a folder of radiographs",
         ),
     ],
     rejects: Annotated[
-        Path | None, typer.Option(help="Write what is rejected here, with its place and reason")
+        Path | None, typer.Option(help="Write each rejected study's place and reason to this file")
     ] = None,
     ray: Annotated[
         str | None,
-        typer.Option(help="Encode on the Ray cluster of this address; local starts one here"),
+        typer.Option(help="Encode on the Ray cluster at this address; `local` starts one here"),
     ] = None,
     encoders: Annotated[
-        int, typer.Option(min=1, help="On the cluster, each with ECLIP_CORES cores")
+        int, typer.Option(min=1, help="Encoders on the cluster, each with ECLIP_CORES cores")
     ] = 2,
-    gpus: Annotated[float, typer.Option(min=0, help="Of each encoder on the cluster")] = 0,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each encoder on the cluster")] = 0,
 ) -> None:
-    """Ingest studies into the case library; run again to resume."""
+    """Add studies to the case library. Run it again to resume."""
     outcome, settings = Outcome(), _settings()
     with (
         nullcontext() if rejects is None else rejects.open("w", encoding="utf-8") as file,
@@ -135,12 +135,12 @@ def copy(
     library: Annotated[
         str,
         typer.Argument(
-            help="Directory of an embedded library, as var/studies, or a collection of "
-            "ECLIP_QDRANT_URL"
+            help="Directory of an embedded library, such as var/studies, or name of a collection "
+            "at ECLIP_QDRANT_URL"
         ),
     ],
 ) -> None:
-    """Bring another library's studies into this one; embed them anew if this bundle is another."""
+    """Copy another library's studies into this one. Another bundle's studies are embedded again."""
     settings = _settings()
     with open_services(settings) as wired, open_other_library(settings, library) as other:
         (store, renditions), target = other, wired.library.store
@@ -148,66 +148,70 @@ def copy(
         _show_outcome(sum(_tracked(copied, copying.missing(store, target)), Outcome()))
         if store.identity.same_vectors(target.identity):
             alike, searches = copying.searched_alike(store, target, SEARCHES)
-            out.print(f"{alike} of {searches} searches find the same ten reports in both")
+            out.print(f"{alike} of {searches} searches find the same ten reports in both libraries")
         lacking = copying.missing(store, target)
     if lacking:
-        err.print(
-            f"{lacking} studies could not be copied. Correct what was rejected, or run this again."
-        )
+        err.print(f"{lacking} studies were not copied. Correct them, then run this again.")
         raise typer.Exit(1)
 
 
 @cli.command()
 def search(
     query: Annotated[str, typer.Argument(help="A sentence, or the path of a radiograph")],
-    target: Annotated[Part, typer.Option(help="What to find of them")] = "report",
+    target: Annotated[Part, typer.Option(help="Part of the studies to find")] = "report",
     mode: Annotated[
-        Literal["dense", "sparse", "hybrid"],
-        typer.Option(help="By meaning, by a sentence's words, or by both"),
+        Mode, typer.Option(help="Rank by meaning, by the sentence's words, or by both")
     ] = "dense",
-    k: Annotated[int, typer.Option(min=1, max=100)] = 10,
+    k: Annotated[int, typer.Option(min=1, help="Number of hits")] = DEFAULT_HITS,
 ) -> None:
-    """Find the nearest parts of known studies."""
-    path = Path(query)
-    words = None if mode == "dense" else query
-    if words and (path.is_file() or target == "image"):
-        raise typer.BadParameter("only texts have words to compare", param_hint="--mode")
-    with open_services(_settings()) as wired:
-        if path.is_file():
-            vector = wired.encoder.image(path.read_bytes(), Deadline(COMMAND_S)).vector
-        elif mode == "sparse":
-            vector = None
-        else:
-            vector = wired.encoder.texts([query], Deadline(COMMAND_S))[0].vector
-        _show_hits(wired.library.search(vector, Query(target=target, k=k, words=words)))
+    """Find the stored images, reports or passages nearest to a sentence or a radiograph."""
+    settings, image = _settings(), _file_content(query)
+    with _as_usage_error():
+        check_k(k, settings.max_k)
+        text = query if image is None else None
+        wanted = SearchRequest(Query(target=target, k=k), image=image, text=text, mode=mode)
+    with open_services(settings) as wired:
+        hits = search_library(wired.library, wired.encoder, wanted, Deadline(COMMAND_S))
+    out.print(hits_table(hits))
 
 
 @cli.command()
 def report(
-    images: Annotated[list[Path] | None, typer.Argument(exists=True, dir_okay=False)] = None,
-    patient_id: Annotated[str | None, typer.Option(help="Whose cases to leave out")] = None,
-    indication: Annotated[str | None, typer.Option(help="For the language model")] = None,
-    comparison: Annotated[str | None, typer.Option(help="For the language model")] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(exists=True, dir_okay=False, help="All views of the study"),
+    ] = None,
+    patient_id: Annotated[
+        str | None, typer.Option(help="The patient, whose own cases are left out")
+    ] = None,
+    indication: Annotated[
+        str | None, typer.Option(help="Reason for the examination, for the language model")
+    ] = None,
+    comparison: Annotated[
+        str | None, typer.Option(help="Earlier examinations, for the language model")
+    ] = None,
     prior_study_id: Annotated[
         str | None, typer.Option(help="An earlier study of the patient, for the language model")
     ] = None,
-    k: Annotated[int, typer.Option(min=1, max=100)] = 8,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    k: Annotated[int, typer.Option(min=1, help="Number of cases to write from")] = DEFAULT_K,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON")] = False,
     replay: Annotated[
-        str | None, typer.Option(help="Instead, write the report of this audit record again")
+        str | None, typer.Option(help="Write the report of this audit record again and compare")
     ] = None,
 ) -> None:
-    """Write a cited report for the images of one study; or say whether one is written again."""
+    """Write a cited report for the images of one study, or repeat a report from the audit log."""
     if bool(images) == bool(replay):
-        raise typer.BadParameter("give the images of a study, or --replay with a record")
-    deadline = Deadline(COMMAND_S)
-    with open_services(_settings()) as wired:
+        raise typer.BadParameter("Give either the images of one study, or --replay RECORD.")
+    deadline, settings = Deadline(COMMAND_S), _settings()
+    with _as_usage_error():
+        check_k(k, settings.max_k)
+    with open_services(settings) as wired:
         reporter = wired.reporter
         if replay:
             record = reporter.audit.find(replay)
             _show_replay(written_again(record, reporter, indication, comparison, deadline))
             return
-        encoded = [wired.encoder.image(path.read_bytes(), deadline) for path in images or ()]
+        encoded = wired.encoder.views([path.read_bytes() for path in images or ()], deadline)
         subject = Subject(patient_id=patient_id, prior_study_id=prior_study_id)
         request = ReportRequest(k=k, subject=subject, indication=indication, comparison=comparison)
         written = reporter.report(encoded, request, deadline)
@@ -221,29 +225,8 @@ def report(
 def bundle(
     directory: Annotated[Path | None, typer.Argument(exists=True, file_okay=False)] = None,
 ) -> None:
-    """Verify a bundle and show what it is."""
-    verified = load(directory or _settings().bundle)
-    manifest = verified.manifest
-    table = Table(title=f"{manifest.name} {manifest.version}", show_header=False)
-    table.add_row("id", manifest.id)
-    table.add_row("embedding", f"{manifest.dimension} dimensions")
-    table.add_row("image", f"{manifest.image.height}×{manifest.image.width}")
-    table.add_row("text", f"{manifest.context_length} tokens")
-    for name, labels in verified.label_sets.root.items():
-        table.add_row(f"labels: {name}", ", ".join(labels))
-    for name, value in manifest.metrics.items():
-        table.add_row(name, f"{value:.3f}")
-    for name, entry in manifest.files.items():
-        table.add_row(name, f"{entry.bytes:,} bytes, verified")
-    out.print(table)
-
-
-class _Rate(ProgressColumn):
-    """Studies a second."""
-
-    def render(self, task: Task) -> Text:
-        """Nothing until it is known."""
-        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+    """Verify a bundle and show its content."""
+    out.print(bundle_table(load(directory or _settings().bundle)))
 
 
 def _settings() -> Settings:
@@ -253,9 +236,29 @@ def _settings() -> Settings:
 
 
 @contextmanager
+def _as_usage_error() -> Iterator[None]:
+    """Turns a malformed request into a usage error of the command line."""
+    try:
+        yield
+    except RequestMalformed as error:
+        raise typer.BadParameter(error.detail) from None
+
+
+@contextmanager
 def _open_library(settings: Settings) -> Iterator[CaseLibrary]:
     with open_services(settings) as wired:
         yield wired.library
+
+
+def _file_content(query: str) -> bytes | None:
+    """Returns the content of the file at this path, or None when there is no such file."""
+    path = Path(query)
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # a sentence, not a path
+            return None
+        raise
 
 
 def _index(library: CaseLibrary, path: Path, at_once: int = AT_ONCE) -> Iterator[Outcome]:
@@ -266,17 +269,9 @@ def _index(library: CaseLibrary, path: Path, at_once: int = AT_ONCE) -> Iterator
 
 def _tracked(batches: Iterable[Outcome], total: int | None) -> Iterator[Outcome]:
     """Yields each batch's outcome, and shows the progress on standard error."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err) as progress:
-        task = progress.add_task("Indexing", total=total)
+    with progress_bar(err, total) as advance:
         for done in batches:
-            progress.advance(task, done.studies)
+            advance(done.studies)
             yield done
 
 
@@ -286,19 +281,10 @@ def _show_outcome(outcome: Outcome) -> None:
         err.print(escape(f"  study {rejected.number}: {rejected.reason}"), highlight=False)
 
 
-def _show_hits(hits: list[Hit]) -> None:
-    table = Table("score", "study", "findings", "text")
-    for hit in hits:
-        text = hit.text or f"image ({hit.view or 'view unknown'})"
-        cells = (f"{hit.score:.3f}", hit.study_id[:12], ", ".join(hit.findings), text)
-        table.add_row(*map(escape, cells))
-    out.print(table)
-
-
 def _show_replay(again: Replay) -> None:
     for change in again.changes:
         out.print(change, markup=False, highlight=False)
-    out.print(f"The report is {'the same' if again.same else 'another one'}.")
+    out.print(f"The report is {'the same' if again.same else 'different'}.")
     if not again.same:
         raise typer.Exit(1)
 

@@ -1,15 +1,53 @@
-"""The error taxonomy: what can go wrong, as types.
+"""Names everything that can go wrong, as a small tree of exceptions.
 
-Domain code raises these; `service.api` alone turns them into RFC 9457 problem+json.
-A `detail` says what was wrong and how to mend it, and never holds a patient identifier,
-a file name given by a caller or a piece of a report.
+EclipError
+    RequestMalformed     400
+    BodyTooSlow          408
+    BodyTooLarge         413
+    Unauthenticated      401
+    ScopeMissing         403
+    ForeignRequest       403
+    BundleUnknown        404
+    BundleMismatch       409
+        SchemaMismatch   409
+    PatchesUnavailable   422
+    BundleNotReady       503
+        BundleCorrupt    503
+    ImageTooLarge        413
+    ImageUnsupported     415
+    ImageUndecodable     422
+    ImageNotARadiograph  422
+    TextInvalid          422
+    LabelsInvalid        422
+        LabelsEmpty      422
+    LabelSetUnknown      422
+    StudyUnknown         404
+    StudyInvalid         422
+    SourceUnreadable     422
+    AllItemsFailed       422
+    RecordUnknown        404
+    ReportUngrounded     502
+    LlmUnavailable       503
+    QueueFull            429
+    ClusterUnavailable   503
+    StoreUnavailable     503
+    DeadlineExceeded     504
+
+Domain code raises these, and `service.api` alone turns them into RFC 9457 problems. A `detail` says
+what was wrong and what to do. It never holds a patient identifier, a file name given by a caller or
+a piece of a report.
 """
 
 from typing import Any, ClassVar
 
 
 class EclipError(Exception):
-    """Root of the taxonomy. `type` is a stable URN suffix, `status` the HTTP status it maps to."""
+    """Base of all errors of the service.
+
+    type: the stable end of the URN. status: the HTTP status. detail: what was wrong and what to do.
+    retry_after_s: seconds after which the same request may succeed. extensions: further members of
+    the problem.
+    """
 
     type: ClassVar[str]
     title: ClassVar[str]
@@ -29,56 +67,14 @@ class EclipError(Exception):
 
     @property
     def urn(self) -> str:
-        """The stable identifier a client may switch on."""
+        """The stable identifier that a client may switch on."""
         return f"urn:eclip:{self.type}"
 
 
 class RequestMalformed(EclipError):
-    """The request is not in the form the contract describes."""
+    """The request does not have the form that the contract describes."""
 
     type, title, status = "request/malformed", "Malformed request", 400
-
-
-class Unauthenticated(EclipError):
-    """No key, or a key nobody issued."""
-
-    type, title, status = "auth/unauthenticated", "Missing or unknown key", 401
-
-
-class ScopeMissing(EclipError):
-    """A known key without the scope this endpoint needs."""
-
-    type, title, status = "auth/scope-missing", "Key lacks the scope", 403
-
-
-class ForeignRequest(EclipError):
-    """A server without keys was asked under another name, or by another site's page."""
-
-    type, title, status = "auth/foreign", "Foreign request", 403
-
-
-class BundleUnknown(EclipError):
-    """The caller named a bundle that this server does not serve."""
-
-    type, title, status = "bundle/unknown", "Unknown bundle", 404
-
-
-class StudyUnknown(EclipError):
-    """No such study in the case library."""
-
-    type, title, status = "study/unknown", "Unknown study", 404
-
-
-class BundleMismatch(EclipError):
-    """The collection's vectors were written by another bundle (or with another hash key)."""
-
-    type, title, status = "bundle/mismatch", "Collection belongs to another bundle", 409
-
-
-class SchemaMismatch(BundleMismatch):
-    """Another version of this program wrote the case library."""
-
-    type, title = "library/schema", "Case library of another schema version"
 
 
 class BodyTooSlow(EclipError):
@@ -88,132 +84,177 @@ class BodyTooSlow(EclipError):
 
 
 class BodyTooLarge(EclipError):
-    """The request body is over the cap."""
+    """The request body is over the limit."""
 
     type, title, status = "request/too-large", "Request body too large", 413
 
 
-class ImageTooLarge(EclipError):
-    """Bytes or declared pixels over the cap, decided before decoding."""
+class Unauthenticated(EclipError):
+    """The request has no API key, or an unknown one."""
 
-    type, title, status = "image/too-large", "Image too large", 413
-
-
-class ImageUnsupported(EclipError):
-    """Not PNG, JPEG or single-frame DICOM with pixels."""
-
-    type, title, status = "image/unsupported", "Unsupported image", 415
+    type, title, status = "auth/unauthenticated", "Missing or unknown key", 401
 
 
-class ImageUndecodable(EclipError):
-    """A supported type whose bytes cannot be decoded."""
+class ScopeMissing(EclipError):
+    """The API key is known and lacks the scope that this endpoint needs."""
 
-    type, title, status = "image/undecodable", "Undecodable image", 422
-
-
-class ImageNotARadiograph(EclipError):
-    """It cannot be a radiograph: constant, far too small or far too long."""
-
-    type, title, status = "image/not-a-radiograph", "Not a radiograph", 422
+    type, title, status = "auth/scope-missing", "Key lacks the scope", 403
 
 
-class LabelsInvalid(EclipError):
-    """Labels given by the caller are empty or over a bound."""
+class ForeignRequest(EclipError):
+    """A server without API keys was asked under a foreign host name or by another site's page."""
 
-    type, title, status = "labels/invalid", "Invalid labels", 422
-
-
-class LabelsEmpty(LabelsInvalid):
-    """No label, or a label without a positive prompt."""
-
-    type, title = "labels/empty", "Empty labels"
+    type, title, status = "auth/foreign", "Foreign request", 403
 
 
-class LabelSetUnknown(EclipError):
-    """A label set that the bundle does not hold."""
+class BundleUnknown(EclipError):
+    """The server does not serve the bundle that the request names."""
 
-    type, title, status = "labels/unknown-set", "Unknown label set", 422
-
-
-class TextInvalid(EclipError):
-    """A text that is empty or over a bound."""
-
-    type, title, status = "text/invalid", "Invalid text", 422
+    type, title, status = "bundle/unknown", "Unknown bundle", 404
 
 
-class StudyInvalid(EclipError):
-    """A study with neither report nor image, or over a bound."""
+class BundleMismatch(EclipError):
+    """The case library was written by another bundle, or with another key of the references."""
 
-    type, title, status = "study/invalid", "Invalid study", 422
-
-
-class SourceUnreadable(EclipError):
-    """What should be indexed is of no known kind."""
-
-    type, title, status = "source/unreadable", "Unreadable source", 422
+    type, title, status = "bundle/mismatch", "Case library belongs to another bundle", 409
 
 
-class RecordUnknown(EclipError):
-    """The audit log has no such record."""
+class SchemaMismatch(BundleMismatch):
+    """Another version of this program wrote the case library."""
 
-    type, title, status = "report/unknown", "Unknown report", 404
+    type, title = "library/schema", "Case library of another schema version"
 
 
 class PatchesUnavailable(EclipError):
-    """The bundle's image tower yields no patch embeddings."""
+    """The bundle's image model yields no patch embeddings, which an attention map needs."""
 
     type, title, status = "bundle/no-patches", "Bundle has no patch embeddings", 422
 
 
-class AllItemsFailed(EclipError):
-    """Every item of a batch failed; the per-item errors travel beside this one."""
-
-    type, title, status = "batch/all-failed", "Every item failed", 422
-
-
-class QueueFull(EclipError):
-    """The bounded queue has no place."""
-
-    type, title, status = "queue/full", "Queue full", 429
-
-
-class ReportUngrounded(EclipError):
-    """The language model's answer could not be read as a cited report."""
-
-    type, title, status = "llm/invalid-answer", "Language model gave no usable report", 502
-
-
 class BundleNotReady(EclipError):
-    """The bundle is still loading or failed its self-test."""
+    """The bundle cannot be loaded here, or failed its self-test."""
 
     type, title, status = "bundle/not-ready", "Bundle not ready", 503
 
 
 class BundleCorrupt(BundleNotReady):
-    """A bundle file is missing or its bytes differ from what the manifest records."""
+    """A file of the bundle is missing, or differs from what the manifest records."""
 
     type, title = "bundle/corrupt", "Corrupt bundle"
 
 
+class ImageTooLarge(EclipError):
+    """The image's bytes, or the pixels that its header declares, are over the limit."""
+
+    type, title, status = "image/too-large", "Image too large", 413
+
+
+class ImageUnsupported(EclipError):
+    """The file is neither PNG nor JPEG nor a single-frame DICOM with pixels."""
+
+    type, title, status = "image/unsupported", "Unsupported image", 415
+
+
+class ImageUndecodable(EclipError):
+    """The image has a supported type, and its bytes cannot be decoded."""
+
+    type, title, status = "image/undecodable", "Undecodable image", 422
+
+
+class ImageNotARadiograph(EclipError):
+    """The image cannot be a radiograph: it is constant, far too small or far too long."""
+
+    type, title, status = "image/not-a-radiograph", "Not a radiograph", 422
+
+
+class TextInvalid(EclipError):
+    """A text is empty or over a limit."""
+
+    type, title, status = "text/invalid", "Invalid text", 422
+
+
+class LabelsInvalid(EclipError):
+    """The request's labels cannot be read, or are over a limit."""
+
+    type, title, status = "labels/invalid", "Invalid labels", 422
+
+
+class LabelsEmpty(LabelsInvalid):
+    """There is no label, or a label has no prompt for its presence."""
+
+    type, title = "labels/empty", "Empty labels"
+
+
+class LabelSetUnknown(EclipError):
+    """The bundle has no label set of this name."""
+
+    type, title, status = "labels/unknown-set", "Unknown label set", 422
+
+
+class StudyUnknown(EclipError):
+    """The case library has no such study or image."""
+
+    type, title, status = "study/unknown", "Unknown study", 404
+
+
+class StudyInvalid(EclipError):
+    """The study has neither a report nor an image, or something in it cannot be stored."""
+
+    type, title, status = "study/invalid", "Invalid study", 422
+
+
+class SourceUnreadable(EclipError):
+    """The file or folder to be indexed cannot be read. Only the command line reports this."""
+
+    type, title, status = "source/unreadable", "Unreadable source", 422
+
+
+class AllItemsFailed(EclipError):
+    """Every item of the batch failed. `items` gives the reason for each."""
+
+    type, title, status = "batch/all-failed", "Every item failed", 422
+
+
+class RecordUnknown(EclipError):
+    """The audit log has no such record. Only the command line reports this."""
+
+    type, title, status = "report/unknown", "Unknown report", 404
+
+
+class ReportUngrounded(EclipError):
+    """The language model's answer could not be read as a report with citations."""
+
+    type, title, status = "llm/invalid-answer", "Language model gave no usable report", 502
+
+
 class LlmUnavailable(EclipError):
-    """The language model server does not answer."""
+    """The language model's server does not answer, or cannot be used."""
 
     type, title, status = "llm/unavailable", "Language model unavailable", 503
 
 
+class QueueFull(EclipError):
+    """All places for requests in progress are taken. `Retry-After` gives the seconds to wait."""
+
+    type, title, status = "queue/full", "Queue full", 429
+
+
 class ClusterUnavailable(EclipError):
-    """The Ray cluster does not answer, or cannot run what is asked of it."""
+    """The Ray cluster does not answer, or has no room for the encoders.
+
+    Only the command line reports this.
+    """
 
     type, title, status = "cluster/unavailable", "Cluster unavailable", 503
 
 
 class StoreUnavailable(EclipError):
-    """The case store does not answer."""
+    """The engine that stores the cases, or the audit log, does not answer."""
 
     type, title, status = "store/unavailable", "Case store unavailable", 503
 
 
 class DeadlineExceeded(EclipError):
-    """The request's deadline passed, or its client left; its queued work was cancelled."""
+    """The time for the request passed, or its client left. Its waiting work was cancelled."""
 
     type, title, status = "deadline/exceeded", "Deadline exceeded", 504

@@ -1,4 +1,4 @@
-"""Every setting of the service, one place. Environment variables carry the prefix ECLIP_."""
+"""Holds every setting of the service, read from environment variables with the prefix ECLIP_."""
 
 import os
 import sys
@@ -27,7 +27,7 @@ KeyHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """The cores that this process may run on, within its container's quota (cgroup v2)."""
+    """Returns the cores that this process may use, within its container's quota (cgroup v2)."""
     count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     allowed, _, period = quota.read_text().partition(" ") if quota.is_file() else ("max", "", "")
     return count if allowed == "max" else max(1, min(count, int(allowed) // int(period)))
@@ -38,80 +38,126 @@ def _split(urls: object) -> object:
 
 
 class Settings(BaseSettings):
-    """What a deployment may choose; `ECLIP_PORT=9000` sets `port`."""
+    """The choices of a deployment. Example: `ECLIP_PORT=9000` sets `port`.
 
-    model_config = SettingsConfigDict(env_prefix="ECLIP_", frozen=True, extra="forbid")
+    The field docstrings are the text of docs/settings.md (`make pages`).
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="ECLIP_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
 
     host: str = "127.0.0.1"
+    """Address to listen on. Beyond this machine (`0.0.0.0`), set API keys too."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """TCP port to listen on."""
+    api_keys: dict[KeyHash, tuple[Scope, ...]] = {}
+    """JSON object: SHA-256 of each API key → its scopes (`read`, `write`). Without keys, anyone on
+    this machine may do everything, and requests under other host names are refused."""
+    allowed_hosts: tuple[str, ...] = ()
+    """JSON list of host names, besides this machine's own, that a server without API keys answers
+    to."""
 
     bundle: Path = DEMO_BUNDLE
-    """Directory of the bundle to serve."""
-    data_dir: Path = Path("var")
-    """Case library (Qdrant Edge), image renditions, audit log and identifier key; must be
-    writable."""
+    """Directory of the bundle to serve. A case library belongs to the bundle that wrote it."""
+    providers: tuple[str, ...] = ()
+    """JSON list of ONNX Runtime execution providers, best first. Empty: CUDA if available, then
+    CPU. A provider that is missing stops the start."""
+    precision: Literal["auto", "fp32", "int8"] = "auto"
+    """Number format of the models. `auto`: int8 on a CPU if the bundle has it, else fp32. `int8` on
+    a bundle without it stops the start."""
+    cores: PositiveInt = Field(default_factory=available_cores)
+    """CPU cores for decoding and for the models. The default counts the cores that the process may
+    use, within its container's quota."""
+    threads: PositiveInt | None = None
+    """ONNX Runtime threads per model call. Unset: 1, and from 16 cores up an eighth of the
+    cores."""
+    max_batch: PositiveInt = 8
+    """Images or texts in one model call. More raises throughput on a GPU, and the wait."""
+    cache_items: NonNegativeInt = 4096
+    """Images, and as many texts, whose vectors stay in memory. A repeated image or text costs no
+    model call. 0 turns the cache off."""
 
-    qdrant_url: HttpUrl | None = None
-    """A Qdrant server; without one the library is embedded in `data_dir`."""
-    qdrant_api_key: SecretStr | None = None
-    qdrant_shards: PositiveInt | None = None
-    qdrant_replicas: PositiveInt | None = None
-    qdrant_written: PositiveInt | None = None
-    """Replicas that have a write before it is acknowledged."""
-    qdrant_on_disk: bool = False
-    qdrant_quantization: Literal["scalar", "product"] | None = None
-    """Of a collection that is made anew, as the four before; see `CollectionLayout`."""
+    data_dir: Path = Path("var")
+    """Directory for the embedded case library, renditions, the audit log and the key of the
+    references. It must be writable. Include it in your backups."""
     collection: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "studies"
+    """Name of the case library: a directory in `ECLIP_DATA_DIR`, or a collection of the Qdrant
+    server."""
+    qdrant_url: HttpUrl | None = None
+    """Address of a Qdrant server, such as http://qdrant:6333. Unset: the case library is embedded
+    in `ECLIP_DATA_DIR`, for one process at a time."""
+    qdrant_api_key: SecretStr | None = None
+    """API key of the Qdrant server."""
+    qdrant_shards: PositiveInt | None = None
+    """Shards of a collection when it is created. Unset: the server's choice."""
+    qdrant_replicas: PositiveInt | None = None
+    """Copies of each shard when a collection is created. Unset: the server's choice."""
+    qdrant_written: PositiveInt | None = None
+    """Replicas that must have a write before it is acknowledged, set when a collection is created.
+    Unset: the server's choice."""
+    qdrant_on_disk: bool = False
+    """Whether a collection that is created keeps its vectors on disk. Saves memory, and searches
+    are slower."""
+    qdrant_quantization: Literal["scalar", "product"] | None = None
+    """Compression of the vectors in memory when a collection is created: `scalar` to a quarter,
+    `product` to a sixteenth. The exact vectors rank the hits. Unset: none."""
 
     llm_url: Annotated[tuple[HttpUrl, ...], NoDecode, BeforeValidator(_split)] = ()
-    """Base URLs, with spaces between them, of OpenAI-compatible servers (vLLM) of one model, such
-    as http://vllm:8000/v1; without one, reports are extractive."""
+    """Base addresses of OpenAI-compatible servers (vLLM) of one model, separated by spaces, such as
+    http://vllm:8000/v1. Unset: reports are extractive."""
     llm_api_key: SecretStr | None = None
+    """API key of the language model servers."""
     llm_timeout_s: PositiveFloat = 120
+    """Seconds that the language model may take for one report, in addition to
+    `ECLIP_DEADLINE_S`."""
     llm_max_tokens: PositiveInt = 768
+    """Tokens of one report. A draft that is cut is written once more, with up to twice as many."""
     llm_at_once: PositiveInt = 32
-    """Reports that the language model writes at once; one more is answered 429."""
+    """Reports that the language model writes at the same time. One more is answered 429."""
 
-    api_keys: dict[KeyHash, tuple[Scope, ...]] = {}
-    """sha256 of each key → its scopes. Empty: no key is asked for, on this machine."""
-    allowed_hosts: tuple[str, ...] = ()
-    """Names, besides this machine's own, under which a server without keys may be asked."""
-
-    cores: PositiveInt = Field(default_factory=available_cores)
-    """Cores that decoding and the towers may fill; else those that this process is given."""
-    threads: PositiveInt | None = None
-    """ONNX Runtime threads of one call; None for one, from sixteen cores up an eighth of them."""
-    providers: tuple[str, ...] = ()
-    """ONNX Runtime execution providers, best first; empty: CUDA where available, then CPU."""
-    precision: Literal["auto", "fp32", "int8"] = "auto"
-    """auto: int8 on a CPU where the bundle has it, else fp32."""
-    max_batch: PositiveInt = 8
-    queue_items: PositiveInt = 256
-    """Images or texts of requests in progress, and that may wait; one more is answered 429."""
-    queue_bytes: PositiveInt = 256 * 2**20
-    """Bytes of prepared images that may wait."""
-    cache_items: NonNegativeInt = 4096
-    """Images, and as many texts, whose vectors are kept in memory for when they come again."""
     deadline_s: PositiveFloat = 30
-    """Time a request may take, report generation by an LLM excepted."""
-
-    max_body_bytes: PositiveInt = 64 * 2**20
-    max_held_bytes: PositiveInt = 2**30
-    """Bytes of all request bodies that are being read or answered; more are answered 429."""
+    """Seconds that a request may take once it has arrived. Later it is answered 504. Reports by a
+    language model have `ECLIP_LLM_TIMEOUT_S` more."""
     body_s: PositiveFloat = 60
-    """Time that a request body may take to arrive."""
+    """Seconds that a request body may take to arrive. Later it is answered 408."""
+    queue_items: PositiveInt = 256
+    """Images and texts of all requests in progress. One more is answered 429. One request takes at
+    most half of the places at a time."""
+    queue_bytes: PositiveInt = 256 * 2**20
+    """Bytes of prepared images that may wait for the model. More are answered 429."""
+    max_body_bytes: PositiveInt = 64 * 2**20
+    """Bytes of one request body. More are answered 413."""
+    max_held_bytes: PositiveInt = 2**30
+    """Bytes of the bodies of all requests in progress. More are answered 429."""
     max_image_bytes: PositiveInt = 48 * 2**20
+    """Bytes of one image file. More are answered 413."""
     max_image_pixels: PositiveInt = 64 * 10**6
+    """Pixels of one image, read from its header before it is decoded. More are answered 413."""
     max_images: PositiveInt = 64
+    """Images, or studies, in one request. More are answered 400."""
     max_texts: PositiveInt = 256
+    """Texts in one request. More are answered 400."""
     max_text_chars: PositiveInt = 20_000
+    """Characters of one text. More are answered 422."""
     max_k: PositiveInt = 100
+    """Largest `k` of a search or a report. More is answered 400."""
 
-    otlp_url: HttpUrl | None = None
-    """An OpenTelemetry collector's HTTP endpoint for traces, such as http://otel:4318/v1/traces."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is logged, as JSON lines on standard error."""
+    otlp_url: HttpUrl | None = None
+    """HTTP endpoint of an OpenTelemetry collector for traces, such as
+    http://otel:4318/v1/traces. Unset: nothing is sent."""
+
+    @property
+    def report_s(self) -> float:
+        """Seconds that a report may take once its request has arrived."""
+        return self.deadline_s + (self.llm_timeout_s if self.llm_url else 0)
 
     @property
     def longest_s(self) -> float:
-        """Time that any accepted request may take, from its first byte to its answer."""
-        return self.body_s + self.deadline_s + (self.llm_timeout_s if self.llm_url else 0)
+        """Seconds that any accepted request may take, from its first byte to its answer.
+
+        A container needs as long to stop (`stop_grace_period`).
+        """
+        return self.body_s + self.report_s

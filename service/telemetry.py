@@ -1,7 +1,7 @@
-"""What the service tells its operators: stage timings, Prometheus metrics, structured logs.
+"""Measures and logs what the service does: stage timings, Prometheus metrics, JSON log lines.
 
-Nothing here takes a patient identifier, a file name or a text of a report: requests are logged by
-their route template, never by their path.
+Metrics and logs hold no patient identifier, file name or text of a report. A request is named by
+its route template, never by its path.
 """
 
 import logging
@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from service.tracing import stage_span
 
 REGISTRY = CollectorRegistry()
+"""The metrics of this process. As Prometheus expects, all apps of a process share them."""
 REQUESTS = Counter(
     "eclip_requests_total", "Answered requests", ["route", "status"], registry=REGISTRY
 )
@@ -31,7 +32,7 @@ STAGE_SECONDS = Histogram(
 ADMITTED = Gauge("eclip_admitted_items", "Items of requests in progress", registry=REGISTRY)
 WAITING = Gauge("eclip_queue_items", "Items waiting for a tower", ["tower"], registry=REGISTRY)
 WAITING_BYTES = Gauge(
-    "eclip_queue_bytes", "Bytes of the rows that wait for a tower", ["tower"], registry=REGISTRY
+    "eclip_queue_bytes", "Bytes of the items waiting for a tower", ["tower"], registry=REGISTRY
 )
 BATCH_SIZE = Histogram(
     "eclip_batch_items",
@@ -42,12 +43,12 @@ BATCH_SIZE = Histogram(
 )
 DRIFT = Gauge(
     "eclip_embedding_drift",
-    "1 - cosine of the latest images' mean embedding to that of the validation images",
+    "1 - cosine between the mean embeddings of the latest images and of the validation images",
     registry=REGISTRY,
 )
 CACHE = Counter(
     "eclip_cache_total",
-    "Look-ups of what was embedded before",
+    "Look-ups in the cache of vectors",
     ["kind", "result"],
     registry=REGISTRY,
 )
@@ -57,7 +58,7 @@ _stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None
 
 @contextmanager
 def request_stages() -> Iterator[dict[str, float]]:
-    """Collect the stages of one request: name → seconds."""
+    """Gives the stages of one request as they are recorded: name → seconds."""
     stages: dict[str, float] = {}
     token = _stages.set(stages)
     try:
@@ -67,9 +68,9 @@ def request_stages() -> Iterator[dict[str, float]]:
 
 
 def record(stage: str, seconds: float, ago: float = 0.0) -> None:
-    """Add time to a stage of the current request, to the histogram and to its trace.
+    """Adds time to a stage of the current request, to the histogram and to the trace.
 
-    ago: seconds since it ended.
+    seconds: how long the stage took. ago: seconds since it ended.
     """
     STAGE_SECONDS.labels(stage).observe(seconds)
     stage_span(stage, seconds, ago)
@@ -80,7 +81,7 @@ def record(stage: str, seconds: float, ago: float = 0.0) -> None:
 
 @contextmanager
 def timed(stage: str) -> Iterator[None]:
-    """Record how long the block took."""
+    """Records how long the block took."""
     start = time.perf_counter()
     try:
         yield
@@ -89,7 +90,7 @@ def timed(stage: str) -> Iterator[None]:
 
 
 def configure_logging(level: str) -> None:
-    """JSON lines on standard error; third-party loggers only from warning up."""
+    """Sets up JSON lines on standard error. Other libraries log only warnings and errors."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     structlog.configure(
         processors=[
@@ -104,6 +105,6 @@ def configure_logging(level: str) -> None:
 
 
 def log() -> structlog.typing.FilteringBoundLogger:
-    """The service's logger."""
+    """Returns the service's logger."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return logger

@@ -1,1 +1,1 @@
-"""HTTP only: parse, call one domain function, shape the answer."""
+"""Speaks HTTP: reads a request, calls the domain, shapes the answer."""

@@ -1,25 +1,18 @@
-"""POST /classify: zero-shot findings."""
+"""Answers POST /classify: zero-shot findings of each image."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import TypeAdapter, ValidationError
 
-from service.api.context import Services, Wired, work
-from service.api.embed import encode_uploads
-from service.api.inputs import AsJson, Parameters, read_input, some_images
-from service.api.schemas import (
-    BundleName,
-    Classification,
-    Classified,
-    FailedItem,
-    FindingOut,
-    checked,
-)
+from service.api.answers import Answer, BundleName, FailedItem, FindingOut, batch_items
+from service.api.context import Services, Wired, Work
+from service.api.inputs import AsJson, Parameters, encode_uploads, read_input, some_images
 from service.auth import reader
 from service.bundle.labels import Prompts
 from service.deadline import Deadline
-from service.errors import EclipError, LabelsEmpty, LabelSetUnknown, LabelsInvalid
+from service.errors import LabelsEmpty, LabelSetUnknown, LabelsInvalid
+from service.inference.encoder import EncodedImage
 from service.inference.zero_shot import MAX_LABELS, Classifier
 
 router = APIRouter(tags=["classify"], dependencies=[reader])
@@ -27,32 +20,43 @@ _LABELS = TypeAdapter(dict[str, Prompts])
 
 
 class ClassifyParameters(Parameters):
-    """Parameters of /classify; without either, the bundle's first label set is used."""
+    """Parameters of /classify. Without either, the bundle's first label set is used."""
 
     label_set: str | None = None
+    """Name of one of the bundle's label sets."""
     labels: Annotated[dict[str, Any] | None, AsJson] = None
-    """Label name → {"present": [prompts], "absent": [prompts]}."""
+    """The caller's own labels: name → {"present": [prompts], "absent": [prompts]}."""
+
+
+class Classified(Answer):
+    """The findings of one image."""
+
+    index: int
+    id: str | None = None
+    findings: list[FindingOut]
+
+
+class Classification(Answer):
+    """Answer of /classify. Items have the order of the request."""
+
+    bundle: BundleName
+    items: list[Classified | FailedItem]
 
 
 @router.post("/classify")
 async def classify(request: Request, wired: Wired) -> Classification:
-    """Findings of each image, by a label set of the bundle or by labels of the caller."""
+    """Returns each image's findings, by a label set of the bundle or by the caller's labels."""
     uploads, parameters = await read_input(request, ClassifyParameters, wired.settings.max_images)
-    deadline = Deadline(wired.settings.deadline_s, items=len(uploads))
-    classifier = await work(request, deadline, _classifier, wired, parameters, deadline)
-    encoded = await work(request, deadline, encode_uploads, wired, some_images(uploads), deadline)
-    items = [
-        FailedItem.of(index, upload.id, result)
-        if isinstance(result, EclipError)
-        else Classified(
-            index=index,
-            id=upload.id,
-            findings=[FindingOut.model_validate(f) for f in classifier(result.vector)],
-        )
-        for index, (upload, result) in enumerate(zip(uploads, encoded, strict=True))
-    ]
-    errors = [result for result in encoded if isinstance(result, EclipError)]
-    return Classification(bundle=BundleName.of(wired.bundle), items=checked(items, errors))
+    work = Work(request, items=len(uploads))
+    classifier = await work.run(_classifier, wired, parameters)
+    outcomes = await work.run(encode_uploads, wired.encoder, some_images(uploads))
+
+    def answered(index: int, encoded: EncodedImage) -> Classified:
+        findings = [FindingOut.model_validate(finding) for finding in classifier(encoded.vector)]
+        return Classified(index=index, id=uploads[index].id, findings=findings)
+
+    items = batch_items(outcomes, answered, [upload.id for upload in uploads])
+    return Classification(bundle=BundleName.of(wired.bundle), items=items)
 
 
 def _classifier(wired: Services, parameters: ClassifyParameters, deadline: Deadline) -> Classifier:
@@ -61,15 +65,17 @@ def _classifier(wired: Services, parameters: ClassifyParameters, deadline: Deadl
     name = parameters.label_set or next(iter(wired.classifiers))
     if name not in wired.classifiers:
         raise LabelSetUnknown(
-            f"The bundle has no such label set; it has {', '.join(wired.classifiers)}. "
-            "Name one of these, or send `labels`."
+            f"The bundle has no label set of this name. Use {' or '.join(wired.classifiers)}, or "
+            "send your own `labels`."
         )
     return wired.classifiers[name]
 
 
 def _prompts(labels: dict[str, Any]) -> dict[str, Prompts]:
     if len(labels) > MAX_LABELS:
-        raise LabelsInvalid(f"{len(labels)} labels are over the bound of {MAX_LABELS}.")
+        raise LabelsInvalid(
+            f"The request has {len(labels)} labels, over the limit of {MAX_LABELS}. Send fewer."
+        )
     if any(isinstance(label, dict) and not label.get("present") for label in labels.values()):
         raise LabelsEmpty("A label has no `present` prompt. Give each label at least one.")
     try:
@@ -77,5 +83,6 @@ def _prompts(labels: dict[str, Any]) -> dict[str, Prompts]:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise LabelsInvalid(
-            f"A label is not of the form {{present: [prompts], absent: [prompts]}}: {first['msg']}."
+            f"A label cannot be read: {first['msg']}. Send each label as "
+            "{present: [prompts], absent: [prompts]}."
         ) from None

@@ -1,13 +1,14 @@
-"""What handlers work with: the services that app.py wired, and the work of one request."""
+"""Gives request handlers the running services and runs their blocking work."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated, TypeVar, TypeVarTuple
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
+from opentelemetry.trace import NoOpTracer, Tracer
 
 from service.bundle.manifest import Bundle
 from service.cases.library import CaseLibrary
@@ -18,28 +19,33 @@ from service.inference.zero_shot import Classifier
 from service.reporting.pipeline import Reporter
 from service.settings import Settings
 
-P = ParamSpec("P")
 T = TypeVar("T")
-_BULK = CapacityLimiter(32)
-"""Threads of its own: a search does not wait for one that bulk work holds."""
+Ts = TypeVarTuple("Ts")
+BULK_THREADS = 32
+"""Threads for bulk requests. Searches and reports have other threads and do not wait for these."""
+PROBE_THREADS = 2
+"""Threads for health probes, which are answered while slow requests hold all other threads."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that lives as long as the server."""
+    """The parts of a server that live from its start to its end."""
 
     settings: Settings
     bundle: Bundle
     encoder: Encoder
     admission: Admission
     classifiers: dict[str, Classifier]
-    """One a label set of the bundle."""
+    """Label set of the bundle → its classifier."""
     library: CaseLibrary
     reporter: Reporter
+    tracer: Tracer = field(default_factory=NoOpTracer)
+    bulk_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(BULK_THREADS))
+    probe_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PROBE_THREADS))
 
 
 def services(request: Request) -> Services:
-    """The server's services."""
+    """Returns the server's services."""
     wired: Services = request.app.state.services
     return wired
 
@@ -47,27 +53,60 @@ def services(request: Request) -> Services:
 Wired = Annotated[Services, Depends(services)]
 
 
-async def work(
-    request: Request,
-    deadline: Deadline,
-    function: Callable[P, T],
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> T:
-    """Run blocking work off the event loop; a client that leaves cancels its deadline.
+class Work:
+    """The blocking work of one request, done off the event loop under one deadline.
 
-    Raises QueueFull where the request's items find no place.
+    The request takes its places in the queue at the first step, and a client that leaves cancels
+    the deadline. Example: `await Work(request).run(encoder.texts, texts)` calls
+    `encoder.texts(texts, deadline)` in a thread.
+
+    items: number of items in the request. bulk: whether interactive requests go first. seconds:
+    time for all steps together; None takes the setting `deadline_s`.
     """
-    with services(request).admission.hold(deadline):
-        watcher = asyncio.create_task(_watch(request, deadline))
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        items: int = 1,
+        bulk: bool = False,
+        seconds: float | None = None,
+    ) -> None:
+        self._request, self._services = request, services(request)
+        allowed = self._services.settings.deadline_s if seconds is None else seconds
+        self._deadline = Deadline(allowed, items=items, bulk=bulk)
+
+    async def run(self, function: Callable[[*Ts, Deadline], T], *args: *Ts) -> T:
+        """Returns `function(*args, deadline)`. Raises QueueFull when the first step finds no place.
+
+        What the function raises is raised here.
+        """
+        return await self._step(partial(function, *args, self._deadline))
+
+    async def iterate(
+        self, function: Callable[[*Ts, Deadline], Iterator[T]], *args: *Ts
+    ) -> AsyncIterator[T]:
+        """Yields what `function(*args, deadline)` yields. Each item is a step of its own.
+
+        The deadline is cancelled at the end, also when the client leaves between two items.
+        """
+        items = function(*args, self._deadline)
         try:
-            limiter = _BULK if deadline.bulk else None
-            return await to_thread.run_sync(partial(function, *args, **kwargs), limiter=limiter)
+            while (item := await self._step(partial(next, items, None))) is not None:
+                yield item
         finally:
-            watcher.cancel()
+            self._deadline.cancel()
 
+    async def _step(self, call: Callable[[], T]) -> T:
+        with self._services.admission.hold(self._deadline):
+            watcher = asyncio.create_task(self._cancel_when_the_client_leaves())
+            try:
+                threads = self._services.bulk_threads if self._deadline.bulk else None
+                return await to_thread.run_sync(call, limiter=threads)
+            finally:
+                watcher.cancel()
 
-async def _watch(request: Request, deadline: Deadline) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    deadline.cancel()
+    async def _cancel_when_the_client_leaves(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self._deadline.cancel()

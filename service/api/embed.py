@@ -1,28 +1,23 @@
-"""POST /embed/image and /embed/text."""
+"""Answers POST /embed/image and POST /embed/text: images and texts become unit vectors."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from service.api.context import Services, Wired, work
-from service.api.inputs import Parameters, Upload, read_input, read_json, some_images
-from service.api.schemas import (
+from service.api.answers import (
+    Answer,
     BundleName,
     Encoding,
     FailedItem,
-    ImageEmbedding,
-    ImageEmbeddings,
-    TextEmbedding,
-    TextEmbeddings,
-    checked,
-    image_facts,
-    pack,
+    Vector,
+    batch_items,
+    encoded_vector,
 )
+from service.api.context import Wired, Work
+from service.api.inputs import Parameters, encode_uploads, read_input, read_json, some_images
 from service.auth import reader
-from service.deadline import Deadline
-from service.errors import EclipError, RequestMalformed
+from service.errors import RequestMalformed
 from service.inference.encoder import EncodedImage
 
 router = APIRouter(prefix="/embed", tags=["embed"], dependencies=[reader])
@@ -32,6 +27,7 @@ class EmbedImageParameters(Parameters):
     """Parameters of /embed/image."""
 
     encoding: Encoding = "float"
+    """Form of the vectors in the answer."""
 
 
 class EmbedTextBody(Parameters):
@@ -39,55 +35,101 @@ class EmbedTextBody(Parameters):
 
     texts: Annotated[list[str], Field(min_length=1, fail_fast=True)]
     encoding: Encoding = "float"
+    """Form of the vectors in the answer."""
+
+
+class WindowOut(Answer):
+    """The range of stored pixel values that is shown from black to white."""
+
+    low: float
+    high: float
+    source: str
+    """Where the range comes from, such as `value-range`."""
+
+
+class ImageFacts(Answer):
+    """What the decoder read from the image's file."""
+
+    format: Literal["dicom", "jpeg", "png"]
+    rows: int
+    columns: int
+    view: str | None
+    inverted: bool
+    """True when the file shows low values as white (MONOCHROME1)."""
+    window: WindowOut
+
+
+class ImageEmbedding(Answer):
+    """The embedding of one image."""
+
+    index: int
+    id: str | None = None
+    embedding: Vector
+    image: ImageFacts
+
+
+class ImageEmbeddings(Answer):
+    """Answer of /embed/image. Items have the order of the request."""
+
+    bundle: BundleName
+    items: list[ImageEmbedding | FailedItem]
+
+
+class TextEmbedding(Answer):
+    """The embedding of one text."""
+
+    index: int
+    embedding: Vector
+    tokens: int
+    """Number of tokens that the model read."""
+    truncated: bool
+    """True when the text was longer than the model reads and its end was cut."""
+
+
+class TextEmbeddings(Answer):
+    """Answer of /embed/text. Items have the order of the request."""
+
+    bundle: BundleName
+    items: list[TextEmbedding]
 
 
 @router.post("/image")
 async def embed_image(request: Request, wired: Wired) -> ImageEmbeddings:
-    """Images → unit vectors."""
+    """Returns a unit vector for each image. An image that fails carries its own error."""
     uploads, parameters = await read_input(request, EmbedImageParameters, wired.settings.max_images)
-    deadline = Deadline(wired.settings.deadline_s, items=len(uploads), bulk=True)
-    encoded = await work(request, deadline, encode_uploads, wired, some_images(uploads), deadline)
-    items = [
-        FailedItem.of(index, upload.id, result)
-        if isinstance(result, EclipError)
-        else ImageEmbedding(
+    work = Work(request, items=len(uploads), bulk=True)
+    outcomes = await work.run(encode_uploads, wired.encoder, some_images(uploads))
+
+    def answered(index: int, encoded: EncodedImage) -> ImageEmbedding:
+        return ImageEmbedding(
             index=index,
-            id=upload.id,
-            embedding=pack(result.vector, parameters.encoding),
-            image=image_facts(result.radiograph),
+            id=uploads[index].id,
+            embedding=encoded_vector(encoded.vector, parameters.encoding),
+            image=ImageFacts.model_validate(encoded.radiograph),
         )
-        for index, (upload, result) in enumerate(zip(uploads, encoded, strict=True))
-    ]
-    errors = [result for result in encoded if isinstance(result, EclipError)]
-    return ImageEmbeddings(bundle=BundleName.of(wired.bundle), items=checked(items, errors))
+
+    items = batch_items(outcomes, answered, [upload.id for upload in uploads])
+    return ImageEmbeddings(bundle=BundleName.of(wired.bundle), items=items)
 
 
 @router.post("/text")
 async def embed_text(request: Request, wired: Wired) -> TextEmbeddings:
-    """Texts → unit vectors in the same space."""
+    """Returns a unit vector for each text, in the same space as the images' vectors."""
     body = await read_json(request, EmbedTextBody)
     if len(body.texts) > wired.settings.max_texts:
         raise RequestMalformed(
-            f"{len(body.texts)} texts are over the bound of {wired.settings.max_texts}."
+            f"The request has {len(body.texts)} texts, over the limit of "
+            f"{wired.settings.max_texts}. Send them in several requests."
         )
-    deadline = Deadline(wired.settings.deadline_s, items=len(body.texts), bulk=True)
-    encoded = await work(request, deadline, wired.encoder.texts, body.texts, deadline)
+    work = Work(request, items=len(body.texts), bulk=True)
+    encoded = await work.run(wired.encoder.texts, body.texts)
     items = [
         TextEmbedding(
             index=index,
-            embedding=pack(text.vector, body.encoding),
+            embedding=encoded_vector(text.vector, body.encoding),
             tokens=text.tokens,
             truncated=text.truncated,
         )
         for index, text in enumerate(encoded)
     ]
     return TextEmbeddings(bundle=BundleName.of(wired.bundle), items=items)
-
-
-def encode_uploads(
-    wired: Services, uploads: Sequence[Upload], deadline: Deadline
-) -> list[EncodedImage | EclipError]:
-    """One answer an upload, in order."""
-    good = [upload.data for upload in uploads if isinstance(upload.data, bytes)]
-    encoded = iter(wired.encoder.images(good, deadline))
-    return [next(encoded) if isinstance(u.data, bytes) else u.data for u in uploads]

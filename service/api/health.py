@@ -1,25 +1,34 @@
-"""GET /health/live, /health/ready, /metrics and /bundle."""
+"""Answers the operator's questions: /health/live, /health/ready, /metrics and /bundle."""
 
-from anyio import CapacityLimiter, to_thread
+from typing import Any
+
+from anyio import to_thread
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from service.api.answers import Answer
 from service.api.context import Services, Wired
-from service.api.schemas import BundleOut
 from service.auth import reader
 from service.errors import EclipError
 from service.telemetry import REGISTRY
 
 READY = "ready"
 router = APIRouter(tags=["operations"])
-_PROBES = CapacityLimiter(2)
-"""Threads of their own: a probe is answered while slow requests hold all the others."""
+
+
+class BundleOut(Answer):
+    """Answer of /bundle."""
+
+    manifest: dict[str, Any]
+    label_sets: dict[str, list[str]]
+    metrics: dict[str, float]
+    model_card: str
 
 
 @router.get("/health/live")
 async def live(wired: Wired) -> JSONResponse:
-    """The process answers and its workers beat: one that is stuck mends by a restart alone."""
+    """Answers 200 while the process and its workers run, and 503 when only a restart will help."""
     workers = _workers(wired)
     body = {"status": "live" if workers == READY else workers}
     return JSONResponse(body, status_code=200 if workers == READY else 503)
@@ -27,8 +36,8 @@ async def live(wired: Wired) -> JSONResponse:
 
 @router.get("/health/ready")
 async def ready(wired: Wired) -> JSONResponse:
-    """Every part can serve: bundle verified and self-tested, store reachable, workers beating."""
-    store = await to_thread.run_sync(_store, wired, limiter=_PROBES)
+    """Answers 200 when bundle, store and workers can serve, else 503. Shows each part's state."""
+    store = await to_thread.run_sync(_store, wired, limiter=wired.probe_threads)
     parts = {"bundle": READY, "store": store, "workers": _workers(wired)}
     good = all(state == READY for state in parts.values())
     body = {"status": READY if good else "not ready", "parts": parts}
@@ -37,13 +46,13 @@ async def ready(wired: Wired) -> JSONResponse:
 
 @router.get("/metrics", response_class=Response, dependencies=[reader])
 def metrics() -> Response:
-    """Prometheus text."""
+    """Returns the metrics as Prometheus text."""
     return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/bundle", dependencies=[reader])
 def bundle(wired: Wired) -> BundleOut:
-    """The manifest, label sets, metrics and model card of the bundle being served."""
+    """Returns the manifest, label sets, metrics and model card of the bundle in use."""
     served = wired.bundle
     return BundleOut(
         manifest=served.manifest.model_dump(mode="json"),
@@ -62,4 +71,4 @@ def _store(wired: Services) -> str:
 
 
 def _workers(wired: Services) -> str:
-    return READY if wired.encoder.beating else "a tower's worker has died or is stuck"
+    return READY if wired.encoder.beating else "a model worker has stopped or is stuck; restart"

@@ -1,4 +1,4 @@
-"""Around every request: its id, its bounded body, its timings, its one log line."""
+"""Wraps every request: gives it an id, bounds its body, times it and logs it in one line."""
 
 import asyncio
 import re
@@ -15,30 +15,33 @@ from service.telemetry import REQUESTS, log, request_stages
 from service.tracing import answered, request_span, trace_id
 
 _CLIENT_LEFT = 499
+"""HTTP status in logs and metrics when the client left before the answer (nginx's number)."""
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 
 class RequestEnvelope:
-    """Adds X-Request-ID and Server-Timing, counts and logs by route template, never by path.
+    """Middleware that adds X-Request-ID and Server-Timing, and counts, traces and logs requests.
 
-    A defect of ours ends here, as an answer and a log line without its message.
+    A request is named by its route template, never by its path, which may hold an identifier. An
+    unexpected exception becomes an answer and a log line without the exception's message.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Wrap one request."""
+        """Wraps one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+        sent_headers = Headers(scope=scope)
+        sent_id = sent_headers.get("x-request-id", "")
+        request_id = sent_id if _REQUEST_ID.match(sent_id) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         start = time.perf_counter()
         status, started = 500, False
-        method = scope["method"]
-        with request_stages() as stages, request_span(method, Headers(scope=scope)) as span:
+        method, tracer = scope["method"], scope["app"].state.services.tracer
+        with request_stages() as stages, request_span(tracer, method, sent_headers) as span:
 
             async def send_with_headers(message: Message) -> None:
                 nonlocal status, started
@@ -55,7 +58,7 @@ class RequestEnvelope:
                 await self.app(scope, receive, send_with_headers)
             except ClientDisconnect:
                 status = _CLIENT_LEFT
-            except Exception as error:  # raised further, its message would stand in uvicorn's log
+            except Exception as error:  # caught here, as uvicorn would log its message
                 answer = unexpected(request_id, error)
                 if not started:
                     await answer(scope, receive, send_with_headers)
@@ -76,10 +79,11 @@ class RequestEnvelope:
 
 
 class BodyBounds:
-    """Refuses a body over the cap (by its declared length at once, else while it streams), one that
-    takes too long to arrive, and more bodies at once than the server may hold.
+    """Middleware that refuses bodies that are too large, too slow, or too many at once.
 
-    Starlette's own limit answers in plain text, where the contract promises problem+json.
+    A body over `max_bytes` is refused at once when its declared length says so, else while it
+    arrives. A body must arrive within `seconds`. All bodies of requests in progress share
+    `max_held_bytes`. (Starlette's own limit answers in plain text, not as a problem.)
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, max_held_bytes: int, seconds: float) -> None:
@@ -87,7 +91,7 @@ class BodyBounds:
         self.seconds, self.held = seconds, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count the bytes of one request; they are held until it is answered."""
+        """Counts the bytes of one request until it is answered."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -122,19 +126,20 @@ class BodyBounds:
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(
-            f"The body is over the cap of {self.max_bytes} bytes. Send fewer or smaller items."
+            f"The request body is over the limit of {self.max_bytes} bytes. Send fewer or smaller "
+            "items, or raise ECLIP_MAX_BODY_BYTES."
         )
 
     def _too_slow(self) -> BodyTooSlow:
         return BodyTooSlow(
-            f"The body did not arrive within {self.seconds:g} s. Send fewer or smaller items, or "
-            "raise ECLIP_BODY_S."
+            f"The request body did not arrive within {self.seconds:g} s. Send fewer or smaller "
+            "items, or raise ECLIP_BODY_S."
         )
 
     def _too_many(self) -> QueueFull:
         return QueueFull(
-            f"Requests that are being answered hold the {self.max_held_bytes} bytes that their "
-            "bodies may fill; try again in 1 s.",
+            f"The bodies of all requests in progress are over the limit of {self.max_held_bytes} "
+            "bytes. Try again in 1 s.",
             retry_after_s=1,
         )
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's own, plus the three forms an image may come in."""
+"""Completes FastAPI's OpenAPI document with the request bodies and the problems."""
 
 from typing import Any
 
@@ -25,11 +25,14 @@ WITH_IMAGES: dict[tuple[str, str], type[BaseModel]] = {
     ("/attention", "post"): AttentionParameters,
     ("/studies/{study_id}", "put"): StudyParameters,
 }
+"""Endpoint → its parameters, where a request has images in one of three forms."""
 WITH_JSON: dict[tuple[str, str], type[BaseModel]] = {
     ("/embed/text", "post"): EmbedTextBody,
     ("/v1/embeddings", "post"): EmbeddingsBody,
 }
+"""Endpoint → its body, where a request is JSON."""
 RAW_TYPES = ("image/png", "image/jpeg", "application/dicom")
+"""Media types of a raw image body."""
 _REF = "#/components/schemas/{model}"
 _PROBLEM = {
     "type": "object",
@@ -45,7 +48,7 @@ _PROBLEM = {
 
 
 def install(app: FastAPI) -> None:
-    """Make `app.openapi()` give the whole contract."""
+    """Makes `app.openapi()` return the whole contract."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -84,7 +87,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 def _image_body(model: type[BaseModel]) -> dict[str, Any]:
-    """JSON with base64 images, a form with files, or one raw image."""
+    """Returns the three forms of a body with images: JSON with base64, form, one raw image."""
     parameters = {"$ref": _REF.format(model=model.__name__)}
     items = {"$ref": _REF.format(model=ImageItems.__name__)}
     binary = {"type": "string", "contentMediaType": "application/octet-stream"}
@@ -106,7 +109,7 @@ def _study_batch_body() -> dict[str, Any]:
     form = {
         "type": "object",
         "properties": {
-            "studies": {"type": "string", "description": "JSON list of studies"},
+            "studies": {"type": "string", "description": "a JSON list of studies"},
             "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
         },
     }
@@ -115,7 +118,7 @@ def _study_batch_body() -> dict[str, Any]:
 
 
 def _problem_responses(operation: dict[str, Any]) -> None:
-    """Every operation may answer with a problem; FastAPI's own 422 shape is never used."""
+    """Replaces FastAPI's own 422 answer by the problem with which any operation may answer."""
     operation["responses"].pop("422", None)
     operation["responses"]["default"] = {
         "description": "Problem (RFC 9457)",

@@ -1,18 +1,25 @@
-"""DELETE /patients: a patient's studies leave the library."""
+"""Answers DELETE /patients: removes all of a patient's studies from the case library."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Path
 
+from service.api.answers import Answer
 from service.api.context import Wired
-from service.api.schemas import PatientRemoved
 from service.auth import writer
 
 router = APIRouter(prefix="/patients", tags=["studies"])
 PatientId = Annotated[str, Path(min_length=1, max_length=256, pattern=r"\S")]
 
 
+class PatientRemoved(Answer):
+    """Answer of DELETE /patients."""
+
+    studies: int
+    """Number of studies that were removed."""
+
+
 @router.delete("/{patient_id}", dependencies=[writer])
 def delete_patient(patient_id: PatientId, wired: Wired) -> PatientRemoved:
-    """Remove every study of the patient and every trace of it; once more removes none."""
+    """Removes every study of the patient. Repeating the request is safe and removes 0 studies."""
     return PatientRemoved(studies=wired.library.delete_patient(patient_id))

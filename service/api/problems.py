@@ -1,4 +1,4 @@
-"""Typed errors → RFC 9457 application/problem+json, in one place."""
+"""Turns every error into a problem: RFC 9457, application/problem+json."""
 
 import math
 from typing import Any
@@ -21,26 +21,26 @@ class Problem(JSONResponse):
 
 
 def install(app: FastAPI) -> None:
-    """Register the one handler for each kind of error."""
+    """Registers one handler for each kind of error."""
     app.add_exception_handler(EclipError, _typed)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
 
 
 def describe(error: EclipError) -> dict[str, Any]:
-    """The members every problem and every failed item of a batch has."""
+    """Returns the members that every problem and every failed item of a batch has."""
     return {"type": error.urn, "title": error.title, "detail": error.detail}
 
 
 def malformed(errors: list[Any]) -> RequestMalformed:
-    """The first of pydantic's errors, without the value that caused it."""
+    """Returns the first of pydantic's errors, without the value that caused it."""
     first = errors[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
-    return RequestMalformed(f"{where}: {first['msg']}. See /docs for the form of this request.")
+    return RequestMalformed(f"{where}: {first['msg']}. See /docs for what this endpoint takes.")
 
 
 def problem(request: Request, error: EclipError) -> Problem:
-    """The response for a typed error."""
+    """Returns the response for a typed error."""
     ERRORS.labels(error.urn).inc()
     headers = {}
     if error.retry_after_s is not None:
@@ -65,14 +65,14 @@ async def _http(request: Request, error: Exception) -> Problem:
         "type": "about:blank",
         "title": error.detail,
         "status": error.status_code,
-        "detail": f"{error.detail}. See /docs for what exists.",
+        "detail": f"{error.detail}. See /docs for all endpoints.",
         "request_id": _request_id(request),
     }
     return Problem(members, error.status_code, error.headers)
 
 
 def unexpected(request_id: str, error: Exception) -> Problem:
-    """A defect of ours: the log names its type and place, never its message."""
+    """Returns the response for a defect. The log has its type and place, never its message."""
     ERRORS.labels("urn:eclip:internal").inc()
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
@@ -83,7 +83,7 @@ def unexpected(request_id: str, error: Exception) -> Problem:
         "type": "urn:eclip:internal",
         "title": "Internal error",
         "status": 500,
-        "detail": "A defect of the service. Report it with the request id.",
+        "detail": "The service has a defect. Report it to the operator with the request id.",
         "request_id": request_id,
     }
     return Problem(members, 500)

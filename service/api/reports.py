@@ -1,28 +1,20 @@
-"""POST /generate-report: a report whose every sentence cites its evidence."""
+"""Answers POST /generate-report: a report in which every sentence cites its evidence."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
-from service.api.context import Services, Wired, work
-from service.api.inputs import AsJson, Parameters, Upload, raised, read_input, some_images
+from service.api.answers import Answer, BundleName, FindingOut
+from service.api.context import Services, Wired, Work
+from service.api.inputs import AsJson, Parameters, raised, read_input, some_images
 from service.api.problems import describe, unexpected
-from service.api.retrieve import Exclude, Filter, check_k
-from service.api.schemas import (
-    BundleName,
-    EvidenceOut,
-    FindingOut,
-    GeneratedReport,
-    GeneratorOut,
-    ProvenanceOut,
-    ReportOut,
-    SentenceOut,
-)
+from service.api.selection import Exclude, Filter
 from service.auth import reader
 from service.cases.records import Identifier
+from service.cases.search import check_k
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
 from service.inference.encoder import EncodedImage
@@ -32,41 +24,37 @@ from service.reporting.report import DEFAULT_K, Report, ReportRequest
 from service.reporting.sentences import Sentence
 
 router = APIRouter(tags=["report"], dependencies=[reader])
-_EVIDENCE = TypeAdapter(list[EvidenceOut])
 
 
 class ReportParameters(Parameters):
     """Parameters of /generate-report. All images are views of one study."""
 
     indication: Annotated[str | None, Field(max_length=2000)] = None
+    """Reason for the examination. The language model reads it."""
     comparison: Annotated[str | None, Field(max_length=2000)] = None
-    prior_study_id: Annotated[
-        Identifier | None,
-        Field(description="An earlier study of the patient, whose report the model reads too."),
-    ] = None
+    """Earlier examinations. The language model reads it."""
+    prior_study_id: Identifier | None = None
+    """An earlier study of the patient. The language model reads its report."""
     k: Annotated[int, Field(ge=1)] = DEFAULT_K
+    """Number of cases whose passages are the evidence."""
     filter: Annotated[Filter, AsJson] = Filter()
     exclude: Annotated[Exclude, AsJson] = Exclude()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    min_score: Annotated[
-        float | None, Field(ge=-1, le=1, description="Cases that are farther are no evidence.")
-    ] = None
-    diversity: Annotated[
-        float | None,
-        Field(gt=0, le=1, description="How much evidence is to differ, rather than to be near."),
-    ] = None
-    ungrounded: Annotated[
-        Literal["drop", "flag"],
-        Field(description="Whether what the evidence does not support is withheld, or stays."),
-    ] = "drop"
+    """Seed of the language model."""
+    min_score: Annotated[float | None, Field(ge=-1, le=1)] = None
+    """The least cosine of a case that may be evidence."""
+    diversity: Annotated[float | None, Field(gt=0, le=1)] = None
+    """How much to prefer cases that differ from each other over the nearest ones (MMR)."""
+    ungrounded: Literal["drop", "flag"] = "drop"
+    """What to do with sentences that the evidence does not support: drop withholds them, flag
+    leaves them in the report with their status."""
     stream: bool = False
-    fallback: Annotated[
-        Literal["extractive"] | None,
-        Field(description="Who writes where the language model fails; else its error is told."),
-    ] = None
+    """Whether the answer is a stream of server-sent events."""
+    fallback: Literal["extractive"] | None = None
+    """Who writes the report when the language model fails. Null answers with its error."""
 
     def asked(self) -> ReportRequest:
-        """As the reporting pipeline takes it."""
+        """Returns the parameters in the reporting pipeline's form."""
         return ReportRequest(
             k=self.k,
             subject=Subject(self.exclude.patient_id, self.exclude.study_id, self.prior_study_id),
@@ -81,32 +69,145 @@ class ReportParameters(Parameters):
         )
 
 
+class SentenceOut(Answer):
+    """A sentence of the report, what it cites, and how it was checked."""
+
+    sentence: str
+    evidence: list[int]
+    """Numbers of the evidence that the sentence cites."""
+    support: float
+    status: Literal["supported", "contradicted", "unsupported"]
+    against: list[int]
+    """Numbers of all evidence that says the opposite."""
+    zero_shot: Literal["agrees", "disagrees"] | None
+    """The classifier's verdict, if it is sure about a finding that the sentence names."""
+
+    @classmethod
+    def of(cls, sentence: Sentence) -> "SentenceOut":
+        """Returns the sentence in the answer's form."""
+        return cls(
+            sentence=sentence.text,
+            evidence=list(sentence.evidence),
+            support=sentence.support,
+            status=sentence.status,
+            against=list(sentence.against),
+            zero_shot=sentence.zero_shot,
+        )
+
+
+class EvidenceOut(Answer):
+    """A passage that the report may cite."""
+
+    number: int
+    passage_id: str
+    study_id: str
+    section: str
+    text: str
+    score: float
+
+
+class ReportOut(Answer):
+    """The text of the report."""
+
+    findings: list[SentenceOut]
+    impression: list[SentenceOut]
+
+
+class GeneratorOut(Answer):
+    """The writer of the report."""
+
+    kind: Literal["vllm", "extractive"]
+    model: str
+    passages: int
+    """Number of passages that the writer was given."""
+    fallback: str | None
+    """Why the language model did not write the report, if it should have."""
+
+
+class ProvenanceOut(Answer):
+    """What is needed to write the same report again."""
+
+    bundle_id: str
+    prompt: str | None
+    seed: int
+    k: int
+    software: str
+    record: str
+    """Id of the audit record, for `eclip report --replay`."""
+
+
+class GeneratedReport(Answer):
+    """Answer of /generate-report."""
+
+    bundle: BundleName
+    report: ReportOut
+    withheld: list[SentenceOut]
+    """Drafted sentences that the evidence does not support."""
+    evidence: list[EvidenceOut]
+    prior: list[str]
+    """Sentences of the prior study that the language model read."""
+    classification: list[FindingOut]
+    generator: GeneratorOut
+    provenance: ProvenanceOut
+    abstained: str | None
+    """Why there is no report; null when there is one."""
+
+    @classmethod
+    def of(cls, report: Report, bundle: BundleName) -> "GeneratedReport":
+        """Returns the report in the answer's form."""
+        return cls(
+            bundle=bundle,
+            report=ReportOut(
+                findings=[SentenceOut.of(sentence) for sentence in report.findings],
+                impression=[SentenceOut.of(sentence) for sentence in report.impression],
+            ),
+            withheld=[SentenceOut.of(sentence) for sentence in report.withheld],
+            evidence=[EvidenceOut.model_validate(item) for item in report.evidence],
+            prior=list(report.prior),
+            classification=[FindingOut.model_validate(f) for f in report.classification],
+            generator=GeneratorOut.model_validate(report.generator),
+            provenance=ProvenanceOut.model_validate(report.provenance),
+            abstained=report.abstained,
+        )
+
+
+_EVIDENCE = TypeAdapter(list[EvidenceOut])
+_PROBLEM = TypeAdapter(dict[str, str])
+
+
 @router.post(
     "/generate-report",
     response_model=GeneratedReport,
     responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in FORMATS}}},
 )
 async def generate_report(request: Request, wired: Wired) -> GeneratedReport | Response:
-    """Findings and impression from the nearest cases: as JSON, or as text, Markdown or FHIR where
-    `Accept` names that first; with `stream=true` as server-sent events.
+    """Returns findings and impression, written from the nearest cases.
+
+    The answer is JSON, or text, Markdown or FHIR where `Accept` names that first. With
+    `stream=true` it is a stream of server-sent events.
     """
     uploads, parameters = await read_input(request, ReportParameters, wired.settings.max_images)
-    check_k(parameters.k, wired)
+    check_k(parameters.k, wired.settings.max_k)
     _check_filter(parameters.filter)
-    deadline = Deadline(_seconds(wired), items=len(uploads))
-    images = await work(request, deadline, _encode, wired, some_images(uploads), deadline)
+    views = [raised(upload.data) for upload in some_images(uploads)]
+    work = Work(request, items=len(views), seconds=wired.settings.report_s)
+    images = await work.run(wired.encoder.views, views)
+    asked = parameters.asked()
     if parameters.stream:
-        events = _streamed(request, wired, images, parameters.asked(), deadline)
+        events = work.iterate(_server_sent, wired, images, asked, request.state.request_id)
         return StreamingResponse(events, media_type="text/event-stream")
-    report = await work(
-        request, deadline, wired.reporter.report, images, parameters.asked(), deadline
-    )
+    report = await work.run(wired.reporter.report, images, asked)
     kind = _wanted(request.headers.get("accept", ""))
-    return Response(FORMATS[kind](report), media_type=kind) if kind else _shape(wired, report)
+    if kind:
+        return Response(FORMATS[kind](report), media_type=kind)
+    return GeneratedReport.of(report, BundleName.of(wired.bundle))
 
 
 def _wanted(accept: str) -> str | None:
-    """The first of our other forms that `Accept` names before JSON or anything at all."""
+    """Returns the media type, other than JSON, that `Accept` names first, or None for JSON.
+
+    Example: "text/html, text/markdown;q=0.9, */*" → "text/markdown".
+    """
     for named in accept.split(","):
         kind, _, quality = (part.strip().lower() for part in named.partition(";"))
         if quality in ("q=0", "q=0.0"):
@@ -119,102 +220,40 @@ def _wanted(accept: str) -> str | None:
 
 
 def _check_filter(where: Filter) -> None:
-    """Raise RequestMalformed for a condition that no case can meet."""
+    """Raises RequestMalformed for a condition that no case can meet."""
     if where.section:
         raise RequestMalformed(
-            "filter.section: only passages have a section, and a report is made of whole cases. "
+            "filter.section: only passages have a section, and a report uses whole cases. "
             "Leave it out, or search passages with /retrieve."
         )
 
 
-def _seconds(wired: Services) -> float:
-    """Time that a report may take; a language model's comes on top."""
-    writer = wired.reporter.language_model
-    return wired.settings.deadline_s + (wired.settings.llm_timeout_s if writer else 0)
-
-
-def _encode(wired: Services, uploads: Sequence[Upload], deadline: Deadline) -> list[EncodedImage]:
-    """All views of the study; a view that cannot be read fails the request."""
-    return [wired.encoder.image(raised(upload.data), deadline) for upload in uploads]
-
-
-async def _streamed(
-    request: Request,
-    wired: Services,
-    images: list[EncodedImage],
-    asked: ReportRequest,
-    deadline: Deadline,
-) -> AsyncIterator[str]:
-    """The events, each made off the event loop; a client that leaves cancels the deadline."""
-    events = _server_sent(wired, images, asked, deadline, request.state.request_id)
-    try:
-        while event := await work(request, deadline, _next, events):
-            yield event
-    finally:
-        deadline.cancel()
-
-
-def _next(events: Iterator[str]) -> str | None:
-    return next(events, None)
-
-
 def _server_sent(
     wired: Services,
-    images: list[EncodedImage],
+    images: Sequence[EncodedImage],
     asked: ReportRequest,
-    deadline: Deadline,
     request_id: str,
+    deadline: Deadline,
 ) -> Iterator[str]:
-    """`evidence`, then `sentence` (already grounded), then `report`; or `error`."""
+    """Yields `evidence`, then each checked `sentence`, then `report`; or `error` at the end."""
     try:
         for event in wired.reporter.events(images, asked, deadline):
             if isinstance(event, Report):
-                yield _event("report", _shape(wired, event))
+                report = GeneratedReport.of(event, BundleName.of(wired.bundle))
+                yield _event("report", report.model_dump_json())
             elif isinstance(event, Sentence):
-                yield _event("sentence", _sentence(event))
+                yield _event("sentence", SentenceOut.of(event).model_dump_json())
             else:
-                yield _text_event("evidence", _EVIDENCE.dump_json(_evidence(event)).decode())
+                yield _event("evidence", _evidence_json(event))
     except EclipError as error:
-        yield _text_event("error", TypeAdapter(dict[str, str]).dump_json(describe(error)).decode())
-    except Exception as error:  # the answer has begun: a defect can only be told inside it
-        yield _text_event("error", bytes(unexpected(request_id, error).body).decode())
+        yield _event("error", _PROBLEM.dump_json(describe(error)).decode())
+    except Exception as error:  # the answer has begun: only an event can report a defect now
+        yield _event("error", bytes(unexpected(request_id, error).body).decode())
 
 
-def _event(name: str, answer: BaseModel) -> str:
-    return _text_event(name, answer.model_dump_json())
-
-
-def _text_event(name: str, data: str) -> str:
+def _event(name: str, data: str) -> str:
     return f"event: {name}\ndata: {data}\n\n"
 
 
-def _shape(wired: Services, report: Report) -> GeneratedReport:
-    return GeneratedReport(
-        bundle=BundleName.of(wired.bundle),
-        report=ReportOut(
-            findings=[_sentence(sentence) for sentence in report.findings],
-            impression=[_sentence(sentence) for sentence in report.impression],
-        ),
-        withheld=[_sentence(sentence) for sentence in report.withheld],
-        evidence=_evidence(report.evidence),
-        prior=list(report.prior),
-        classification=[FindingOut.model_validate(f) for f in report.classification],
-        generator=GeneratorOut.model_validate(report.generator),
-        provenance=ProvenanceOut.model_validate(report.provenance),
-        abstained=report.abstained,
-    )
-
-
-def _sentence(sentence: Sentence) -> SentenceOut:
-    return SentenceOut(
-        sentence=sentence.text,
-        evidence=list(sentence.evidence),
-        support=sentence.support,
-        status=sentence.status,
-        against=list(sentence.against),
-        zero_shot=sentence.zero_shot,
-    )
-
-
-def _evidence(evidence: Sequence[Evidence]) -> list[EvidenceOut]:
-    return [EvidenceOut.model_validate(item) for item in evidence]
+def _evidence_json(evidence: Sequence[Evidence]) -> str:
+    return _EVIDENCE.dump_json([EvidenceOut.model_validate(item) for item in evidence]).decode()

@@ -1,129 +1,109 @@
-"""POST /retrieve: cross-modal search in the case library."""
+"""Answers POST /retrieve: finds stored images, reports and passages by an image or a text."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from service.api.context import Services, Wired, work
-from service.api.inputs import AsJson, Parameters, Upload, one_image, read_input
-from service.api.schemas import BundleName, HitOut, Retrieval
+from service.api.answers import Answer, BundleName
+from service.api.context import Wired, Work
+from service.api.inputs import AsJson, Parameters, one_image, read_input
+from service.api.selection import Exclude, Filter
 from service.auth import reader
-from service.cases.library import DEPTH, Query
-from service.cases.records import Identifier
-from service.cases.schema import CaseFilter, Hit, Part
-from service.deadline import Deadline
-from service.errors import RequestMalformed
+from service.cases.library import Query
+from service.cases.schema import Hit, Metadata, Part
+from service.cases.search import DEFAULT_HITS, Mode, check_k, search
 
 router = APIRouter(tags=["retrieve"], dependencies=[reader])
-AnyOf = Annotated[tuple[str, ...], Field(max_length=64, fail_fast=True)]
-
-
-class Filter(BaseModel):
-    """Conditions that a hit must meet, all of them; each is any-of."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    source: AnyOf = ()
-    view: AnyOf = ()
-    findings: AnyOf = ()
-    section: AnyOf = ()
-
-    def where(self) -> CaseFilter:
-        """As the case library takes it."""
-        return CaseFilter(self.source, self.view, self.findings, self.section)
-
-
-class Exclude(BaseModel):
-    """Whose cases must not come back, by the caller's own ids."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    patient_id: Identifier | None = None
-    study_id: Identifier | None = None
 
 
 class RetrieveParameters(Parameters):
     """Parameters of /retrieve."""
 
     text: str | None = None
+    """The text to search by, if no image is sent."""
     target: Part = "report"
-    mode: Annotated[
-        Literal["dense", "sparse", "hybrid"],
-        Field(description="Rank by meaning, by a text's words (BM25), or by both (rank fusion)."),
-    ] = "dense"
-    k: Annotated[int, Field(ge=1)] = 10
-    offset: Annotated[
-        int | None,
-        Field(ge=0, description="For pages: hits passed over, 0 for the first. None: no pages."),
-    ] = None
-    diversity: Annotated[
-        float | None,
-        Field(gt=0, le=1, description="Prefer hits unlike each other (MMR); dense mode alone."),
-    ] = None
+    """What to find."""
+    mode: Mode = "dense"
+    """dense ranks by meaning, sparse by the text's words (BM25), hybrid by both (rank fusion)."""
+    k: Annotated[int, Field(ge=1)] = DEFAULT_HITS
+    """Number of hits."""
+    offset: Annotated[int | None, Field(ge=0)] = None
+    """Number of hits to skip, for pages: 0 for the first page, then k, 2 k …"""
+    diversity: Annotated[float | None, Field(gt=0, le=1)] = None
+    """How much to prefer hits that differ from each other (MMR). Only in dense mode."""
     filter: Annotated[Filter, AsJson] = Filter()
     exclude: Annotated[Exclude, AsJson] = Exclude()
     group_by: Annotated[str | None, Field(pattern="^study$")] = None
-    min_score: Annotated[
-        float | None, Field(ge=-1, le=1, description="A cosine; dense mode alone.")
-    ] = None
+    """`study` returns each study once, with its best hit."""
+    min_score: Annotated[float | None, Field(ge=-1, le=1)] = None
+    """The least cosine of a hit. Only in dense mode."""
 
-    def check(self) -> None:
-        """Raise RequestMalformed for parameters that contradict each other."""
-        if self.mode != "dense":
-            if self.text is None or self.target == "image":
-                raise RequestMalformed(f"mode: {self.mode} compares the words of texts alone.")
-            if self.min_score is not None or self.diversity is not None:
-                raise RequestMalformed("min_score and diversity are of the dense mode alone.")
-        if (self.offset or 0) + self.k > DEPTH:
-            raise RequestMalformed(f"offset + k is over the bound of {DEPTH}.")
-        if self.diversity is not None and (self.group_by is not None or self.offset is not None):
-            raise RequestMalformed("diversity can be combined with neither group_by nor offset.")
+    def query(self) -> Query:
+        """Returns the parameters in the case library's form."""
+        return Query(
+            target=self.target,
+            k=self.k,
+            offset=self.offset,
+            diversity=self.diversity,
+            where=self.filter.where(),
+            min_score=self.min_score,
+            group_by_study=self.group_by is not None,
+        )
+
+
+class HitOut(Answer):
+    """A part of a stored study that the search found."""
+
+    score: float
+    """The cosine; in sparse mode BM25, in hybrid mode the fused rank score."""
+    part: Part
+    study_id: str
+    """Reference of the study: a keyed hash of the caller's id."""
+    text: str | None
+    passage_id: str | None
+    section: str | None
+    view: str | None
+    source: str
+    findings: list[str]
+    metadata: Metadata
+    image_url: str | None
+
+    @classmethod
+    def of(cls, hit: Hit) -> "HitOut":
+        """Returns the hit with the address of its image."""
+        index = hit.image_index
+        url = None if index is None else f"/studies/{hit.study_id}/image?index={index}"
+        fields = {name: getattr(hit, name) for name in cls.model_fields if name != "image_url"}
+        return cls(**fields | {"findings": list(hit.findings), "image_url": url})
+
+
+class Retrieval(Answer):
+    """Answer of /retrieve, best hits first."""
+
+    bundle: BundleName
+    hits: list[HitOut]
+    abstained: bool
+    """True when there are no hits."""
 
 
 @router.post("/retrieve")
 async def retrieve(request: Request, wired: Wired) -> Retrieval:
-    """The stored images, reports or passages nearest to one image or one text."""
+    """Returns the stored images, reports or passages that are nearest to one image or one text."""
     uploads, parameters = await read_input(request, RetrieveParameters, max_images=1)
-    if bool(uploads) == (parameters.text is not None):
-        raise RequestMalformed("Send either one image or `text`, not both and not neither.")
-    parameters.check()
-    check_k(parameters.k, wired)
-    deadline = Deadline(wired.settings.deadline_s)
-    hits = await work(request, deadline, _search, wired, uploads, parameters, deadline)
+    check_k(parameters.k, wired.settings.max_k)
+    image = one_image(uploads) if uploads else None
+    wanted = SearchRequest(
+        parameters.query(),
+        image=image,
+        text=parameters.text,
+        mode=parameters.mode,
+        patient_id=parameters.exclude.patient_id,
+        study_id=parameters.exclude.study_id,
+    )
+    hits = await Work(request).run(search, wired.library, wired.encoder, wanted)
     return Retrieval(
         bundle=BundleName.of(wired.bundle),
         hits=[HitOut.of(hit) for hit in hits],
         abstained=not hits,
     )
-
-
-def check_k(k: int, wired: Services) -> None:
-    """Raise RequestMalformed when k is over the bound."""
-    if k > wired.settings.max_k:
-        raise RequestMalformed(f"k: {k} is over the bound of {wired.settings.max_k}.")
-
-
-def _search(
-    wired: Services, uploads: list[Upload], parameters: RetrieveParameters, deadline: Deadline
-) -> list[Hit]:
-    words = parameters.text if parameters.mode != "dense" else None
-    if parameters.text is None:
-        vector = wired.encoder.image(one_image(uploads), deadline).vector
-    elif parameters.mode != "sparse":
-        vector = wired.encoder.texts([parameters.text], deadline)[0].vector
-    else:
-        wired.encoder.check_texts([parameters.text])
-        vector = None
-    query = Query(
-        target=parameters.target,
-        k=parameters.k,
-        offset=parameters.offset,
-        words=words,
-        diversity=parameters.diversity,
-        where=parameters.filter.where(),
-        exclude=wired.library.exclusion(parameters.exclude.patient_id, parameters.exclude.study_id),
-        min_score=parameters.min_score,
-        group_by_study=parameters.group_by is not None,
-    )
-    return wired.library.search(vector, query)

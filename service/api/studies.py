@@ -1,4 +1,4 @@
-"""PUT, POST, GET and DELETE /studies: the case library's content."""
+"""Answers PUT, POST, GET and DELETE /studies: stores, shows, counts and removes studies."""
 
 import io
 from collections.abc import Mapping
@@ -9,7 +9,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 from starlette.datastructures import FormData, UploadFile
 
-from service.api.context import Wired, work
+from service.api.answers import Answer, BundleName, FailedItem, batch_items
+from service.api.context import Wired, Work
 from service.api.inputs import (
     AsJson,
     ImageItem,
@@ -21,21 +22,11 @@ from service.api.inputs import (
     read_input,
     validate,
 )
-from service.api.retrieve import Filter
-from service.api.schemas import (
-    BundleName,
-    FailedItem,
-    StudyBatch,
-    StudyCounts,
-    StudyItem,
-    StudyOut,
-    checked,
-)
+from service.api.selection import Filter
 from service.auth import reader, writer
 from service.cases.manifest import MAX_VIEWS
 from service.cases.records import Identifier, NewStudy, StudyRecord, Word
-from service.cases.schema import Metadata
-from service.deadline import Deadline
+from service.cases.schema import Metadata, Study
 from service.errors import EclipError, RequestMalformed, StudyInvalid
 
 router = APIRouter(prefix="/studies", tags=["studies"])
@@ -43,75 +34,141 @@ StudyId = Annotated[str, Path(min_length=1, max_length=256, pattern=r"\S")]
 
 
 class StudyParameters(StudyRecord):
-    """A study's fields; in a form or a query string, lists and objects are JSON text."""
+    """The fields of a study. In a form or a query string, lists and objects are JSON text."""
 
     findings: Annotated[list[Word], Field(max_length=64, fail_fast=True), AsJson] = []
     metadata: Annotated[Metadata, AsJson, Field(max_length=32)] = {}
 
     def record(self) -> StudyRecord:
-        """As the case library takes it."""
+        """Returns the fields in the case library's form."""
         return StudyRecord(**{name: getattr(self, name) for name in StudyRecord.model_fields})
 
 
 class StudyLine(StudyParameters):
-    """One study of a batch. `images`: {data: base64}, or in a form the names of its files."""
+    """One study of a batch. `images` is a list of {data: base64}, or of names of a form's files."""
 
     study_id: Identifier
     images: Annotated[list[ImageItem | str], Field(max_length=MAX_VIEWS, fail_fast=True)] = []
 
 
+class PassageOut(Answer):
+    """One sentence of a stored report."""
+
+    id: str
+    section: str
+    text: str
+
+
+class StoredImage(Answer):
+    """One image of a stored study."""
+
+    view: str | None
+    url: str
+
+
+class StudyOut(Answer):
+    """A stored study. Its ids are references: keyed hashes of the caller's ids."""
+
+    study_id: str
+    patient_id: str | None
+    source: str
+    report: str | None
+    passages: list[PassageOut]
+    images: list[StoredImage]
+    findings: list[str]
+    metadata: Metadata
+
+    @classmethod
+    def of(cls, study: Study) -> "StudyOut":
+        """Returns the study with the addresses of its images."""
+        url = f"/studies/{study.study_id}/image"
+        return cls(
+            study_id=study.study_id,
+            patient_id=study.patient_id,
+            source=study.source,
+            report=study.report,
+            passages=[PassageOut.model_validate(passage) for passage in study.passages],
+            images=[
+                StoredImage(view=image.view, url=f"{url}?index={index}")
+                for index, image in enumerate(study.images)
+            ],
+            findings=list(study.findings),
+            metadata=study.metadata,
+        )
+
+
+class StudyItem(Answer):
+    """One stored study of a batch."""
+
+    index: int
+    study: StudyOut
+
+
+class StudyBatch(Answer):
+    """Answer of POST /studies. Items have the order of the request."""
+
+    bundle: BundleName
+    items: list[StudyItem | FailedItem]
+
+
+class StudyCounts(Answer):
+    """The number of studies in the library, and for each value the number of studies with it."""
+
+    studies: int
+    source: dict[str, int]
+    view: dict[str, int]
+    findings: dict[str, int]
+
+
 @router.put("/{study_id}", dependencies=[writer])
 async def put_study(study_id: StudyId, request: Request, wired: Wired) -> StudyOut:
-    """Store a study, replacing an earlier version; it is on disk before the answer."""
+    """Stores a study and replaces an earlier version. It is on disk before the answer."""
     uploads, parameters = await read_input(request, StudyParameters, wired.settings.max_images)
     images = tuple(raised(upload.data) for upload in uploads)
     new = NewStudy(study_id, parameters.record(), images)
-    deadline = Deadline(wired.settings.deadline_s)
-    return StudyOut.of(await work(request, deadline, wired.library.put, new, deadline))
+    return StudyOut.of(await Work(request).run(wired.library.put, new))
 
 
 @router.post("", dependencies=[writer])
 async def post_studies(request: Request, wired: Wired) -> StudyBatch:
-    """Store a batch: NDJSON, or multipart with `studies` (JSON list) and `files`."""
+    """Stores a batch, sent as NDJSON or as a form with `studies` (a JSON list) and `files`."""
     lines = await _read_batch(request, wired.settings.max_images)
-    deadline = Deadline(wired.settings.deadline_s, items=len(lines), bulk=True)
     good = [line for line in lines if isinstance(line, NewStudy)]
-    stored = iter(await work(request, deadline, wired.library.put_many, good, deadline))
+    work = Work(request, items=len(lines), bulk=True)
+    stored = iter(await work.run(wired.library.put_many, good))
     outcomes = [next(stored) if isinstance(line, NewStudy) else line for line in lines]
-    items = [
-        FailedItem.of(index, None, outcome)
-        if isinstance(outcome, EclipError)
-        else StudyItem(index=index, study=StudyOut.of(outcome))
-        for index, outcome in enumerate(outcomes)
-    ]
-    errors = [outcome for outcome in outcomes if isinstance(outcome, EclipError)]
-    return StudyBatch(bundle=BundleName.of(wired.bundle), items=checked(items, errors))
+    items = batch_items(
+        outcomes, lambda index, study: StudyItem(index=index, study=StudyOut.of(study))
+    )
+    return StudyBatch(bundle=BundleName.of(wired.bundle), items=items)
 
 
 @router.get("", dependencies=[reader])
 def count_studies(wired: Wired, filter: Annotated[Filter, Query()]) -> StudyCounts:
-    """How many studies the library holds, and how many of them have each source, view, finding."""
+    """Returns the number of studies, in all and for each source, view and finding."""
     if filter.section:
-        raise RequestMalformed("section: only passages have one, and studies are counted.")
+        raise RequestMalformed(
+            "section: only passages have a section, and studies are counted. Leave it out."
+        )
     store, where = wired.library.store, filter.where()
     return StudyCounts(studies=store.count(where), **store.facets(where))
 
 
 @router.get("/{study_id}", dependencies=[reader])
 def get_study(study_id: StudyId, wired: Wired) -> StudyOut:
-    """The stored study, by the caller's id or by the hashed one of a hit."""
+    """Returns the stored study, by the caller's id or by the reference in a hit."""
     return StudyOut.of(wired.library.get(study_id))
 
 
 @router.delete("/{study_id}", dependencies=[writer], status_code=204)
 def delete_study(study_id: StudyId, wired: Wired) -> None:
-    """Remove the study and every trace of it."""
+    """Removes the study, its vectors and its renditions."""
     wired.library.delete(study_id)
 
 
 @router.get("/{study_id}/image", dependencies=[reader], response_class=Response)
 def get_image(study_id: StudyId, wired: Wired, index: int = 0) -> Response:
-    """JPEG rendition without metadata."""
+    """Returns the rendition of one image: a JPEG without metadata."""
     return Response(wired.library.rendition(study_id, index), media_type="image/jpeg")
 
 
@@ -131,13 +188,13 @@ async def _read_batch(request: Request, max_studies: int) -> list[NewStudy | Ecl
 
 def _check_count(count: int, max_studies: int) -> None:
     if not 0 < count <= max_studies:
-        raise RequestMalformed(f"Send 1 to {max_studies} studies in one batch.")
+        raise RequestMalformed(f"A batch must have 1 to {max_studies} studies.")
 
 
 def _study_list(form: FormData) -> list[Any]:
     studies = form.get("studies")
     if not isinstance(studies, str):
-        raise RequestMalformed("The form has no `studies` field with a JSON list.")
+        raise RequestMalformed("The form has no `studies` field. Send one with a JSON list.")
     values = parse_json(studies)
     if not isinstance(values, list):
         raise RequestMalformed("`studies` must be a JSON list.")
@@ -145,18 +202,20 @@ def _study_list(form: FormData) -> list[Any]:
 
 
 async def _named_files(form: FormData) -> dict[str, bytes]:
-    """The form's files by their names, which must tell them apart."""
+    """Returns the form's files by name. Raises RequestMalformed when two have the same name."""
     uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     files = {upload.filename or "": await upload.read() for upload in uploads}
     if len(files) < len(uploads):
-        raise RequestMalformed("Two files of the form have the same name. Give each its own.")
+        raise RequestMalformed("Two files of the form have the same name. Rename one of them.")
     return files
 
 
 def _check_all_named(values: list[Any], files: Mapping[str, bytes]) -> None:
     named = {name for value in values if isinstance(value, dict) for name in _names(value)}
     if files.keys() - named:
-        raise RequestMalformed("The form holds a file that no study names in its `images`.")
+        raise RequestMalformed(
+            "The form has a file that no study names. Name it in the `images` of its study."
+        )
 
 
 def _names(value: dict[str, Any]) -> list[str]:
@@ -184,5 +243,7 @@ def _upload(image: ImageItem | str, files: Mapping[str, bytes]) -> Upload:
     if isinstance(image, ImageItem):
         return decode_item(image)
     if image not in files:
-        return Upload(None, StudyInvalid("`images` names a file that the form does not hold."))
+        return Upload(
+            None, StudyInvalid("`images` names a file that is not in the form. Send the file too.")
+        )
     return Upload(None, files[image])

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from service.deadline import Deadline
 from service.errors import QueueFull
-from service.inference.queueing import retry_after
+from service.inference.queueing import fair_part, retry_after
 from service.telemetry import ADMITTED
 
 
@@ -26,7 +26,7 @@ class Admission:
 
         Raises QueueFull at its first step only: what was let in is not turned away half done.
         """
-        wanted = min(deadline.items, max(1, self._places // 2))
+        wanted = min(deadline.items, fair_part(self._places))
         if not deadline.admitted and self._taken + wanted > self._places:
             raise self._full()
         deadline.admitted = True

@@ -7,12 +7,10 @@ finding is to be measured before a reader is shown the map (in the demo bundle t
 import io
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from service.arrays import FloatArray
+from service.arrays import FloatArray, UInt8
 from service.deadline import Deadline
-from service.imaging.radiograph import Radiograph
 from service.inference.encoder import Encoder
 
 OVERLAY_SIDE = 512
@@ -21,17 +19,17 @@ TINT = (255, 64, 0)
 
 def attention(
     encoder: Encoder, image: bytes, text: str, deadline: Deadline
-) -> tuple[Radiograph, FloatArray]:
-    """The radiograph and the cosine of each patch with the text, float32[G,G].
+) -> tuple[UInt8, FloatArray]:
+    """Returns the model's input uint8[H,W] and each patch's cosine with the text, float32[G,G].
 
     The grid covers the model's input, after the resizing and cropping of the bundle's ImageSpec.
     """
-    radiograph, patches = encoder.patches(image, deadline)
+    pixels, patches = encoder.patches(image, deadline)
     (encoded,) = encoder.texts([text], deadline)
-    return radiograph, patches @ encoded.vector
+    return pixels, patches @ encoded.vector
 
 
-def overlay(pixels: npt.NDArray[np.uint8], grid: FloatArray) -> bytes:
+def overlay(pixels: UInt8, grid: FloatArray) -> bytes:
     """PNG of the model's input uint8[H,W] with the map's upper half tinted, scaled to its range."""
     low, high = float(np.median(grid)), float(grid.max())
     strength = np.clip((grid - low) / max(high - low, 1e-6), 0, 1)

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from service.arrays import FloatArray
+from service.arrays import FloatArray, UInt8
 from service.bundle.manifest import Bundle, unpack_vector
 from service.bundle.preprocess import preprocess
 from service.deadline import Deadline
@@ -20,6 +20,7 @@ from service.imaging.radiograph import Radiograph
 from service.inference.batching import Batcher, Bounds, Embedded, Row
 from service.inference.cache import AnswerCache
 from service.inference.drift import Drift
+from service.inference.queueing import fair_part
 from service.inference.session import Towers
 from service.telemetry import record, timed
 
@@ -71,7 +72,7 @@ class Encoder:
         self.bundle = bundle
         self._towers, self._limits, self._max_text_chars = towers, limits, max_text_chars
         self._pool = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
-        self._part = max(1, bounds.items // 2)
+        self._part = fair_part(bounds.items)
         self._image = Batcher("image", towers.image, bounds)
         self._text = Batcher("text", towers.text, bounds)
         mean = bundle.manifest.image_mean
@@ -96,10 +97,17 @@ class Encoder:
         )
 
     def image(self, data: bytes, deadline: Deadline) -> EncodedImage:
-        """One image; raises what is wrong with it."""
-        (encoded,) = self.images([data], deadline)
-        if isinstance(encoded, EclipError):
-            raise encoded
+        """Encodes one image. Raises what is wrong with it."""
+        (encoded,) = self.views([data], deadline)
+        return encoded
+
+    def views(self, items: Sequence[bytes], deadline: Deadline) -> list[EncodedImage]:
+        """Encodes all views of a study in one call. Raises what is wrong with the first bad one."""
+        encoded = []
+        for image in self.images(items, deadline):
+            if isinstance(image, EclipError):
+                raise image
+            encoded.append(image)
         return encoded
 
     def texts(self, texts: Sequence[str], deadline: Deadline) -> list[EncodedText]:
@@ -118,8 +126,8 @@ class Encoder:
         """N texts → float32[N,D]."""
         return np.stack([encoded.vector for encoded in self.texts(texts, deadline)])
 
-    def patches(self, data: bytes, deadline: Deadline) -> tuple[Radiograph, FloatArray]:
-        """One image → its radiograph as decoded and unit patch embeddings float32[G,G,D]."""
+    def patches(self, data: bytes, deadline: Deadline) -> tuple[UInt8, FloatArray]:
+        """Returns the model's input uint8[H,W] and its unit patch embeddings float32[G,G,D]."""
         if self.bundle.manifest.patch_grid is None:
             raise PatchesUnavailable(
                 f"The image tower of bundle {self.bundle.manifest.name} yields no patch "
@@ -130,7 +138,7 @@ class Encoder:
             raise prepared
         with timed("infer"):
             grid = self._towers.patches(prepared.pixels[np.newaxis])[0]
-        return prepared.radiograph, grid
+        return prepared.pixels, grid
 
     @property
     def seconds_per_image(self) -> float:

@@ -28,6 +28,14 @@ def evenly(waiting: int, calls: int, most: int) -> int:
     return min(most, math.ceil(waiting / calls))
 
 
+def fair_part(places: int) -> int:
+    """Returns how many of the queue's places one request may take at a time: half, at least 1.
+
+    A larger request queues in parts of this size, so that others find a place.
+    """
+    return max(1, places // 2)
+
+
 def worth_holding(waiting: int, gap_s: float, call_s: float) -> bool:
     """Whether a batch gains by waiting for one more item, on a device where calls cost alike.
 

@@ -1,1 +1,1 @@
-"""The workbench: one page in a browser."""
+"""Serves the workbench, a page for trying the service in a browser."""

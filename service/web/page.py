@@ -1,4 +1,4 @@
-"""GET /: the workbench page."""
+"""Answers GET / with the workbench page."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ PAGE = Path(__file__).with_name("workbench.html").read_text(encoding="utf-8")
 
 
 def _sources(tag: str) -> str:
-    """The CSP hashes of the page's own inline blocks, so that no other may run."""
+    """Returns the CSP hashes of the page's own inline blocks. A browser runs no other block."""
     blocks = re.findall(rf"<{tag}>(.*?)</{tag}>", PAGE, re.DOTALL)
     digests = (hashlib.sha256(block.encode()).digest() for block in blocks)
     return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
@@ -35,5 +35,5 @@ POLICY = "; ".join(
 
 @router.get("/", include_in_schema=False)
 def workbench() -> HTMLResponse:
-    """One self-contained page: drop a radiograph, read findings, similar cases and the report."""
+    """Returns the page that shows a radiograph's findings, similar cases and report."""
     return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})

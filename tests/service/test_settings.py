@@ -1,7 +1,9 @@
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from service.settings import DEMO_BUNDLE, Settings, available_cores
+from tests.conftest import ROOT
 
 
 def test_a_setting_is_read_from_the_environment_with_its_prefix(monkeypatch, tmp_path):
@@ -22,6 +24,13 @@ def test_a_value_out_of_bounds_is_refused(monkeypatch, name, value):
     monkeypatch.setenv(f"ECLIP_{name}", value)
     with pytest.raises(ValidationError):
         Settings()
+
+
+def test_a_container_has_as_long_to_stop_as_a_request_may_take():
+    without, with_model = Settings().longest_s, Settings(llm_url="http://vllm:8000/v1").longest_s
+    composition = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    assert composition["services"]["service"]["stop_grace_period"] == f"{with_model:g}s"
+    assert f"{without:g} s, {with_model:g} s with" in (ROOT / "deploy/README.md").read_text()
 
 
 def test_secrets_do_not_show():

@@ -19,10 +19,11 @@ import {module}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["service.inference.session", "training.export", "training.evaluate.encode"]
 )
-def test_onnx_runtime_is_told_to_report_nothing_before_it_is_imported(module):
+def test_onnx_runtime_reports_nothing_from_its_import_on(module):
     variables = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
     command = [sys.executable, "-c", SEEN.format(module=module)]
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)

@@ -3,6 +3,7 @@
 import gzip
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -21,11 +22,14 @@ PARENT = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
 
 
 @pytest.fixture
-def spans():
-    """What was traced so far."""
-    exporter = InMemorySpanExporter()
-    with spans_to(SimpleSpanProcessor(exporter)):
+def spans(client):
+    """Returns the spans of `client` so far."""
+    exporter, state = InMemorySpanExporter(), client.app.state
+    services = state.services
+    with spans_to(SimpleSpanProcessor(exporter)) as tracer:
+        state.services = replace(services, tracer=tracer)
         yield exporter.get_finished_spans
+    state.services = services
 
 
 def test_a_request_is_a_span_of_its_callers_trace_and_its_stages_are_within(client, spans):
@@ -38,7 +42,6 @@ def test_a_request_is_a_span_of_its_callers_trace_and_its_stages_are_within(clie
     assert all(span.parent.span_id == whole.context.span_id for span in stages)
     queue, infer, _ = stages
     assert whole.start_time <= queue.start_time <= queue.end_time <= infer.end_time
-    assert abs(infer.start_time - queue.end_time) < 50e6
 
 
 @pytest.mark.usefixtures("spans")
@@ -53,23 +56,25 @@ def test_no_span_holds_what_a_caller_sent(client, spans):
     client.get(f"/studies/{CANARY}?patient={CANARY}")
     client.post("/embed/text", json={"texts": [CANARY]})
     client.post("/embed/text", content=CANARY)
-    told = json.dumps([[span.name, dict(span.attributes), str(span.events)] for span in spans()])
-    assert "/studies/{study_id}" in told
-    assert CANARY not in told
+    exported = json.dumps(
+        [[span.name, dict(span.attributes), str(span.events)] for span in spans()]
+    )
+    assert "/studies/{study_id}" in exported
+    assert CANARY not in exported
 
 
-def test_a_defect_is_an_error_of_its_span_without_its_message(tmp_path, spans, monkeypatch):
+def test_a_defect_is_an_error_of_its_span_without_its_message(client, spans, monkeypatch):
     def breaks(*_):
         raise RuntimeError(CANARY)
 
-    with in_process(Settings(data_dir=tmp_path)) as client:
-        monkeypatch.setattr(client.app.state.services.library, "get", breaks)
-        client.get("/studies/s1")
+    monkeypatch.setattr(client.app.state.services.library, "get", breaks)
+    client.get("/studies/s1")
     (span,) = spans()
     assert not span.status.is_ok
     assert CANARY not in f"{span.status.description}{span.events}"
 
 
+@pytest.mark.slow
 def test_spans_reach_a_collector_and_one_that_is_away_harms_nobody(tmp_path, closed_port):
     names = []
 

@@ -1,10 +1,14 @@
 import base64
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from service.api.context import Services
+from service.app import open_library
+from service.reporting.audit import AuditLog
 from service.settings import DEMO_LIBRARY, Settings
 from tests.support.server import in_process
 
@@ -12,11 +16,16 @@ PICTURES = sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:6]
 
 
 @pytest.fixture
-def writable(tmp_path: Path) -> Iterator[TestClient]:
-    """The app on an empty library that one test may fill."""
+def writable(tmp_path: Path, client: TestClient) -> Iterator[TestClient]:
+    """The app on an empty library that one test may fill. It shares the encoder of `client`."""
     settings = Settings(data_dir=tmp_path / "var", max_images=4, max_texts=4, max_k=10)
-    with in_process(settings) as client:
-        yield client
+    shared: Services = client.app.state.services
+    with open_library(settings, shared.encoder) as library:
+        audit = AuditLog(settings.data_dir / "audit", library.pseudonyms)
+        reporter = replace(shared.reporter, library=library, audit=audit)
+        wired = replace(shared, settings=settings, library=library, reporter=reporter)
+        with in_process(settings, wired) as writable:
+            yield writable
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,7 @@ def test_a_raw_probability_is_the_softmax_of_present_against_absent(client, radi
     assert found["yes"]["probability"] + found["no"]["probability"] == pytest.approx(1)
 
 
-def test_a_bad_image_of_a_batch_stands_as_its_own_error(client, radiograph):
+def test_a_bad_image_of_a_batch_has_its_own_error(client, radiograph):
     files = [("files", ("a", b"text")), ("files", ("b", radiograph))]
     items = client.post("/classify", files=files).json()["items"]
     assert items[0]["error"]["type"] == "urn:eclip:image/unsupported"

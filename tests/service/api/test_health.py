@@ -1,9 +1,6 @@
-from dataclasses import replace
-
-import pytest
-
 from service.errors import StoreUnavailable
-from service.settings import DEMO_BUNDLE
+from service.settings import DEMO_BUNDLE, Settings
+from tests.conftest import in_process
 
 
 def test_a_running_service_is_live_and_ready(client):
@@ -13,26 +10,11 @@ def test_a_running_service_is_live_and_ready(client):
     assert ready.json()["parts"] == {"bundle": "ready", "store": "ready", "workers": "ready"}
 
 
-@pytest.fixture
-def with_services(writable):
-    """Exchange a part of a running app."""
-    wired = writable.app.state.services
+def test_a_store_that_does_not_answer_is_not_ready_and_still_live(writable, monkeypatch):
+    def check():
+        raise StoreUnavailable("The store is away.")
 
-    def exchange(**parts):
-        writable.app.state.services = replace(wired, **parts)
-
-    yield exchange
-    writable.app.state.services = wired
-
-
-def test_a_store_that_does_not_answer_is_not_ready_and_still_live(writable, with_services):
-    class Down:
-        class store:
-            @staticmethod
-            def check():
-                raise StoreUnavailable("The store is away.")
-
-    with_services(library=Down)
+    monkeypatch.setattr(writable.app.state.services.library.store, "check", check)
     ready = writable.get("/health/ready")
     assert ready.status_code == 503
     assert ready.json()["parts"]["store"] == "The store is away."
@@ -40,11 +22,11 @@ def test_a_store_that_does_not_answer_is_not_ready_and_still_live(writable, with
     assert writable.get("/health/live").status_code == 200
 
 
-def test_a_worker_that_has_ended_is_neither_live_nor_ready(writable):
-    """A restart mends it, and nothing else."""
-    encoder = writable.app.state.services.encoder
-    encoder._text.close()
-    ready, live = writable.get("/health/ready"), writable.get("/health/live")
+def test_a_server_whose_workers_have_ended_is_neither_live_nor_ready(tmp_path):
+    """Only a restart helps."""
+    with in_process(Settings(data_dir=tmp_path)) as client:
+        client.app.state.services.encoder.close()
+        ready, live = client.get("/health/ready"), client.get("/health/live")
     assert (ready.status_code, live.status_code) == (503, 503)
     assert "worker" in ready.json()["parts"]["workers"]
     assert "worker" in live.json()["status"]

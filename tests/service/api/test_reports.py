@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
+from service.app import open_language_model
 from service.settings import DEMO_LIBRARY, Settings
 from tests.support.server import in_process
 
@@ -22,7 +23,7 @@ def sentences(body):
     return [*body["report"]["findings"], *body["report"]["impression"]]
 
 
-def told(answer):
+def server_sent(answer):
     """(name, data) of each server-sent event."""
     assert answer.headers["content-type"].startswith("text/event-stream")
     return [
@@ -74,7 +75,7 @@ def test_the_patients_own_cases_are_left_out(client, pictures):
     assert len({item["study_id"] for item in without["evidence"]}) == 5
 
 
-def test_a_prior_study_is_no_evidence_and_one_that_is_none_is_told(client, problem, pictures):
+def test_a_prior_study_is_not_evidence_and_an_unknown_one_is_refused(client, problem, pictures):
     files, first = {"files": pictures[0]}, FIRST["study_id"]
     own = client.get(f"/studies/{first}").json()["study_id"]
     body = written(client.post("/generate-report", files=files, data={"prior_study_id": first}))
@@ -112,7 +113,7 @@ def test_a_view_that_cannot_be_read_fails_the_study(client, problem, radiograph)
     problem(client.post("/generate-report", files=files), 422, "image/undecodable")
 
 
-def test_what_speaks_against_a_sentence_and_what_the_classifier_says_are_told(client, radiograph):
+def test_a_sentence_shows_opposite_evidence_and_the_classifiers_verdict(client, radiograph):
     body = written(client.post("/generate-report", files={"files": radiograph}, data={"k": "30"}))
     numbers = {item["number"] for item in body["evidence"]}
     denied = [sentence for sentence in sentences(body) if sentence["against"]]
@@ -142,7 +143,7 @@ def test_every_report_names_its_audit_record(client, radiograph):
 
 def test_streamed_it_is_evidence_then_sentences_then_the_same_report(client, radiograph):
     whole = written(client.post("/generate-report", files={"files": radiograph}))
-    streamed = told(
+    streamed = server_sent(
         client.post("/generate-report", files={"files": radiograph}, data={"stream": "true"})
     )
     names = [name for name, _ in streamed]
@@ -155,38 +156,25 @@ def test_streamed_it_is_evidence_then_sentences_then_the_same_report(client, rad
 
 
 @pytest.fixture
-def without_llm(demo_data, closed_port, client):
-    """The same services, but for a language model server that is down."""
-    settings = Settings(
-        data_dir=demo_data, llm_url=f"http://127.0.0.1:{closed_port}/v1", llm_timeout_s=1
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.app._library", lambda *_: _borrowed(client))
-        with in_process(settings) as app:
-            yield app
+def without_llm(closed_port, client):
+    """The same services, with a language model server that is down."""
+    settings = Settings(llm_url=f"http://127.0.0.1:{closed_port}/v1", llm_timeout_s=1)
+    reporter = client.app.state.services.reporter
+    with (
+        open_language_model(settings) as model,
+        app_with(client, replace(reporter, language_model=model)) as app,
+    ):
+        yield app
 
 
-class _borrowed:
-    """The library of a running app; only one process part may have it open."""
-
-    def __init__(self, client):
-        self.library = client.app.state.services.library
-
-    def __enter__(self):
-        return self.library
-
-    def __exit__(self, *_):
-        return None
-
-
-def test_a_language_model_that_is_down_is_told_with_a_time_to_retry(
+def test_a_language_model_that_is_down_answers_503_with_a_time_to_retry(
     without_llm, problem, radiograph
 ):
     """And no extractive report is passed off as the model's."""
     answer = without_llm.post("/generate-report", files={"files": radiograph})
     problem(answer, 503, "llm/unavailable")
     assert int(answer.headers["retry-after"]) > 0
-    streamed = told(
+    streamed = server_sent(
         without_llm.post("/generate-report", files={"files": radiograph}, data={"stream": "true"})
     )
     assert [name for name, _ in streamed] == ["evidence", "error"]
@@ -212,10 +200,10 @@ def test_a_filter_of_sections_is_refused_since_no_case_has_one(client, problem, 
 
 
 class Scripted:
-    """Stands where the reporter does, with events and a language model of our choosing."""
+    """Takes the reporter's place, with events of our choosing."""
 
-    def __init__(self, events, language_model=None):
-        self.events, self.language_model = events, language_model
+    def __init__(self, events):
+        self.events = events
 
     def report(self, images, asked, deadline):
         return list(self.events(images, asked, deadline))[-1]
@@ -228,9 +216,9 @@ def app_with(client, reporter, **settings):
     return in_process(other.settings, other)
 
 
-@pytest.mark.parametrize(("language_model", "seconds"), [(None, 20), (object(), 120)])
-def test_a_language_models_time_is_given_only_where_there_is_one(
-    client, radiograph, language_model, seconds
+@pytest.mark.parametrize(("llm_url", "least", "most"), [((), 0, 1e5), (("x",), 1e5, 1e6)])
+def test_a_report_has_a_language_models_time_too_where_there_is_one(
+    client, radiograph, llm_url, least, most
 ):
     left = []
 
@@ -238,10 +226,11 @@ def test_a_language_models_time_is_given_only_where_there_is_one(
         left.append(deadline.remaining)
         yield []
 
-    reporter = Scripted(events, language_model)
-    with app_with(client, reporter, deadline_s=20, llm_timeout_s=100) as app:
+    with app_with(
+        client, Scripted(events), llm_url=llm_url, deadline_s=1e5, llm_timeout_s=9e5
+    ) as app:
         app.post("/generate-report", files={"files": radiograph}, data={"stream": "true"})
-    assert left[0] == pytest.approx(seconds, abs=15)
+    assert least < left[0] < most
 
 
 def test_a_defect_inside_a_stream_ends_it_with_an_error_that_tells_no_message(client, radiograph):
@@ -251,7 +240,7 @@ def test_a_defect_inside_a_stream_ends_it_with_an_error_that_tells_no_message(cl
 
     with capture_logs() as logs, app_with(client, Scripted(events)) as app:
         answer = app.post("/generate-report", files={"files": radiograph}, data={"stream": "true"})
-    (first, _), (last, error) = told(answer)
+    (first, _), (last, error) = server_sent(answer)
     assert (first, last) == ("evidence", "error")
     assert error["type"] == "urn:eclip:internal"
     assert error["request_id"] == answer.headers["x-request-id"]
@@ -261,19 +250,18 @@ def test_a_defect_inside_a_stream_ends_it_with_an_error_that_tells_no_message(cl
 
 
 def test_a_client_that_leaves_a_stream_cancels_its_deadline_at_once(client, radiograph):
-    """The second event takes as long as the client is there."""
-    left_after = []
+    """The second event takes until the deadline, an hour, or until the client leaves."""
+    ended = []
 
     def events(_images, _asked, deadline):
         yield []
-        start = time.monotonic()
-        while deadline.remaining and time.monotonic() - start < 10:
+        while deadline.remaining:
             time.sleep(0.01)
-        left_after.append(time.monotonic() - start)
+        ended.append(True)
 
-    with app_with(client, Scripted(events)) as app:
+    with app_with(client, Scripted(events), deadline_s=3600) as app:
         asyncio.run(leave_after_the_first_event(app.app, radiograph))
-    assert left_after[0] < 2
+    assert ended
 
 
 async def leave_after_the_first_event(app, body):

@@ -157,7 +157,7 @@ def test_an_image_and_a_text_at_once_are_malformed(client, problem, radiograph):
     problem(client.post("/retrieve", files=two), 400, "request/malformed")
 
 
-def test_an_empty_text_is_told_apart_from_none(client, problem):
+def test_an_empty_text_is_not_the_same_as_no_text(client, problem):
     problem(client.post("/retrieve", json={"text": " "}), 422, "text/invalid")
 
 

@@ -91,8 +91,8 @@ def test_a_batch_as_a_form_names_its_files(writable, pictures):
     assert items[1]["error"]["type"] == "urn:eclip:study/invalid"
 
 
-def test_files_that_cannot_be_told_apart_are_refused(writable, problem, pictures):
-    """Else one patient's image would stand under another's study."""
+def test_files_of_the_same_name_are_refused(writable, problem, pictures):
+    """Otherwise one patient's image would be stored in another's study."""
     studies = json.dumps([{"study_id": n, "images": ["1.jpg"]} for n in ("s1", "s2")])
     files = [("files", ("1.jpg", picture)) for picture in pictures[:2]]
     answer = writable.post("/studies", data={"studies": studies}, files=files)

@@ -12,7 +12,7 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from service.bundle.manifest import Golden, Int8, load, seal
-from service.bundle.preprocess import ImageSpec
+from service.bundle.preprocess import ImageSpec, preprocess
 from service.deadline import Deadline
 from service.errors import (
     BundleNotReady,
@@ -87,13 +87,16 @@ def test_texts_out_of_bounds_are_refused(encoder, deadline, text):
 
 
 def test_the_attention_grid_is_the_cosine_of_patches_and_text(encoder, pictures, deadline):
-    radiograph, grid = attention(encoder, pictures[0], "Consolidation.", deadline)
+    pixels, grid = attention(encoder, pictures[0], "Consolidation.", deadline)
     _, patches = encoder.patches(pictures[0], deadline)
     text = encoder.texts(["Consolidation."], deadline)[0].vector
     np.testing.assert_allclose(grid, patches @ text, atol=1e-5)
     assert grid.shape == encoder.bundle.manifest.patch_grid
-    assert overlay(np.zeros((96, 96), np.uint8), grid).startswith(b"\x89PNG")
-    assert radiograph.format == "jpeg"
+    spec = encoder.bundle.manifest.image
+    np.testing.assert_array_equal(
+        pixels, preprocess(decode(pictures[0], ImageLimits()).pixels, spec)
+    )
+    assert overlay(pixels, grid).startswith(b"\x89PNG")
 
 
 def test_a_bundle_whose_towers_answer_otherwise_is_not_ready(tmp_path):

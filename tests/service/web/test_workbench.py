@@ -8,6 +8,7 @@ from playwright.sync_api import expect, sync_playwright
 from service.settings import DEMO
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 
+pytestmark = pytest.mark.slow
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 
 
@@ -57,7 +58,7 @@ def test_a_dicom_that_the_browser_cannot_show_is_read_all_the_same(page):
     expect(page.locator("#shown")).to_be_hidden()
 
 
-def test_a_file_that_is_no_image_is_told_so_and_the_next_one_works(page, radiograph):
+def test_a_file_that_is_not_an_image_is_refused_and_the_next_one_works(page, radiograph):
     choose(page, "notes.png", b"plain text")
     expect(page.get_by_role("alert")).to_contain_text("Unsupported image", timeout=20_000)
     expect(page.locator("#answer")).to_be_hidden()
