@@ -22,7 +22,7 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from service.cases.library import Identifier, NewStudy, StudyRecord
 from service.errors import EclipError, SourceUnreadable, StudyInvalid
-from service.imaging.headers import Belonging, belonging, is_dicom
+from service.imaging.dicom.identifiers import Belonging, belonging, is_dicom
 
 IMAGES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg"})
 HEATMAP = "heatmap.png"

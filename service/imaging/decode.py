@@ -1,7 +1,6 @@
 """Bytes → Radiograph: sniff the real type, cap the pixels, then decode PNG, JPEG or DICOM."""
 
 import io
-import logging
 import math
 from dataclasses import dataclass
 
@@ -17,7 +16,10 @@ from service.errors import (
     ImageUndecodable,
     ImageUnsupported,
 )
-from service.imaging import dicom, jpeg, png
+from service.imaging import jpeg, png
+from service.imaging.dicom.decode import decode_dicom
+from service.imaging.dicom.header import looks_like_dicom
+from service.imaging.libraries import decoding
 from service.imaging.radiograph import Format, Pixels, Radiograph, Window
 
 MIN_SIDE = 32
@@ -27,9 +29,6 @@ _JPEG = b"\xff\xd8\xff"
 _STRIP = 256
 _TURNED = frozenset({5, 6, 7, 8})
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L"})
-
-logging.getLogger("PIL").setLevel(logging.WARNING)  # below that it quotes EXIF values
-Image.MAX_IMAGE_PIXELS = None  # the cap below is decided from the header, before decoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +67,11 @@ def decode(data: bytes, limits: ImageLimits, spec: ImageSpec | None = None) -> R
     """
     limits.check_bytes(data)
     kind = sniff(data)
-    if kind == "dicom":
-        radiograph = dicom.decode(data, limits.check_shape)
-    else:
-        radiograph = _decode_picture(data, kind, limits, spec)
+    with decoding:
+        if kind == "dicom":
+            radiograph = decode_dicom(data, limits.check_shape)
+        else:
+            radiograph = _decode_picture(data, kind, limits, spec)
     _check_content(radiograph)
     radiograph.pixels.flags.writeable = False
     return radiograph
@@ -85,7 +85,7 @@ def sniff(data: bytes) -> Format:
         return "png"
     if data.startswith(_JPEG):
         return "jpeg"
-    if dicom.looks_like_dicom(data):
+    if looks_like_dicom(data):
         return "dicom"
     raise ImageUnsupported("The bytes are neither PNG, JPEG nor DICOM. Convert the image to one.")
 

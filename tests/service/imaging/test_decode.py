@@ -163,7 +163,7 @@ def test_a_jpeg_header_over_the_cap_is_too_large():
 @pytest.fixture
 def no_decoder(monkeypatch):
     """Pillow and pydicom must not be asked for pixels."""
-    for name in ("PIL.ImageFile.ImageFile.load", "service.imaging.dicom.pixel_array"):
+    for name in ("PIL.ImageFile.ImageFile.load", "service.imaging.dicom.pixels.pixel_array"):
         monkeypatch.setattr(name, lambda *_arguments, **_keywords: pytest.fail("it was decoded"))
 
 
