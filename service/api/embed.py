@@ -54,7 +54,7 @@ async def embed_image(request: Request, wired: Wired) -> ImageEmbeddings:
             index=index,
             id=upload.id,
             embedding=pack(result.vector, parameters.encoding),
-            image=image_facts(result.radiograph),
+            image=image_facts(result.facts),
         )
         for index, (upload, result) in enumerate(zip(uploads, encoded, strict=True))
     ]

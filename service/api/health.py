@@ -27,7 +27,7 @@ async def live(wired: Wired) -> JSONResponse:
 
 @router.get("/health/ready")
 async def ready(wired: Wired) -> JSONResponse:
-    """Every part can serve: bundle verified and self-tested, store reachable, workers beating."""
+    """Every part can serve: bundle verified and self-tested, store reachable, workers healthy."""
     store = await to_thread.run_sync(_store, wired, limiter=_PROBES)
     parts = {"bundle": READY, "store": store, "workers": _workers(wired)}
     good = all(state == READY for state in parts.values())
@@ -62,4 +62,4 @@ def _store(wired: Services) -> str:
 
 
 def _workers(wired: Services) -> str:
-    return READY if wired.encoder.beating else "a tower's worker has died or is stuck"
+    return READY if wired.encoder.healthy else "a tower's worker has died or is stuck"

@@ -11,7 +11,7 @@ from service.api.problems import describe
 from service.bundle.manifest import Bundle
 from service.cases.schema import Hit, Metadata, Part, Study
 from service.errors import AllItemsFailed, EclipError
-from service.imaging.radiograph import Radiograph
+from service.imaging.radiograph import RadiographFacts
 
 RETRYABLE = frozenset({429, 503, 504})
 Encoding = Literal["float", "base64"]
@@ -365,9 +365,9 @@ def pack(vector: npt.NDArray[np.float32], encoding: Encoding) -> list[float] | s
     return floats
 
 
-def image_facts(radiograph: Radiograph) -> ImageFacts:
+def image_facts(facts: RadiographFacts) -> ImageFacts:
     """What the decoder found."""
-    return ImageFacts.model_validate(radiograph)
+    return ImageFacts.model_validate(facts)
 
 
 def checked(items: list[Any], errors: list[EclipError]) -> list[Any]:

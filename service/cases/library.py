@@ -42,7 +42,7 @@ from service.deadline import Deadline
 from service.errors import EclipError, StudyInvalid, StudyUnknown
 from service.imaging.deidentify import Pseudonymiser
 from service.imaging.radiograph import Radiograph
-from service.inference.encoder import EncodedImage, EncodedText
+from service.inference.encoder import EncodedRadiograph, EncodedText
 from service.telemetry import timed
 
 DEPTH = 1000
@@ -81,9 +81,9 @@ class StudyEncoder(Protocol):
 
     bundle: Bundle
 
-    def images(
-        self, items: Sequence[bytes], deadline: Deadline, side: int = 0
-    ) -> list[EncodedImage | EclipError]:
+    def radiographs(
+        self, items: Sequence[bytes], deadline: Deadline, side: int
+    ) -> list[EncodedRadiograph | EclipError]:
         """One answer an item, radiographs reduced to `side`."""
 
     def texts(self, texts: Sequence[str], deadline: Deadline) -> list[EncodedText]:
@@ -307,10 +307,12 @@ class CaseLibrary:
 
     def _images_of(
         self, pending: Sequence[_Pending], deadline: Deadline
-    ) -> list[list[EncodedImage] | EclipError]:
+    ) -> list[list[EncodedRadiograph] | EclipError]:
         """Of each study its encoded images, or what is wrong with the first bad one."""
         images = [image for one in pending for image in one.new.images]
-        encoded = iter(self._encoder.images(images, deadline, RENDITION_SIDE) if images else ())
+        encoded = iter(
+            self._encoder.radiographs(images, deadline, RENDITION_SIDE) if images else ()
+        )
         return [_all_or_first_error(list(islice(encoded, len(one.new.images)))) for one in pending]
 
     def _texts_of(self, pending: Sequence[_Pending], deadline: Deadline) -> list[list[Vector]]:
@@ -320,7 +322,7 @@ class CaseLibrary:
         return [[text.vector for text in islice(encoded, len(one.texts))] for one in pending]
 
     def _ready(
-        self, one: _Pending, encoded: Sequence[EncodedImage], texts: Sequence[Vector]
+        self, one: _Pending, encoded: Sequence[EncodedRadiograph], texts: Sequence[Vector]
     ) -> _Ready:
         record, views = one.new.record, one.new.views or (None,) * len(encoded)
         jpegs = [render(image.radiograph) for image in encoded]
@@ -422,12 +424,12 @@ def _chunks(pending: Sequence[_Pending]) -> Iterator[list[_Pending]]:
 
 
 def _all_or_first_error(
-    images: Sequence[EncodedImage | EclipError],
-) -> list[EncodedImage] | EclipError:
+    images: Sequence[EncodedRadiograph | EclipError],
+) -> list[EncodedRadiograph] | EclipError:
     for image in images:
         if isinstance(image, EclipError):
             return image
-    return [image for image in images if isinstance(image, EncodedImage)]
+    return [image for image in images if isinstance(image, EncodedRadiograph)]
 
 
 def _write_durably(path: Path, data: bytes) -> None:

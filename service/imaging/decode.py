@@ -113,7 +113,7 @@ def _decode_picture(
     except Exception as error:  # damaged metadata makes Pillow raise anything
         reason = type(error).__name__
     else:
-        return Radiograph(pixels, rows, columns, kind, window)
+        return Radiograph(pixels=pixels, rows=rows, columns=columns, format=kind, window=window)
     raise ImageUndecodable(f"The {kind.upper()} is damaged or truncated ({reason}). Send it again.")
 
 

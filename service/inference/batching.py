@@ -28,7 +28,7 @@ STALLED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class TowerAnswer:
     """A tower's answer for one row, and the seconds it waited and ran."""
 
     vector: Answer
@@ -55,7 +55,7 @@ class Bounds:
 class _Item:
     row: Row
     deadline: Deadline
-    future: Future[Embedded]
+    future: Future[TowerAnswer]
     since: float
 
 
@@ -125,7 +125,7 @@ class Batcher:
         for worker in self._workers:
             worker.start()
 
-    def submit(self, rows: Sequence[Row], deadline: Deadline) -> list[Future[Embedded]]:
+    def submit(self, rows: Sequence[Row], deadline: Deadline) -> list[Future[TowerAnswer]]:
         """Queue all rows or none; raises QueueFull with the time until there is room.
 
         Items that nobody waits for any more give up their places first.
@@ -142,7 +142,7 @@ class Batcher:
         return [item.future for item in items]
 
     @property
-    def beating(self) -> bool:
+    def healthy(self) -> bool:
         """Whether every worker lives and is not stuck in one call."""
         stuck = any(time.monotonic() - since > STALLED_S for since in [*self._busy_since.values()])
         return all(worker.is_alive() for worker in self._workers) and not stuck
@@ -217,7 +217,7 @@ class Batcher:
         per_item = infer_s / len(batch) / self._bounds.calls
         self.seconds_per_item = smoothed(self.seconds_per_item, per_item)
         for item, vector in answers:
-            item.future.set_result(Embedded(vector, start - item.since, infer_s))
+            item.future.set_result(TowerAnswer(vector, start - item.since, infer_s))
 
 
 def _weight(items: Iterable[_Item]) -> int:

@@ -26,7 +26,7 @@ class AnswerCache:
         self._keeps = items > 0
         self._lock = threading.Lock()
 
-    def through(
+    def get_or_encode(
         self, contents: Sequence[bytes], encode: Callable[[list[int]], Iterable[Answer]]
     ) -> list[Answer]:
         """One answer a content, in order; `encode` is given the rows that are not known yet.

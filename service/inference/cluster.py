@@ -17,9 +17,9 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from service.bundle.manifest import Bundle
-from service.deadline import Deadline
-from service.errors import ClusterUnavailable, DeadlineExceeded, EclipError
-from service.inference.encoder import EncodedImage, EncodedText, Encoder, check_texts
+from service.deadline import Deadline, exceeded
+from service.errors import ClusterUnavailable, EclipError
+from service.inference.encoder import EncodedRadiograph, EncodedText, Encoder, check_texts
 
 CALLS = 2
 """Of one encoder side by side: while one is inferred, the next is decoded."""
@@ -52,11 +52,12 @@ class RemoteEncoder:
         for worker in [*workers] * CALLS:
             self._free.put(worker)
 
-    def images(
-        self, items: Sequence[bytes], deadline: Deadline, side: int = 0
-    ) -> list[EncodedImage | EclipError]:
-        """As `Encoder.images`; raises ClusterUnavailable where no encoder comes back."""
-        encoded: list[EncodedImage | EclipError] = self._ask("images", items, deadline, side)
+    def radiographs(
+        self, items: Sequence[bytes], deadline: Deadline, side: int
+    ) -> list[EncodedRadiograph | EclipError]:
+        """Answers as `Encoder.radiographs`; raises ClusterUnavailable if no encoder comes back."""
+        encoded: list[EncodedRadiograph | EclipError]
+        encoded = self._ask("radiographs", items, deadline, side)
         return encoded
 
     def texts(self, texts: Sequence[str], deadline: Deadline) -> list[EncodedText]:
@@ -73,12 +74,12 @@ class RemoteEncoder:
         try:
             worker = self._free.get(timeout=deadline.remaining)
         except Empty:
-            raise _late() from None
+            raise exceeded() from None
         try:
             asked = getattr(worker, method).remote(items, deadline.remaining, *more)
             return ray.get(asked, timeout=deadline.remaining)
         except GetTimeoutError:
-            raise _late() from None
+            raise exceeded() from None
         except RayTaskError as error:
             raise error.cause from None
         except RayError as error:
@@ -124,10 +125,10 @@ class _Worker:
     def bundle_id(self) -> str:
         return self._encoder.bundle.manifest.id
 
-    def images(
+    def radiographs(
         self, items: Sequence[bytes], seconds: float, side: int
-    ) -> list[EncodedImage | EclipError]:
-        return self._encoder.images(items, Deadline(seconds), side)
+    ) -> list[EncodedRadiograph | EclipError]:
+        return self._encoder.radiographs(items, Deadline(seconds), side)
 
     def texts(self, texts: Sequence[str], seconds: float) -> list[EncodedText]:
         return self._encoder.texts(texts, Deadline(seconds))
@@ -174,7 +175,3 @@ def _workers(cluster: Cluster, bundle: Bundle, build: Callable[[], Encoder]) -> 
     if set(ids) != {bundle.manifest.id}:
         raise ClusterUnavailable("A node of the Ray cluster has another bundle at this path.")
     return workers
-
-
-def _late() -> DeadlineExceeded:
-    return DeadlineExceeded("The deadline passed while the item was being encoded elsewhere.")

@@ -25,8 +25,8 @@ from service.telemetry import log
 Wanted = Precision | Literal["auto"]
 GOLDEN_COSINE = 0.999
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-SHARES = 8
-"""Where nothing is set, a call gets this part of the cores, or one of fewer than twice as many."""
+DEFAULT_CALLS = 8
+"""Calls side by side on a large machine. Default threads per call: `cores // 8`, at least 1."""
 
 
 class Towers:
@@ -46,7 +46,7 @@ class Towers:
         precision: Wanted = "auto",
     ) -> None:
         chosen = choose_providers(providers, onnxruntime.get_available_providers())
-        self.threads = threads or max(1, cores // SHARES)
+        self.threads = threads or max(1, cores // DEFAULT_CALLS)
         self.precision = choose_precision(bundle, precision, on_cpu=chosen == [CPU])
         names = INT8 if self.precision == "int8" else {t: t for t in (IMAGE_TOWER, TEXT_TOWER)}
         self._image, self._text = (
@@ -68,13 +68,13 @@ class Towers:
             threads=self.threads,
         )
 
-    def most(self, batch: int) -> int:
+    def max_batch(self, wanted: int) -> int:
         """Items that a call should take at most.
 
         One in int8: activations are scaled by the whole call, and no vector may depend on what
         happened to be encoded beside it.
         """
-        return 1 if self.precision == "int8" else batch
+        return 1 if self.precision == "int8" else wanted
 
     def image(self, pixels: npt.NDArray[np.uint8]) -> FloatArray:
         """uint8[N,H,W] → unit float32[N,D]."""

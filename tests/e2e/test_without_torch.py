@@ -19,7 +19,7 @@ from service.app import open_services
 from service.settings import Settings
 from pathlib import Path
 with open_services(Settings(data_dir=Path(sys.argv[1]))) as wired:
-    assert wired.encoder.beating
+    assert wired.encoder.healthy
 """
 
 

@@ -4,6 +4,7 @@ import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -278,14 +279,19 @@ def test_a_jpeg_that_is_cut_short_is_refused_at_any_size():
 
 def test_a_reduced_radiograph_keeps_its_facts():
     whole = decode(VALID["deep png"], LIMITS)
-    small, none = whole.reduced(24), whole.reduced(0)
+    small = whole.reduced(24)
     thumbnail = Image.fromarray((whole.pixels >> 8).astype(np.uint8))
     thumbnail.thumbnail((24, 24))
     np.testing.assert_array_equal(small.pixels, np.asarray(thumbnail))
-    assert none.pixels.size == 0
-    for radiograph in (small, none):
-        assert (radiograph.rows, radiograph.columns) == whole.pixels.shape
-        assert radiograph.window == whole.window
+    assert small.facts == whole.facts
+    assert (small.rows, small.columns) == whole.pixels.shape
+
+
+def test_facts_are_a_radiograph_without_pixels():
+    radiograph = decode(VALID["dicom"], LIMITS)
+    facts = asdict(radiograph.facts)
+    assert set(asdict(radiograph)) - set(facts) == {"pixels"}
+    assert facts == {name: value for name, value in asdict(radiograph).items() if name in facts}
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_every_item_taken_by_a_crowded_queue_is_resolved_exactly_once(calls):
             futures += batcher.submit([row(v) for v in range(count)], deadline)
         if leaves:
             deadline.cancel()
-    assert batcher.beating
+    assert batcher.healthy
     batcher.close()
     assert all(future.done() for future in futures)
 
@@ -170,7 +170,7 @@ def test_a_tower_that_answers_too_few_rows_fails_those_items_and_lives():
     batcher = Batcher("test", lambda rows: rows[:-1], BOUNDS)
     futures = batcher.submit([row(1), row(2)], Deadline(30))
     assert all(future.exception(10) is not None for future in futures)
-    assert batcher.beating
+    assert batcher.healthy
     batcher.close()
 
 
@@ -179,7 +179,7 @@ def test_a_closed_batcher_takes_nothing_more():
     batcher.close()
     with pytest.raises(QueueFull):
         batcher.submit([row(1)], Deadline(30))
-    assert not batcher.beating
+    assert not batcher.healthy
 
 
 def test_a_deadline_counts_down_and_can_be_cancelled():
