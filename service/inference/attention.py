@@ -1,38 +1,44 @@
-"""Where in the image a text is found: patch–text similarity maps.
+"""Maps how similar each patch of an image is to a text.
 
-Contrastive training rewards the pooled embedding alone: whether a bundle's patches point at a
-finding is to be measured before a reader is shown the map (in the demo bundle they do not).
+Contrastive training rewards only the pooled embedding. Measure whether a bundle's patches point
+at a finding before you show the map to a reader; the demo bundle's do not.
 """
 
 import io
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from service.arrays import FloatArray
+from service.arrays import FloatArray, UInt8
 from service.deadline import Deadline
 from service.imaging.radiograph import Radiograph
 from service.inference.encoder import Encoder
 
 OVERLAY_SIDE = 512
+"""Pixels on each side of the overlay."""
 TINT = (255, 64, 0)
+"""Red, green, blue of the overlay's tint."""
 
 
 def attention(
     encoder: Encoder, image: bytes, text: str, deadline: Deadline
 ) -> tuple[Radiograph, FloatArray]:
-    """The radiograph and the cosine of each patch with the text, float32[G,G].
+    """Returns the radiograph and the cosine of each patch with the text, float32[G, G].
 
     The grid covers the model's input, after the resizing and cropping of the bundle's ImageSpec.
+
+    Raises PatchesUnavailable, TextInvalid, DeadlineExceeded, QueueFull, or the image's error.
     """
     radiograph, patches = encoder.patches(image, deadline)
     (encoded,) = encoder.texts([text], deadline)
     return radiograph, patches @ encoded.vector
 
 
-def overlay(pixels: npt.NDArray[np.uint8], grid: FloatArray) -> bytes:
-    """PNG of the model's input uint8[H,W] with the map's upper half tinted, scaled to its range."""
+def overlay(pixels: UInt8, grid: FloatArray) -> bytes:
+    """Returns a PNG of the model's input, uint8[H, W], tinted where the map is above its median.
+
+    The tint is strongest at the map's maximum.
+    """
     low, high = float(np.median(grid)), float(grid.max())
     strength = np.clip((grid - low) / max(high - low, 1e-6), 0, 1)
     size = (OVERLAY_SIDE, OVERLAY_SIDE)

@@ -14,7 +14,7 @@ from service.settings import DEMO_BUNDLE
 
 DECODERS = 2
 MAX_TEXT_CHARS = 1000
-QUEUE_ITEMS = 64
+QUEUE_ITEMS = 16
 
 
 @contextmanager
