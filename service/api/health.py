@@ -27,7 +27,7 @@ async def live(wired: Wired) -> JSONResponse:
 
 @router.get("/health/ready")
 async def ready(wired: Wired) -> JSONResponse:
-    """Every part can serve: bundle verified and self-tested, store reachable, workers healthy."""
+    """Every part can serve: bundle verified and self-tested, store reachable, workers beating."""
     store = await to_thread.run_sync(_store, wired, limiter=_PROBES)
     parts = {"bundle": READY, "store": store, "workers": _workers(wired)}
     good = all(state == READY for state in parts.values())

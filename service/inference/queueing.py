@@ -6,7 +6,7 @@ Plain numbers in, plain numbers out; `service.inference.batching` does the waiti
 import math
 
 BULK_TURN = 4
-"""Calls: in one of so many, bulk work goes first, so that it never starves."""
+"""Calls: every fourth takes bulk work first, so that bulk work never starves."""
 SMOOTHING = 0.2
 """Weight of the newest value in a moving mean."""
 
