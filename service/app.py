@@ -179,7 +179,7 @@ def _open_encoder(settings: Settings) -> Encoder:
         towers,
         ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
         Bounds(
-            batch=towers.most(settings.max_batch),
+            batch=towers.max_batch(settings.max_batch),
             items=settings.queue_items,
             bytes=settings.queue_bytes,
             calls=towers.calls,

@@ -16,7 +16,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """Gives a draft path beside `path`, where the caller writes a file or makes a folder.
+    """Gives a draft path next to `path`, where the caller writes a file or makes a folder.
 
     At the end the draft is synced and renamed to `path`. It replaces a file; it cannot replace a
     folder that holds something (OSError). After an exception the draft is removed and `path` is as

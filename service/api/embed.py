@@ -105,7 +105,7 @@ async def embed_image(request: Request, wired: Wired) -> ImageEmbeddings:
             index=index,
             id=uploads[index].id,
             embedding=encoded_vector(encoded.vector, parameters.encoding),
-            image=ImageFacts.model_validate(encoded.radiograph),
+            image=ImageFacts.model_validate(encoded.facts),
         )
 
     items = batch_items(outcomes, answered, [upload.id for upload in uploads])

@@ -71,4 +71,4 @@ def _store(wired: Services) -> str:
 
 
 def _workers(wired: Services) -> str:
-    return READY if wired.encoder.beating else "a model worker has stopped or is stuck; restart"
+    return READY if wired.encoder.healthy else "a model worker has stopped or is stuck; restart"

@@ -12,7 +12,7 @@ from service.api.selection import Exclude, Filter
 from service.auth import reader
 from service.cases.library import Query
 from service.cases.schema import Hit, Metadata, Part
-from service.cases.search import DEFAULT_HITS, Mode, check_k, search
+from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k, search
 
 router = APIRouter(tags=["retrieve"], dependencies=[reader])
 

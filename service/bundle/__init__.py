@@ -1,1 +1,1 @@
-"""The contract between training and service: one immutable, self-describing directory."""
+"""Defines the bundle, the exported model directory that training writes and the service reads."""

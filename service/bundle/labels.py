@@ -1,4 +1,4 @@
-"""labels.json: named label sets, the prompts of each label, and how its scores are calibrated."""
+"""Describes labels.json: named label sets, each label's prompts, and its calibration."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ class _Frozen(BaseModel):
 
 
 class Prompts(_Frozen):
-    """Sentences that say a finding is there, and (optionally) sentences that say it is not."""
+    """Sentences that say a finding is present, and optionally sentences that say it is absent."""
 
     present: Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=32)]
     absent: Annotated[tuple[Prompt, ...], Field(max_length=32)] = ()
@@ -21,9 +21,10 @@ class Prompts(_Frozen):
 class Calibration(_Frozen):
     """Platt scaling, fitted on a validation split: p = sigmoid(slope · margin + offset).
 
-    margin = similarity to the present prompts − similarity to the absent prompts (0 without any).
-    A probability strictly inside `abstain` is too uncertain to be called.
-    Platt, J. (1999), Probabilistic outputs for support vector machines.
+    margin: similarity to the present prompts − similarity to the absent prompts (0 without any).
+    abstain: lower and upper probability; between them a finding is too uncertain to be called.
+
+    Reference: J. Platt (1999), Probabilistic outputs for support vector machines.
     """
 
     slope: float
@@ -32,12 +33,12 @@ class Calibration(_Frozen):
 
 
 class Label(Prompts):
-    """A label of a bundle; `calibration` is None when no validation split was at hand."""
+    """A label of a bundle. `calibration` is None if it was exported without a validation split."""
 
     calibration: Calibration | None = None
 
 
 class LabelSets(RootModel[dict[str, dict[str, Label]]]):
-    """Label set name → label name → Label."""
+    """All label sets of a bundle: label set name → label name → Label."""
 
     model_config = ConfigDict(frozen=True)

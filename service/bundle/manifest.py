@@ -1,7 +1,7 @@
-"""bundle.json: what a bundle is, what is in it, and the proof that nothing changed.
+"""Reads, verifies and seals bundle.json, which says what a bundle is and what it holds.
 
-A bundle's identity is the sha256 of its bundle.json with the id's own 64 digits read as zeros,
-so the file vouches for itself, and it holds the sha256 of every other file.
+A bundle's id is the sha256 of its bundle.json, with the 64 digits of the id itself read as zeros.
+The file records the sha256 of every other file, so that the id covers the whole bundle.
 """
 
 import base64
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, ValidationError
 
+from service.arrays import FloatArray, UInt8
 from service.bundle.labels import LabelSets
 from service.bundle.preprocess import ImageSpec
 from service.bundle.tokenizer import Tokenizer
@@ -28,8 +28,11 @@ TOKENIZER = "tokenizer.json"
 LABELS = "labels.json"
 MODEL_CARD = "MODEL_CARD.md"
 INT8 = {IMAGE_TOWER: "image.int8.onnx", TEXT_TOWER: "text.int8.onnx"}
+"""A tower's file in fp32 → its file in int8."""
 REQUIRED = (IMAGE_TOWER, TEXT_TOWER, TOKENIZER, LABELS, MODEL_CARD)
+"""Files that every bundle has."""
 _UNSEALED = "0" * 64
+"""The id of a manifest that has not been sealed."""
 
 Precision = Literal["fp32", "int8"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -41,16 +44,17 @@ class _Frozen(BaseModel):
 
 
 class FileEntry(_Frozen):
-    """One file of the bundle."""
+    """A file of the bundle: the sha256 of its content, and its size in bytes."""
 
     sha256: Sha256
     bytes: int
 
 
 class Golden(_Frozen):
-    """What the towers answered at export, for a self-test before the first request.
+    """The towers' answers at export, for a self-test before the first request.
 
-    The image is `golden_pixels`; embeddings are base64 of little-endian float32[D].
+    text: what the text tower read; the image tower read `golden_pixels`. The embeddings are packed
+    by `pack_vector`.
     """
 
     text: str
@@ -58,28 +62,27 @@ class Golden(_Frozen):
     text_embedding: str
 
     @classmethod
-    def of(
-        cls, text: str, image: npt.NDArray[np.float32], text_vector: npt.NDArray[np.float32]
-    ) -> Self:
-        """Pack the two float32[D] answers."""
+    def of(cls, text: str, image: FloatArray, text_vector: FloatArray) -> Self:
+        """Packs the two answers, each float32[D]."""
         return cls(
             text=text, image_embedding=pack_vector(image), text_embedding=pack_vector(text_vector)
         )
 
-    def image_vector(self) -> npt.NDArray[np.float32]:
-        """float32[D]."""
+    def image_vector(self) -> FloatArray:
+        """Returns the image tower's answer, float32[D]."""
         return unpack_vector(self.image_embedding)
 
-    def text_vector(self) -> npt.NDArray[np.float32]:
-        """float32[D]."""
+    def text_vector(self) -> FloatArray:
+        """Returns the text tower's answer, float32[D]."""
         return unpack_vector(self.text_embedding)
 
 
 class Int8(_Frozen):
-    """The towers in int8, and what that changed on validation studies.
+    """The towers in int8, and how they compare with fp32 on validation studies.
 
-    overlap_at_10: mean share of the ten nearest that are the same, both ways of search.
-    decisions: share of zero-shot calls that are the same.
+    studies: how many were compared. overlap_at_10: mean fraction of the ten nearest that are the
+    same, over searches from image to text and from text to image. decisions: fraction of zero-shot
+    calls that are the same.
     """
 
     golden: Golden
@@ -99,16 +102,16 @@ class Manifest(_Frozen):
     image: ImageSpec
     context_length: PositiveInt
     patch_grid: tuple[PositiveInt, PositiveInt] | None
-    """Rows and columns of `patches`; None when the image tower yields none."""
+    """Rows and columns of the patch embeddings; None if the image tower yields none."""
     logit_scale: float
-    """The learned factor on cosines (already exponentiated)."""
+    """The learned factor on cosines, already exponentiated."""
     logit_bias: float
     """SigLIP's bias; 0 for softmax-trained models."""
     golden: Golden
     image_mean: str | None = None
-    """Mean image embedding of the validation studies, packed as the golden ones are."""
+    """Mean image embedding of the validation studies, packed by `pack_vector`."""
     int8: Int8 | None = None
-    """Graphs that were admitted at export beside those in fp32."""
+    """The int8 graphs, if the export made them and found them close enough to fp32."""
     metrics: dict[str, float]
     provenance: dict[str, JsonValue]
     """How the bundle was made: source model, data, seed, code and library versions."""
@@ -117,14 +120,14 @@ class Manifest(_Frozen):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle on disk."""
+    """A verified bundle: its directory and its manifest."""
 
     path: Path
     manifest: Manifest
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The bundle's tokenizer."""
+        """The tokenizer, which pads and truncates to the context length."""
         return Tokenizer.load(self.path / TOKENIZER, self.manifest.context_length)
 
     @cached_property
@@ -134,18 +137,21 @@ class Bundle:
 
     @property
     def model_card(self) -> str:
-        """Markdown."""
+        """The model card, in Markdown."""
         return (self.path / MODEL_CARD).read_text(encoding="utf-8")
 
 
-def golden_pixels(spec: ImageSpec) -> npt.NDArray[np.uint8]:
-    """The fixed self-test input, uint8[1,H,W]: a diagonal ramp, the same for every bundle."""
+def golden_pixels(spec: ImageSpec) -> UInt8:
+    """Returns the image of the self-test, uint8[1, H, W]: a diagonal ramp of all gray levels."""
     rows, columns = np.indices((spec.height, spec.width))
     return ((rows * 3 + columns * 5) % 256).astype(np.uint8)[np.newaxis]
 
 
 def seal(directory: Path, manifest: Manifest) -> Bundle:
-    """Hash the files in `directory`, write bundle.json, and return the verified bundle."""
+    """Hashes the files in `directory`, writes bundle.json and returns the verified bundle.
+
+    Raises BundleCorrupt if a required file is missing.
+    """
     files = {
         path.name: FileEntry(sha256=_sha256(path), bytes=path.stat().st_size)
         for path in sorted(directory.iterdir())
@@ -160,7 +166,10 @@ def seal(directory: Path, manifest: Manifest) -> Bundle:
 
 
 def load(directory: Path) -> Bundle:
-    """Read and verify a bundle; raises BundleCorrupt naming the first file that differs."""
+    """Reads a bundle and verifies every file.
+
+    Raises BundleCorrupt, which names the first file that is missing or differs.
+    """
     manifest = _read_manifest(directory / MANIFEST)
     for name in (*REQUIRED, *(INT8.values() if manifest.int8 else ())):
         if name not in manifest.files:
@@ -171,7 +180,7 @@ def load(directory: Path) -> Bundle:
             raise BundleCorrupt(f"{name} is missing from the bundle. Copy or export it again.")
         if _sha256(path) != entry.sha256:
             raise BundleCorrupt(
-                f"{name} is not the file that {MANIFEST} records (sha256 differs). "
+                f"{name} is not the file that {MANIFEST} records: its sha256 differs. "
                 "Copy or export the bundle again."
             )
     return Bundle(directory, manifest)
@@ -181,12 +190,16 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise BundleCorrupt(f"{MANIFEST} cannot be read: {error.strerror}.") from error
+        raise BundleCorrupt(
+            f"{MANIFEST} cannot be read: {error.strerror}. Name a bundle's directory."
+        ) from error
     try:
         manifest = Manifest.model_validate_json(raw)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
-        raise BundleCorrupt(f"{MANIFEST} is not a manifest of format 1 (at {where}).") from error
+        raise BundleCorrupt(
+            f"{MANIFEST} is not a manifest of format 1 (at {where}). Export the bundle again."
+        ) from error
     unsealed = raw.replace(f'"{manifest.id}"'.encode(), f'"{_UNSEALED}"'.encode(), 1)
     if hashlib.sha256(unsealed).hexdigest() != manifest.id:
         raise BundleCorrupt(f"{MANIFEST} was changed after it was sealed. Export the bundle again.")
@@ -198,11 +211,11 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def pack_vector(vector: npt.NDArray[np.float32]) -> str:
-    """float32[D] → base64 of its little-endian bytes."""
+def pack_vector(vector: FloatArray) -> str:
+    """Returns base64 of the little-endian bytes of a float32[D]."""
     return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
 
 
-def unpack_vector(packed: str) -> npt.NDArray[np.float32]:
-    """The float32[D] that `pack_vector` packed."""
+def unpack_vector(packed: str) -> FloatArray:
+    """Returns the float32[D] that `pack_vector` packed."""
     return np.frombuffer(base64.b64decode(packed), dtype="<f4").astype(np.float32)

@@ -1,9 +1,9 @@
-"""Display pixels → model input. The only implementation: training and serving share it.
+"""Turns display pixels into the image tower's input. Training and service share this code.
 
-Matches open_clip's evaluation transform on the grayscale image, up to the normalisation,
-which lives inside image.onnx. So it resizes the whole image before it crops: Pillow's `box` is in
-float32, and cropping by it gives other levels. The decoder bounds how long a side can be.
-A bundle that declares a reducing gap trades that equality for less work on large images.
+Up to the normalisation, which is inside image.onnx, the result equals open_clip's evaluation
+transform of the grayscale image. So the whole image is resized before it is cropped: Pillow's
+`box` is in float32, and cropping by it gives other levels. The decoder limits how long a side is.
+A bundle with a reducing gap gives up that equality for less work on large images.
 """
 
 from typing import Annotated, Literal
@@ -19,14 +19,14 @@ ReducingGap = Annotated[float, Field(ge=1, le=8)]
 
 
 class ImageSpec(BaseModel):
-    """How a radiograph is brought to the tower's input size.
+    """How a radiograph is brought to the tower's input, `height` × `width` pixels.
 
     fit: `shortest` scales the shorter side and crops the centre, `longest` scales the longer side
-    and pads with `fill`, `squash` ignores the aspect ratio.
+    and pads with the gray level `fill`, `squash` ignores the aspect ratio.
 
-    reducing_gap (Pillow's term): first shrink, by whole factors, to no less than so many times the
-    size that is wanted: a JPEG while it is decoded, others to the mean of each block. 2 is fast,
-    and from 3 on hardly another image. Without one every pixel is resampled, as open_clip does.
+    reducing_gap (Pillow's term): first shrink, by whole factors, to no less than this many times
+    the scaled size: a JPEG while it is decoded, other images to the mean of each block. 2 is fast;
+    from 3 on the result hardly differs. Without it every pixel is resampled, as open_clip does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,7 +42,10 @@ class ImageSpec(BaseModel):
 def preprocess(
     pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], spec: ImageSpec
 ) -> npt.NDArray[np.uint8]:
-    """Display values over the dtype's whole range, [rows, columns] → uint8[height, width]."""
+    """Returns the tower's input, uint8[height, width].
+
+    pixels: display values [rows, columns] over the dtype's whole range.
+    """
     image = _resize(_as_image(pixels), spec)
     levels = np.asarray(image)
     if levels.dtype != np.uint8:
@@ -51,9 +54,10 @@ def preprocess(
 
 
 def scaled_size(size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
-    """(width, height) of an image once scaled, before the crop or the padding.
+    """Returns (width, height) of an image after scaling, before it is cropped or padded.
 
-    Square crops truncate the longer side, as torchvision's Resize does; else both sides round.
+    The longer side of a square crop is truncated, as torchvision's Resize does; otherwise both
+    sides are rounded. Example: 300 × 200 to 64 × 64 is (96, 64) for `shortest`.
     """
     if spec.fit == "squash":
         return spec.width, spec.height
@@ -66,8 +70,11 @@ def scaled_size(size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
     return max(1, round(width / ratio)), max(1, round(height / ratio))
 
 
-def spare(size: tuple[int, int], spec: ImageSpec) -> float:
-    """By how much an image of (width, height) may be shrunk before it is preprocessed; 1: not."""
+def shrink_factor(size: tuple[int, int], spec: ImageSpec) -> float:
+    """Returns by how much an image of (width, height) may be shrunk before it is preprocessed.
+
+    It is 1 without a reducing gap. Example: 1024 × 1024 to 64 × 64 with a gap of 2 gives 8.
+    """
     if spec.reducing_gap is None:
         return 1
     ratios = (side / scaled for side, scaled in zip(size, scaled_size(size, spec), strict=True))
@@ -91,7 +98,7 @@ def _resize(image: Image.Image, spec: ImageSpec) -> Image.Image:
 
 
 def _centre(image: Image.Image, target: tuple[int, int], fill: int) -> Image.Image:
-    """Crop or pad around the centre, with open_clip's rounding of odd margins."""
+    """Crops or pads around the centre, with open_clip's rounding of odd margins."""
     canvas = Image.new(image.mode, target, fill)
     left, top = (_offset(image.size[axis], target[axis]) for axis in (0, 1))
     canvas.paste(image, (left, top))

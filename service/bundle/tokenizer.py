@@ -1,4 +1,4 @@
-"""Texts → token ids, from the bundle's tokenizer.json."""
+"""Turns texts into token ids with the bundle's tokenizer.json."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,18 +9,20 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
+from service.arrays import Bools
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """A batch of tokenized texts.
 
-    ids: int64[N,L], padded to the context length; counts: int64[N], tokens the tower reads;
-    truncated: bool[N], the text was longer than the context.
+    ids: int64[N, L], padded to the context length L. counts: int64[N], tokens that the tower
+    reads. truncated: bool[N], whether the text was longer than the context.
     """
 
     ids: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
-    truncated: npt.NDArray[np.bool_]
+    truncated: Bools
 
 
 class Tokenizer:
@@ -35,11 +37,11 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path, context_length: int) -> Self:
-        """Read a tokenizer.json of the `tokenizers` library."""
+        """Reads a tokenizer.json of the `tokenizers` library."""
         return cls(tokenizers.Tokenizer.from_file(str(path)), context_length)
 
     def save(self, path: Path) -> None:
-        """Write tokenizer.json, truncation and padding included."""
+        """Writes a tokenizer.json that includes the truncation and padding."""
         self._backend.save(str(path))
 
     @property
@@ -48,7 +50,7 @@ class Tokenizer:
         return self._backend.get_vocab_size()
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
-        """Tokenize N texts."""
+        """Tokenizes N texts."""
         encodings = self._backend.encode_batch(list(texts))
         ids = np.array([e.ids for e in encodings], dtype=np.int64)
         counts = np.array([sum(e.attention_mask) for e in encodings], dtype=np.int64)

@@ -12,7 +12,7 @@ from service.cases.schema import EmbeddedStudy, Image, Passage, Study, Vector
 from service.deadline import Deadline
 from service.errors import EclipError
 from service.imaging.deidentify import PatientRef, StudyRef
-from service.inference.encoder import EncodedImage, EncodedText
+from service.inference.encoder import EncodedRadiograph, EncodedText
 
 IMAGES_AT_ONCE = 16
 """Images (and studies) that are decoded and embedded in one call. It bounds the memory held."""
@@ -23,10 +23,10 @@ class StudyEncoder(Protocol):
 
     bundle: Bundle
 
-    def images(
-        self, items: Sequence[bytes], deadline: Deadline, side: int = 0
-    ) -> list[EncodedImage | EclipError]:
-        """Returns one result per image, radiographs reduced to `side` pixels."""
+    def radiographs(
+        self, items: Sequence[bytes], deadline: Deadline, side: int
+    ) -> list[EncodedRadiograph | EclipError]:
+        """Returns one result per image, with its radiograph reduced to `side` pixels."""
 
     def texts(self, texts: Sequence[str], deadline: Deadline) -> list[EncodedText]:
         """Returns one result per text."""
@@ -106,24 +106,24 @@ def embed_texts(
 
 def _encode_images(
     studies: Sequence[AcceptedStudy], encoder: StudyEncoder, deadline: Deadline
-) -> list[list[EncodedImage] | EclipError]:
+) -> list[list[EncodedRadiograph] | EclipError]:
     """Returns each study's encoded images, or the error of its first bad image."""
     images = [image for study in studies for image in study.new.images]
-    encoded = iter(encoder.images(images, deadline, RENDITION_SIDE) if images else ())
+    encoded = iter(encoder.radiographs(images, deadline, RENDITION_SIDE) if images else ())
     return [_all_or_first_error(list(islice(encoded, len(s.new.images)))) for s in studies]
 
 
 def _all_or_first_error(
-    images: Sequence[EncodedImage | EclipError],
-) -> list[EncodedImage] | EclipError:
+    images: Sequence[EncodedRadiograph | EclipError],
+) -> list[EncodedRadiograph] | EclipError:
     for image in images:
         if isinstance(image, EclipError):
             return image
-    return [image for image in images if isinstance(image, EncodedImage)]
+    return [image for image in images if isinstance(image, EncodedRadiograph)]
 
 
 def _illustrated(
-    study: AcceptedStudy, encoded: Sequence[EncodedImage], texts: Sequence[Vector]
+    study: AcceptedStudy, encoded: Sequence[EncodedRadiograph], texts: Sequence[Vector]
 ) -> IllustratedStudy:
     record, views = study.new.record, study.new.views or (None,) * len(encoded)
     jpegs = [to_jpeg(image.radiograph) for image in encoded]

@@ -29,7 +29,7 @@ from service.cases.manifest import (
 )
 from service.cases.records import NewStudy
 from service.errors import EclipError, SourceUnreadable, StudyInvalid
-from service.imaging.headers import Belonging, belonging, is_dicom
+from service.imaging.dicom.identifiers import Belonging, belonging, is_dicom
 
 _DICOM_INDEX = "DICOMDIR"
 """Name of a DICOM file without pixels, the index of a medium."""

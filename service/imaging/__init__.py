@@ -1,1 +1,1 @@
-"""Bytes → Radiograph: decoding and de-identification."""
+"""Decodes radiographs and hides what identifies a patient."""

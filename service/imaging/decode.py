@@ -1,7 +1,9 @@
-"""Bytes → Radiograph: sniff the real type, cap the pixels, then decode PNG, JPEG or DICOM."""
+"""Decodes the bytes of a PNG, JPEG or DICOM file into a Radiograph.
+
+The bytes decide the type, never a file name. Size and pixels are limited before any is decoded.
+"""
 
 import io
-import logging
 import math
 from dataclasses import dataclass
 
@@ -9,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
 
-from service.bundle.preprocess import ImageSpec, spare
+from service.bundle.preprocess import ImageSpec, shrink_factor
 from service.errors import (
     EclipError,
     ImageNotARadiograph,
@@ -17,77 +19,94 @@ from service.errors import (
     ImageUndecodable,
     ImageUnsupported,
 )
-from service.imaging import dicom, jpeg, png
+from service.imaging import jpeg, png
+from service.imaging.dicom.decode import decode_dicom
+from service.imaging.dicom.header import looks_like_dicom
+from service.imaging.libraries import decoding
 from service.imaging.radiograph import Format, Pixels, Radiograph, Window
 
 MIN_SIDE = 32
+"""Pixels on the shorter side of the smallest radiograph."""
 MAX_ASPECT = 10
+"""Longest side divided by the shortest. Resized, a longer strip would take gigabytes."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _STRIP = 256
-_TURNED = frozenset({5, 6, 7, 8})
+"""Rows that are stretched at a time."""
+_QUARTER_TURNS = frozenset({5, 6, 7, 8})
+"""EXIF orientations that swap rows and columns."""
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L"})
-
-logging.getLogger("PIL").setLevel(logging.WARNING)  # below that it quotes EXIF values
-Image.MAX_IMAGE_PIXELS = None  # the cap below is decided from the header, before decoding
+"""Pillow's modes of more than 8 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Bounds on one image, checked before any pixel is decoded."""
+    """Limits on one image: bytes of the file, and pixels (rows × columns) of the stored image.
+
+    Both are checked before any pixel is decoded. The limit of pixels replaces Pillow's own.
+    """
 
     max_bytes: int = 48 * 2**20
     max_pixels: int = 64 * 10**6
 
     def check_bytes(self, data: bytes) -> None:
-        """Raise ImageTooLarge for a file over the cap."""
+        """Raises ImageTooLarge for a file over the limit."""
         if len(data) > self.max_bytes:
             raise ImageTooLarge(
-                f"The image has {len(data)} bytes, over the cap of {self.max_bytes}. "
+                f"The image has {len(data)} bytes, over the limit of {self.max_bytes}. "
                 "Compress it or raise ECLIP_MAX_IMAGE_BYTES."
             )
 
     def check_shape(self, rows: int, columns: int) -> None:
-        """Raise ImageTooLarge or ImageNotARadiograph for what the header declares."""
+        """Raises ImageTooLarge or ImageNotARadiograph for rows and columns in the header."""
         if rows * columns > self.max_pixels:
             raise ImageTooLarge(
-                f"The image declares {rows}×{columns} pixels, over the cap of "
+                f"The image declares {rows}×{columns} pixels, over the limit of "
                 f"{self.max_pixels}. Downsample it or raise ECLIP_MAX_IMAGE_PIXELS."
             )
         if max(rows, columns) > MAX_ASPECT * min(rows, columns) > 0:
             raise ImageNotARadiograph(
-                f"The image declares {rows}×{columns} pixels; no radiograph is more than "
+                f"The image declares {rows}×{columns} pixels, but no radiograph is more than "
                 f"{MAX_ASPECT} times as long as wide. Crop it to the exposed field."
             )
 
 
 def decode(data: bytes, limits: ImageLimits, spec: ImageSpec | None = None) -> Radiograph:
-    """Decode one image of any supported type, no larger than `spec` has use for.
+    """Decodes one image of any supported type. Thread-safe.
+
+    spec: the tower's input, if nothing else needs the pixels. If it has a reducing gap, a JPEG is
+    decoded at a half, a quarter or an eighth of its size, never smaller than the gap allows.
 
     Raises ImageTooLarge, ImageUnsupported, ImageUndecodable or ImageNotARadiograph.
     """
     limits.check_bytes(data)
     kind = sniff(data)
-    if kind == "dicom":
-        radiograph = dicom.decode(data, limits.check_shape)
-    else:
-        radiograph = _decode_picture(data, kind, limits, spec)
+    with decoding:
+        if kind == "dicom":
+            radiograph = decode_dicom(data, limits.check_shape)
+        else:
+            radiograph = _decode_picture(data, kind, limits, spec)
     _check_content(radiograph)
     radiograph.pixels.flags.writeable = False
     return radiograph
 
 
 def sniff(data: bytes) -> Format:
-    """The type that the bytes themselves declare; raises ImageUndecodable or ImageUnsupported."""
+    """Returns the type that the first bytes declare.
+
+    Raises ImageUndecodable for an empty file, ImageUnsupported for any other type.
+    """
     if not data:
         raise ImageUndecodable("The image is empty (0 bytes). Send the file's content.")
     if data.startswith(_PNG):
         return "png"
     if data.startswith(_JPEG):
         return "jpeg"
-    if dicom.looks_like_dicom(data):
+    if looks_like_dicom(data):
         return "dicom"
-    raise ImageUnsupported("The bytes are neither PNG, JPEG nor DICOM. Convert the image to one.")
+    raise ImageUnsupported(
+        "The bytes are neither PNG, JPEG nor DICOM. Convert the image to one of them."
+    )
 
 
 def _decode_picture(
@@ -102,35 +121,37 @@ def _decode_picture(
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
             limits.check_shape(image.height, image.width)
             if getattr(image, "n_frames", 1) > 1:
-                raise ImageUnsupported("The file has several frames. Send one image a file.")
+                raise ImageUnsupported(
+                    "The file has several frames. Send each frame as a file of its own."
+                )
             columns, rows = _upright(image)
             if spec is not None:
-                _shrink(image, spare((columns, rows), spec))
+                _shrink(image, shrink_factor((columns, rows), spec))
             ImageOps.exif_transpose(image, in_place=True)
             pixels, window = _to_gray(image)
     except EclipError:
         raise
-    except Exception as error:  # damaged metadata makes Pillow raise anything
+    except Exception as error:  # damaged metadata can make Pillow raise anything
         reason = type(error).__name__
     else:
-        return Radiograph(pixels, rows, columns, kind, window)
+        return Radiograph(pixels=pixels, rows=rows, columns=columns, format=kind, window=window)
     raise ImageUndecodable(f"The {kind.upper()} is damaged or truncated ({reason}). Send it again.")
 
 
 def _upright(image: Image.Image) -> tuple[int, int]:
-    """Width and height, once turned as EXIF says."""
-    turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
-    return (image.height, image.width) if turned else image.size
+    """Width and height after the turn that EXIF asks for."""
+    quarter_turn = image.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS
+    return (image.height, image.width) if quarter_turn else image.size
 
 
 def _shrink(image: Image.Image, factor: float) -> None:
-    """Have a JPEG decoded at a half, a quarter or an eighth, where `factor` allows it."""
+    """Lets a JPEG be decoded at a half, a quarter or an eighth, as far as `factor` allows."""
     if factor >= 2:
         image.draft(image.mode, (math.ceil(image.width / factor), math.ceil(image.height / factor)))
 
 
 def _to_gray(image: Image.Image) -> tuple[Pixels, Window]:
-    """Deep images are stretched from their value range; others are Pillow's 8-bit luma."""
+    """Deep images are stretched from their range of values; others become 8-bit luma."""
     if image.mode not in _DEEP:
         return np.array(image.convert("L")), Window(0, 255, "stored-range")
     values = np.asarray(image)
@@ -139,7 +160,10 @@ def _to_gray(image: Image.Image) -> tuple[Pixels, Window]:
 
 
 def stretch(values: npt.NDArray[np.integer], low: int, high: int) -> npt.NDArray[np.uint16]:
-    """Map low…high onto the whole of uint16, strip by strip: float64 is four times as large."""
+    """Maps low…high of integers [rows, columns] onto 0…65535.
+
+    It works strip by strip, because a float64 image takes four times the memory of a uint16 one.
+    """
     levels = np.empty(values.shape, np.uint16)
     for top in range(0, len(values), _STRIP):
         strip = values[top : top + _STRIP].astype(np.int64)
@@ -151,7 +175,8 @@ def _check_content(radiograph: Radiograph) -> None:
     rows, columns, pixels = radiograph.rows, radiograph.columns, radiograph.pixels
     if min(rows, columns) < MIN_SIDE:
         raise ImageNotARadiograph(
-            f"The image is {rows}×{columns}; a radiograph has at least {MIN_SIDE} pixels a side."
+            f"The image is {rows}×{columns} pixels, but a radiograph has at least {MIN_SIDE} on "
+            "each side. Send the original, not a thumbnail."
         )
     if pixels.min() == pixels.max():
-        raise ImageNotARadiograph("Every pixel has the same value; send an exposed radiograph.")
+        raise ImageNotARadiograph("Every pixel has the same value. Send an exposed radiograph.")

@@ -1,4 +1,7 @@
-"""JPEG's markers, walked before a decoder runs (ITU-T T.81 annex B; T.87 annex C for JPEG-LS)."""
+"""Walks a JPEG's markers before a decoder runs, to bound its work and to read its size.
+
+Markers are those of ITU-T T.81 annex B, and of T.87 annex C for JPEG-LS.
+"""
 
 import re
 from collections.abc import Iterator
@@ -6,34 +9,35 @@ from collections.abc import Iterator
 from service.errors import ImageUndecodable
 
 MAX_SCANS = 100
+"""Scans: in a progressive JPEG each is a pass over all pixels."""
 MAX_SEGMENTS = 4096
+"""Segments: each is a step of Pillow's reader."""
 MAX_STUFFING = 2**16
-_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # none that may stand inside a scan: RSTn
+"""Bytes between segments before the first scan: each is a step of Pillow's reader."""
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # without RSTn, which occurs inside scans
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
 
 
 def check_work(data: bytes) -> None:
-    """Refuse what keeps a decoder busy out of all proportion to its size.
-
-    Each scan of a progressive JPEG is a pass over all pixels; each segment, and each byte of
-    stuffing before the first scan, is a step of Pillow's reader.
-    """
+    """Raises ImageUndecodable for a file that would keep a decoder busy for far too long."""
     scans = stuffing = 0
     for segments, (marker, skipped, _) in enumerate(_segments(data), start=1):
         stuffing += 0 if scans else skipped
         scans += marker == _START_OF_SCAN
         if scans > MAX_SCANS or segments > MAX_SEGMENTS or stuffing > MAX_STUFFING:
             raise ImageUndecodable(
-                f"The JPEG is no plain image: it has more than {MAX_SCANS} scans, "
-                f"{MAX_SEGMENTS} segments or {MAX_STUFFING} bytes of stuffing. Save it again as "
-                "a baseline JPEG."
+                f"The JPEG has more than {MAX_SCANS} scans, {MAX_SEGMENTS} segments or "
+                f"{MAX_STUFFING} bytes of stuffing. Save it again as a baseline JPEG."
             )
 
 
 def shape(data: bytes) -> tuple[int, int, int]:
-    """Rows, columns and components that the frame header declares; StopIteration without one."""
+    """Returns rows, columns and components of the frame header.
+
+    Raises StopIteration if there is none.
+    """
     at = next(at for marker, _, at in _segments(data) if marker in _FRAME_HEADERS)
     return (
         int.from_bytes(data[at + 3 : at + 5], "big"),
@@ -43,7 +47,7 @@ def shape(data: bytes) -> tuple[int, int, int]:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Of each segment its marker, the bytes skipped before it, and where its length stands."""
+    """Each segment's marker, the bytes skipped before it, and the offset of its length."""
     end = 2
     while found := _MARKER.search(data, end):
         at = found.end()

@@ -1,14 +1,16 @@
-"""The one image type of the house: a decoded, de-identified radiograph."""
+"""The type of a decoded, de-identified radiograph, and of what is known of it without pixels."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from service.arrays import UInt8
+
 Format = Literal["dicom", "jpeg", "png"]
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Pixels = UInt8 | npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,33 +22,45 @@ class Window:
     source: Literal["voi-lut", "window", "stored-range", "value-range"]
 
 
-@dataclass(frozen=True, slots=True)
-class Radiograph:
-    """One frontal or lateral view after decoding; nothing downstream sees the file format.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RadiographFacts:
+    """What is known of one frontal or lateral view, without its pixels."""
 
-    pixels: uint8[H,W] or uint16[H,W], display values over the dtype's whole range,
-    bright = dense, read-only. `rows` and `columns` are the stored image's own, though the pixels
-    may have been shrunk while decoding, or `reduced`.
+    format: Format
+    rows: int
+    """Rows of the stored image, turned upright."""
+    columns: int
+    """Columns of the stored image, turned upright."""
+    window: Window
+    inverted: bool = False
+    """Whether the stored polarity was bright = air (MONOCHROME1) and has been turned over."""
+    view: str | None = None
+    """DICOM ViewPosition (PA, AP, LL …), if the file has one."""
+    spacing_mm: tuple[float, float] | None = None
+    """Row and column spacing on the detector in mm, if the file has it."""
+    provenance: dict[str, str] = field(default_factory=dict)
+    """The allow-listed, de-identified DICOM elements (see `service.imaging.deidentify`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Radiograph(RadiographFacts):
+    """One decoded view. Code behind the decoder sees this type and never the file's format.
+
+    pixels: uint8[H, W] or uint16[H, W], display values over the dtype's whole range,
+    bright = dense, read-only. H and W are smaller than `rows` and `columns` if the image was
+    shrunk while it was decoded, or `reduced`.
     """
 
     pixels: Pixels
-    rows: int
-    columns: int
-    format: Format
-    window: Window
-    inverted: bool = False
-    """The stored polarity was bright = air (MONOCHROME1) and has been turned over."""
-    view: str | None = None
-    """DICOM ViewPosition (PA, AP, LL …) where the file says so."""
-    spacing_mm: tuple[float, float] | None = None
-    """Row and column spacing on the detector in mm."""
-    provenance: dict[str, str] = field(default_factory=dict)
-    """The allow-listed, de-identified tags (see `service.imaging.deidentify`)."""
+
+    @property
+    def facts(self) -> RadiographFacts:
+        """The same radiograph without its pixels."""
+        names = [each.name for each in fields(RadiographFacts)]
+        return RadiographFacts(**{name: getattr(self, name) for name in names})
 
     def reduced(self, side: int) -> "Radiograph":
-        """The same facts with 8-bit pixels, at most `side` on the longer side; none at 0."""
-        if side == 0:
-            return replace(self, pixels=np.empty((0, 0), np.uint8))
+        """Returns the radiograph with 8-bit pixels, at most `side` of them on the longer side."""
         levels = self.pixels if self.pixels.dtype == np.uint8 else self.pixels >> 8
         image = Image.fromarray(levels.astype(np.uint8, copy=False))
         image.thumbnail((side, side))

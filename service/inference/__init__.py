@@ -1,1 +1,1 @@
-"""Radiographs and texts → unit vectors."""
+"""Turns radiographs and texts into unit vectors, and vectors into findings."""

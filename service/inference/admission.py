@@ -1,4 +1,4 @@
-"""Who is let in: places for the items of requests in progress, taken before any thread is."""
+"""Admits requests: bounds the items of all requests in progress, before any takes a thread."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,10 +10,12 @@ from service.telemetry import ADMITTED
 
 
 class Admission:
-    """`places` for items; without them requests would wait for a thread, unbounded and unseen.
+    """Places for the items of requests in progress, used by one event loop.
 
-    A request larger than half of them takes half, as its items queue in parts. For one event loop.
-    seconds_per_item: at which the towers drain, as measured.
+    Without it, requests would wait for a thread in a queue without bounds and metrics. A request
+    of more items than half the places takes half of them, because its items queue in parts.
+
+    seconds_per_item: returns the measured seconds of tower time for one item.
     """
 
     def __init__(self, places: int, seconds_per_item: Callable[[], float]) -> None:
@@ -22,9 +24,10 @@ class Admission:
 
     @contextmanager
     def hold(self, deadline: Deadline) -> Iterator[None]:
-        """Hold the places of a request while a step of it is done.
+        """Holds a request's places during one of its steps.
 
-        Raises QueueFull at its first step only: what was let in is not turned away half done.
+        Raises QueueFull, but only at the request's first step: an admitted request is not refused
+        half done.
         """
         wanted = min(deadline.items, fair_part(self._places))
         if not deadline.admitted and self._taken + wanted > self._places:
@@ -43,7 +46,7 @@ class Admission:
     def _full(self) -> QueueFull:
         wait = retry_after(self._taken, self._seconds_per_item())
         return QueueFull(
-            f"{self._taken} of {self._places} places are taken; try again in {wait} s, or send "
-            "fewer items.",
+            f"The queue is full: {self._taken} of {self._places} places are taken. Try again in "
+            f"{wait} s, or send fewer items.",
             retry_after_s=wait,
         )

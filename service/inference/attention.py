@@ -1,7 +1,7 @@
-"""Where in the image a text is found: patch–text similarity maps.
+"""Maps how similar each patch of an image is to a text.
 
-Contrastive training rewards the pooled embedding alone: whether a bundle's patches point at a
-finding is to be measured before a reader is shown the map (in the demo bundle they do not).
+Contrastive training rewards only the pooled embedding. Measure whether a bundle's patches point
+at a finding before you show the map to a reader; the demo bundle's do not.
 """
 
 import io
@@ -14,7 +14,9 @@ from service.deadline import Deadline
 from service.inference.encoder import Encoder
 
 OVERLAY_SIDE = 512
+"""Pixels on each side of the overlay."""
 TINT = (255, 64, 0)
+"""Red, green, blue of the overlay's tint."""
 
 
 def attention(
@@ -23,6 +25,8 @@ def attention(
     """Returns the model's input uint8[H,W] and each patch's cosine with the text, float32[G,G].
 
     The grid covers the model's input, after the resizing and cropping of the bundle's ImageSpec.
+
+    Raises PatchesUnavailable, TextInvalid, DeadlineExceeded, QueueFull, or the image's error.
     """
     pixels, patches = encoder.patches(image, deadline)
     (encoded,) = encoder.texts([text], deadline)
@@ -30,7 +34,10 @@ def attention(
 
 
 def overlay(pixels: UInt8, grid: FloatArray) -> bytes:
-    """PNG of the model's input uint8[H,W] with the map's upper half tinted, scaled to its range."""
+    """Returns a PNG of the model's input, uint8[H, W], tinted where the map is above its median.
+
+    The tint is strongest at the map's maximum.
+    """
     low, high = float(np.median(grid)), float(grid.max())
     strength = np.clip((grid - low) / max(high - low, 1e-6), 0, 1)
     size = (OVERLAY_SIDE, OVERLAY_SIDE)

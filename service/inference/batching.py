@@ -1,4 +1,4 @@
-"""Cross-request batching: whatever is waiting when a tower is free goes into its next call."""
+"""Batches items of different requests: what waits when a tower is free goes into its next call."""
 
 import threading
 import time
@@ -11,37 +11,39 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from service.arrays import FloatArray
 from service.deadline import Deadline, exceeded
 from service.errors import QueueFull
 from service.inference.queueing import (
-    evenly,
+    even_share,
+    fill_batch,
     retry_after,
-    shares,
     smoothed,
     worth_holding,
 )
 from service.telemetry import BATCH_SIZE, WAITING, WAITING_BYTES
 
 Row = npt.NDArray[Any]
-Answer = npt.NDArray[np.float32]
+"""One item of a tower's input: an image uint8[H, W] or token ids int64[L]."""
 STALLED_S = 60.0
+"""Seconds in one call after which a worker counts as stuck."""
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
-    """A tower's answer for one row, and the seconds it waited and ran."""
+class TowerAnswer:
+    """A tower's answer for one row: its vector, and the seconds it waited and ran."""
 
-    vector: Answer
+    vector: FloatArray
     queue_s: float
     infer_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a tower takes at once, and what may wait for it.
+    """Limits on what a tower takes in one call, and on what waits for it.
 
-    batch: items in one call. items, bytes: that wait. calls: side by side. hold: calls cost alike
-    whatever their size (a GPU), so a batch waits for company.
+    batch: items in one call. items, bytes: together in the queue. calls: calls side by side.
+    hold: whether a batch waits for more items, because a call costs the same at any size (a GPU).
     """
 
     batch: int
@@ -55,66 +57,70 @@ class Bounds:
 class _Item:
     row: Row
     deadline: Deadline
-    future: Future[Embedded]
+    future: Future[TowerAnswer]
     since: float
 
 
 class _Waiting:
-    """Two lines, searches and bulk work, of bounded length and weight together."""
+    """Two queues, of searches and of bulk work, bounded together in items and bytes."""
 
     def __init__(self, name: str, bounds: Bounds) -> None:
         self._name, self._bounds = name, bounds
-        self._lines: dict[bool, deque[_Item]] = {False: deque(), True: deque()}
+        self._queues: dict[bool, deque[_Item]] = {False: deque(), True: deque()}
         self._calls = 0
         self.bytes = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._lines.values()))
+        return sum(map(len, self._queues.values()))
 
     def has_room(self, items: Sequence[_Item]) -> bool:
-        """Whether all of them fit; one item alone may be heavier than the bound."""
+        """Whether all items fit. An empty queue takes any weight, so that no item is too heavy."""
         weight = self.bytes + _weight(items)
         return len(self) + len(items) <= self._bounds.items and (
             weight <= self._bounds.bytes or not self.bytes
         )
 
     def add(self, items: Sequence[_Item]) -> None:
-        """At the end of their line."""
+        """Appends each item to its queue."""
         for item in items:
-            self._lines[item.deadline.bulk].append(item)
+            self._queues[item.deadline.bulk].append(item)
         self._changed()
 
     def take(self) -> list[_Item]:
-        """The next batch, searches first."""
-        searches, bulk = self._lines[False], self._lines[True]
-        most = evenly(len(self), self._bounds.calls, self._bounds.batch)
+        """Takes the next batch out, searches first."""
+        searches, bulk = self._queues[False], self._queues[True]
+        limit = even_share(len(self), self._bounds.calls, self._bounds.batch)
         self._calls += 1
-        first, then = shares(len(searches), len(bulk), most, self._calls)
-        taken = [searches.popleft() for _ in range(first)] + [bulk.popleft() for _ in range(then)]
+        from_searches, from_bulk = fill_batch(len(searches), len(bulk), limit, self._calls)
+        batch = [searches.popleft() for _ in range(from_searches)]
+        batch += [bulk.popleft() for _ in range(from_bulk)]
         self._changed()
-        return taken
+        return batch
 
     def prune(self) -> None:
-        """Drop what nobody waits for any more."""
-        self._lines = {bulk: deque(filter(_still_wanted, q)) for bulk, q in self._lines.items()}
+        """Drops items whose deadline has passed or whose client has left."""
+        self._queues = {bulk: deque(filter(_still_wanted, q)) for bulk, q in self._queues.items()}
         self._changed()
 
     def _changed(self) -> None:
-        self.bytes = sum(_weight(line) for line in self._lines.values())
+        self.bytes = sum(_weight(queue) for queue in self._queues.values())
         WAITING.labels(self._name).set(len(self))
         WAITING_BYTES.labels(self._name).set(self.bytes)
 
 
 class Batcher:
-    """Worker threads in front of a tower, with one queue bounded in items and bytes."""
+    """Worker threads that call a tower on batches from one bounded queue.
 
-    def __init__(self, name: str, run: Callable[[Row], Answer], bounds: Bounds) -> None:
+    name: the tower's name in threads and metrics. run: the tower, rows [N, …] → float32[N, D].
+    """
+
+    def __init__(self, name: str, run: Callable[[Row], FloatArray], bounds: Bounds) -> None:
         self._name, self._run, self._bounds = name, run, bounds
         self._waiting = _Waiting(name, bounds)
         self._changed = threading.Condition()
         self._closed = False
         self.seconds_per_item = 0.05
-        """At which it drains, all workers together, as measured."""
+        """Moving mean of measured seconds for one item, all workers together."""
         self._call_s, self._gap_s = 0.05, 1.0
         self._last_arrival = time.monotonic()
         self._workers = [
@@ -125,10 +131,11 @@ class Batcher:
         for worker in self._workers:
             worker.start()
 
-    def submit(self, rows: Sequence[Row], deadline: Deadline) -> list[Future[Embedded]]:
-        """Queue all rows or none; raises QueueFull with the time until there is room.
+    def submit(self, rows: Sequence[Row], deadline: Deadline) -> list[Future[TowerAnswer]]:
+        """Queues all rows or none and returns a future for each.
 
-        Items that nobody waits for any more give up their places first.
+        A full queue first drops items that nobody waits for any more. Raises QueueFull, with the
+        seconds until there is room, if that is not enough or the batcher is closed.
         """
         items = [_Item(row, deadline, Future(), time.perf_counter()) for row in rows]
         with self._changed:
@@ -142,13 +149,13 @@ class Batcher:
         return [item.future for item in items]
 
     @property
-    def beating(self) -> bool:
-        """Whether every worker lives and is not stuck in one call."""
+    def healthy(self) -> bool:
+        """Whether every worker lives and none has been in one call for `STALLED_S`."""
         stuck = any(time.monotonic() - since > STALLED_S for since in [*self._busy_since.values()])
         return all(worker.is_alive() for worker in self._workers) and not stuck
 
     def close(self) -> None:
-        """Take no more, answer what is queued, and end the workers."""
+        """Refuses new items, answers the queued ones and ends the workers."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -158,8 +165,9 @@ class Batcher:
     def _full(self) -> QueueFull:
         wait = retry_after(len(self._waiting), self.seconds_per_item)
         return QueueFull(
-            f"{len(self._waiting)} of {self._bounds.items} places and {self._waiting.bytes} of "
-            f"{self._bounds.bytes} bytes are taken; try again in {wait} s, or send fewer items.",
+            f"The queue is full: {len(self._waiting)} of {self._bounds.items} places and "
+            f"{self._waiting.bytes} of {self._bounds.bytes} bytes are taken. Try again in {wait} "
+            "s, or send fewer items.",
             retry_after_s=wait,
         )
 
@@ -179,7 +187,7 @@ class Batcher:
                 del self._busy_since[name]
 
     def _next_batch(self) -> list[_Item]:
-        """Wait for work; empty only when closed and drained."""
+        """Waits for work. Returns an empty batch only once closed and drained."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._waiting) or self._closed)
             if self._bounds.hold:
@@ -187,7 +195,7 @@ class Batcher:
             return self._waiting.take()
 
     def _hold(self) -> None:
-        """Wait for company while it is worth it, never longer than a call."""
+        """Waits for more items while that is worth it, at most as long as a call takes."""
         until = time.monotonic() + self._call_s
         while (
             0 < len(self._waiting) < self._bounds.batch
@@ -199,12 +207,12 @@ class Batcher:
             pass
 
     def _answer(self, batch: list[_Item]) -> None:
-        """Run one batch; when it fails, halve it, so that a bad row harms only itself."""
+        """Runs one batch. If it fails, runs its halves, so that a bad row fails alone."""
         start = time.perf_counter()
         try:
             vectors = self._run(np.stack([item.row for item in batch]))
             answers = list(zip(batch, vectors, strict=True))
-        except Exception as error:  # the runtime may raise anything, and no worker may die of it
+        except Exception as error:  # the runtime may raise anything, and the worker must live
             if len(batch) == 1:
                 batch[0].future.set_exception(error)
                 return
@@ -217,7 +225,7 @@ class Batcher:
         per_item = infer_s / len(batch) / self._bounds.calls
         self.seconds_per_item = smoothed(self.seconds_per_item, per_item)
         for item, vector in answers:
-            item.future.set_result(Embedded(vector, start - item.since, infer_s))
+            item.future.set_result(TowerAnswer(vector, start - item.since, infer_s))
 
 
 def _weight(items: Iterable[_Item]) -> int:

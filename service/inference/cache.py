@@ -1,4 +1,4 @@
-"""Answers of what was embedded before, by the hash of its content."""
+"""Keeps the answers for contents that were encoded before, by the contents' hashes."""
 
 import hashlib
 import threading
@@ -14,10 +14,10 @@ Answer = TypeVar("Answer")
 
 
 class AnswerCache:
-    """The `items` used last, in memory only; 0 keeps nothing. Thread-safe.
+    """The `items` answers used last, in memory only; 0 keeps none. Thread-safe.
 
-    name: the label of the metric. space: what else the answers depend on, such as the bundle
-    (whose id covers its preprocessing) and the precision.
+    name: the metric's label. space: names all that the answers depend on besides the content, as
+    the bundle (its id covers the preprocessing) and the precision.
     """
 
     def __init__(self, name: str, items: int, space: str) -> None:
@@ -26,12 +26,13 @@ class AnswerCache:
         self._keeps = items > 0
         self._lock = threading.Lock()
 
-    def through(
+    def get_or_encode(
         self, contents: Sequence[bytes], encode: Callable[[list[int]], Iterable[Answer]]
     ) -> list[Answer]:
-        """One answer a content, in order; `encode` is given the rows that are not known yet.
+        """Returns one answer for each content, in order.
 
-        Errors among its answers are not kept.
+        `encode` gets the indexes of the unknown contents and returns their answers in order. Its
+        errors are not kept.
         """
         if not self._keeps:
             return list(encode([*range(len(contents))]))
@@ -47,9 +48,9 @@ class AnswerCache:
         return [answers[row] for row in range(len(keys))]
 
     def _key(self, content: bytes) -> bytes:
-        whole = self._seed.copy()
-        whole.update(content)
-        return whole.digest()
+        digest = self._seed.copy()
+        digest.update(content)
+        return digest.digest()
 
     def _get(self, key: bytes) -> Any:
         with self._lock:

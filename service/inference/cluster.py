@@ -1,7 +1,7 @@
-"""An encoder whose work is done by others like it, on a Ray cluster.
+"""Encodes on a Ray cluster: one encoder here hands its work to several there.
 
-Images and texts leave this process, vectors and reduced images come back; ids stay here. An encoder
-that dies is started again by Ray, where it has room, and is asked again what it had not answered.
+Images and texts leave this process; vectors and reduced images come back; ids stay here. Ray
+starts an encoder that died again, if the cluster has room, and repeats its unanswered calls.
 """
 
 import logging
@@ -17,23 +17,25 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from service.bundle.manifest import Bundle
-from service.deadline import Deadline
-from service.errors import ClusterUnavailable, DeadlineExceeded, EclipError
-from service.inference.encoder import EncodedImage, EncodedText, Encoder, check_texts
+from service.deadline import Deadline, exceeded
+from service.errors import ClusterUnavailable, EclipError
+from service.inference.encoder import EncodedRadiograph, EncodedText, Encoder, check_texts
 
 CALLS = 2
-"""Of one encoder side by side: while one is inferred, the next is decoded."""
+"""Calls of one encoder side by side: while one is in the tower, the next is decoded."""
 RETRIES = 3
-"""Of a call whose encoder died: an image that kills whoever decodes it must not do so for ever."""
+"""Repeats of a call whose encoder died. Bounded, because an image may kill every decoder."""
 CONNECT_S = 5.0
+"""Seconds to reach the cluster's head."""
 START_S = 120.0
+"""Seconds for all encoders to start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where encoders run, how many, and what each is promised there.
+    """Where encoders run, how many, and what Ray reserves for each: CPU cores and GPUs.
 
-    address: HOST:PORT of a running cluster's head, or "local" for one of this process's own.
+    address: HOST:PORT of a running cluster's head, or "local" to start a cluster here.
     """
 
     address: str
@@ -43,7 +45,7 @@ class Cluster:
 
 
 class RemoteEncoder:
-    """Answers as an Encoder does, by encoders elsewhere. Thread-safe."""
+    """Encodes texts and radiographs as `Encoder` does, on encoders elsewhere. Thread-safe."""
 
     def __init__(self, bundle: Bundle, max_text_chars: int, workers: Sequence[Any]) -> None:
         self.bundle = bundle
@@ -52,37 +54,40 @@ class RemoteEncoder:
         for worker in [*workers] * CALLS:
             self._free.put(worker)
 
-    def images(
-        self, items: Sequence[bytes], deadline: Deadline, side: int = 0
-    ) -> list[EncodedImage | EclipError]:
-        """As `Encoder.images`; raises ClusterUnavailable where no encoder comes back."""
-        encoded: list[EncodedImage | EclipError] = self._ask("images", items, deadline, side)
+    def radiographs(
+        self, items: Sequence[bytes], deadline: Deadline, side: int
+    ) -> list[EncodedRadiograph | EclipError]:
+        """Answers as `Encoder.radiographs`; raises ClusterUnavailable if no encoder comes back."""
+        encoded: list[EncodedRadiograph | EclipError]
+        encoded = self._ask("radiographs", items, deadline, side)
         return encoded
 
     def texts(self, texts: Sequence[str], deadline: Deadline) -> list[EncodedText]:
-        """As `Encoder.texts`; raises ClusterUnavailable where no encoder comes back."""
+        """Answers as `Encoder.texts`; raises ClusterUnavailable if no encoder comes back."""
         encoded: list[EncodedText] = self._ask("texts", texts, deadline)
         return encoded
 
     def check_texts(self, texts: Sequence[str]) -> None:
-        """Raise TextInvalid for an empty or overlong one."""
+        """Raises TextInvalid for a text that is empty or too long."""
         check_texts(texts, self._max_text_chars)
 
     def _ask(self, method: str, items: Sequence[Any], deadline: Deadline, *more: int) -> Any:
-        """What the encoder that waited longest for work answers."""
+        """Calls the encoder that has been free longest, and returns its answer."""
         try:
             worker = self._free.get(timeout=deadline.remaining)
         except Empty:
-            raise _late() from None
+            raise exceeded() from None
         try:
-            asked = getattr(worker, method).remote(items, deadline.remaining, *more)
-            return ray.get(asked, timeout=deadline.remaining)
+            answer = getattr(worker, method).remote(items, deadline.remaining, *more)
+            return ray.get(answer, timeout=deadline.remaining)
         except GetTimeoutError:
-            raise _late() from None
+            raise exceeded() from None
         except RayTaskError as error:
             raise error.cause from None
         except RayError as error:
-            raise ClusterUnavailable("The Ray cluster lost its encoders. Run it again.") from error
+            raise ClusterUnavailable(
+                "The Ray cluster lost its encoders. Check the cluster, then run the command again."
+            ) from error
         finally:
             self._free.put(worker)
 
@@ -91,11 +96,12 @@ class RemoteEncoder:
 def on_cluster(
     cluster: Cluster, bundle: Bundle, build: Callable[[], Encoder], max_text_chars: int
 ) -> Iterator[RemoteEncoder]:
-    """As many encoders as the cluster is asked for, each made there by `build`.
+    """Starts the encoders on the cluster, each made there by `build`, and stops them at the end.
 
-    Raises ClusterUnavailable where it does not answer, or does not start them all in time.
+    Raises ClusterUnavailable if the cluster does not answer, does not start all encoders within
+    `START_S`, or has another bundle at this bundle's path.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports usage to its makers
     local = cluster.address == "local"
     if not local:
         _check_address(cluster.address)
@@ -116,7 +122,7 @@ def on_cluster(
 
 
 class _Worker:
-    """A process of the cluster that has an encoder."""
+    """A process of the cluster with its own encoder."""
 
     def __init__(self, build: Callable[[], Encoder]) -> None:
         self._encoder = build()
@@ -124,17 +130,17 @@ class _Worker:
     def bundle_id(self) -> str:
         return self._encoder.bundle.manifest.id
 
-    def images(
+    def radiographs(
         self, items: Sequence[bytes], seconds: float, side: int
-    ) -> list[EncodedImage | EclipError]:
-        return self._encoder.images(items, Deadline(seconds), side)
+    ) -> list[EncodedRadiograph | EclipError]:
+        return self._encoder.radiographs(items, Deadline(seconds), side)
 
     def texts(self, texts: Sequence[str], seconds: float) -> list[EncodedText]:
         return self._encoder.texts(texts, Deadline(seconds))
 
 
 def _check_address(address: str) -> None:
-    """Ray itself waits minutes for a head that is not there, and then ends the process."""
+    """Fails fast: for a head that is absent, Ray waits minutes and then ends the process."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), CONNECT_S).close()
@@ -144,37 +150,35 @@ def _check_address(address: str) -> None:
 
 def _no_answer() -> ClusterUnavailable:
     return ClusterUnavailable(
-        "No Ray cluster answers at this address. Give HOST:PORT of its head, or local."
+        "No Ray cluster answers at this address. Give HOST:PORT of its head, or `local`."
     )
 
 
 def _workers(cluster: Cluster, bundle: Bundle, build: Callable[[], Encoder]) -> list[Any]:
-    worker: Any = ray.remote(_Worker).options(
+    worker_type: Any = ray.remote(_Worker).options(
         num_cpus=cluster.cores,
         num_gpus=cluster.gpus,
         max_concurrency=CALLS,
         max_restarts=-1,
         max_task_retries=RETRIES,
     )
-    workers = [worker.remote(build) for _ in range(cluster.encoders)]
+    workers = [worker_type.remote(build) for _ in range(cluster.encoders)]
     try:
-        ids = ray.get([one.bundle_id.remote() for one in workers], timeout=START_S)
+        ids = ray.get([worker.bundle_id.remote() for worker in workers], timeout=START_S)
     except RayTaskError as error:
         raise error.cause from None
     except GetTimeoutError:
         raise ClusterUnavailable(
             f"The Ray cluster did not start {cluster.encoders} encoders of {cluster.cores} cores "
-            f"and {cluster.gpus:g} GPUs in {START_S:.0f} s. Ask for less, or let it grow."
+            f"and {cluster.gpus:g} GPUs in {START_S:.0f} s. Ask for less, or add nodes."
         ) from None
     except RayError as error:
         raise ClusterUnavailable(
-            "An encoder did not start on the Ray cluster. Each node needs this package, with its "
-            "bundle at the same path."
+            "An encoder did not start on the Ray cluster. Install this package on each node, and "
+            "put the bundle at the same path there."
         ) from error
     if set(ids) != {bundle.manifest.id}:
-        raise ClusterUnavailable("A node of the Ray cluster has another bundle at this path.")
+        raise ClusterUnavailable(
+            "A node of the Ray cluster has another bundle at this path. Copy this bundle there."
+        )
     return workers
-
-
-def _late() -> DeadlineExceeded:
-    return DeadlineExceeded("The deadline passed while the item was being encoded elsewhere.")

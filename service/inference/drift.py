@@ -1,4 +1,4 @@
-"""Whether images still look as they did where the bundle was validated."""
+"""Measures whether images still look as they did when the bundle was validated."""
 
 import threading
 
@@ -8,13 +8,13 @@ from service.arrays import FloatArray
 from service.telemetry import DRIFT
 
 WINDOW = 256
-"""Images over which the moving mean forgets."""
+"""Images after which one image's weight in the moving mean has fallen to 1/e."""
 
 
 class Drift:
-    """How far the mean of the latest image embeddings has moved from that of validation.
+    """The distance of the latest images' mean embedding from the validation images' mean.
 
-    reference: float32[D], where the moving mean starts; None where the bundle has none, and the
+    reference: the validation mean, float32[D], at which the moving mean starts. Without one the
     gauge stays not a number. Thread-safe.
     """
 
@@ -24,7 +24,7 @@ class Drift:
         DRIFT.set(float("nan") if reference is None else 0.0)
 
     def note(self, vectors: list[FloatArray]) -> None:
-        """Take in the unit vectors, each float32[D], of images just embedded."""
+        """Moves the mean by the unit vectors, each float32[D], of images just encoded."""
         with self._lock:
             mean = self._mean
             if mean is None or self._reference is None:
@@ -35,6 +35,6 @@ class Drift:
             DRIFT.set(distance(mean, self._reference))
 
 
-def distance(one: FloatArray, other: FloatArray) -> float:
-    """1 − cosine of two vectors."""
-    return float(1 - one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+def distance(a: FloatArray, b: FloatArray) -> float:
+    """Returns 1 − cosine of two vectors, each float32[D]."""
+    return float(1 - a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))

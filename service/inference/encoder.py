@@ -1,38 +1,44 @@
-"""Bytes or texts → unit vectors: decode → preprocess → batch → vector."""
+"""Turns bytes and texts into unit vectors: decode → preprocess → batch → tower."""
 
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
-from functools import partial
+from typing import Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from service.arrays import FloatArray, UInt8
 from service.bundle.manifest import Bundle, unpack_vector
 from service.bundle.preprocess import preprocess
-from service.deadline import Deadline
-from service.errors import DeadlineExceeded, EclipError, PatchesUnavailable, TextInvalid
+from service.deadline import Deadline, exceeded
+from service.errors import EclipError, PatchesUnavailable, TextInvalid
 from service.imaging.decode import ImageLimits, decode
-from service.imaging.radiograph import Radiograph
-from service.inference.batching import Batcher, Bounds, Embedded, Row
+from service.imaging.radiograph import Radiograph, RadiographFacts
+from service.inference.batching import Batcher, Bounds, Row, TowerAnswer
 from service.inference.cache import AnswerCache
 from service.inference.drift import Drift
 from service.inference.queueing import fair_part
 from service.inference.session import Towers
 from service.telemetry import record, timed
 
-Keep = Callable[[bytes, Radiograph], Radiograph]
+Kept = TypeVar("Kept")
+"""What is kept of a decoded radiograph while its vector is computed."""
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """A radiograph and its embedding, unit float32[D].
+    """An image's embedding, unit float32[D], and the facts about it."""
 
-    The radiograph holds its facts, and only as many of its pixels as were asked for.
-    """
+    facts: RadiographFacts
+    vector: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRadiograph:
+    """An image's embedding, unit float32[D], and the image reduced to the side asked for."""
 
     radiograph: Radiograph
     vector: FloatArray
@@ -40,7 +46,10 @@ class EncodedImage:
 
 @dataclass(frozen=True, slots=True)
 class EncodedText:
-    """A text's embedding, unit float32[D], the tokens that the tower read, and whether it cut."""
+    """A text's embedding, unit float32[D].
+
+    tokens: how many the tower read. truncated: whether the text was longer than the context.
+    """
 
     vector: FloatArray
     tokens: int
@@ -48,15 +57,19 @@ class EncodedText:
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
-    radiograph: Radiograph
-    pixels: npt.NDArray[np.uint8]
+class _Prepared(Generic[Kept]):
+    kept: Kept
+    pixels: UInt8
     decode_s: float
     preprocess_s: float
 
 
 class Encoder:
-    """The one way from bytes and texts to vectors; API, CLI and ingestion share it. Thread-safe."""
+    """The only way from bytes and texts to vectors; API, CLI and ingestion share it. Thread-safe.
+
+    decoders: threads that decode and preprocess. max_text_chars: the longest text accepted.
+    cache_items: answers kept in memory, of images and of texts each; 0 keeps none.
+    """
 
     def __init__(
         self,
@@ -81,19 +94,33 @@ class Encoder:
         self._known_images = AnswerCache("image", cache_items, space)
         self._known_texts = AnswerCache("text", cache_items, space)
 
-    def images(
-        self, items: Sequence[bytes], deadline: Deadline, side: int = 0
-    ) -> list[EncodedImage | EclipError]:
-        """One answer an item, in order; a bad item is its own error and harms no neighbour.
+    def images(self, items: Sequence[bytes], deadline: Deadline) -> list[EncodedImage | EclipError]:
+        """Returns one answer for each item, in order. A bad item's answer is its own error.
 
-        Each radiograph comes back reduced to `side` (see `Radiograph.reduced`), so that no batch
-        holds more decoded images than there are decoders; at 0 what was embedded before is known.
+        Items that the cache knows are not encoded again. Pixels are dropped as soon as the tower's
+        input is made, so that no batch holds more decoded images than there are decoders.
+
         Raises QueueFull or DeadlineExceeded for the whole batch.
         """
-        if side:
-            return self._encode(items, deadline, side)
-        return self._known_images.through(
-            items, lambda rows: self._encode([items[row] for row in rows], deadline, side)
+        return self._known_images.get_or_encode(
+            items,
+            lambda rows: self._encode(
+                [items[row] for row in rows], deadline, lambda _, image: image.facts, EncodedImage
+            ),
+        )
+
+    def radiographs(
+        self, items: Sequence[bytes], deadline: Deadline, side: int
+    ) -> list[EncodedRadiograph | EclipError]:
+        """Answers as `images` does, with each radiograph reduced to `side` (`Radiograph.reduced`).
+
+        It neither asks nor fills the cache.
+        """
+        return self._encode(
+            items,
+            deadline,
+            lambda data, radiograph: self._reduced(data, radiograph, side),
+            EncodedRadiograph,
         )
 
     def image(self, data: bytes, deadline: Deadline) -> EncodedImage:
@@ -111,23 +138,29 @@ class Encoder:
         return encoded
 
     def texts(self, texts: Sequence[str], deadline: Deadline) -> list[EncodedText]:
-        """One answer a text, in order; raises TextInvalid for an empty or overlong one."""
+        """Returns one answer for each text, in order; the cache's if it knows the text.
+
+        Raises TextInvalid for a text that is empty or too long, QueueFull or DeadlineExceeded.
+        """
         self.check_texts(texts)
-        return self._known_texts.through(
+        return self._known_texts.get_or_encode(
             [text.encode() for text in texts],
             lambda rows: self._encode_texts([texts[row] for row in rows], deadline),
         )
 
     def check_texts(self, texts: Sequence[str]) -> None:
-        """Raise TextInvalid for an empty or overlong one."""
+        """Raises TextInvalid for a text that is empty or too long."""
         check_texts(texts, self._max_text_chars)
 
     def text_matrix(self, texts: Sequence[str], deadline: Deadline) -> FloatArray:
-        """N texts → float32[N,D]."""
+        """Encodes N texts as `texts` does and returns their vectors, float32[N, D]."""
         return np.stack([encoded.vector for encoded in self.texts(texts, deadline)])
 
     def patches(self, data: bytes, deadline: Deadline) -> tuple[UInt8, FloatArray]:
-        """Returns the model's input uint8[H,W] and its unit patch embeddings float32[G,G,D]."""
+        """Returns the model's input, uint8[H, W], and its unit patch embeddings float32[G, G, D].
+
+        Raises PatchesUnavailable, DeadlineExceeded, or the image's error.
+        """
         if self.bundle.manifest.patch_grid is None:
             raise PatchesUnavailable(
                 f"The image tower of bundle {self.bundle.manifest.name} yields no patch "
@@ -142,32 +175,33 @@ class Encoder:
 
     @property
     def seconds_per_image(self) -> float:
-        """At which images drain, as measured."""
+        """Measured seconds of tower time for one image, all workers together."""
         return self._image.seconds_per_item
 
     @property
-    def beating(self) -> bool:
-        """Whether both workers live."""
-        return self._image.beating and self._text.beating
+    def healthy(self) -> bool:
+        """Whether the workers of both towers live and none is stuck."""
+        return self._image.healthy and self._text.healthy
 
     def close(self) -> None:
-        """Answer what is queued and end the workers."""
+        """Answers what is queued and ends the workers."""
         self._image.close()
         self._text.close()
         self._pool.shutdown()
 
     def _encode(
-        self, items: Sequence[bytes], deadline: Deadline, side: int
-    ) -> list[EncodedImage | EclipError]:
-        prepared = self._prepare(items, deadline, partial(self._reduced, side))
+        self,
+        items: Sequence[bytes],
+        deadline: Deadline,
+        keep: Callable[[bytes, Radiograph], Kept],
+        answer: Callable[[Kept, FloatArray], Answer],
+    ) -> list[Answer | EclipError]:
+        prepared = self._prepare(items, deadline, keep)
         good = [p for p in prepared if isinstance(p, _Prepared)]
-        embedded = self._vectors(self._image, [p.pixels for p in good], deadline)
-        self._drift.note(embedded)
-        vectors = iter(embedded)
-        return [
-            EncodedImage(p.radiograph, next(vectors)) if isinstance(p, _Prepared) else p
-            for p in prepared
-        ]
+        encoded = self._vectors(self._image, [p.pixels for p in good], deadline)
+        self._drift.note(encoded)
+        vectors = iter(encoded)
+        return [answer(p.kept, next(vectors)) if isinstance(p, _Prepared) else p for p in prepared]
 
     def _encode_texts(self, texts: Sequence[str], deadline: Deadline) -> list[EncodedText]:
         tokens = self.bundle.tokenizer(texts)
@@ -180,7 +214,7 @@ class Encoder:
         ]
 
     def _vectors(self, tower: Batcher, rows: Sequence[Row], deadline: Deadline) -> list[FloatArray]:
-        """One vector a row; a large request queues in parts, so that others find a place."""
+        """One vector for each row. A large request queues in parts, so that others find a place."""
         return [
             vector
             for start in range(0, len(rows), self._part)
@@ -190,22 +224,27 @@ class Encoder:
         ]
 
     def _prepare(
-        self, items: Sequence[bytes], deadline: Deadline, keep: Keep
-    ) -> list[_Prepared | EclipError]:
-        """Decode and preprocess side by side; what has not begun at the deadline is dropped."""
+        self,
+        items: Sequence[bytes],
+        deadline: Deadline,
+        keep: Callable[[bytes, Radiograph], Kept],
+    ) -> list[_Prepared[Kept] | EclipError]:
+        """Decodes and preprocesses on the pool; items that have not begun at the deadline stop."""
         preparing = self._pool.map(
             lambda data: self._prepare_one(data, deadline, keep), items, timeout=deadline.remaining
         )
         try:
             prepared = list(preparing)
         except FutureTimeout:
-            raise _late() from None
-        done = [p for p in prepared if isinstance(p, _Prepared)]
-        record("decode", sum(p.decode_s for p in done))
-        record("preprocess", sum(p.preprocess_s for p in done))
+            raise exceeded() from None
+        good = [p for p in prepared if isinstance(p, _Prepared)]
+        record("decode", sum(p.decode_s for p in good))
+        record("preprocess", sum(p.preprocess_s for p in good))
         return prepared
 
-    def _prepare_one(self, data: bytes, deadline: Deadline, keep: Keep) -> _Prepared | EclipError:
+    def _prepare_one(
+        self, data: bytes, deadline: Deadline, keep: Callable[[bytes, Radiograph], Kept]
+    ) -> _Prepared[Kept] | EclipError:
         deadline.check()
         spec = self.bundle.manifest.image
         start = time.perf_counter()
@@ -218,8 +257,8 @@ class Encoder:
         kept = keep(data, radiograph)
         return _Prepared(kept, pixels, decoded - start, time.perf_counter() - decoded)
 
-    def _reduced(self, side: int, data: bytes, radiograph: Radiograph) -> Radiograph:
-        """To `side`, from the whole image where decoding left less of it for the tower."""
+    def _reduced(self, data: bytes, radiograph: Radiograph, side: int) -> Radiograph:
+        """Reduces to `side`. Decodes again, whole, if decoding for the tower left fewer pixels."""
         least = min(side, max(radiograph.rows, radiograph.columns))
         if max(radiograph.pixels.shape) < least:
             radiograph = decode(data, self._limits)
@@ -227,29 +266,25 @@ class Encoder:
 
 
 def check_texts(texts: Sequence[str], max_chars: int) -> None:
-    """Raise TextInvalid for an empty or overlong one."""
+    """Raises TextInvalid for a text that is empty or longer than `max_chars`."""
     for index, text in enumerate(texts):
         if not text.strip():
             raise TextInvalid(f"Text {index} is empty. Send at least one word.")
         if len(text) > max_chars:
             raise TextInvalid(
-                f"Text {index} has {len(text)} characters, over the bound of {max_chars}. Send it "
+                f"Text {index} has {len(text)} characters, over the limit of {max_chars}. Send it "
                 "in parts."
             )
 
 
-def _collect(futures: Sequence[Future[Embedded]], deadline: Deadline) -> list[FloatArray]:
+def _collect(futures: Sequence[Future[TowerAnswer]], deadline: Deadline) -> list[FloatArray]:
     try:
-        done = [future.result(timeout=deadline.remaining) for future in futures]
+        answers = [future.result(timeout=deadline.remaining) for future in futures]
     except FutureTimeout:
         deadline.cancel()
-        raise _late() from None
-    if done:
-        infer_s = max(answer.infer_s for answer in done)
-        record("queue", max(answer.queue_s for answer in done), ago=infer_s)
+        raise exceeded() from None
+    if answers:
+        infer_s = max(answer.infer_s for answer in answers)
+        record("queue", max(answer.queue_s for answer in answers), ago=infer_s)
         record("infer", infer_s)
-    return [answer.vector for answer in done]
-
-
-def _late() -> DeadlineExceeded:
-    return DeadlineExceeded("The deadline passed while the item was being encoded.")
+    return [answer.vector for answer in answers]

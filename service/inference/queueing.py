@@ -1,31 +1,37 @@
-"""The arithmetic of waiting: who goes next, how long a batch is held, when to come again.
+"""Calculates how work waits: what goes next, how long a batch is held, when to try again.
 
-Plain numbers in, plain numbers out; `batching` does the waiting.
+Plain numbers in, plain numbers out; `service.inference.batching` does the waiting.
 """
 
 import math
 
 BULK_TURN = 4
-"""Bulk work goes first in one call of so many, and therefore never starves."""
+"""Calls: every fourth takes bulk work first, so that bulk work never starves."""
 SMOOTHING = 0.2
+"""Weight of the newest value in a moving mean."""
 
 
-def shares(search: int, bulk: int, most: int, call: int) -> tuple[int, int]:
-    """How many of `search` and of `bulk` waiting items go into the `call`th call of at most `most`.
+def fill_batch(searches: int, bulk: int, limit: int, call: int) -> tuple[int, int]:
+    """Returns how many waiting searches and bulk items go into the `call`th call.
 
-    Searches go first, and bulk work fills what they leave; every `BULK_TURN`th call it is the
-    other way round.
+    Searches go first and bulk work fills the rest, up to `limit` together; in every
+    `BULK_TURN`th call bulk work goes first.
+
+    Example: 3 searches and 9 bulk items at a limit of 8 give (3, 5), in a fourth call (0, 8).
     """
     if call % BULK_TURN == 0:
-        then = min(bulk, most)
-        return min(search, most - then), then
-    first = min(search, most)
-    return first, min(bulk, most - first)
+        bulk_first = min(bulk, limit)
+        return min(searches, limit - bulk_first), bulk_first
+    searches_first = min(searches, limit)
+    return searches_first, min(bulk, limit - searches_first)
 
 
-def evenly(waiting: int, calls: int, most: int) -> int:
-    """How many of the waiting items one of `calls` workers takes, so that all of them have some."""
-    return min(most, math.ceil(waiting / calls))
+def even_share(waiting: int, calls: int, limit: int) -> int:
+    """Returns how many waiting items one of `calls` workers takes, so that each gets some.
+
+    Example: 10 items for 4 workers are 3 each, and at a limit of 2 they are 2.
+    """
+    return min(limit, math.ceil(waiting / calls))
 
 
 def fair_part(places: int) -> int:
@@ -37,22 +43,24 @@ def fair_part(places: int) -> int:
 
 
 def worth_holding(waiting: int, gap_s: float, call_s: float) -> bool:
-    """Whether a batch gains by waiting for one more item, on a device where calls cost alike.
+    """Whether a batch gains by waiting for one more item, if a call costs the same at any size.
 
-    The next item, due in `gap_s`, is spared a call of its own, of `call_s`; each that waits
-    already pays the gap. Where a call's cost grows with its items (a CPU) nothing is gained.
+    The next item, due in `gap_s`, is spared a call of its own, of `call_s`; each waiting item
+    pays the gap. On a CPU, where a call's cost grows with its items, holding gains nothing.
+
+    Example: with calls of 50 ms and an item every 10 ms, up to 4 items wait for another.
     """
     return waiting * gap_s < call_s
 
 
 def smoothed(mean: float, value: float) -> float:
-    """An exponential moving mean, one value further."""
+    """Returns an exponential moving mean after one more value."""
     return mean + SMOOTHING * (value - mean)
 
 
 def retry_after(waiting: int, seconds_per_item: float) -> int:
-    """Whole seconds until `waiting` items have drained, at least one.
+    """Returns the whole seconds until `waiting` items have drained, at least 1.
 
-    seconds_per_item: as measured, all workers together.
+    seconds_per_item: measured, all workers together.
     """
     return max(1, math.ceil(waiting * seconds_per_item))

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions for a bundle's two towers, and their self-test."""
+"""Opens a bundle's two towers in ONNX Runtime and tests them against the export's answers."""
 
 import ctypes
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from service.arrays import FloatArray
+from service.arrays import FloatArray, UInt8
 from service.bundle.manifest import (
     IMAGE_TOWER,
     INT8,
@@ -23,17 +23,25 @@ from service.errors import BundleNotReady
 from service.telemetry import log
 
 Wanted = Precision | Literal["auto"]
+"""The precision that a user asks for."""
 GOLDEN_COSINE = 0.999
+"""Least cosine between a golden embedding and the tower's answer today."""
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-SHARES = 8
-"""Where nothing is set, a call gets this part of the cores, or one of fewer than twice as many."""
+DEFAULT_CALLS = 8
+"""Calls side by side on a large machine. Default threads per call: `cores // 8`, at least 1."""
 
 
 class Towers:
     """A bundle's image and text tower in one precision. Thread-safe, as the sessions are.
 
-    Several threads may call a tower at once, and on a CPU they should: `calls` of them, each with
-    its own cores, embed more than one call with all cores does, since a call scales badly.
+    Several threads can call a tower at once. On a CPU, `calls` of them with `threads` each encode
+    more than one call with all cores, because a single call scales badly.
+
+    providers: names of ONNX Runtime's execution providers; without any, CUDA if present, then the
+    CPU. cores: CPU cores for all calls together. threads: cores for one call; the default is
+    `cores // DEFAULT_CALLS`, at least 1.
+
+    Raises BundleNotReady if a provider or the precision is not to be had.
     """
 
     def __init__(
@@ -46,14 +54,14 @@ class Towers:
         precision: Wanted = "auto",
     ) -> None:
         chosen = choose_providers(providers, onnxruntime.get_available_providers())
-        self.threads = threads or max(1, cores // SHARES)
+        self.threads = threads or max(1, cores // DEFAULT_CALLS)
         self.precision = choose_precision(bundle, precision, on_cpu=chosen == [CPU])
         names = INT8 if self.precision == "int8" else {t: t for t in (IMAGE_TOWER, TEXT_TOWER)}
         self._image, self._text = (
             _open(bundle.path / names[tower], chosen, self.threads)
             for tower in (IMAGE_TOWER, TEXT_TOWER)
         )
-        _give_back_memory()
+        _return_freed_memory()
         for session in (self._image, self._text):
             check_in_use(providers, session.get_providers())
         self.on_cpu = self._image.get_providers() == [CPU]
@@ -68,37 +76,43 @@ class Towers:
             threads=self.threads,
         )
 
-    def most(self, batch: int) -> int:
-        """Items that a call should take at most.
+    def max_batch(self, wanted: int) -> int:
+        """Returns how many items a call may take: `wanted`, and 1 in int8.
 
-        One in int8: activations are scaled by the whole call, and no vector may depend on what
-        happened to be encoded beside it.
+        In int8 the activations' scale comes from the whole batch, and no vector may depend on what
+        it was encoded with.
         """
-        return 1 if self.precision == "int8" else batch
+        return 1 if self.precision == "int8" else wanted
 
-    def image(self, pixels: npt.NDArray[np.uint8]) -> FloatArray:
-        """uint8[N,H,W] → unit float32[N,D]."""
+    def image(self, pixels: UInt8) -> FloatArray:
+        """Returns unit float32[N, D] for images uint8[N, H, W]."""
         embedding: FloatArray = self._image.run(["embedding"], {"pixels": pixels})[0]
         return embedding
 
-    def patches(self, pixels: npt.NDArray[np.uint8]) -> FloatArray:
-        """uint8[N,H,W] → unit float32[N,G,G,D]; only for bundles with a patch grid."""
+    def patches(self, pixels: UInt8) -> FloatArray:
+        """Returns unit float32[N, G, G, D] for images uint8[N, H, W].
+
+        The bundle must have a patch grid.
+        """
         patches: FloatArray = self._image.run(["patches"], {"pixels": pixels})[0]
         return patches
 
     def text(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
-        """int64[N,L] → unit float32[N,D]."""
+        """Returns unit float32[N, D] for token ids int64[N, L]."""
         embedding: FloatArray = self._text.run(["embedding"], {"tokens": tokens})[0]
         return embedding
 
 
 def choose_providers(wanted: Sequence[str], available: Sequence[str]) -> list[str]:
-    """What the operator named, all of it, or CUDA where present and the CPU."""
+    """Returns the wanted providers, or without any CUDA, if available, and the CPU.
+
+    Raises BundleNotReady if a wanted provider is not available.
+    """
     missing = [name for name in wanted if name not in available]
     if missing:
         raise BundleNotReady(
             f"ECLIP_PROVIDERS names {', '.join(missing)}, which this onnxruntime lacks. "
-            f"It has {', '.join(available)}."
+            f"Choose from {', '.join(available)}, or install another onnxruntime."
         )
     if wanted:
         return list(wanted)
@@ -106,51 +120,55 @@ def choose_providers(wanted: Sequence[str], available: Sequence[str]) -> list[st
 
 
 def choose_precision(bundle: Bundle, wanted: Wanted, *, on_cpu: bool) -> Precision:
-    """What was asked for; else int8 on a CPU where the bundle has it, which is faster there.
+    """Returns the wanted precision; for "auto" int8 on a CPU if the bundle has it, else fp32.
 
-    Raises BundleNotReady for int8 that the bundle was not exported in.
+    Raises BundleNotReady if int8 is wanted and the bundle lacks it.
     """
-    there = bundle.manifest.int8 is not None
+    has_int8 = bundle.manifest.int8 is not None
     if wanted == "auto":
-        return "int8" if there and on_cpu else "fp32"
-    if wanted == "int8" and not there:
+        return "int8" if has_int8 and on_cpu else "fp32"
+    if wanted == "int8" and not has_int8:
         raise BundleNotReady(
-            f"ECLIP_PRECISION is int8, in which bundle {bundle.manifest.name} has no graphs. "
+            f"ECLIP_PRECISION is int8, but bundle {bundle.manifest.name} has no int8 graphs. "
             "Export it with --validation, or choose fp32."
         )
     return wanted
 
 
-def recorded(bundle: Bundle, precision: Precision) -> Golden:
-    """What the export saw the towers of a precision answer."""
+def golden_answers(bundle: Bundle, precision: Precision) -> Golden:
+    """Returns what the towers of a precision answered at export."""
     int8 = bundle.manifest.int8
     return int8.golden if int8 is not None and precision == "int8" else bundle.manifest.golden
 
 
 def check_in_use(wanted: Sequence[str], in_use: Sequence[str]) -> None:
-    """Refuse the CPU that ONNX Runtime falls back to, saying nothing, for what was named."""
+    """Raises BundleNotReady if a wanted provider is not in use.
+
+    ONNX Runtime falls back to the CPU without an error if it cannot load a provider.
+    """
     missing = [name for name in wanted if name not in in_use]
     if missing:
         raise BundleNotReady(
             f"ECLIP_PROVIDERS names {', '.join(missing)}, which onnxruntime could not load. It "
-            f"would run on {', '.join(in_use)}. Check the driver and its libraries, or name others."
+            f"would run on {', '.join(in_use)}. Check the driver and its libraries, or choose "
+            "others."
         )
 
 
 def self_test(bundle: Bundle, towers: Towers) -> None:
-    """Compare with the golden embeddings of the export; raises BundleNotReady."""
-    golden = recorded(bundle, towers.precision)
+    """Raises BundleNotReady if a tower no longer gives the golden embedding of the export."""
+    golden = golden_answers(bundle, towers.precision)
     image = towers.image(golden_pixels(bundle.manifest.image))[0]
     text = towers.text(bundle.tokenizer([golden.text]).ids)[0]
-    for tower, got, expected in (
+    for tower, answer, expected in (
         ("image", image, golden.image_vector()),
         ("text", text, golden.text_vector()),
     ):
-        cosine = float(got @ expected)
+        cosine = float(answer @ expected)
         if not cosine >= GOLDEN_COSINE:
             raise BundleNotReady(
-                f"The {tower} tower's golden embedding is off: cosine {cosine:.4f} to the one "
-                f"recorded at export (at least {GOLDEN_COSINE} needed). Choose other providers, or "
+                f"The {tower} tower's golden embedding differs from the export's: cosine "
+                f"{cosine:.4f}, at least {GOLDEN_COSINE} needed. Choose other ECLIP_PROVIDERS, or "
                 "another ECLIP_PRECISION."
             )
 
@@ -162,8 +180,8 @@ def _open(path: Path, providers: Sequence[str], threads: int) -> onnxruntime.Inf
     return onnxruntime.InferenceSession(path, options, providers=list(providers))
 
 
-def _give_back_memory() -> None:
-    """What parsing the graphs has freed, which glibc would keep."""
+def _return_freed_memory() -> None:
+    """Returns memory freed after parsing the graphs to the system; glibc alone would keep it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

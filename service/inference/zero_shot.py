@@ -1,4 +1,4 @@
-"""Zero-shot findings from prompt ensembles, with calibrated probabilities and abstention."""
+"""Classifies images without training: by prompts, with calibrated probabilities and abstention."""
 
 import math
 from collections.abc import Mapping
@@ -13,14 +13,16 @@ from service.errors import LabelsEmpty, LabelsInvalid
 from service.inference.encoder import Encoder
 
 MAX_LABELS = 128
+"""Labels in one label set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A label's verdict on one image.
+    """The verdict on one label for one image.
 
-    similarity: cosine to the present prompts. probability: calibrated where `calibrated`, else the
-    softmax of present against absent prompts, and None where there are no absent prompts.
+    similarity: cosine to the mean of the present prompts. probability: calibrated if `calibrated`;
+    else the softmax of present against absent prompts, and None without absent prompts.
+    abstained: the probability lies strictly inside the calibration's interval of doubt.
     """
 
     label: str
@@ -39,7 +41,10 @@ class _Scorer:
 
 
 class Classifier:
-    """A label set made ready: prompts embedded once, then one dot product an image."""
+    """A label set with its prompts encoded, so that an image costs two dot products a label.
+
+    Raises LabelsEmpty or LabelsInvalid, or what `Encoder.texts` raises.
+    """
 
     def __init__(self, labels: Mapping[str, Prompts], encoder: Encoder, deadline: Deadline) -> None:
         check_labels(labels)
@@ -55,7 +60,7 @@ class Classifier:
         ]
 
     def __call__(self, vector: FloatArray) -> list[Finding]:
-        """Unit float32[D] → one finding a label, in the label set's order."""
+        """Returns one finding for each label, in the label set's order, for a unit float32[D]."""
         return [self._score(scorer, vector) for scorer in self._scorers]
 
     def _score(self, scorer: _Scorer, vector: FloatArray) -> Finding:
@@ -71,14 +76,17 @@ class Classifier:
 
 
 def check_labels(labels: Mapping[str, Prompts]) -> None:
-    """Raise LabelsEmpty or LabelsInvalid when the label set cannot be used."""
+    """Raises LabelsEmpty for no label, LabelsInvalid for more than `MAX_LABELS`."""
     if not labels:
         raise LabelsEmpty("`labels` is empty. Send at least one label with a positive prompt.")
     if len(labels) > MAX_LABELS:
-        raise LabelsInvalid(f"{len(labels)} labels are over the bound of {MAX_LABELS}.")
+        raise LabelsInvalid(
+            f"{len(labels)} labels are over the limit of {MAX_LABELS}. Send them in parts."
+        )
 
 
 def _ensemble(prompts: tuple[str, ...], encoder: Encoder, deadline: Deadline) -> FloatArray:
+    """The prompts' mean embedding, scaled to unit length, float32[D]."""
     mean = encoder.text_matrix(prompts, deadline).mean(axis=0)
     unit: FloatArray = mean / np.linalg.norm(mean)
     return unit

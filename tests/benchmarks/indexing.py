@@ -90,7 +90,8 @@ def bare(settings: Settings, studies: list[NewStudy]) -> float:
 def encode(encoder: Encoder, batch: list[NewStudy]) -> None:
     """Encodes all images of a batch, then all texts."""
     deadline = Deadline(PATIENCE_S, bulk=True)
-    encoder.images([image for study in batch for image in study.images], deadline, RENDITION_SIDE)
+    images = [image for study in batch for image in study.images]
+    encoder.radiographs(images, deadline, RENDITION_SIDE)
     reports = [study.record.report or "" for study in batch]
     passages = [p.text for report in reports for p in split_report(report, "")]
     encoder.texts(reports + passages, deadline)

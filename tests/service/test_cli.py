@@ -169,7 +169,8 @@ def test_a_users_mistake_is_explained_without_a_traceback(manifest, monkeypatch,
     code, complaint = fails(monkeypatch, capsys, "bundle", tmp_path / "empty")
     assert (code, complaint) == (
         1,
-        "Corrupt bundle: bundle.json cannot be read: No such file or directory.",
+        "Corrupt bundle: bundle.json cannot be read: No such file or directory. Name a bundle's "
+        "directory.",
     )
     code, complaint = fails(monkeypatch, capsys, "report", manifest)
     assert code == 1

@@ -32,7 +32,7 @@ def test_admitted_graphs_are_smaller_sealed_and_told_of_in_the_card(int8_demo, d
 def test_the_service_opens_them_on_a_cpu_and_they_pass_their_own_self_test(int8_demo, demo_pairs):
     towers = Towers(int8_demo, ["CPUExecutionProvider"])
     assert towers.precision == "int8"
-    assert towers.most(8) == 1
+    assert towers.max_batch(8) == 1
     self_test(int8_demo, towers)
     pixels = demo_pairs.images[:4]
     alone = np.concatenate([towers.image(one[np.newaxis]) for one in pixels])

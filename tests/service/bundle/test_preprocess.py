@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from open_clip.transform import image_transform
 from PIL import Image
 
-from service.bundle.preprocess import ImageSpec, preprocess, scaled_size, spare
+from service.bundle.preprocess import ImageSpec, preprocess, scaled_size, shrink_factor
 
 
 def open_clips_own(pixels: np.ndarray, spec: ImageSpec) -> np.ndarray:
@@ -144,13 +144,13 @@ def test_a_reducing_gap_gives_nearly_the_same_levels(dtype, fit, gap):
     fit=FITS,
     gap=st.floats(1, 8),
 )
-def test_what_is_spared_leaves_the_gap(size, side, fit, gap):
+def test_a_shrunk_image_still_has_the_gap(size, side, fit, gap):
     spec = ImageSpec(height=side, width=side, fit=fit, reducing_gap=gap)
-    factor = spare(size, spec)
+    factor = shrink_factor(size, spec)
     assert factor >= 1
     left = np.array(size) / factor / scaled_size(size, spec)
     assert factor == 1 or left.min() == pytest.approx(gap)
 
 
 def test_without_a_reducing_gap_every_pixel_is_resampled():
-    assert spare((5000, 4000), ImageSpec(height=16, width=16)) == 1
+    assert shrink_factor((5000, 4000), ImageSpec(height=16, width=16)) == 1

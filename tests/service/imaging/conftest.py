@@ -1,6 +1,8 @@
 """The smallest real files: pictures by Pillow, DICOM objects by pydicom."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -54,3 +56,13 @@ def dicom_bytes(
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+def png_header(width: int, height: int, *, bits: int = 8, colour: int = 0) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)

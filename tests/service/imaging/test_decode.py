@@ -1,6 +1,5 @@
 import io
 import logging
-import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,7 +21,14 @@ from service.errors import (
 )
 from service.imaging.decode import ImageLimits, decode
 from service.imaging.radiograph import Radiograph
-from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture, ramp
+from tests.service.imaging.conftest import (
+    dicom_bytes,
+    dicom_dataset,
+    picture,
+    png_chunk,
+    png_header,
+    ramp,
+)
 
 LIMITS = ImageLimits(max_bytes=2**20, max_pixels=10**6)
 COLOUR = Image.fromarray(np.stack([ramp(), ramp()[::-1], ramp() // 2], axis=-1))
@@ -129,16 +135,6 @@ def test_a_truncated_picture_is_undecodable_and_never_padded(kind, share):
         decode(data[: int(len(data) * share)], LIMITS)
 
 
-def png_chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
-
-
-def png_header(width: int, height: int, *, bits: int = 8, colour: int = 0) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
-
-
 @pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
 def test_sixteen_bit_png_with_several_channels_becomes_eight_bit_luma(colour, channels):
     values = np.repeat(ramp(np.uint16, 65535)[..., None], channels, axis=-1).astype(">u2")
@@ -152,95 +148,6 @@ def test_sixteen_bit_png_with_several_channels_becomes_eight_bit_luma(colour, ch
     np.testing.assert_array_equal(decode(data, LIMITS).pixels, values[..., 0] >> 8)
 
 
-def test_a_jpeg_header_over_the_cap_is_too_large():
-    data = bytearray(VALID["jpeg"])
-    frame = data.index(b"\xff\xc0")
-    data[frame + 5 : frame + 9] = struct.pack(">HH", 30_000, 30_000)
-    with pytest.raises(ImageTooLarge):
-        decode(bytes(data), LIMITS)
-
-
-@pytest.fixture
-def no_decoder(monkeypatch):
-    """Pillow and pydicom must not be asked for pixels."""
-    for name in ("PIL.ImageFile.ImageFile.load", "service.imaging.dicom.pixel_array"):
-        monkeypatch.setattr(name, lambda *_arguments, **_keywords: pytest.fail("it was decoded"))
-
-
-@pytest.mark.usefixtures("no_decoder")
-def test_a_header_over_the_cap_is_refused_without_decoding():
-    with pytest.raises(ImageTooLarge, match="ECLIP_MAX_IMAGE_PIXELS"):
-        decode(png_header(30_000, 30_000), ImageLimits())
-
-
-STRIP = np.tile(ramp(), (1, 9))
-
-
-@pytest.mark.usefixtures("no_decoder")
-@pytest.mark.parametrize(
-    "data",
-    [
-        png_header(400_000, 32, bits=16),
-        picture(Image.fromarray(STRIP), "JPEG"),
-        picture(Image.fromarray(STRIP.T), "PNG"),
-        dicom_bytes(dicom_dataset(STRIP)),
-    ],
-)
-def test_a_strip_is_no_radiograph_and_is_not_decoded(data):
-    """Scaled up until its short side fits the tower, a strip takes gigabytes."""
-    with pytest.raises(ImageNotARadiograph, match="10 times"):
-        decode(data, ImageLimits())
-
-
-PROGRESSIVE = picture(GRAY, "JPEG", progressive=True)
-SCAN = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
-
-
-def test_a_progressive_jpeg_is_read():
-    expected = np.asarray(Image.open(io.BytesIO(PROGRESSIVE)))
-    np.testing.assert_array_equal(decode(PROGRESSIVE, LIMITS).pixels, expected)
-
-
-@pytest.mark.usefixtures("no_decoder")
-@pytest.mark.parametrize(
-    "data",
-    [
-        PROGRESSIVE[:-2] + SCAN * 100 + b"\xff\xd9",
-        PROGRESSIVE[:2] + b"\xff\xfe\x00\x02" * 5000 + PROGRESSIVE[2:],
-        PROGRESSIVE[:20] + bytes(70_000) + PROGRESSIVE[20:],
-        PROGRESSIVE[:20] + b"\xff" * 70_000 + PROGRESSIVE[20:],
-    ],
-    ids=["scans", "segments", "zeros", "fill"],
-)
-def test_a_jpeg_that_keeps_a_decoder_busy_is_undecodable(data):
-    with pytest.raises(ImageUndecodable, match="baseline JPEG"):
-        decode(data, LIMITS)
-
-
-def test_only_a_jpegs_own_markers_count_as_scans():
-    """Metadata may hold any bytes, and restart markers stand inside a scan."""
-    data = picture(GRAY, "JPEG", comment=SCAN * 200, restart_marker_blocks=1)
-    np.testing.assert_array_equal(decode(data, LIMITS).pixels, decode(VALID["jpeg"], LIMITS).pixels)
-
-
-PROFILE = b"name\0\0" + zlib.compress(bytes(2**19))
-
-
-@pytest.mark.usefixtures("no_decoder")
-@pytest.mark.parametrize(
-    ("kind", "content", "count"), [(b"iCCP", PROFILE, 300), (b"IDAT", b"", 70_000)]
-)
-def test_a_png_that_keeps_a_decoder_busy_is_undecodable(kind, content, count):
-    header = len(png_header(1, 1))
-    data = VALID["png"][:header] + png_chunk(kind, content) * count + VALID["png"][header:]
-    with pytest.raises(ImageUndecodable, match="chunks"):
-        decode(data, LIMITS)
-
-
-def test_what_follows_a_png_does_not_count():
-    assert decode(VALID["png"] + bytes(12 * 300), LIMITS).format == "png"
-
-
 LARGE = Image.fromarray(ramp()).resize((800, 600))
 EXACT = ImageSpec(height=64, width=64)
 
@@ -251,7 +158,7 @@ EXACT = ImageSpec(height=64, width=64)
 )
 @pytest.mark.parametrize("picture_mode", ["L", "RGB"])
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_jpeg_is_decoded_no_larger_than_the_bundle_has_use_for(gap, shrunk, picture_mode, turned):
+def test_a_jpeg_is_decoded_no_larger_than_the_bundle_needs(gap, shrunk, picture_mode, turned):
     exif = TURNED if turned else Image.Exif()
     data = picture(LARGE.convert(picture_mode), "JPEG", quality=95, exif=exif)
     spec = ImageSpec(height=64, width=64, reducing_gap=gap)
@@ -276,18 +183,6 @@ def test_a_jpeg_that_is_cut_short_is_refused_at_any_size():
         decode(data[: len(data) // 2], LIMITS, spec)
 
 
-def test_a_reduced_radiograph_keeps_its_facts():
-    whole = decode(VALID["deep png"], LIMITS)
-    small, none = whole.reduced(24), whole.reduced(0)
-    thumbnail = Image.fromarray((whole.pixels >> 8).astype(np.uint8))
-    thumbnail.thumbnail((24, 24))
-    np.testing.assert_array_equal(small.pixels, np.asarray(thumbnail))
-    assert none.pixels.size == 0
-    for radiograph in (small, none):
-        assert (radiograph.rows, radiograph.columns) == whole.pixels.shape
-        assert radiograph.window == whole.window
-
-
 @pytest.mark.parametrize(
     ("data", "error"),
     [
@@ -309,7 +204,7 @@ def test_a_reduced_radiograph_keeps_its_facts():
         (picture(GRAY.resize((64, 20)), "PNG"), ImageNotARadiograph),
     ],
 )
-def test_what_is_no_radiograph_gets_its_own_error(data, error):
+def test_each_kind_of_unusable_file_has_its_own_error(data, error):
     with pytest.raises(error) as raised:
         decode(data, LIMITS)
     assert type(raised.value) is error

@@ -25,23 +25,23 @@ class Upper:
 def test_answers_are_those_of_no_cache_whatever_it_keeps(calls, items):
     cache = AnswerCache("test", items, "space")
     for contents in calls:
-        assert cache.through(contents, Upper(contents)) == [c.upper() for c in contents]
+        assert cache.get_or_encode(contents, Upper(contents)) == [c.upper() for c in contents]
 
 
 def test_what_was_embedded_before_is_not_embedded_again():
     cache = AnswerCache("test", 8, "space")
-    cache.through([b"a", b"b"], Upper([b"a", b"b"]))
+    cache.get_or_encode([b"a", b"b"], Upper([b"a", b"b"]))
     encode = Upper([b"b", b"c", b"a"])
-    assert cache.through(encode.contents, encode) == [b"B", b"C", b"A"]
+    assert cache.get_or_encode(encode.contents, encode) == [b"B", b"C", b"A"]
     assert encode.asked == [1]
 
 
 def test_the_one_used_longest_ago_makes_room():
     cache = AnswerCache("test", 2, "space")
     for content in (b"a", b"b", b"a", b"c"):
-        cache.through([content], Upper([content]))
+        cache.get_or_encode([content], Upper([content]))
     encode = Upper([b"a", b"b"])
-    cache.through(encode.contents, encode)
+    cache.get_or_encode(encode.contents, encode)
     assert encode.asked == [1]
 
 
@@ -50,7 +50,7 @@ def test_an_error_is_found_out_anew_each_time():
     error = ImageUndecodable("damaged")
     asked = []
     for _ in range(2):
-        assert cache.through([b"x"], lambda rows: asked.append(rows) or [error]) == [error]
+        assert cache.get_or_encode([b"x"], lambda rows: asked.append(rows) or [error]) == [error]
     assert len(asked) == 2
 
 
@@ -61,9 +61,9 @@ def test_an_encoder_that_raises_leaves_nothing_behind():
         raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        cache.through([b"a"], fail)
+        cache.get_or_encode([b"a"], fail)
     encode = Upper([b"a"])
-    cache.through([b"a"], encode)
+    cache.get_or_encode([b"a"], encode)
     assert encode.asked == [0]
 
 
@@ -71,5 +71,5 @@ def test_threads_may_share_it():
     cache = AnswerCache("test", 3, "space")
     contents = [bytes([97 + at % 5]) for at in range(40)]
     with ThreadPoolExecutor(8) as pool:
-        got = list(pool.map(lambda c: cache.through([c], Upper([c])), contents))
+        got = list(pool.map(lambda c: cache.get_or_encode([c], Upper([c])), contents))
     assert got == [[content.upper()] for content in contents]

@@ -20,6 +20,8 @@ from service.errors import ClusterUnavailable, DeadlineExceeded, StudyInvalid
 from service.inference import cluster
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(tmp_path):
@@ -88,7 +90,7 @@ def test_an_encoder_that_is_killed_costs_no_study_and_doubles_none(settings, tmp
             assert mine @ its == pytest.approx(1, abs=1e-5)
 
 
-def test_what_is_wrong_with_a_study_is_said_as_here_and_a_call_keeps_its_deadline(settings):
+def test_a_bad_study_gets_the_same_error_as_here_and_a_call_keeps_its_deadline(settings):
     good = StudyRecord(report="Clear.")
     with open_library_on_ray(settings, "local", encoders=1, gpus=0) as library:
         bad, fine, late = library.put_many(
@@ -112,7 +114,7 @@ def fine_vector(library):
     return next(library.store.studies()).report_vector
 
 
-def test_a_cluster_that_cannot_give_what_is_asked_is_told_of(settings, monkeypatch):
+def test_a_cluster_too_small_for_the_encoders_is_reported(settings, monkeypatch):
     monkeypatch.setattr(cluster, "START_S", 5)
     with (
         pytest.raises(ClusterUnavailable, match=r"1 encoders of 1 cores and 4 GPUs"),
@@ -133,7 +135,7 @@ def test_a_node_that_has_another_bundle_there_is_refused(settings):
         pass
 
 
-def test_no_cluster_at_the_address_is_told_of(settings):
+def test_no_cluster_at_the_address_is_reported(settings):
     with (
         pytest.raises(ClusterUnavailable, match="No Ray cluster answers"),
         open_library_on_ray(settings, "127.0.0.1:1", encoders=1, gpus=0),

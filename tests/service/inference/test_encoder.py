@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import threading
 import weakref
@@ -12,7 +11,7 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from service.bundle.manifest import Golden, Int8, load, seal
-from service.bundle.preprocess import ImageSpec, preprocess
+from service.bundle.preprocess import preprocess
 from service.deadline import Deadline
 from service.errors import (
     BundleNotReady,
@@ -32,6 +31,7 @@ from service.inference.session import (
 )
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY
 from tests.service.imaging.conftest import picture
+from tests.service.inference.conftest import DECODERS, MAX_TEXT_CHARS, QUEUE_ITEMS, open_encoder
 
 
 class Counted(np.ndarray):
@@ -45,10 +45,10 @@ def pictures():
     return [p.read_bytes() for p in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:6]]
 
 
-@pytest.fixture
-def unseen(pictures):
-    """The same pictures, which no cache knows by the bytes behind their end."""
-    return [data + os.urandom(8) for data in pictures]
+@pytest.fixture(scope="module")
+def uncached(encoder):
+    with open_encoder(encoder.bundle, cache_items=0) as uncached:
+        yield uncached
 
 
 def test_answers_keep_the_order_of_the_request_around_a_bad_item(encoder, pictures, deadline):
@@ -76,11 +76,11 @@ def test_many_threads_get_what_one_gets(encoder, pictures, deadline):
 
 
 def test_more_texts_than_the_queue_holds_are_encoded_in_parts(encoder, deadline):
-    texts = [f"Nodule number {index}." for index in range(600)]
-    assert len(encoder.texts(texts, deadline)) == 600
+    texts = [f"Nodule number {index}." for index in range(2 * QUEUE_ITEMS)]
+    assert len(encoder.texts(texts, deadline)) == 2 * QUEUE_ITEMS
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "x" * 20_001])
+@pytest.mark.parametrize("text", ["", "  \n", "x" * (MAX_TEXT_CHARS + 1)])
 def test_texts_out_of_bounds_are_refused(encoder, deadline, text):
     with pytest.raises(TextInvalid, match="Text 1"):
         encoder.texts(["fine", text], deadline)
@@ -137,45 +137,50 @@ def test_the_log_says_which_providers_are_in_use(encoder, monkeypatch):
     assert opened["image"] == opened["text"] == ["CPUExecutionProvider"]
 
 
-def test_only_the_pixels_asked_for_stay_with_the_vector(encoder, pictures, deadline):
-    """The facts stay the file's own."""
+def test_a_radiograph_is_reduced_and_has_the_same_vector_and_facts(encoder, pictures, deadline):
     whole = decode(pictures[0], ImageLimits())
-    sides = {0: (0, 0), 32: whole.reduced(32).pixels.shape}
-    for side, shape in sides.items():
-        (encoded,) = encoder.images(pictures[:1], deadline, side)
-        assert encoded.radiograph.pixels.shape == shape
-        assert (encoded.radiograph.rows, encoded.radiograph.columns) == whole.pixels.shape
+    (reduced,) = encoder.radiographs(pictures[:1], deadline, 32)
+    np.testing.assert_array_equal(reduced.radiograph.pixels, whole.reduced(32).pixels)
+    (image,) = encoder.images(pictures[:1], deadline)
+    assert image.facts == reduced.radiograph.facts == whole.facts
+    np.testing.assert_allclose(image.vector, reduced.vector, atol=1e-5)
+
+
+def test_a_bad_item_is_its_own_error_among_radiographs_too(uncached, pictures, deadline):
+    answers = uncached.radiographs([b"not an image", pictures[0]], deadline, 32)
+    assert isinstance(answers[0], ImageUnsupported)
+    assert max(answers[1].radiograph.pixels.shape) == 32
 
 
 def test_a_batch_never_holds_more_decoded_images_than_there_are_decoders(
-    encoder, unseen, deadline, monkeypatch
+    uncached, pictures, deadline, monkeypatch
 ):
-    alive, most = weakref.WeakSet(), []
+    alive, held = weakref.WeakSet(), []
 
     def decode_and_count(*asked):
         radiograph = decode(*asked)
         pixels = radiograph.pixels.view(Counted)
         alive.add(pixels)
-        most.append(len(alive))
+        held.append(len(alive))
         return replace(radiograph, pixels=pixels)
 
     monkeypatch.setattr("service.inference.encoder.decode", decode_and_count)
-    encoder.images(unseen * 5, deadline)
-    assert len(most) == 5 * len(unseen)
-    assert max(most) <= 2 * os.cpu_count()
+    uncached.images(pictures * 5, deadline)
+    assert len(held) == 5 * len(pictures)
+    assert max(held) <= 2 * DECODERS
 
 
-def test_nothing_is_decoded_once_the_deadline_has_passed(encoder, unseen, monkeypatch):
+def test_nothing_is_decoded_once_the_deadline_has_passed(uncached, pictures, monkeypatch):
     decoded = []
     monkeypatch.setattr("service.inference.encoder.decode", lambda *_: decoded.append(1))
     with pytest.raises(DeadlineExceeded):
-        encoder.images(unseen, Deadline(0))
+        uncached.images(pictures, Deadline(0))
     with pytest.raises(DeadlineExceeded):
-        encoder.patches(unseen[0], Deadline(0))
+        uncached.patches(pictures[0], Deadline(0))
     assert decoded == []
 
 
-def test_a_client_that_leaves_takes_its_waiting_decodes_along(encoder, unseen, monkeypatch):
+def test_a_client_that_leaves_takes_its_waiting_decodes_along(uncached, pictures, monkeypatch):
     deadline, decoded = Deadline(60), []
 
     def decode_while_the_client_leaves(data, *asked):
@@ -185,16 +190,16 @@ def test_a_client_that_leaves_takes_its_waiting_decodes_along(encoder, unseen, m
 
     monkeypatch.setattr("service.inference.encoder.decode", decode_while_the_client_leaves)
     with pytest.raises(DeadlineExceeded):
-        encoder.images(unseen * 10, deadline)
-    assert len(decoded) <= os.cpu_count()
+        uncached.images(pictures * 10, deadline)
+    assert len(decoded) <= DECODERS
 
 
-def test_a_deadline_that_passes_while_decoding_ends_the_wait(encoder, unseen, monkeypatch):
+def test_a_deadline_that_passes_while_decoding_ends_the_wait(uncached, pictures, monkeypatch):
     release = threading.Event()
     monkeypatch.setattr("service.inference.encoder.decode", lambda *_: release.wait(60))
     try:
         with pytest.raises(DeadlineExceeded):
-            encoder.image(unseen[0], Deadline(0.05))
+            uncached.image(pictures[0], Deadline(0.05))
         assert not release.is_set()
     finally:
         release.set()
@@ -212,8 +217,7 @@ def test_what_was_embedded_before_comes_from_the_cache_with_its_facts(
     monkeypatch.setattr("service.inference.encoder.decode", None)
     again = encoder.images([pictures[3]], deadline)[0]
     assert again is first
-    assert again.radiograph.rows > 0
-    assert again.radiograph.pixels.size == 0
+    assert again.facts.rows > 0
 
 
 def test_int8_that_the_bundle_lacks_is_refused_and_auto_takes_what_there_is(encoder):
@@ -237,12 +241,17 @@ def test_a_cpu_is_filled_by_calls_side_by_side(encoder, cores, threads, calls, e
     assert (towers.calls, towers.threads) == (calls, each)
 
 
-def test_a_picture_for_people_is_not_as_small_as_the_towers(encoder):
-    """Where the bundle lets JPEGs be shrunk while they are decoded."""
+@pytest.mark.parametrize(("side", "shape"), [(1024, (1024, 819)), (64, (64, 51))])
+def test_a_reduced_radiograph_has_the_side_asked_for_though_the_tower_needs_less(
+    encoder, deadline, side, shape
+):
+    """The bundle lets a JPEG be shrunk while it is decoded."""
+    manifest = encoder.bundle.manifest
+    spec = manifest.image.model_copy(update={"reducing_gap": 1.0})
+    bundle = replace(encoder.bundle, manifest=manifest.model_copy(update={"image": spec}))
     noise = np.random.default_rng(0).integers(0, 256, (1500, 1200)).astype(np.uint8)
     data = picture(Image.fromarray(noise), "JPEG")
-    small = decode(data, ImageLimits(), ImageSpec(height=96, width=96, reducing_gap=1))
-    assert max(small.pixels.shape) < 200
-    assert encoder._reduced(1024, data, small).pixels.shape == (1024, 819)
-    assert encoder._reduced(64, data, small).pixels.shape == (64, 51)
-    assert encoder._reduced(0, data, small).pixels.size == 0
+    assert max(decode(data, ImageLimits(), spec).pixels.shape) < 200
+    with open_encoder(bundle, cache_items=0) as shrinking:
+        (encoded,) = shrinking.radiographs([data], deadline, side)
+    assert encoded.radiograph.pixels.shape == shape

@@ -3,9 +3,9 @@ from hypothesis import strategies as st
 
 from service.inference.queueing import (
     BULK_TURN,
-    evenly,
+    even_share,
+    fill_batch,
     retry_after,
-    shares,
     smoothed,
     worth_holding,
 )
@@ -13,30 +13,30 @@ from service.inference.queueing import (
 COUNT = st.integers(0, 300)
 
 
-@given(search=COUNT, bulk=COUNT, most=st.integers(1, 64), call=st.integers(1, 100))
-def test_a_batch_is_as_full_as_it_can_be_and_takes_no_more_than_there_is(search, bulk, most, call):
-    first, then = shares(search, bulk, most, call)
-    assert 0 <= first <= search
+@given(searches=COUNT, bulk=COUNT, limit=st.integers(1, 64), call=st.integers(1, 100))
+def test_a_batch_is_as_full_as_it_can_be_and_takes_no_more_than_waits(searches, bulk, limit, call):
+    first, then = fill_batch(searches, bulk, limit, call)
+    assert 0 <= first <= searches
     assert 0 <= then <= bulk
-    assert first + then == min(most, search + bulk)
+    assert first + then == min(limit, searches + bulk)
 
 
-@given(search=COUNT, bulk=COUNT, most=st.integers(1, 64), call=st.integers(1, 100))
-def test_bulk_work_waits_for_searches_except_when_it_is_its_turn(search, bulk, most, call):
-    first, then = shares(search, bulk, most, call)
+@given(searches=COUNT, bulk=COUNT, limit=st.integers(1, 64), call=st.integers(1, 100))
+def test_bulk_work_waits_for_searches_except_when_it_is_its_turn(searches, bulk, limit, call):
+    first, then = fill_batch(searches, bulk, limit, call)
     if call % BULK_TURN:
-        assert first == min(search, most)
+        assert first == min(searches, limit)
     else:
-        assert then == min(bulk, most)
+        assert then == min(bulk, limit)
 
 
-@given(waiting=st.integers(1, 300), calls=st.integers(1, 16), most=st.integers(1, 64))
-def test_workers_share_what_waits_and_leave_none_idle(waiting, calls, most):
+@given(waiting=st.integers(1, 300), calls=st.integers(1, 16), limit=st.integers(1, 64))
+def test_workers_share_what_waits_and_leave_none_idle(waiting, calls, limit):
     taken, left = [], waiting
     for _ in range(calls):
-        taken.append(min(left, evenly(left, calls - len(taken), most)))
+        taken.append(min(left, even_share(left, calls - len(taken), limit)))
         left -= taken[-1]
-    assert left == 0 or all(count == most for count in taken)
+    assert left == 0 or all(count == limit for count in taken)
     assert max(taken) - min(taken) <= 1
 
 

@@ -1,7 +1,7 @@
-"""One DICOM file on standard input → its pixels as .npy on standard output, decoded by gdcm.
+"""Program that decodes one DICOM file with gdcm: file on standard input, .npy on standard output.
 
-A process of its own: on some damaged JPEG and JPEG-LS frames gdcm ends the process that it runs in.
-`service.imaging.dicom` runs this file; nothing imports it.
+It runs in its own process, because on some damaged JPEG and JPEG-LS frames gdcm ends the process.
+`service.imaging.dicom.pixels` runs this file; nothing imports it.
 """
 
 import io

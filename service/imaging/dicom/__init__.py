@@ -1,0 +1,1 @@
+"""Decodes DICOM files: `decode` gives the radiograph, `identifiers` says whose it is."""

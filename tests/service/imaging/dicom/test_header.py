@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from service.errors import (
+    ImageNotARadiograph,
+    ImageTooLarge,
+    ImageUndecodable,
+    ImageUnsupported,
+)
+from service.imaging.decode import decode
+from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, ramp
+from tests.service.imaging.dicom.conftest import LIMITS, close, element, item, sequence
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_files_without_preamble_are_read(syntax):
+    headless = dicom_bytes(dicom_dataset(), syntax, headless=True)
+    assert headless[128:132] != b"DICM"
+    close(decode(headless, LIMITS).pixels / 65535, ramp(np.uint16, 1000) / 1000)
+
+
+CHARACTER_SETS = element(0x00080005, b"UT", b"X\\" * 2**19)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        sequence(0x00080006, item() * 60_000),
+        sequence(0x00080006, item(element(0x00090010, b"UT")) * 60_000),
+        sequence(0x00080006, item(CHARACTER_SETS) * 2),
+        b"".join(element(0x00090000 + number % 2**16, b"UT") for number in range(60_000)),
+        CHARACTER_SETS,
+        element(0x00281050, b"UT", b"1\\" * 600),
+        element(0x00283010, b"SQ", item() * 70_000),
+    ],
+    ids=["items", "elements in items", "sets in items", "elements", "sets", "value", "LUTs"],
+)
+def test_a_header_that_keeps_the_reader_busy_is_undecodable(first):
+    data = dicom_bytes(dicom_dataset())
+    start = data.index(b"\x08\x00\x16\x00UI")
+    with pytest.raises(ImageUndecodable):
+        decode(data[:start] + first + data[start:], LIMITS)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        element(0x00090010, b"UN", bytes(2**22)),
+        sequence(0x00080006, item(element(0x00090010, b"UN", bytes(2**19)))),
+    ],
+)
+def test_large_elements_that_no_radiograph_needs_are_passed_over(extra):
+    data = dicom_bytes(dicom_dataset())
+    start = data.index(b"\x08\x00\x16\x00UI")
+    close(
+        decode(data[:start] + extra + data[start:], LIMITS).pixels / 65535,
+        ramp(np.uint16, 1000) / 1000,
+    )
+
+
+def test_what_follows_the_pixels_is_not_read():
+    data = dicom_bytes(dicom_dataset()) + sequence(0xFFFAFFFA, item() * 300_000)
+    close(decode(data, LIMITS).pixels / 65535, ramp(np.uint16, 1000) / 1000)
+
+
+def test_a_deflated_object_is_refused_without_inflating_it():
+    data = dicom_bytes(dicom_dataset(), DeflatedExplicitVRLittleEndian)
+    with pytest.raises(ImageUnsupported, match="Deflated"):
+        decode(data, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("elements", "error"),
+    [
+        ({"Modality": "CT"}, ImageNotARadiograph),
+        ({"NumberOfFrames": 2}, ImageUnsupported),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, ImageUnsupported),
+        ({"PhotometricInterpretation": "SOMETHING"}, ImageUndecodable),
+        ({"Rows": 60_000, "Columns": 60_000}, ImageTooLarge),
+        ({"Rows": 0}, ImageUndecodable),
+        ({"PixelData": bytes(10)}, ImageUndecodable),
+        ({"Rows": 400}, ImageUndecodable),
+        ({"BitsAllocated": 13}, ImageUndecodable),
+    ],
+)
+def test_what_cannot_be_shown_gets_its_own_error(elements, error):
+    with pytest.raises(error):
+        decode(dicom_bytes(dicom_dataset(**elements)), LIMITS)
+
+
+def test_an_object_without_pixels_is_unsupported():
+    dataset = dicom_dataset()
+    del dataset.PixelData
+    with pytest.raises(ImageUnsupported, match="no pixel data"):
+        decode(dicom_bytes(dataset), LIMITS)

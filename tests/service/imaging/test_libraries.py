@@ -1,0 +1,107 @@
+import io
+import logging
+import subprocess
+import sys
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from PIL import Image
+from pydicom import config
+
+from service.errors import ImageTooLarge
+from service.imaging.decode import ImageLimits, decode
+from service.imaging.libraries import decoding
+from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture, ramp
+
+STATE = """
+import json, logging, pkgutil, sys, warnings
+import numpy, pydantic, pydicom, pydicom.pixels.utils
+from PIL import Image
+def state():
+    return {{
+        "pixels": Image.MAX_IMAGE_PIXELS,
+        "pydicom": repr(sorted(vars(pydicom.config.settings).items())),
+        "config": repr(sorted((k, v) for k, v in vars(pydicom.config).items() if k.islower())),
+        "warnings": repr(warnings.filters),
+        "levels": [logging.getLogger(name).level for name in ("", "PIL", "pydicom")],
+    }}
+before = state()
+import service.imaging
+for module in pkgutil.walk_packages(service.imaging.__path__, "service.imaging."):
+    __import__(module.name)
+{then}
+assert state() == before, (before, state())
+"""
+DECODE = """
+from service.imaging.decode import ImageLimits, decode
+decode(sys.stdin.buffer.read(), ImageLimits())
+"""
+
+
+@pytest.mark.parametrize("then", ["", DECODE], ids=["imported", "imported and used"])
+def test_the_importing_process_keeps_its_settings(then):
+    subprocess.run(
+        [sys.executable, "-c", STATE.format(then=then)],
+        input=dicom_bytes(dicom_dataset()),
+        check=True,
+    )
+
+
+def settings():
+    return (
+        Image.MAX_IMAGE_PIXELS,
+        config.settings.reading_validation_mode,
+        logging.getLogger("pydicom").level,
+        logging.getLogger("PIL").level,
+        list(warnings.filters),
+    )
+
+
+def test_the_settings_hold_until_the_last_of_several_threads_has_left():
+    before, entered, leave = settings(), threading.Barrier(3), threading.Event()
+
+    def stay():
+        with decoding:
+            entered.wait(10)
+            leave.wait(10)
+            return settings()
+
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(stay) for _ in range(2)]
+        with decoding:
+            during = settings()
+            entered.wait(10)
+        assert settings() == during
+        leave.set()
+        assert [other.result(10) for other in others] == [during, during]
+    assert during[:4] == (None, config.IGNORE, logging.CRITICAL + 1, logging.WARNING)
+    assert settings() == before
+
+
+def test_a_filter_that_is_added_meanwhile_stays():
+    with warnings.catch_warnings():
+        with decoding:
+            warnings.filterwarnings("ignore", message="added meanwhile")
+            added = warnings.filters[0]
+        assert warnings.filters[0] == added
+
+
+def test_the_settings_are_restored_after_an_error():
+    before = settings()
+    with pytest.raises(RuntimeError), decoding:
+        raise RuntimeError
+    assert settings() == before
+
+
+def test_our_limit_of_pixels_decides_above_and_below_pillows(monkeypatch):
+    """With Pillow's at 100, its guard would refuse more than 200."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for format in ("PNG", "JPEG"):
+        data = picture(Image.fromarray(ramp()), format)
+        assert decode(data, ImageLimits()).pixels.shape == ramp().shape
+        with pytest.raises(ImageTooLarge):
+            decode(data, ImageLimits(max_pixels=1000))
+        with pytest.raises(Image.DecompressionBombError):
+            Image.open(io.BytesIO(data))
