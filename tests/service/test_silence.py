@@ -20,7 +20,7 @@ import {module}
 
 
 @pytest.mark.parametrize(
-    "module", ["service.inference.session", "training.export", "training.evaluate.encode"]
+    "module", ["service.inference.session", "training.export.graphs", "training.evaluate.encode"]
 )
 def test_onnx_runtime_is_told_to_report_nothing_before_it_is_imported(module):
     variables = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from training.data import manifest as module
 from training.data.manifest import SCHEMA, read_manifest, write_manifest
-from training.data.study import DataError, Gaze, Study, write_studies
+from training.data.study import DataError, Gaze, ManifestStudy, write_studies
 
 WORDS = st.text(max_size=12)
 FRACTIONS = st.floats(0, 1)
@@ -35,7 +35,7 @@ def gazes(draw):
 
 SCALARS = WORDS | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False)
 STUDIES = st.builds(
-    Study,
+    ManifestStudy,
     study_id=WORDS,
     patient_id=WORDS,
     source=WORDS,
@@ -47,7 +47,9 @@ STUDIES = st.builds(
     split=st.sampled_from([None, "train", "validation", "test"]),
     metadata=st.dictionaries(WORDS, SCALARS, max_size=3),
 )
-STUDY = Study("s1", "p1", "test", ("s1.png",), "Normal.", gaze=(Gaze((0.5,), (0.5,), (80.0,)),))
+STUDY = ManifestStudy(
+    "s1", "p1", "test", ("s1.png",), "Normal.", gaze=(Gaze((0.5,), (0.5,), (80.0,)),)
+)
 
 
 @pytest.fixture(scope="module")
