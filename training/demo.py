@@ -69,6 +69,7 @@ def make_bundle(run: Path, directory: Path) -> Bundle:
     label_sets, _ = calibrate_sets(validated, LabelSets.model_validate({LABEL_SET: PROMPTS}))
     clip.provenance.update(
         command="eclip-train demo",
+        license="apache-2.0",
         data="synthetic phantoms: no patient, no real radiograph",
         phantom=fingerprint(phantom_config(recipe.data)),
     )

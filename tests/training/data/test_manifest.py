@@ -80,19 +80,19 @@ def test_the_suffix_says_which_form_is_read(tmp_path):
     write_studies(tmp_path / "studies.jsonl", [STUDY])
     assert list(read_manifest(tmp_path / "studies.parquet")) == [STUDY]
     assert list(read_manifest(tmp_path / "studies.jsonl")) == [STUDY]
-    with pytest.raises(DataError, match=r"studies\.csv is no manifest"):
+    with pytest.raises(DataError, match=r"studies\.csv is not a manifest"):
         read_manifest(tmp_path / "studies.csv")
 
 
 def test_a_file_that_is_no_parquet_is_refused(tmp_path):
     (tmp_path / "studies.parquet").write_text('{"study_id": "s1"}')
-    with pytest.raises(DataError, match=r"studies\.parquet is no Parquet file"):
+    with pytest.raises(DataError, match=r"cannot read studies\.parquet as Parquet"):
         list(read_manifest(tmp_path / "studies.parquet"))
 
 
 def test_a_parquet_file_with_other_columns_is_refused(tmp_path):
     pq.write_table(pa.table({"study_id": ["s1"]}), tmp_path / "studies.parquet")
-    with pytest.raises(DataError, match="other columns than a manifest"):
+    with pytest.raises(DataError, match="columns of a manifest"):
         list(read_manifest(tmp_path / "studies.parquet"))
 
 
