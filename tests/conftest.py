@@ -50,7 +50,7 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo_pairs():  # type: ignore[no-untyped-def] # Pairs, of training
     """Sixty studies of the demo library, to validate with."""
     from training.data.manifest import read_manifest  # with torch, which most tests do without
-    from training.data.pairs import study_pairs
+    from training.data.reading import study_pairs
 
     studies = islice(read_manifest(DEMO_LIBRARY), 60)
     return study_pairs(studies, DEMO_LIBRARY.parent, load(DEMO_BUNDLE).manifest.image)
@@ -59,7 +59,7 @@ def demo_pairs():  # type: ignore[no-untyped-def] # Pairs, of training
 @pytest.fixture(scope="session")
 def int8_demo(demo_pairs: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The demo bundle with int8 graphs, which the project's own copy does without."""
-    from training.int8 import with_int8
+    from training.export.int8 import with_int8
 
     demo = load(DEMO_BUNDLE)
     return with_int8(demo, tmp_path_factory.mktemp("int8") / "b", demo.label_sets, demo_pairs)

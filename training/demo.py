@@ -1,6 +1,6 @@
-"""The demo assets of `service/demo`: a bundle trained on phantoms, and a library of phantom cases.
+"""Makes the assets of `service/demo`: a bundle trained on phantoms, and a library of phantoms.
 
-Everything is made from nothing by `eclip-train demo`.
+`eclip-train demo` makes all of them from nothing.
 """
 
 import shutil
@@ -14,37 +14,35 @@ from PIL import Image
 from service.bundle.labels import LabelSets
 from service.bundle.manifest import Bundle, load
 from service.bundle.preprocess import ImageSpec
+from training.data.dataset import open_pairs
 from training.data.gaze import Sigma, heatmap
-from training.data.pairs import (
-    Pairs,
-    phantom_config,
-    phantom_indices,
-    phantom_pairs,
-    split_pairs,
-)
+from training.data.pairs import Pairs
 from training.data.phantom import PROMPTS, PhantomConfig, fingerprint, phantom
-from training.data.study import Study, write_studies
+from training.data.rendering import phantom_config, phantom_indices, phantom_pairs
+from training.data.spec import PhantomData
+from training.data.study import ManifestStudy, write_studies
 from training.evaluate.calibration import calibrate_sets
-from training.evaluate.encode import BundleEncoder, Embedded, TorchEncoder
+from training.evaluate.encode import BundleEncoder, EmbeddedPairs, TorchEncoder
 from training.evaluate.evaluation import GAZE_SPREAD
 from training.evaluate.suite import run_suite
-from training.export import annotate, export
-from training.recipe import Phantoms, Recipe
-from training.trainer import fit, load_run
+from training.export.bundle import annotate, write_bundle
+from training.fit.trainer import fit
+from training.recipe import Recipe
+from training.run.folder import load_run
 
 NAME, VERSION = "phantom-demo", "1"
 LABEL_SET = "phantom"
 LIBRARY = PhantomConfig(size=256, seed=7_000)
 STUDIES = 240
 EXAMPLE = STUDIES + 3
-"""A phantom outside the library: the radiograph of the README's worked example."""
+"""Index of the phantom in the README's example. It is not in the library."""
 JPEG_QUALITY = 85
 GAZE_SIGMA = Sigma(12.8, "pixel")
 GAZE_TINT = (255, 64, 0)
 
 
 def make_demo(recipe: Recipe, run: Path, destination: Path) -> Bundle:
-    """Train in `run` (resuming what is there), then replace bundle and library in `destination`."""
+    """Trains or resumes in `run`, then replaces the bundle and library in `destination`."""
     fit(recipe, run)
     made = run / "bundle"
     shutil.rmtree(made, ignore_errors=True)
@@ -58,25 +56,25 @@ def make_demo(recipe: Recipe, run: Path, destination: Path) -> Bundle:
 
 
 def make_bundle(run: Path, directory: Path) -> Bundle:
-    """Export a phantom run: calibrated on its validation split, measured on its test split.
+    """Exports a phantom run, calibrated on its validation and measured on its test split.
 
-    Without int8 graphs: every clone and package carries it.
+    It gets no int8 graphs, to stay small: every clone and package carries it.
     """
     recipe, clip = load_run(run)
-    if not isinstance(recipe.data, Phantoms):
+    if not isinstance(recipe.data, PhantomData):
         raise ValueError(f"{run} was not trained on phantoms")
-    train, validation = (
-        split_pairs(recipe.data, split, clip.image, run) for split in ("train", "validation")
-    )
-    validated = Embedded(TorchEncoder(clip), validation)
+    read = open_pairs(recipe.data, clip.image, run)
+    train, validation = read("train"), read("validation")
+    validated = EmbeddedPairs(TorchEncoder(clip), validation)
     label_sets, _ = calibrate_sets(validated, LabelSets.model_validate({LABEL_SET: PROMPTS}))
     clip.provenance.update(
         command="eclip-train demo",
+        license="apache-2.0",
         data="synthetic phantoms: no patient, no real radiograph",
         phantom=fingerprint(phantom_config(recipe.data)),
     )
     shutil.rmtree(run / "draft", ignore_errors=True)
-    draft = export(
+    draft = write_bundle(
         clip,
         run / "draft",
         name=NAME,
@@ -89,14 +87,14 @@ def make_bundle(run: Path, directory: Path) -> Bundle:
     return annotate(draft, directory, label_sets, result)
 
 
-def measured_pairs(data: Phantoms, spec: ImageSpec) -> Pairs:
-    """The recipe's test phantoms, with their lesions and where their readers looked."""
+def measured_pairs(data: PhantomData, spec: ImageSpec) -> Pairs:
+    """Renders the recipe's test phantoms, with their lesions and their readers' heatmaps."""
     sigma = Sigma(GAZE_SPREAD * spec.width, "pixel")
     return phantom_pairs(phantom_config(data), phantom_indices(data, "test"), spec, sigma)
 
 
 def make_example(folder: Path) -> None:
-    """Write the README's radiograph.png, and gaze.png: where its (synthetic) reader looked."""
+    """Writes the README's radiograph.png, and gaze.png: where its (synthetic) reader looked."""
     drawn = phantom(LIBRARY, EXAMPLE)
     image = Image.fromarray(drawn.image)
     image.save(folder / "radiograph.png")
@@ -107,12 +105,12 @@ def make_example(folder: Path) -> None:
 
 
 def make_library(folder: Path) -> None:
-    """Write `STUDIES` phantom studies: images as JPEG, and studies.jsonl."""
+    """Writes `STUDIES` phantom studies: images as JPEG, and studies.jsonl."""
     (folder / "images").mkdir(parents=True)
     write_studies(folder / "studies.jsonl", _library_studies(folder))
 
 
-def _library_studies(folder: Path) -> Iterator[Study]:
+def _library_studies(folder: Path) -> Iterator[ManifestStudy]:
     for index in range(STUDIES):
         drawn = phantom(LIBRARY, index)
         name = f"images/{index:03d}.jpg"

@@ -40,7 +40,7 @@ from training.data.phantom.findings import (
     SEVERITIES,
     SIDES,
     ZONES,
-    Finding,
+    PhantomFinding,
     possible_zones,
 )
 from training.data.phantom.report import write_report
@@ -81,7 +81,7 @@ def of_phantoms(rng: np.random.Generator) -> Iterator[Pair]:
     for label, severity in product(LABELS, SEVERITIES):
         zones = [None] if label in GLOBAL else possible_zones(label, list(ZONES))
         for zone in zones:
-            finding = Finding(label, severity, zone, 0.0, 0.0, 0.0, 0.0)
+            finding = PhantomFinding(label, severity, zone, 0.0, 0.0, 0.0, 0.0)
             for _ in range(REPORTS):
                 yield from of_finding(rng, finding)
     denials = sorted({sentence for _ in range(REPORTS * 20) for sentence in denied(rng)})
@@ -96,7 +96,7 @@ def nouns(denial: str) -> set[str]:
     return {*re.split(r", | or ", _NO.fullmatch(denial)[1])}
 
 
-def of_finding(rng: np.random.Generator, finding: Finding) -> Iterator[Pair]:
+def of_finding(rng: np.random.Generator, finding: PhantomFinding) -> Iterator[Pair]:
     """Its conclusion, and those of findings that differ in one thing, beside its observation."""
     passage, conclusion = written(rng, finding)
     yield Pair("reworded", conclusion, passage, True)
@@ -106,7 +106,7 @@ def of_finding(rng: np.random.Generator, finding: Finding) -> Iterator[Pair]:
         yield Pair(kind, written(rng, differing)[1], passage, False)
 
 
-def variants(finding: Finding) -> Iterator[tuple[str, Finding]]:
+def variants(finding: PhantomFinding) -> Iterator[tuple[str, PhantomFinding]]:
     """Findings that differ in one thing, where they can."""
     for severity in SEVERITIES:
         if severity != finding.severity:
@@ -126,7 +126,7 @@ def variants(finding: Finding) -> Iterator[tuple[str, Finding]]:
             yield "other finding", replace(finding, label=label)
 
 
-def written(rng: np.random.Generator, finding: Finding) -> tuple[str, str]:
+def written(rng: np.random.Generator, finding: PhantomFinding) -> tuple[str, str]:
     """(the sentence that observes it, the one that concludes it)."""
     passages = split_report(write_report(rng, (finding,)), "")
     word = finding.label.split()[-1]

@@ -49,8 +49,8 @@ from tests.benchmarks.peers.hf_clip import write_hf_clip
 from tests.support.http_load import Answer, closed_loop, open_loop, post
 from tests.support.paths import RADIOGRAPH, ROOT
 from training.data.phantom import PhantomConfig, phantom
-from training.export import export
-from training.int8 import quantise
+from training.export.bundle import write_bundle
+from training.export.int8 import quantise
 from training.model.clip import from_open_clip
 from training.recipe import CONFIGS
 
@@ -183,7 +183,9 @@ def make_model(folder: Path) -> tuple[Bundle, Path, Path]:
     torch.save(clip.model.state_dict(), folder / "weights.pt")
     write_hf_clip(clip.model, folder / "hf")
     labels = LabelSets.model_validate_json((CONFIGS / "chexpert.labels.json").read_bytes())
-    bundle = export(clip, folder / "bundle", name="bench", bundle_version="1", label_sets=labels)
+    bundle = write_bundle(
+        clip, folder / "bundle", name="bench", bundle_version="1", label_sets=labels
+    )
     for tower, small in INT8.items():
         quantise(bundle.path / tower, bundle.path / small)
     unmeasured = Int8(golden=bundle.manifest.golden, studies=1, overlap_at_10=0, decisions=0)

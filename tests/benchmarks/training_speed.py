@@ -19,19 +19,21 @@ from rich.console import Console
 from rich.table import Table
 from torch.optim import AdamW
 
-from training.curriculum import ALWAYS, NEVER
 from training.data.experts import Experts
 from training.data.gaze import Sigma
-from training.data.pairs import Pairs, phantom_pairs
+from training.data.pairs import Pairs
 from training.data.phantom import PhantomConfig, phantom
-from training.data.shards import shard_pairs, write_shards
-from training.data.steps import Plan
-from training.methods import METHODS, Method
+from training.data.rendering import phantom_pairs
+from training.data.shards import open_shards, write_shards
+from training.fit.objective import Contrastive
+from training.fit.plan import Plan
 from training.model.clip import from_config, image_spec
 from training.model.expert_clip import ExpertCLIP
 from training.model.heatmap import HeatmapProcessor
 from training.model.tokenizer import learn
-from training.objective import Contrastive
+from training.model.views import expert_pixels
+from training.recipe.curriculum import ALWAYS, NEVER
+from training.recipe.methods import METHODS, Method
 
 MODEL, COUNT, BATCH, EXPERT_BATCH, ROUNDS = "phantom-tiny", 512, 64, 16, 15
 FILES, SIDE = 256, 512
@@ -83,8 +85,8 @@ def _stepper(pairs: Pairs, method: Method, schedule: object) -> Callable[[], Non
         batch = plan.batch(next(numbers))
         pixels, tokens = batch.pixels, batch.tokens
         if batch.experts is not None:
-            drawn, words, heatmaps, share = batch.experts
-            mixed = chosen.expert_pixels(model, drawn, heatmaps, share)
+            drawn, words, heatmaps, weight = batch.experts
+            mixed = expert_pixels(chosen.view, model, drawn, heatmaps, weight)
             pixels, tokens = torch.cat([pixels.float(), mixed]), torch.cat([tokens, words])
         loss = objective(model.images(pixels), model.texts(tokens), clip.model)
         optimizer.zero_grad()
@@ -103,7 +105,7 @@ def loader_throughput() -> Table:
         files = [folder / study.images[0] for study in studies]
         spec = image_spec("phantom-tiny").model_copy(update={"height": 224, "width": 224})
         write_shards(studies, folder, folder / "shards", spec, SIGMA)
-        pairs = shard_pairs(folder / "shards", "train", (1.0, 0.0, 0.0), spec)
+        pairs = open_shards(folder / "shards", (1.0, 0.0, 0.0), spec)("train")
         rng = np.random.default_rng(0)
         tokenizer = learn(pairs.reports, 640, 128)
         plan = Plan(pairs, None, tokenizer, METHODS["clip"], 0, BATCH, 1, 100)

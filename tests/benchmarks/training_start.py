@@ -26,9 +26,9 @@ from rich.table import Table
 from tests.support.paths import ROOT
 from training.data.phantom import PhantomConfig, phantom
 from training.data.shards import write_shards
-from training.data.study import Study, write_studies
+from training.data.study import ManifestStudy, write_studies
 from training.recipe import load_recipe
-from training.trainer import image_input
+from training.run.models import image_input
 
 COUNT, SIDE, BATCH, ROUNDS = 256, 512, 64, 7
 NAME = "training-start"
@@ -105,7 +105,13 @@ def theirs(folder: Path) -> list[str]:
 
 def ours(folder: Path, *data: str) -> list[str]:
     """Our command, up to the folder that it writes in."""
-    recipe = [f"model={NAME}", "epochs=1", f"batch_size={BATCH}", "loggers=[]", *data]
+    recipe = [
+        f"model.name={NAME}",
+        "optimiser.epochs=1",
+        f"optimiser.batch_size={BATCH}",
+        "run.loggers=[]",
+        *data,
+    ]
     return [OURS, str(folder / "models"), *recipe]
 
 
@@ -130,11 +136,11 @@ def prepare(folder: Path) -> None:
         table.writerow(("filepath", "title"))
         table.writerows((folder / study.images[0], study.report) for study in studies)
     open_clip.add_model_config(folder / "models")
-    spec = image_input(load_recipe("own-pairs", [f"model={NAME}"]))
+    spec = image_input(load_recipe("own-pairs", [f"model.name={NAME}"]).model)
     write_shards(studies, folder, folder / "shards", spec, None)
 
 
-def _save(folder: Path, index: int) -> Study:
+def _save(folder: Path, index: int) -> ManifestStudy:
     drawn = phantom(PhantomConfig(size=SIDE), index)
     name = f"images/{index}.jpg"
     Image.fromarray(drawn.image).save(folder / name, quality=90)

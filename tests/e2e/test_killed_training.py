@@ -14,9 +14,10 @@ from tests.support.paths import ROOT
 pytestmark = pytest.mark.slow
 
 SMALL = [
-    "method=eclip", "augment=true", "data.train=96", "data.validation=32", "data.test=1",
-    "data.size=48", "epochs=6", "batch_size=16", "checkpoint_every=7", "expert.patch=8",
-    "expert.width=32", "expert.share=1", "expert.batch=4", "expert.sigma={size: 3, unit: pixel}",
+    "method=eclip", "data.augment=true", "data.train=96", "data.validation=32", "data.test=1",
+    "data.size=48", "optimiser.epochs=6", "optimiser.batch_size=16", "run.checkpoint_every=7",
+    "expert.patch=8", "expert.width=32", "expert.share=1", "expert.batch=4",
+    "expert.sigma={size: 3, unit: pixel}",
 ]  # fmt: skip
 TIMEOUT_S = 200
 
@@ -71,7 +72,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path, fit):
 
 def test_batches_prepared_by_other_processes_are_the_same(tmp_path, fit):
     runs = [
-        fit(tmp_path / name, f"workers={workers}", "epochs=2")
+        fit(tmp_path / name, f"run.workers={workers}", "optimiser.epochs=2")
         for name, workers in (("alone", 0), ("helped", 1))
     ]
     for process in runs:

@@ -21,7 +21,7 @@ import {module}
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "module", ["service.inference.session", "training.export", "training.evaluate.encode"]
+    "module", ["service.inference.session", "training.export.graphs", "training.evaluate.encode"]
 )
 def test_onnx_runtime_reports_nothing_from_its_import_on(module):
     variables = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}

@@ -12,15 +12,16 @@ import torch
 
 from service.bundle.labels import LabelSets
 from service.bundle.preprocess import ImageSpec
-from training.data.pairs import split_pairs
+from training.data.dataset import open_pairs
 from training.data.phantom import PhantomConfig
 from training.data.phantom import phantom as draw
+from training.fit.loop import ClipTraining
+from training.fit.trainer import fit
 from training.model import clip as clip_module
 from training.model.clip import Clip, image_spec
 from training.model.pixels import Normalisation
 from training.model.tokenizer import learn
 from training.recipe import Recipe, load_recipe
-from training.trainer import ClipTraining, fit
 
 SIDE, CONTEXT, DIMENSION = 64, 48, 32
 TEXT = {"context_length": CONTEXT, "vocab_size": 420, "width": 32, "heads": 2, "layers": 1}
@@ -64,15 +65,15 @@ WITH_PATCHES = {"vit": (4, 4), "vit-mean-pooling": (4, 4), "timm-vit-siglip": (1
 
 TINY = {"embed_dim": DIMENSION, "vision_cfg": VIT | {"image_size": 32}, "text_cfg": TEXT}
 TINY_RUN = [
-    "model=tiny",
-    "epochs=4",
-    "batch_size=16",
-    "learning_rate=3e-3",
+    "model.name=tiny",
+    "optimiser.epochs=4",
+    "optimiser.batch_size=16",
+    "optimiser.learning_rate=3e-3",
     "data.train=96",
     "data.validation=32",
     "data.test=32",
     "data.size=64",
-    "checkpoint_every=6",
+    "run.checkpoint_every=6",
     "expert.patch=8",
     "expert.width=32",
     "method=clip",
@@ -100,13 +101,24 @@ def tiny_recipe() -> Recipe:
     return load_recipe("phantom-tiny", TINY_RUN)
 
 
+def changed(recipe: Recipe, **changes: object) -> Recipe:
+    """The recipe with other values; those of a section are given as a dict."""
+    return recipe.model_copy(
+        update={
+            key: getattr(recipe, key).model_copy(update=value) if isinstance(value, dict) else value
+            for key, value in changes.items()
+        }
+    )
+
+
 @pytest.fixture(scope="session")
 def rendered(tiny_model, tiny_recipe, tmp_path_factory) -> Path:
     """A run directory where nothing but the phantoms' pixels and reports is there yet."""
     run = tmp_path_factory.mktemp("rendered") / "run"
     run.mkdir()
+    read = open_pairs(tiny_recipe.data, image_spec(tiny_model), run, tiny_recipe.expert.sigma)
     for split in ("train", "validation", "test"):
-        split_pairs(tiny_recipe.data, split, image_spec(tiny_model), run, tiny_recipe.expert.sigma)
+        read(split)
     return run
 
 

@@ -1,72 +1,47 @@
-"""From a downloaded data set to a folder of images and manifests, and what is in it."""
+"""Turns a downloaded data set into a folder of images and manifests."""
 
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-import open_clip
-
 from training.data.manifest import write_manifest
-from training.data.study import DataError, Gaze, Skipped, Study, write_studies
-from training.model.tokenizer import from_open_clip
+from training.data.study import DataError, Gaze, ManifestStudy, Skipped, write_studies
 
-MODEL = "ViT-B-32"
-"""Whose tokenizer measures reports; it comes with open_clip."""
 PARQUET, JSONL = "studies.parquet", "studies.jsonl"
 
 
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """Of all reports that are not empty; `truncated` is the share over `context` tokens."""
-
-    distinct: int
-    median_words: float
-    words_95th: float
-    truncated: float
-    context: int
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a data set holds. A pair is a study with an image and a report."""
-
-    studies: int
-    pairs: int
-    patients: int
-    views: Counter[str]
-    reports: Lengths | None
-    """None where there is no report."""
-
-
-def gather(found: Iterable[Study | Skipped]) -> tuple[list[Study], Counter[str]]:
-    """The studies of a source, and how many were skipped for each reason."""
-    studies: list[Study] = []
+def gather(found: Iterable[ManifestStudy | Skipped]) -> tuple[list[ManifestStudy], Counter[str]]:
+    """Returns the studies of a source, and how many were skipped for each reason."""
+    studies: list[ManifestStudy] = []
     skipped: Counter[str] = Counter()
-    for one in found:
-        if isinstance(one, Skipped):
-            skipped[one.reason] += 1
+    for study in found:
+        if isinstance(study, Skipped):
+            skipped[study.reason] += 1
         else:
-            studies.append(one)
+            studies.append(study)
     return studies, skipped
 
 
-def with_gaze(studies: Sequence[Study], gazed: Iterable[Study]) -> list[Study]:
-    """The studies, with the gaze that another data set recorded on their images.
+def with_gaze(
+    studies: Sequence[ManifestStudy], gazed: Iterable[ManifestStudy]
+) -> list[ManifestStudy]:
+    """Returns the studies with the gaze that another data set recorded on their images.
 
-    Images are matched by their name without its ending, as EGD-CXR and REFLACX share MIMIC-CXR's
-    dicom ids; the one that was looked at becomes its study's first. Raises DataError when none is.
+    Images are matched by file name without its ending: EGD-CXR and REFLACX share MIMIC-CXR's DICOM
+    ids. The image with gaze becomes its study's first. Raises DataError if no image has gaze.
     """
     gaze_of = {_name(study.images[0]): study.gaze for study in gazed if study.images and study.gaze}
     joined = [_joined(study, gaze_of) for study in studies]
     if not any(study.gaze for study in joined):
-        raise DataError("none of these images has gaze in the other manifest")
+        raise DataError(
+            "the manifest with gaze names none of these images; both must be of one data set"
+        )
     return joined
 
 
-def _joined(study: Study, gaze_of: Mapping[str, tuple[Gaze, ...]]) -> Study:
+def _joined(study: ManifestStudy, gaze_of: Mapping[str, tuple[Gaze, ...]]) -> ManifestStudy:
     looked_at = next((image for image in study.images if _name(image) in gaze_of), None)
     if looked_at is None:
         return study
@@ -79,7 +54,7 @@ def _name(image: str) -> str:
 
 
 def place(image: Path, target: Path) -> None:
-    """Put an image at `target`: as a hard link where the file system allows it, else as a copy."""
+    """Puts an image at `target`: as a hard link if the file system allows it, else as a copy."""
     if target.exists() and target.samefile(image):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,33 +65,8 @@ def place(image: Path, target: Path) -> None:
         shutil.copyfile(image, target)
 
 
-def write_manifests(folder: Path, studies: Sequence[Study]) -> None:
-    """Write studies.parquet for training, and studies.jsonl, without gaze, for the service."""
+def write_manifests(folder: Path, studies: Sequence[ManifestStudy]) -> None:
+    """Writes studies.parquet for training, and studies.jsonl, without gaze, for the service."""
     folder.mkdir(parents=True, exist_ok=True)
     write_manifest(folder / PARQUET, studies)
     write_studies(folder / JSONL, (replace(study, gaze=()) for study in studies))
-
-
-def summarise(studies: Sequence[Study]) -> Summary:
-    """Count studies, pairs, patients and views, and measure the reports."""
-    return Summary(
-        studies=len(studies),
-        pairs=sum(bool(study.images and study.report) for study in studies),
-        patients=len({study.patient_id for study in studies}),
-        views=Counter(study.view or "not stated" for study in studies if study.images),
-        reports=_lengths([study.report for study in studies if study.report]),
-    )
-
-
-def _lengths(reports: Sequence[str]) -> Lengths | None:
-    if not reports:
-        return None
-    original = open_clip.get_tokenizer(MODEL)
-    words = [len(report.split()) for report in reports]
-    return Lengths(
-        distinct=len(set(reports)),
-        median_words=float(np.median(words)),
-        words_95th=float(np.percentile(words, 95)),
-        truncated=float(from_open_clip(original)(reports).truncated.mean()),
-        context=original.context_length,
-    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from training.data.study import Scalar, Study
+from training.data.study import ManifestStudy, Scalar
 
 NO_FINDING = "no finding"
 """A finding like any other where a data set asserts it; no findings at all assert nothing."""
@@ -43,13 +43,13 @@ def chexpert_metadata(row: Mapping[str, str]) -> dict[str, Scalar]:
     return {_UNCERTAIN: _SEPARATOR.join(names)} if names else {}
 
 
-def uncertain(study: Study) -> frozenset[str]:
+def uncertain(study: ManifestStudy) -> frozenset[str]:
     """The findings of which the study's labeller was not sure."""
     names = study.metadata.get(_UNCERTAIN)
     return frozenset(str(names).split(_SEPARATOR)) if names else frozenset()
 
 
-def is_labelled(study: Study) -> bool:
+def is_labelled(study: ManifestStudy) -> bool:
     """Whether anyone looked for findings; without, that there are none means nothing."""
     return bool(study.metadata.get(_LABELLED, True))
 

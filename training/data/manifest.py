@@ -1,4 +1,7 @@
-"""The manifest of a folder of studies: `studies.parquet`, gaze included, or `studies.jsonl`."""
+"""Reads and writes manifests: the studies of a folder, as `studies.parquet` or `studies.jsonl`.
+
+The Parquet form holds gaze; `studies.jsonl` is what `eclip index` also reads.
+"""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -10,10 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.data.study import DataError, Gaze, Study, read_studies
+from service.files import written_atomically
+from training.data.study import DataError, Gaze, ManifestStudy, read_studies
 
 ROWS = 4096
-"""Studies a row group: what a reader or a writer holds at once."""
+"""Studies in a row group: the most that a reader or writer holds in memory."""
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -47,39 +51,45 @@ SCHEMA = pa.schema(
         _required("metadata", pa.string()),
     ]
 )
-"""One row a study; `metadata` is a JSON object, because Parquet has no column of mixed scalars."""
+"""One row a study. `metadata` is a JSON object: Parquet has no column of mixed scalars."""
 
 
-def write_manifest(path: Path, studies: Iterable[Study]) -> None:
-    """Write a Parquet manifest; it appears whole or not at all."""
-    draft = path.with_name(f".{path.name}.draft")
+def write_manifest(path: Path, studies: Iterable[ManifestStudy]) -> None:
+    """Writes a Parquet manifest, whole or not at all."""
     remaining = iter(studies)
-    try:
-        with pq.ParquetWriter(draft, SCHEMA, compression="zstd") as writer:
-            while rows := [_row(study) for study in islice(remaining, ROWS)]:
-                writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with (
+        written_atomically(path) as draft,
+        pq.ParquetWriter(draft, SCHEMA, compression="zstd") as writer,
+    ):
+        while rows := [_row(study) for study in islice(remaining, ROWS)]:
+            writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
 
 
-def read_manifest(path: Path) -> Iterator[Study]:
-    """Yield the studies of a `.parquet` or `.jsonl` manifest; raises DataError or ValueError."""
+def read_manifest(path: Path) -> Iterator[ManifestStudy]:
+    """Yields the studies of a `.parquet` or `.jsonl` manifest.
+
+    Raises DataError, with the number of the row or line, for what is not a study.
+    """
     if path.suffix == ".parquet":
         return _read_parquet(path)
     if path.suffix == ".jsonl":
         return read_studies(path)
-    raise DataError(f"{path.name} is no manifest; name a .parquet or a .jsonl file")
+    raise DataError(f"{path.name} is not a manifest; name a .parquet or a .jsonl file")
 
 
-def _read_parquet(path: Path) -> Iterator[Study]:
+def _read_parquet(path: Path) -> Iterator[ManifestStudy]:
     with path.open("rb") as source:
         try:
             file = pq.ParquetFile(source)
         except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"{path.name} is no Parquet file: {error}") from error
+            raise DataError(
+                f"cannot read {path.name} as Parquet: {error}. Write it again"
+            ) from error
         if not file.schema_arrow.equals(SCHEMA):
-            raise DataError(f"{path.name} has other columns than a manifest; write it again")
+            raise DataError(
+                f"{path.name} does not have the columns of a manifest; write it with "
+                "`eclip-train data`, or as studies.jsonl"
+            )
         rows = (row for batch in file.iter_batches(ROWS) for row in batch.to_pylist())
         for number, row in enumerate(rows, start=1):
             try:
@@ -88,12 +98,12 @@ def _read_parquet(path: Path) -> Iterator[Study]:
                 raise DataError(f"{path.name}, row {number}: {error}") from error
 
 
-def _row(study: Study) -> dict[str, Any]:
+def _row(study: ManifestStudy) -> dict[str, Any]:
     return asdict(study) | {"metadata": json.dumps(study.metadata, ensure_ascii=False)}
 
 
-def _study(row: dict[str, Any]) -> Study:
-    return Study(
+def _study(row: dict[str, Any]) -> ManifestStudy:
+    return ManifestStudy(
         **row
         | {
             "images": tuple(row["images"]),

@@ -1,48 +1,50 @@
-"""webdataset shards: tars of PNG images, heatmaps and JSON, that are also arrays read in any order.
+"""Writes and reads shards: webdataset tars of preprocessed images, heatmaps and reports.
 
-A shard holds what the tower sees: images that went through `service.bundle.preprocess`, and
-heatmaps that lie on them. Any webdataset reader can stream them; here they are read at random by
-the offsets that stand beside each tar, so that a run over shards is the run over the same pairs in
-memory.
+A shard holds what the tower sees: images that went through `service.bundle.preprocess`, and the
+heatmaps that lie on them. Any webdataset reader can stream the tars. Training reads single images
+by the offsets in the JSON file next to each tar, so a run over shards equals the run over the same
+pairs in memory.
 """
 
 import hashlib
 import io
 import json
 import os
+import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
-from tarfile import TarFile
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
-from webdataset import TarWriter
 
 from service.arrays import UInt8
 from service.bundle.preprocess import ImageSpec
 from service.errors import EclipError
+from service.files import write_atomically, written_atomically
 from training.data.gaze import Sigma
 from training.data.manifest import read_manifest, write_manifest
-from training.data.pairs import Pair, Pairs, read_pair
+from training.data.pairs import Pair, Pairs
+from training.data.parallel import process_pool
+from training.data.reading import read_pair
 from training.data.splits import split_studies
-from training.data.study import DataError, Split, Study
-from training.parallel import process_pool
+from training.data.study import DataError, ManifestStudy, Split
 
 MANIFEST, LAYOUT = "studies.parquet", "shards.json"
 STUDIES_A_SHARD = 1024
+"""Studies: the most that one shard holds."""
 
 Span = tuple[int, int]
-"""Offset and size of a member in its tar."""
+"""Offset and size of a member in its tar, in bytes."""
 
 
-class Layout(BaseModel):
+class ShardLayout(BaseModel):
     """shards.json: how the images were prepared, and how many shards there are."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,51 +55,52 @@ class Layout(BaseModel):
 
 
 class Shard(BaseModel):
-    """NNNNNN.json beside NNNNNN.tar: what the tar was made of, its checksum, and its members."""
+    """NNNNNN.json, the index of NNNNNN.tar: what it was made of, its checksum, its members."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     made_of: str
-    """sha256 of the studies and of how they were prepared."""
+    """sha256 of the studies and of how their images were prepared."""
     sha256: str
     rows: tuple[int, ...]
-    """Which of the studies it was given are in it; the others' images could not be read."""
+    """Which of the given studies are in the tar; the others' images could not be read."""
     images: tuple[Span, ...]
     heatmaps: tuple[Span, ...]
     unread: dict[str, int]
-    """Why images could not be read: error → how many."""
+    """Images that could not be read: name of the error → how many."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_shards` did."""
+    """The outcome of `write_shards`."""
 
     pairs: int
     shards: int
     kept: int
-    """Shards that lay there already, whole and of the same studies."""
+    """Shards from an earlier call, undamaged and of the same studies."""
     unread: Counter[str]
 
 
 def write_shards(
-    studies: Iterable[Study],
+    studies: Iterable[ManifestStudy],
     folder: Path,
     destination: Path,
     spec: ImageSpec,
     sigma: Sigma | None,
     on_shard: Callable[[], None] = lambda: None,
 ) -> Written:
-    """Write every study that has an image; one process a core, one shard at a time each.
+    """Writes every study that has an image, with one process a core.
 
-    Run again after a stop, it verifies the checksums of what is there and writes only what is
-    missing, damaged, of other studies, or had images that could not be read.
+    A second call resumes the first: it verifies the checksums of finished shards and writes only
+    those that are missing, damaged, made of other studies, or lack images that could not be read.
+    folder: where the studies' image paths begin. on_shard: called after each shard.
     """
     destination.mkdir(parents=True, exist_ok=True)
-    (destination / LAYOUT).unlink(missing_ok=True)  # unfinished until the last shard is there
+    (destination / LAYOUT).unlink(missing_ok=True)  # there again once the last shard is
     imaged = [study for study in studies if study.images]
     starts = range(0, len(imaged), STUDIES_A_SHARD)
     groups = [imaged[start : start + STUDIES_A_SHARD] for start in starts]
-    layout = Layout(spec=spec, sigma=sigma, shards=len(groups))
+    layout = ShardLayout(spec=spec, sigma=sigma, shards=len(groups))
     write = partial(_ensure_shard, folder, destination, layout)
     shards, kept = [], 0
     with process_pool() as pool:
@@ -107,45 +110,55 @@ def write_shards(
             on_shard()
     stored = [g[row] for shard, g in zip(shards, groups, strict=True) for row in shard.rows]
     write_manifest(destination / MANIFEST, stored)
-    _write(destination / LAYOUT, layout.model_dump_json(indent=1).encode())
+    write_atomically(destination / LAYOUT, layout.model_dump_json(indent=1).encode())
     unread = sum((Counter(shard.unread) for shard in shards), Counter[str]())
     return Written(len(stored), len(shards), kept, unread)
 
 
-def shard_pairs(
+def open_shards(
     folder: Path,
-    split: Split,
     fractions: tuple[float, float, float],
     spec: ImageSpec,
     sigma: Sigma | None = None,
-) -> Pairs:
-    """One split of a folder of shards, as pairs whose images are read when they are asked for.
+) -> Callable[[Split], Pairs]:
+    """Reads the index of a folder of shards; returns what gives the pairs of a split.
 
-    Raises DataError when the shards are incomplete, or were made for another input or another
-    `sigma` where one is given.
+    Their images are decoded when they are indexed. Raises DataError if the shards are incomplete,
+    or were written for another `spec` or, where one is given, another `sigma`.
     """
     layout = _read_layout(folder)
     if layout.spec != spec:
-        raise DataError(f"{folder.name} was written for another image size or fit; write it again")
+        raise DataError(
+            f"{folder.name} was written for another image size or fit; run `eclip-train shards` "
+            "for this recipe"
+        )
     if sigma is not None and layout.sigma != sigma:
-        raise DataError(f"{folder.name} was written with sigma {layout.sigma}, not {sigma}")
+        raise DataError(
+            f"{folder.name} was written with sigma {layout.sigma}, not {sigma}; set expert.sigma, "
+            "or run `eclip-train shards` for this recipe"
+        )
     shards = [_read_shard(folder / f"{n:06d}.json") for n in range(layout.shards)]
     studies = list(read_manifest(folder / MANIFEST))
     if sum(len(shard.images) for shard in shards) != len(studies):
-        raise DataError(f"{folder.name} holds other studies than its manifest; write it again")
+        raise DataError(
+            f"{folder.name} holds other studies than its manifest; run `eclip-train shards` again"
+        )
+    splits = split_studies(studies, fractions)
     place = {id(study): row for row, study in enumerate(studies)}
-    chosen = [s for s in split_studies(studies, fractions)[split] if s.report]
-    rows = np.array([place[id(study)] for study in chosen], dtype=np.intp)
     images = StoredImages.of(folder, [shard.images for shard in shards], spec)
     heatmaps = StoredImages.of(folder, [shard.heatmaps for shard in shards], spec)
-    return Pairs(
-        images.at(rows), tuple(chosen), None if layout.sigma is None else heatmaps.at(rows)
-    )
+
+    def read(split: Split) -> Pairs:
+        chosen = tuple(study for study in splits[split] if study.report)
+        rows = np.array([place[id(study)] for study in chosen], dtype=np.intp)
+        return Pairs(images.at(rows), chosen, None if layout.sigma is None else heatmaps.at(rows))
+
+    return read
 
 
 @dataclass(frozen=True)
 class StoredImages:
-    """Images of shards as an array uint8[N,H,W] that decodes what is indexed. Fork-safe."""
+    """The images of shards as an array uint8[N,H,W] that decodes what is indexed. Fork-safe."""
 
     tars: tuple[Path, ...]
     places: npt.NDArray[np.int64]
@@ -154,21 +167,21 @@ class StoredImages:
 
     @classmethod
     def of(cls, folder: Path, spans: Sequence[Sequence[Span]], spec: ImageSpec) -> Self:
-        """All members of one kind, shard by shard."""
+        """Returns all members of one kind, shard by shard."""
         places = [(n, *span) for n, members in enumerate(spans) for span in members]
         tars = tuple(folder / f"{n:06d}.tar" for n in range(len(spans)))
         array = np.array(places, dtype=np.int64).reshape(-1, 3)
         return cls(tars, array, (len(array), spec.height, spec.width))
 
     def at(self, rows: npt.NDArray[np.intp]) -> Self:
-        """The images of some rows, not yet read."""
+        """Returns the images of some rows, not yet read."""
         return type(self)(self.tars, self.places[rows], (len(rows), *self.shape[1:]))
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, index: Any) -> UInt8:
-        """As numpy indexes its first axis: a number, a slice or an array of numbers."""
+        """Decodes what numpy would index on its first axis: by a number, a slice or an array."""
         places = self.places[index]
         if places.ndim == 1:
             return self._read(places)
@@ -182,9 +195,13 @@ class StoredImages:
 
 
 def _ensure_shard(
-    folder: Path, destination: Path, layout: Layout, number: int, studies: Sequence[Study]
+    folder: Path,
+    destination: Path,
+    layout: ShardLayout,
+    number: int,
+    studies: Sequence[ManifestStudy],
 ) -> tuple[Shard, bool]:
-    """The shard, and whether it lay there already."""
+    """Returns the shard, and whether an earlier call had written it."""
     made_of = _digest(layout, studies)
     tar, record = (destination / f"{number:06d}.{kind}" for kind in ("tar", "json"))
     if record.exists() and tar.exists():
@@ -192,12 +209,12 @@ def _ensure_shard(
         if there.made_of == made_of and not there.unread and there.sha256 == _sha256(tar):
             return there, True
     shard = _write_shard(tar, made_of, number, list(_read_pairs(studies, folder, layout)))
-    _write(record, shard.model_dump_json().encode())
+    write_atomically(record, shard.model_dump_json().encode())
     return shard, False
 
 
 def _read_pairs(
-    studies: Sequence[Study], folder: Path, layout: Layout
+    studies: Sequence[ManifestStudy], folder: Path, layout: ShardLayout
 ) -> Iterator[tuple[int, Pair | str]]:
     for row, study in enumerate(studies):
         try:
@@ -210,29 +227,27 @@ def _write_shard(
     tar: Path, made_of: str, number: int, read: Sequence[tuple[int, Pair | str]]
 ) -> Shard:
     pairs = [(row, pair) for row, pair in read if isinstance(pair, Pair)]
-    draft = tar.with_suffix(".part")
-    with draft.open("wb") as file:
-        with TarWriter(file, mtime=0, encoder=False) as writer:
+    with written_atomically(tar) as draft:
+        with tarfile.open(draft, "w", format=tarfile.USTAR_FORMAT) as archive:
             for row, pair in pairs:
-                writer.write({"__key__": f"{number:06d}{row:06d}"} | _members(pair))
-        file.flush()
-        os.fsync(file.fileno())
-    with TarFile.open(draft) as members:
-        spans = [(m.name.partition(".")[2], (m.offset_data, m.size)) for m in members]
-    shard = Shard(
-        made_of=made_of,
-        sha256=_sha256(draft),
-        rows=tuple(row for row, _ in pairs),
-        images=tuple(span for name, span in spans if name == "image.png"),
-        heatmaps=tuple(span for name, span in spans if name == "heatmap.png"),
-        unread=Counter(pair for _, pair in read if isinstance(pair, str)),
-    )
-    draft.replace(tar)
-    return shard
+                for ending, data in sorted(_members(pair).items()):
+                    member = tarfile.TarInfo(f"{number:06d}{row:06d}.{ending}")
+                    member.size, member.mode = len(data), 0o444
+                    archive.addfile(member, io.BytesIO(data))
+        with tarfile.open(draft) as archive:
+            spans = [(m.name.partition(".")[2], (m.offset_data, m.size)) for m in archive]
+        return Shard(
+            made_of=made_of,
+            sha256=_sha256(draft),
+            rows=tuple(row for row, _ in pairs),
+            images=tuple(span for name, span in spans if name == "image.png"),
+            heatmaps=tuple(span for name, span in spans if name == "heatmap.png"),
+            unread=Counter(pair for _, pair in read if isinstance(pair, str)),
+        )
 
 
 def _members(pair: Pair) -> dict[str, bytes]:
-    """The files of one sample by their endings."""
+    """Returns the files of one webdataset sample, by their endings."""
     study = pair.study
     facts = {"study_id": study.study_id, "findings": study.findings, "view": study.view}
     members = {
@@ -249,28 +264,22 @@ def _png(levels: UInt8) -> bytes:
     return file.getvalue()
 
 
-def _digest(layout: Layout, studies: Sequence[Study]) -> str:
+def _digest(layout: ShardLayout, studies: Sequence[ManifestStudy]) -> str:
     whole = hashlib.sha256(layout.model_dump_json(exclude={"shards"}).encode())
     for study in studies:
         whole.update(repr(study).encode())
     return whole.hexdigest()
 
 
-def _read_layout(folder: Path) -> Layout:
+def _read_layout(folder: Path) -> ShardLayout:
     path = folder / LAYOUT
     if not path.exists():
         raise DataError(f"{folder.name} holds no finished shards; run `eclip-train shards` again")
-    return Layout.model_validate_json(path.read_bytes())
+    return ShardLayout.model_validate_json(path.read_bytes())
 
 
 def _read_shard(record: Path) -> Shard:
     return Shard.model_validate_json(record.read_bytes())
-
-
-def _write(path: Path, data: bytes) -> None:
-    draft = path.with_suffix(".part")
-    draft.write_bytes(data)
-    draft.replace(path)
 
 
 def _sha256(path: Path) -> str:
@@ -280,5 +289,5 @@ def _sha256(path: Path) -> str:
 
 @cache
 def _descriptor(path: Path) -> int:
-    """Opened once; `pread` moves no position, so forked readers may share it."""
+    """Opens a file once. `pread` moves no position, so forked readers may share the descriptor."""
     return os.open(path, os.O_RDONLY)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
-from training.data.study import DataError, Split, Study, split_of
+from training.data.study import DataError, ManifestStudy, Split, split_of
 
 
 class LeakageError(DataError):
@@ -11,17 +11,17 @@ class LeakageError(DataError):
 
 
 def split_studies(
-    studies: Iterable[Study], fractions: tuple[float, float, float]
-) -> dict[Split, list[Study]]:
+    studies: Iterable[ManifestStudy], fractions: tuple[float, float, float]
+) -> dict[Split, list[ManifestStudy]]:
     """Each study in its published split, else in its patient's by hash; raises LeakageError."""
-    splits: dict[Split, list[Study]] = {"train": [], "validation": [], "test": []}
+    splits: dict[Split, list[ManifestStudy]] = {"train": [], "validation": [], "test": []}
     for study in studies:
         splits[study.split or split_of(study.patient_id, fractions)].append(study)
     check_disjoint(splits)
     return splits
 
 
-def check_disjoint(splits: Mapping[Split, Sequence[Study]]) -> None:
+def check_disjoint(splits: Mapping[Split, Sequence[ManifestStudy]]) -> None:
     """Raise LeakageError if two splits share anything; it counts and names no patient.
 
     A patient is known by the id alone, whatever the source: data sets made from one another
@@ -40,13 +40,13 @@ def check_disjoint(splits: Mapping[Split, Sequence[Study]]) -> None:
         raise LeakageError("; ".join(shared))
 
 
-def _patients(studies: Sequence[Study]) -> set[str]:
+def _patients(studies: Sequence[ManifestStudy]) -> set[str]:
     return {study.patient_id for study in studies}
 
 
-def _studies(studies: Sequence[Study]) -> set[tuple[str, str]]:
+def _studies(studies: Sequence[ManifestStudy]) -> set[tuple[str, str]]:
     return {(study.source, study.study_id) for study in studies}
 
 
-def _images(studies: Sequence[Study]) -> set[str]:
+def _images(studies: Sequence[ManifestStudy]) -> set[str]:
     return {image for study in studies for image in study.images}

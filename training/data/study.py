@@ -1,4 +1,4 @@
-"""Study and gaze records, their NDJSON manifest, and the patient-disjoint split."""
+"""Defines a study with its gaze, its JSON form, and the split of patients by hash."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from training.errors import TrainingError
+
 Scalar = str | int | float | bool
 Split = Literal["train", "validation", "test"]
 
 
-class DataError(ValueError):
-    """Data that cannot be used as they are; the message says what is wrong with them."""
+class DataError(TrainingError, ValueError):
+    """Data that cannot be used as they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gaze:
-    """One reader's fixations on one image; all lengths are fractions of its width and height."""
+    """One reader's fixations on one image. All lengths are fractions of its width and height."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
@@ -31,10 +33,10 @@ class Gaze:
     duration: tuple[float, ...] = ()
     """Milliseconds."""
     degree: tuple[tuple[float, float], ...] = ()
-    """What one degree of visual angle spans at each fixation: (width, height); empty if unknown."""
+    """Span of one degree of visual angle at each fixation: (width, height). Empty if unknown."""
     shown: tuple[tuple[float, float, float, float], ...] = ()
-    """The part of the image on the screen at each fixation: (left, top, right, bottom); empty if
-    the whole image was always shown."""
+    """Part of the image on the screen at each fixation: (left, top, right, bottom). Empty if the
+    whole image was always shown."""
 
     def __post_init__(self) -> None:
         if not len(self.x) == len(self.y) == len(self.duration):
@@ -58,11 +60,11 @@ class Gaze:
 
 
 @dataclass(frozen=True, slots=True)
-class Study:
-    """One imaging study: its images (relative paths), its report, and the gaze on its first image.
+class ManifestStudy:
+    """One examination, as a manifest holds it: images, report, and gaze on its first image.
 
-    gaze: one entry a reader; empty where none was recorded.
-    split: where the data set's authors put the study; None if they published no split.
+    images: paths relative to the manifest. gaze: one entry a reader; empty if none was recorded.
+    split: the split that the data set's authors published; None if they published none.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -81,16 +83,16 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What a source leaves out, and why: the reason is counted, so it names no study."""
+    """A study that a source leaves out. Reasons are counted, so a reason names no study."""
 
     reason: str
 
 
-_STUDY = TypeAdapter(Study)
+_STUDY = TypeAdapter(ManifestStudy)
 
 
-def read_studies(path: Path) -> Iterator[Study]:
-    """Yield the studies of a `studies.jsonl`; a bad line raises ValueError with its number."""
+def read_studies(path: Path) -> Iterator[ManifestStudy]:
+    """Yields the studies of a `studies.jsonl`. Raises DataError, with the number of a bad line."""
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             try:
@@ -99,8 +101,8 @@ def read_studies(path: Path) -> Iterator[Study]:
                 raise DataError(f"{path.name}, line {number}: {error}") from error
 
 
-def write_studies(path: Path, studies: Iterable[Study]) -> None:
-    """Write one JSON record a line; `gaze` and `split` are left out where there is none."""
+def write_studies(path: Path, studies: Iterable[ManifestStudy]) -> None:
+    """Writes one JSON record a line, without `gaze` or `split` where a study has none."""
     with path.open("w", encoding="utf-8") as file:
         for study in studies:
             file.write(json.dumps(_record(study), ensure_ascii=False) + "\n")
@@ -109,7 +111,7 @@ def write_studies(path: Path, studies: Iterable[Study]) -> None:
 def split_of(
     patient_id: str, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1), salt: str = ""
 ) -> Split:
-    """Assign a patient to a split by hash, so that every study of a patient falls in the same."""
+    """Returns a patient's split, by hash: all studies of a patient fall into the same."""
     if min(fractions) < 0.0 or not math.isclose(sum(fractions), 1.0):
         raise ValueError("fractions must be non-negative and sum to 1")
     digest = hashlib.sha256(f"{salt}:{patient_id}".encode()).digest()
@@ -120,7 +122,7 @@ def split_of(
     return "validation" if position < train + validation else "test"
 
 
-def _record(study: Study) -> dict[str, object]:
+def _record(study: ManifestStudy) -> dict[str, object]:
     record = asdict(study)
     for optional in ("gaze", "split"):
         if not record[optional]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from training.data.labels import NO_FINDING, uncertain
-from training.data.study import DataError, Study
+from training.data.study import DataError, ManifestStudy
 
 SEED = 0
 
@@ -73,7 +73,7 @@ SUBSETS = {
 }
 
 
-def choose(name_or_list: str, source: str, studies: Sequence[Study]) -> list[Study]:
+def choose(name_or_list: str, source: str, studies: Sequence[ManifestStudy]) -> list[ManifestStudy]:
     """The subset of that name, or the one that a file lists, of the data set `source`."""
     if name_or_list in SUBSETS:
         subset = SUBSETS[name_or_list]
@@ -87,9 +87,9 @@ def choose(name_or_list: str, source: str, studies: Sequence[Study]) -> list[Stu
     return [replace(study, split="test") for study in chosen]
 
 
-def draw(subset: Subset, studies: Iterable[Study]) -> list[Study]:
+def draw(subset: Subset, studies: Iterable[ManifestStudy]) -> list[ManifestStudy]:
     """`subset.each` studies a finding; raises SubsetError where a finding has too few."""
-    classes: dict[str, list[Study]] = {finding: [] for finding in subset.findings}
+    classes: dict[str, list[ManifestStudy]] = {finding: [] for finding in subset.findings}
     for study in studies:
         present = set(study.findings) & classes.keys()
         if study.images and len(present) == 1 and not uncertain(study) & classes.keys():
@@ -101,7 +101,7 @@ def draw(subset: Subset, studies: Iterable[Study]) -> list[Study]:
     return [study for found in classes.values() for study in sorted(found, key=_lot)[: subset.each]]
 
 
-def listed(lines: Iterable[str], studies: Iterable[Study]) -> list[Study]:
+def listed(lines: Iterable[str], studies: Iterable[ManifestStudy]) -> list[ManifestStudy]:
     """The studies that `lines` name, each by its study id or by an image.
 
     An image is named by its path, which may begin with the data set's own folder, or by its file
@@ -128,5 +128,5 @@ def _keys(line: str) -> tuple[str, ...]:
     return (line, str(PurePosixPath(*path.parts[1:])))
 
 
-def _lot(study: Study) -> str:
+def _lot(study: ManifestStudy) -> str:
     return hashlib.sha256(f"{SEED}:{study.study_id}".encode()).hexdigest()

@@ -1,1 +1,4 @@
-"""Measures of an embedding, one module each, and the suite that runs them on a bundle or a run."""
+"""Measures an embedding: one module a measure, and the suite that runs them on a bundle or run."""
+
+MEASURES = ("zero_shot", "linear_probe", "retrieval", "geometry", "reports", "attention")
+"""Names of the measures, in the order of a report."""

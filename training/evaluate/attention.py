@@ -18,10 +18,10 @@ from service.arrays import Bools
 from service.bundle.labels import Prompts
 from training.data.pairs import Levels
 from training.evaluate.bootstrap import interval, means, patient_counts
-from training.evaluate.encode import BATCH, Embedded
+from training.evaluate.encode import BATCH, EmbeddedPairs
 from training.evaluate.findings import Findings
 from training.evaluate.prompts import ensemble
-from training.evaluate.result import Estimate, NotMeasured, Section
+from training.evaluate.result import Estimate, Measurement, NotMeasured
 
 LESION_LEVEL = 128
 """Masks are resized with their images; from half coverage on a pixel is the lesion's."""
@@ -51,7 +51,7 @@ class Region(NamedTuple):
     inside: Bools
 
 
-def attention(test: Embedded, prompts: Mapping[str, Prompts]) -> Section:
+def attention(test: EmbeddedPairs, prompts: Mapping[str, Prompts]) -> Measurement:
     """Pointing at lesions and at gaze; raises NotMeasured without patches or regions."""
     if test.encoder.patches(test.pairs.images[:1]) is None:
         raise NotMeasured("the image tower yields no patches in the joint space")
@@ -64,7 +64,7 @@ def attention(test: Embedded, prompts: Mapping[str, Prompts]) -> Section:
             notes.append(f"no study has a {name} region and a text to point at it")
     if not values:
         raise NotMeasured("; ".join(notes))
-    return Section(values=values, notes=tuple(notes))
+    return Measurement(values=values, notes=tuple(notes))
 
 
 def pointing(heat: Floats, inside: Bools) -> Pointing:
@@ -91,7 +91,7 @@ def centre_prior(height: int, width: int) -> Floats:
     return np.asarray(np.exp(-(y[:, None] ** 2 + x**2) / (2 * PRIOR_SPREAD**2)))
 
 
-def _lesions(test: Embedded, prompts: Mapping[str, Prompts]) -> Iterator[Region]:
+def _lesions(test: EmbeddedPairs, prompts: Mapping[str, Prompts]) -> Iterator[Region]:
     if test.pairs.lesions is None or not prompts:
         return
     texts = [ensemble(test.encoder, prompt.present) for prompt in prompts.values()]
@@ -101,7 +101,7 @@ def _lesions(test: Embedded, prompts: Mapping[str, Prompts]) -> Iterator[Region]
         yield Region(row, texts[int(there[row].argmax())], inside)
 
 
-def _gaze(test: Embedded) -> Iterator[Region]:
+def _gaze(test: EmbeddedPairs) -> Iterator[Region]:
     if test.pairs.heatmaps is None:
         return
     for at, row in enumerate(test.reported.tolist()):
@@ -109,7 +109,7 @@ def _gaze(test: Embedded) -> Iterator[Region]:
         yield Region(row, test.reports[at], looked >= GAZE_LEVEL)
 
 
-def _measure(test: Embedded, regions: list[Region]) -> dict[str, Estimate]:
+def _measure(test: EmbeddedPairs, regions: list[Region]) -> dict[str, Estimate]:
     _, height, width = test.pairs.images.shape
     prior = centre_prior(height, width)
     scores = [
@@ -134,7 +134,7 @@ def _measure(test: Embedded, regions: list[Region]) -> dict[str, Estimate]:
     return values
 
 
-def _maps(test: Embedded, regions: list[Region]) -> Iterator[Floats]:
+def _maps(test: EmbeddedPairs, regions: list[Region]) -> Iterator[Floats]:
     """float32[H,W] of each region's text on its image, a batch of patches at a time."""
     pixels: Levels = test.pairs.images
     _, height, width = pixels.shape

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from service.arrays import Bools
 from service.bundle.labels import Calibration, Label, LabelSets, Prompts
-from training.evaluate.encode import Embedded
+from training.evaluate.encode import EmbeddedPairs
 from training.evaluate.findings import Findings
 from training.evaluate.prompts import margins
 
@@ -25,7 +25,7 @@ class Uncalibrated(ValueError):
 
 
 def calibrate(
-    validation: Embedded, prompts: Mapping[str, Prompts]
+    validation: EmbeddedPairs, prompts: Mapping[str, Prompts]
 ) -> tuple[dict[str, Label], dict[str, str]]:
     """({label: with its calibration}, {label: why it has none}); every label is in the first."""
     findings = Findings.of(validation.pairs.studies, prompts)
@@ -41,7 +41,9 @@ def calibrate(
     return labels, left
 
 
-def calibrate_sets(validation: Embedded, label_sets: LabelSets) -> tuple[LabelSets, dict[str, str]]:
+def calibrate_sets(
+    validation: EmbeddedPairs, label_sets: LabelSets
+) -> tuple[LabelSets, dict[str, str]]:
     """`calibrate` for every set; the reasons are by `set: label`."""
     done = {name: calibrate(validation, labels) for name, labels in label_sets.root.items()}
     return (

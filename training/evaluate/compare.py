@@ -1,11 +1,12 @@
 """Two encoders that should be the same, such as a checkpoint and its bundle, number by number."""
 
+from training.errors import TrainingError
 from training.evaluate.result import Result
 
 TOLERANCE = 1e-4
 
 
-class Disagreement(RuntimeError):
+class Disagreement(TrainingError, RuntimeError):
     """Two encoders that should be the same measure differently."""
 
 

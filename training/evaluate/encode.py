@@ -1,4 +1,4 @@
-"""What is measured: a bundle in ONNX Runtime as the service serves it, or a checkpoint in torch."""
+"""Encodes images and texts: by a bundle in ONNX Runtime, as the service does, or in torch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,36 +16,37 @@ from service.arrays import FloatArray
 from service.bundle.manifest import IMAGE_TOWER, INT8, TEXT_TOWER, Bundle
 from service.bundle.preprocess import ImageSpec
 from training.data.pairs import Levels, Pairs
-from training.export import ImageTower, TextTower
 from training.model.clip import Clip
+from training.model.towers import ImageTower, TextTower
 
 BATCH = 64
+"""Images or texts encoded in one call."""
 
 
-class Encoder(Protocol):
-    """Two towers into one space; every vector has unit length."""
+class DualEncoder(Protocol):
+    """An image tower and a text tower into one space. Every vector has unit length."""
 
     @property
     def image_spec(self) -> ImageSpec:
-        """How a radiograph is brought to the input size."""
+        """How a radiograph is prepared for the image tower."""
 
     @property
     def logit_scale(self) -> float:
         """The learned factor on cosines."""
 
     def images(self, pixels: Levels) -> FloatArray:
-        """uint8[N,H,W] at the input size → float32[N,D]."""
+        """Encodes uint8[N,H,W] at the input size as float32[N,D]."""
 
     def texts(self, texts: Sequence[str]) -> FloatArray:
-        """N texts → float32[N,D]."""
+        """Encodes N texts as float32[N,D]."""
 
     def patches(self, pixels: Levels) -> FloatArray | None:
-        """uint8[N,H,W] → float32[N,G,G,D], or None where the tower has none in the joint space."""
+        """Encodes uint8[N,H,W] as float32[N,G,G,D]; None if no patch lies in the joint space."""
 
 
 @dataclass(frozen=True)
 class BundleEncoder:
-    """A bundle's graphs, its float ones unless other files of it are named; `batch` a call."""
+    """A bundle's graphs, the float ones unless other files are named; `batch` items a call."""
 
     bundle: Bundle
     image_file: str = IMAGE_TOWER
@@ -54,24 +55,24 @@ class BundleEncoder:
 
     @property
     def image_spec(self) -> ImageSpec:
-        """See Encoder."""
+        """See DualEncoder."""
         return self.bundle.manifest.image
 
     @property
     def logit_scale(self) -> float:
-        """See Encoder."""
+        """See DualEncoder."""
         return self.bundle.manifest.logit_scale
 
     def images(self, pixels: Levels) -> FloatArray:
-        """See Encoder."""
+        """See DualEncoder."""
         return self._run(self._image_tower, "embedding", pixels)
 
     def texts(self, texts: Sequence[str]) -> FloatArray:
-        """See Encoder."""
+        """See DualEncoder."""
         return self._run(self._text_tower, "embedding", self.bundle.tokenizer(texts).ids)
 
     def patches(self, pixels: Levels) -> FloatArray | None:
-        """See Encoder."""
+        """See DualEncoder."""
         if self.bundle.manifest.patch_grid is None:
             return None
         return self._run(self._image_tower, "patches", pixels)
@@ -85,38 +86,38 @@ class BundleEncoder:
         return _session(self.bundle.path / self.text_file)
 
     def _run(self, session: Any, output: str, inputs: Levels | npt.NDArray[np.int64]) -> FloatArray:
-        (name,) = (one.name for one in session.get_inputs())
+        (name,) = (each.name for each in session.get_inputs())
         batches = _batches(inputs, self.batch)
         return np.concatenate([session.run([output], {name: b})[0] for b in batches])
 
 
 @dataclass(frozen=True)
 class TorchEncoder:
-    """The modules that export writes as graphs, run in torch."""
+    """The towers that export writes as graphs, run in torch."""
 
     clip: Clip
     device: torch.device = torch.device("cpu")
 
     @property
     def image_spec(self) -> ImageSpec:
-        """See Encoder."""
+        """See DualEncoder."""
         return self.clip.image
 
     @property
     def logit_scale(self) -> float:
-        """See Encoder."""
+        """See DualEncoder."""
         return float(self.clip.model.logit_scale.detach().exp())
 
     def images(self, pixels: Levels) -> FloatArray:
-        """See Encoder."""
+        """See DualEncoder."""
         return self._run(self._image_tower, pixels, 0)
 
     def texts(self, texts: Sequence[str]) -> FloatArray:
-        """See Encoder."""
+        """See DualEncoder."""
         return self._run(self._text_tower, self.clip.tokenizer(texts).ids, 0)
 
     def patches(self, pixels: Levels) -> FloatArray | None:
-        """See Encoder."""
+        """See DualEncoder."""
         return (
             None if self._image_tower.patches is None else self._run(self._image_tower, pixels, 1)
         )
@@ -139,42 +140,42 @@ class TorchEncoder:
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """Pairs and their vectors, computed when first asked for."""
+class EmbeddedPairs:
+    """Pairs and their vectors, which are computed when first asked for."""
 
-    encoder: Encoder
+    encoder: DualEncoder
     pairs: Pairs
 
     @cached_property
     def images(self) -> FloatArray:
-        """float32[N,D]."""
+        """The images' vectors, float32[N,D]."""
         return self.encoder.images(self.pairs.images)
 
     @property
     def patients(self) -> list[str]:
-        """The N studies' patients."""
+        """The patients of the N studies."""
         return [study.patient_id for study in self.pairs.studies]
 
     @cached_property
     def reported(self) -> npt.NDArray[np.intp]:
-        """The R rows that have a report."""
+        """The R rows with a report, int[R]."""
         return np.flatnonzero([bool(report) for report in self.pairs.reports])
 
     @cached_property
     def reports(self) -> FloatArray:
-        """float32[R,D]."""
+        """The reports' vectors, float32[R,D]."""
         return self.encoder.texts([self.pairs.reports[row] for row in self.reported])
 
 
-def int8_twin(encoder: Encoder) -> BundleEncoder | None:
-    """The same bundle with its int8 graphs, called as the service calls them; None without."""
+def int8_twin(encoder: DualEncoder) -> BundleEncoder | None:
+    """Returns the same bundle's int8 graphs, called as the service calls them; None without."""
     if not isinstance(encoder, BundleEncoder) or encoder.bundle.manifest.int8 is None:
         return None
     return int8_encoder(encoder.bundle)
 
 
 def int8_encoder(bundle: Bundle) -> BundleEncoder:
-    """The int8 graphs in a bundle's folder, one item a call."""
+    """Returns the int8 graphs in a bundle's folder, called with one item each."""
     return BundleEncoder(bundle, INT8[IMAGE_TOWER], INT8[TEXT_TOWER], batch=1)
 
 

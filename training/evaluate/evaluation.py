@@ -1,36 +1,40 @@
-"""`eclip-train evaluate`: open what is to be measured, read the studies, run the suite."""
+"""Measures a bundle or a run on a manifest's test studies: what `eclip-train evaluate` does."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from service.bundle.labels import Label, LabelSets
-from service.bundle.manifest import load
 from service.bundle.preprocess import ImageSpec
+from training.data.dataset import open_pairs
 from training.data.gaze import Sigma
 from training.data.manifest import read_manifest
-from training.data.pairs import Pairs, split_pairs, study_pairs
-from training.data.shards import shard_pairs
+from training.data.pairs import Pairs
+from training.data.reading import study_pairs
+from training.data.spec import Fractions, PhantomData
 from training.data.splits import split_studies
-from training.data.study import DataError, Study
+from training.data.study import DataError, ManifestStudy
 from training.evaluate.compare import differences
-from training.evaluate.encode import BundleEncoder, Encoder, TorchEncoder, int8_twin
+from training.evaluate.encode import BundleEncoder, DualEncoder, int8_twin
 from training.evaluate.result import Result
+from training.evaluate.source import named, open_encoder, trained_fractions
 from training.evaluate.suite import NEED_TRAINING, run_suite
-from training.recipe import Fractions, Phantoms, Recipe, Shards
-from training.trainer import RECIPE, load_run
+from training.recipe import Recipe, read_recipe
+from training.run.folder import RECIPE
 
 GAZE_SPREAD = 0.05
-"""Standard deviation of a fixation, in widths of the image, where no reading states its degrees."""
+"""Spread of a fixation, in widths of the image, if a reading does not state its degrees."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Measures on a manifest's test studies.
+    """Measures to take on a manifest's test studies.
 
-    train_share: of the patients, where no split is published; None for the shares by which the
-    source's own recipe divided what it was trained on, or for none where it tells of no shares.
-    labels: a file with one set of prompts; None for the bundle's own.
+    train_share: fraction of patients treated as training data if the manifest publishes no split.
+    None: use the fractions of the source's recipe if known, else 0. labels: a file with one set of
+    prompts; None: use the bundle's own.
     """
 
     manifest: Path
@@ -39,7 +43,7 @@ class Evaluation:
     labels: Path | None = None
 
     def __call__(self, source: Path, against: Path | None = None) -> Result:
-        """Measure `source`; its differences are to `against` and to its own int8 graphs."""
+        """Measures `source`, and its differences from `against` and from its own int8 graphs."""
         encoder = open_encoder(source)
         other = None if against is None else open_encoder(against)
         labels = self._labels(encoder, other)
@@ -61,7 +65,7 @@ class Evaluation:
 
     def _run(
         self,
-        encoder: Encoder,
+        encoder: DualEncoder,
         source: Path,
         labels: Mapping[str, Label],
         test: Pairs,
@@ -70,14 +74,14 @@ class Evaluation:
         about = {"encoder": named(encoder, source), "manifest": self.manifest.name}
         return run_suite(encoder, test, train, labels, measures=self.measures, about=about)
 
-    def _fractions(self, encoder: Encoder) -> Fractions:
-        """What the encoder was trained on is never its test, unless `train_share` says so."""
+    def _fractions(self, encoder: DualEncoder) -> Fractions:
+        """Returns the fractions that keep training data out of the test, or what was asked for."""
         if self.train_share is not None:
             return self.train_share, 0.0, 1 - self.train_share
         return trained_fractions(encoder) or (0.0, 0.0, 1.0)
 
     def _read(self, spec: ImageSpec, fractions: Fractions) -> tuple[Pairs, Pairs | None]:
-        """Test and, where a measure needs them and there are any, training studies."""
+        """Returns the test studies and, if a measure needs them, the training studies."""
         splits = split_studies(read_manifest(self.manifest), fractions)
         folder = self.manifest.parent
         sigma = gaze_sigma(splits["test"], spec) if "attention" in self.measures else None
@@ -85,74 +89,50 @@ class Evaluation:
         needed = bool(NEED_TRAINING & set(self.measures)) and bool(splits["train"])
         return test, study_pairs(splits["train"], folder, spec) if needed else None
 
-    def _labels(self, *encoders: Encoder | None) -> dict[str, Label]:
-        """The file's, else those of the first bundle; none for a run."""
+    def _labels(self, *encoders: DualEncoder | None) -> dict[str, Label]:
+        """Returns the labels of the file, else of the first bundle, else none."""
         if self.labels is not None:
-            return one_set(LabelSets.model_validate_json(self.labels.read_bytes()))
+            return one_set(read_labels(self.labels))
         bundles = (e.bundle for e in encoders if isinstance(e, BundleEncoder))
         return next((one_set(bundle.label_sets) for bundle in bundles), {})
 
 
-def open_encoder(source: Path) -> Encoder:
-    """The encoder of a run directory or of a bundle; raises BundleCorrupt where it is neither."""
-    if (source / RECIPE).is_file():
-        return TorchEncoder(load_run(source)[1])
-    return BundleEncoder(load(source))
-
-
-def trained_fractions(encoder: Encoder) -> Fractions | None:
-    """(train, validation, test) by which its recipe divided the patients; None where none tells."""
-    if isinstance(encoder, BundleEncoder):
-        provenance = encoder.bundle.manifest.provenance
-    elif isinstance(encoder, TorchEncoder):
-        provenance = encoder.clip.provenance
-    else:
-        return None
-    match provenance.get("recipe"):
-        case {"data": {"fractions": [float() | int() as train, float() | int() as held, _]}}:
-            return train, held, 1 - train - held
-    return None
-
-
 def validation_pairs(source: Path, spec: ImageSpec, recipe: Recipe | None) -> Pairs:
-    """What to calibrate on: a run directory's own validation split, or a manifest's.
+    """Returns the pairs to calibrate on: the validation split of a run's folder or of a manifest.
 
-    Studies of a manifest that publishes no split are divided as `recipe` divided those that it was
-    trained on; without one all of them are taken.
+    If a manifest publishes no split, its studies are split as `recipe` splits its own; without a
+    recipe all of them are taken.
     """
     if source.is_dir():
-        data = Recipe.model_validate_json((source / RECIPE).read_bytes()).data
-        if isinstance(data, Shards):
-            return shard_pairs(data.path, "validation", data.fractions, spec, None)
-        return split_pairs(data, "validation", spec, source)
+        return open_pairs(read_recipe(source / RECIPE).data, spec, source)("validation")
     fractions = (0.0, 1.0, 0.0)
-    if recipe is not None and not isinstance(recipe.data, Phantoms):
+    if recipe is not None and not isinstance(recipe.data, PhantomData):
         fractions = recipe.data.fractions
     studies = split_studies(read_manifest(source), fractions)["validation"]
     return study_pairs(studies, source.parent, spec)
 
 
-def named(encoder: Encoder, source: Path) -> str:
-    """A bundle's name, version and id; a run's folder."""
-    if not isinstance(encoder, BundleEncoder):
-        return source.name
-    manifest = encoder.bundle.manifest
-    return f"{manifest.name} {manifest.version} ({manifest.id[:12]})"
+def read_labels(path: Path) -> LabelSets:
+    """Reads a labels.json; raises DataError if it is not one."""
+    try:
+        return LabelSets.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DataError(f"{path.name} does not hold label sets: {error}") from error
 
 
 def one_set(label_sets: LabelSets) -> dict[str, Label]:
-    """The labels of the only set; raises DataError where there are several."""
+    """Returns the labels of the only set; raises DataError if there are several or none."""
     if len(label_sets.root) != 1:
         raise DataError(
-            f"there are the label sets {', '.join(label_sets.root) or 'none'}; "
-            "name a file with one of them"
+            f"one label set is needed, and there are {', '.join(label_sets.root) or 'none'}; "
+            "name a file with one of them as --labels"
         )
     (labels,) = label_sets.root.values()
     return labels
 
 
-def gaze_sigma(studies: Iterable[Study], spec: ImageSpec) -> Sigma | None:
-    """One degree where every reading says what that spans, else a share of the input's width."""
+def gaze_sigma(studies: Iterable[ManifestStudy], spec: ImageSpec) -> Sigma | None:
+    """Returns one degree if every reading says what it spans, else a fraction of the width."""
     readings = [reading for study in studies for reading in study.gaze]
     if not readings:
         return None

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.evaluate.result import Section
+from training.evaluate.result import Measurement
 
 DPI = 110
 _COLOURS = {"image": "#1f6f8b", "report": "#d1603d", "calibrated": "#1f6f8b"}
 _OTHER = "#8a8a8a"
 
 
-def figures(section: Section) -> Iterator[tuple[str, bytes]]:
+def figures(section: Measurement) -> Iterator[tuple[str, bytes]]:
     """(what it shows, PNG) of everything in the section that can be drawn."""
     if any("auroc_present" in row for row in section.by_label.values()):
         yield "AUROC by present prompts, 95 % interval; dashed: chance", _drawn(section, _aurocs)
@@ -25,7 +25,7 @@ def figures(section: Section) -> Iterator[tuple[str, bytes]]:
         yield "Images and reports on their two principal components", _drawn(section, _plane)
 
 
-def _drawn(section: Section, draw: Callable[[Axes, Section], None]) -> bytes:
+def _drawn(section: Measurement, draw: Callable[[Axes, Measurement], None]) -> bytes:
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     draw(figure.subplots(), section)
     png = io.BytesIO()
@@ -33,7 +33,7 @@ def _drawn(section: Section, draw: Callable[[Axes, Section], None]) -> bytes:
     return png.getvalue()
 
 
-def _aurocs(axes: Axes, section: Section) -> None:
+def _aurocs(axes: Axes, section: Measurement) -> None:
     rows = {label: row["auroc_present"] for label, row in reversed(section.by_label.items())}
     for height, one in enumerate(rows.values()):
         if one.low is not None and one.high is not None:
@@ -44,7 +44,7 @@ def _aurocs(axes: Axes, section: Section) -> None:
     axes.set_xlim(0, 1)
 
 
-def _reliability(axes: Axes, section: Section) -> None:
+def _reliability(axes: Axes, section: Measurement) -> None:
     axes.plot([0, 1], [0, 1], "--", color="black", linewidth=0.8)
     for name, points in _curves(section, "reliability/").items():
         axes.plot(*zip(*points, strict=True), "o-", label=name, color=_COLOURS.get(name, _OTHER))
@@ -52,7 +52,7 @@ def _reliability(axes: Axes, section: Section) -> None:
     axes.legend()
 
 
-def _probe(axes: Axes, section: Section) -> None:
+def _probe(axes: Axes, section: Measurement) -> None:
     found = {n: e for n, e in section.values.items() if n.startswith("linear_probe/")}
     spread = [one.sd or 0.0 for one in found.values()]
     values = [one.value for one in found.values()]
@@ -62,14 +62,14 @@ def _probe(axes: Axes, section: Section) -> None:
     axes.set(xlabel="training patients", ylabel="macro AUROC, ± sd of draws")
 
 
-def _plane(axes: Axes, section: Section) -> None:
+def _plane(axes: Axes, section: Measurement) -> None:
     for name, points in _curves(section, "plane/").items():
         across, up = zip(*points, strict=True)
         axes.scatter(across, up, s=6, alpha=0.5, label=name, color=_COLOURS[name])
     axes.legend()
 
 
-def _curves(section: Section, prefix: str) -> dict[str, list[list[float]]]:
+def _curves(section: Measurement, prefix: str) -> dict[str, list[list[float]]]:
     return {
         name.removeprefix(prefix): points
         for name, points in section.points.items()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from service.arrays import Bools
 from training.data.labels import is_labelled, uncertain
-from training.data.study import Study
+from training.data.study import ManifestStudy
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Findings:
     known: Bools
 
     @classmethod
-    def of(cls, studies: Sequence[Study], labels: Iterable[str]) -> Self:
+    def of(cls, studies: Sequence[ManifestStudy], labels: Iterable[str]) -> Self:
         """Unknown are an uncertain label, and every label of a study that nobody labelled."""
         names = tuple(labels)
         shape = (len(studies), len(names))

@@ -7,15 +7,15 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from service.arrays import FloatArray
-from training.evaluate.encode import Embedded
-from training.evaluate.result import Estimate, NotMeasured, Section
+from training.evaluate.encode import EmbeddedPairs
+from training.evaluate.result import Estimate, Measurement, NotMeasured
 
 PICTURED = 500
 """Studies in the picture."""
 _ROWS = 1024
 
 
-def geometry(test: Embedded) -> Section:
+def geometry(test: EmbeddedPairs) -> Measurement:
     """The numbers of the studies with a report, and a picture of both modalities' points."""
     rows = test.reported
     if len(rows) < 2:
@@ -27,7 +27,7 @@ def geometry(test: Embedded) -> Section:
         "uniformity/report": uniformity(reports),
         "modality_gap": modality_gap(images, reports),
     }
-    return Section(
+    return Measurement(
         values={name: Estimate(value=value, n=len(rows)) for name, value in values.items()},
         points=plane(images[:PICTURED], reports[:PICTURED]),
     )

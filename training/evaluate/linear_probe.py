@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler
 
 from service.arrays import Bools, FloatArray
 from training.evaluate.bootstrap import Counts, Floats, aurocs, interval, patient_counts
-from training.evaluate.encode import Embedded
+from training.evaluate.encode import EmbeddedPairs
 from training.evaluate.findings import Findings
-from training.evaluate.result import Estimate, NotMeasured, Section
+from training.evaluate.result import Estimate, Measurement, NotMeasured
 
 SHARES = (0.01, 0.1, 1.0)
 SEEDS = 5
@@ -25,8 +25,8 @@ LEAST_STUDIES = 2
 
 
 def linear_probe(
-    train: Embedded, test: Embedded, labels: tuple[str, ...], *, seed: int = 0
-) -> Section:
+    train: EmbeddedPairs, test: EmbeddedPairs, labels: tuple[str, ...], *, seed: int = 0
+) -> Measurement:
     """Macro AUROC on the test studies at each share of the training patients.
 
     Of several draws: mean and sd. Of all patients there is one, with its interval over resampled
@@ -49,7 +49,7 @@ def linear_probe(
             values[name] = _estimate(fitted, asked, counts)
     if not values:
         raise NotMeasured("; ".join(notes))
-    return Section(values=values, notes=tuple(notes))
+    return Measurement(values=values, notes=tuple(notes))
 
 
 def patients_drawn(patients: list[str], share: float, seed: int) -> npt.NDArray[np.intp]:

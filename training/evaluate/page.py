@@ -7,7 +7,7 @@ from pathlib import Path
 
 from training.evaluate.compare import largest
 from training.evaluate.figures import figures
-from training.evaluate.result import COLUMNS, Estimate, Result, Section
+from training.evaluate.result import COLUMNS, Estimate, Measurement, Result
 
 METRICS, PAGE = "metrics.json", "report.html"
 _TITLES = {
@@ -57,7 +57,7 @@ def page(result: Result) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _section(name: str, section: Section) -> Iterator[str]:
+def _section(name: str, section: Measurement) -> Iterator[str]:
     yield f"<h2>{_TITLES[name]}</h2>"
     yield from (f'<p class="note">{escape(note)}</p>' for note in section.notes)
     if section.values:

@@ -6,15 +6,17 @@ import numpy as np
 
 from service.arrays import FloatArray
 from service.bundle.labels import Prompts
-from training.evaluate.encode import Encoder
+from training.evaluate.encode import DualEncoder
 
 
-def present_scores(encoder: Encoder, images: FloatArray, prompts: Iterable[Prompts]) -> FloatArray:
+def present_scores(
+    encoder: DualEncoder, images: FloatArray, prompts: Iterable[Prompts]
+) -> FloatArray:
     """float32[N,L]: similarity of N images to the mean of each label's present prompts."""
     return _similarities(images, [ensemble(encoder, prompt.present) for prompt in prompts])
 
 
-def margins(encoder: Encoder, images: FloatArray, prompts: Iterable[Prompts]) -> FloatArray:
+def margins(encoder: DualEncoder, images: FloatArray, prompts: Iterable[Prompts]) -> FloatArray:
     """float32[N,L]: present minus absent similarity; present alone where there is no absent one."""
     directions = [
         ensemble(encoder, prompt.present) - ensemble(encoder, prompt.absent)
@@ -25,7 +27,7 @@ def margins(encoder: Encoder, images: FloatArray, prompts: Iterable[Prompts]) ->
     return _similarities(images, directions)
 
 
-def ensemble(encoder: Encoder, prompts: tuple[str, ...]) -> FloatArray:
+def ensemble(encoder: DualEncoder, prompts: tuple[str, ...]) -> FloatArray:
     """The mean of the prompts' vectors, float32[D], scaled to unit length."""
     mean = encoder.texts(prompts).mean(axis=0)
     unit: FloatArray = mean / np.linalg.norm(mean)

@@ -13,15 +13,15 @@ from torchmetrics.functional.text import bleu_score, rouge_score
 
 from training.evaluate.bootstrap import interval, means, patient_counts
 from training.evaluate.clinical import clinical_scores
-from training.evaluate.encode import Embedded
-from training.evaluate.result import Estimate, NotMeasured, Section
+from training.evaluate.encode import EmbeddedPairs
+from training.evaluate.result import Estimate, Measurement, NotMeasured
 from training.evaluate.retrieval import TIE
 
 ORDERS = (1, 2, 3, 4)
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
-def reports(train: Embedded, test: Embedded, *, seed: int = 0) -> Section:
+def reports(train: EmbeddedPairs, test: EmbeddedPairs, *, seed: int = 0) -> Measurement:
     """Scores of the reports that the test images find among the training reports."""
     if not len(test.reported) or not len(train.reported):
         raise NotMeasured("test and training studies must have reports")
@@ -49,7 +49,7 @@ def reports(train: Embedded, test: Embedded, *, seed: int = 0) -> Section:
         chance=float(rouge_l(blind, true).mean()),
     )
     clinical, notes = clinical_scores(found, blind, true)
-    return Section(values=values | clinical, notes=notes)
+    return Measurement(values=values | clinical, notes=notes)
 
 
 def bleu(found: Sequence[str], true: Sequence[str], order: int) -> float:

@@ -43,7 +43,7 @@ COLUMNS = ("value", "95 % interval or ± sd", "chance", "n")
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class Measurement:
     """One measure's numbers.
 
     by_label: label → measure → number. notes: what was left out, and why. points: named curves and
@@ -64,7 +64,7 @@ class Result:
     """
 
     about: dict[str, JsonValue]
-    sections: dict[str, Section]
+    sections: dict[str, Measurement]
     differences: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, Estimate]:

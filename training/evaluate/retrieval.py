@@ -13,9 +13,9 @@ from scipy.stats import hypergeom
 
 from service.arrays import Bools, FloatArray
 from training.evaluate.bootstrap import Counts, interval, means, patient_counts
-from training.evaluate.encode import Embedded
+from training.evaluate.encode import EmbeddedPairs
 from training.evaluate.findings import Findings
-from training.evaluate.result import Estimate, NotMeasured, Section
+from training.evaluate.result import Estimate, Measurement, NotMeasured
 
 KS = (1, 5, 10)
 CLASS_KS = (5, 10)
@@ -31,7 +31,7 @@ class Recall(Estimate):
     k: int
 
 
-def retrieval(test: Embedded, labels: tuple[str, ...]) -> Section:
+def retrieval(test: EmbeddedPairs, labels: tuple[str, ...]) -> Measurement:
     """Recall@k of the studies with a report; class precision@k of those with known findings."""
     rows = test.reported
     values: dict[str, Estimate] = {}
@@ -51,7 +51,7 @@ def retrieval(test: Embedded, labels: tuple[str, ...]) -> Section:
         notes.append("no class precision: too few studies that are known to have one of the labels")
     if not values:
         raise NotMeasured("; ".join(notes))
-    return Section(values=values, notes=tuple(notes))
+    return Measurement(values=values, notes=tuple(notes))
 
 
 def image_to_report(
@@ -135,7 +135,7 @@ def _drawn_one(
     return np.asarray(np.clip(1 - none, 0, 1))
 
 
-def _class_precisions(test: Embedded, labels: tuple[str, ...]) -> list[tuple[str, Estimate]]:
+def _class_precisions(test: EmbeddedPairs, labels: tuple[str, ...]) -> list[tuple[str, Estimate]]:
     """Image → report and image → image; alike are two studies that share a label or have none."""
     findings = Findings.of(test.pairs.studies, labels)
     known: Bools = np.asarray(findings.known.all(axis=1))

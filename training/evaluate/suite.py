@@ -1,4 +1,4 @@
-"""The suite: every measure of one encoder on one test set, as one result."""
+"""Runs the suite: every measure of one encoder on one test set, as one result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,33 +9,34 @@ from service.bundle.labels import Prompts
 from training.data.pairs import Pairs
 from training.data.splits import check_disjoint
 from training.data.study import DataError
+from training.evaluate import MEASURES
 from training.evaluate.attention import attention
 from training.evaluate.bootstrap import RESAMPLES, patient_counts
-from training.evaluate.encode import Embedded, Encoder
+from training.evaluate.encode import DualEncoder, EmbeddedPairs
 from training.evaluate.geometry import geometry
 from training.evaluate.linear_probe import linear_probe
 from training.evaluate.reports import reports
-from training.evaluate.result import NotMeasured, Result, Section
+from training.evaluate.result import Measurement, NotMeasured, Result
 from training.evaluate.retrieval import retrieval
 from training.evaluate.zero_shot import zero_shot
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is measured, and with which prompts; `train` is what a probe and a library may use."""
+class SuiteInput:
+    """The studies to measure on, with prompts. train: what a probe or a library may learn from."""
 
-    test: Embedded
-    train: Embedded | None
+    test: EmbeddedPairs
+    train: EmbeddedPairs | None
     prompts: Mapping[str, Prompts]
 
-    def needed_train(self) -> Embedded:
-        """The training studies; raises NotMeasured without any."""
+    def needed_train(self) -> EmbeddedPairs:
+        """Returns the training studies; raises NotMeasured if there are none."""
         if self.train is None:
             raise NotMeasured("there are no training studies")
         return self.train
 
 
-MEASURES: dict[str, Callable[[Subject], Section]] = {
+_MEASURE: dict[str, Callable[[SuiteInput], Measurement]] = {
     "zero_shot": lambda s: zero_shot(s.test, s.prompts, patient_counts(s.test.patients)),
     "linear_probe": lambda s: linear_probe(s.needed_train(), s.test, tuple(s.prompts)),
     "retrieval": lambda s: retrieval(s.test, tuple(s.prompts)),
@@ -44,30 +45,33 @@ MEASURES: dict[str, Callable[[Subject], Section]] = {
     "attention": lambda s: attention(s.test, s.prompts),
 }
 NEED_TRAINING = frozenset({"linear_probe", "reports"})
+"""Measures that learn from, or retrieve, training studies."""
 
 
 def run_suite(
-    encoder: Encoder,
+    encoder: DualEncoder,
     test: Pairs,
     train: Pairs | None,
     labels: Mapping[str, Prompts],
     *,
-    measures: Sequence[str] = tuple(MEASURES),
+    measures: Sequence[str] = MEASURES,
     about: Mapping[str, JsonValue] | None = None,
 ) -> Result:
-    """Measure `encoder` on `test`; what these studies cannot tell is a note in its section.
+    """Measures `encoder` on `test`. What these studies cannot answer becomes a note.
 
-    test, train: pairs at the encoder's input size, with heatmaps and lesions where attention is to
-    be measured; reports and findings may be missing. labels: name of a finding → its prompts, with
-    its calibration where it is a Label. about: facts that the result is to carry. Raises
-    LeakageError where the two share anything, DataError where a measure has no such name.
+    test, train: pairs at the encoder's input size, with heatmaps and lesions if attention is
+    measured; reports and findings may be missing. labels: name of a finding → its prompts, with its
+    calibration if it is a Label. about: facts to put into the result. Raises LeakageError if test
+    and train share anything, DataError for an unknown measure.
     """
     if unknown := sorted(set(measures) - set(MEASURES)):
-        raise DataError(f"no measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
+        raise DataError(f"unknown measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
     if train is not None:
         check_disjoint({"train": train.studies, "test": test.studies})
-    subject = Subject(
-        Embedded(encoder, test), None if train is None else Embedded(encoder, train), labels
+    subject = SuiteInput(
+        EmbeddedPairs(encoder, test),
+        None if train is None else EmbeddedPairs(encoder, train),
+        labels,
     )
     return Result(
         about=dict(about or {}) | _facts(subject),
@@ -75,14 +79,14 @@ def run_suite(
     )
 
 
-def _section(subject: Subject, name: str) -> Section:
+def _section(subject: SuiteInput, name: str) -> Measurement:
     try:
-        return MEASURES[name](subject)
+        return _MEASURE[name](subject)
     except NotMeasured as reason:
-        return Section(notes=(f"not measured: {reason}",))
+        return Measurement(notes=(f"not measured: {reason}",))
 
 
-def _facts(subject: Subject) -> dict[str, JsonValue]:
+def _facts(subject: SuiteInput) -> dict[str, JsonValue]:
     test, train = subject.test, subject.train
     return {
         "test studies": len(test.pairs),

@@ -33,10 +33,10 @@ from training.evaluate.bootstrap import (
     interval,
     means,
 )
-from training.evaluate.encode import Embedded
+from training.evaluate.encode import EmbeddedPairs
 from training.evaluate.findings import Findings
 from training.evaluate.prompts import margins, present_scores
-from training.evaluate.result import Estimate, NotMeasured, Section
+from training.evaluate.result import Estimate, Measurement, NotMeasured
 
 BINS = 10
 FEW = 10
@@ -62,7 +62,7 @@ class Scores:
     margin: Floats
 
     @classmethod
-    def of(cls, test: Embedded, prompts: Mapping[str, Prompts]) -> "Scores":
+    def of(cls, test: EmbeddedPairs, prompts: Mapping[str, Prompts]) -> "Scores":
         """Score the images of `test` with the labels' prompts."""
         return cls(
             Findings.of(test.pairs.studies, prompts),
@@ -71,7 +71,7 @@ class Scores:
         )
 
 
-def zero_shot(test: Embedded, prompts: Mapping[str, Prompts], counts: Counts) -> Section:
+def zero_shot(test: EmbeddedPairs, prompts: Mapping[str, Prompts], counts: Counts) -> Measurement:
     """Every number of each label that occurs, its macro means, and those of single labels.
 
     counts: float64[B,N], the patient bootstrap of the studies. Raises NotMeasured.
@@ -88,7 +88,7 @@ def zero_shot(test: Embedded, prompts: Mapping[str, Prompts], counts: Counts) ->
     if not rows:
         raise NotMeasured("none of the labels is in some of the studies and not in others")
     single, why_not = _single_label(scores, counts)
-    return Section(
+    return Measurement(
         values=_macro(rows, len(test.pairs)) | single,
         by_label={
             label: {

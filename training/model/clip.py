@@ -1,7 +1,8 @@
-"""An open_clip model with all that training and export need to know about it."""
+"""Loads open_clip models, with what training and export need to know about them."""
 
 import json
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import JsonValue
 
 from service.bundle.preprocess import ImageSpec
 from service.bundle.tokenizer import Tokenizer
+from training.errors import TrainingError
 from training.model.pixels import Normalisation
 from training.model.tokenizer import from_open_clip as convert_tokenizer
 
@@ -17,21 +19,21 @@ LOCAL = "local-dir:"
 WITH_WEIGHTS = (LOCAL, "hf-hub:")
 CONFIGS = Path(__file__).parent / "configs"
 PUBLISHED = CONFIGS / "published"
-"""Models of papers that open_clip does not have, in its own form."""
+"""Folder of published models that open_clip lacks, as configs of its own form."""
 TOWERS = "towers"
-open_clip.add_model_config(PUBLISHED)
+"""Value of `pretrained` for the weights that each tower was published with."""
 
 
-class WeightsIgnored(ValueError):
+class WeightsIgnored(TrainingError, ValueError):
     """Weights were named for a model that comes with its own; open_clip would ignore them."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """The model, its tokenizer and how its input is prepared."""
+    """A model, its tokenizer, and how its input is prepared."""
 
     model: Any
-    """open_clip ships no types; any of its models with encode_image and encode_text."""
+    """Any of open_clip's models with encode_image and encode_text; open_clip ships no types."""
     tokenizer: Tokenizer
     context_length: int
     image: ImageSpec
@@ -39,20 +41,23 @@ class Clip:
     provenance: dict[str, JsonValue] = field(default_factory=dict)
 
     def with_reducing_gap(self, gap: float | None) -> "Clip":
-        """The same model, whose images may be shrunk on their way to it (see ImageSpec)."""
+        """Returns the same model for images that are shrunk on the way to it (see ImageSpec)."""
         return replace(self, image=self.image.model_copy(update={"reducing_gap": gap}))
 
 
 def from_open_clip(name: str, pretrained: str | None = None) -> Clip:
-    """Load any open_clip model, as open_clip names it.
+    """Loads any open_clip model, by open_clip's name for it.
 
-    name: a built-in config (`ViT-B-32`), `local-dir:PATH`, or, where a network exists,
-    `hf-hub:ORG/MODEL`. pretrained: for a built-in config, a weights tag, a checkpoint path, or
-    `towers` for what each tower was published with, or None for random weights; the others come
-    with their own.
+    name: a built-in config (`ViT-B-32`), `local-dir:PATH`, or, with a network, `hf-hub:ORG/MODEL`.
+    pretrained, for a built-in config: a tag of open_clip, the path of a checkpoint, `towers` for
+    the weights that each tower was published with, or None for random weights. The other models
+    come with their own weights: WeightsIgnored is raised if others are named.
     """
+    _register_published()
     if pretrained and name.startswith(WITH_WEIGHTS):
-        raise WeightsIgnored(f"{_without_folder(name)} comes with its own weights; give no others")
+        raise WeightsIgnored(
+            f"{_without_folder(name)} comes with its own weights; leave `pretrained` out"
+        )
     each_tower = pretrained == TOWERS
     model, _, _ = open_clip.create_model_and_transforms(
         name,
@@ -83,9 +88,9 @@ def from_open_clip(name: str, pretrained: str | None = None) -> Clip:
 
 
 def from_config(name: str, tokenizer: Tokenizer) -> Clip:
-    """A randomly initialised model of training/model/configs, with a tokenizer learned elsewhere.
+    """Builds a model of training/model/configs with random weights and the given tokenizer.
 
-    The config's `vocab_size` is an upper bound; the tokenizer may have learned fewer tokens.
+    The config's `vocab_size` is an upper bound: the tokenizer may have learned fewer tokens.
     """
     return Clip(
         model=open_clip.CLIP(**_config(name)),
@@ -98,20 +103,31 @@ def from_config(name: str, tokenizer: Tokenizer) -> Clip:
 
 
 def is_own(name: str) -> bool:
-    """Whether a model is a config of training/model/configs, and not one of open_clip's."""
+    """Returns whether a model is a config of training/model/configs."""
     return (CONFIGS / f"{name}.json").is_file()
 
 
+def is_open_clip_model(name: str) -> bool:
+    """Returns whether open_clip, with the published models added, can build a model."""
+    _register_published()
+    return name.startswith(WITH_WEIGHTS) or name in open_clip.list_models()
+
+
 def text_config(name: str) -> dict[str, int]:
-    """The text tower's section of a config of training/model/configs."""
+    """Returns the text tower's part of a config of training/model/configs."""
     section: dict[str, int] = _config(name)["text_cfg"]
     return section
 
 
 def image_spec(name: str) -> ImageSpec:
-    """The input of the image tower of a config of training/model/configs."""
+    """Returns the image tower's input, for a config of training/model/configs."""
     size = _config(name)["vision_cfg"]["image_size"]
     return ImageSpec(height=size, width=size)
+
+
+@cache
+def _register_published() -> None:
+    open_clip.add_model_config(PUBLISHED)
 
 
 def _config(name: str) -> dict[str, Any]:
@@ -124,6 +140,6 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _without_folder(name: str) -> str:
-    """A path names a machine and perhaps a person; only its last part goes into a bundle."""
+    """Returns the last part of a path: its folders may name a machine or a person."""
     path = Path(name.removeprefix(LOCAL))
     return path.name if path.exists() else name

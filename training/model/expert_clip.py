@@ -1,4 +1,4 @@
-"""Any open_clip model with the expert path beside it; without experts it is plain CLIP."""
+"""Adds the expert path to an open_clip model; without experts it is plain CLIP."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -18,11 +18,11 @@ Encoded = TypeVar("Encoded", Tensor, tuple[Tensor, Tensor])
 
 
 class ExpertCLIP(nn.Module):
-    """The towers of `clip`, unchanged, and a processor or None.
+    """The towers of `clip`, unchanged, and a heatmap processor or None.
 
-    part: encode so many items at a time and keep none of their activations: a batch of k parts
-    costs the memory of one, and its gradient is that of the whole (after Gao et al. 2021, gradient
-    cache). Towers with batch statistics see each part by itself.
+    part: items encoded at a time, without keeping their activations: a batch of k parts needs the
+    memory of one, and its gradient is that of the whole (after Gao et al. 2021, gradient cache).
+    Towers with batch statistics see each part by itself.
     """
 
     def __init__(
@@ -35,27 +35,27 @@ class ExpertCLIP(nn.Module):
         self.part = part
 
     def images(self, pixels: Tensor) -> Tensor:
-        """Pixels uint8 or float[N,H,W] in 0…255 → unit float[N,D]."""
+        """Encodes pixels uint8 or float[N,H,W] in 0…255 as unit float[N,D]."""
         return _in_parts(self._images, pixels, self.part)
 
     def attended(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """As `images`, with where the tower looked: log attention float[N,heads,G,G].
+        """Encodes as `images` does; also returns the log attention float[N,heads,G,G].
 
-        Raises NoPoolingAttention where the tower does not pool by attention.
+        Raises NoPoolingAttention if the tower does not pool by attention.
         """
         return _in_parts(self._attended, pixels, self.part)
 
     def texts(self, tokens: Tensor) -> Tensor:
-        """Tokens int64[N,L] → unit float[N,D]."""
+        """Encodes tokens int64[N,L] as unit float[N,D]."""
         return _in_parts(self._texts, tokens, self.part)
 
     def compile_towers(self) -> None:
-        """Encode through torch.compile from now on."""
+        """Encodes through torch.compile from now on."""
         self._images = torch.compile(self._images)  # type: ignore[method-assign]
         self._texts = torch.compile(self._texts)  # type: ignore[method-assign]
 
     def experts(self, pixels: Tensor, heatmaps: Tensor) -> Tensor:
-        """P(I, h) in pixels: uint8[N,H,W] and float[N,H,W] → float[N,H,W]."""
+        """Returns P(I, h) in pixels: uint8[N,H,W] and float[N,H,W] → float[N,H,W]."""
         if self.processor is None:
             raise ValueError("this model was made without a heatmap processor")
         expert: Tensor = WHITE * self.processor(pixels / WHITE, heatmaps)
@@ -72,10 +72,13 @@ class ExpertCLIP(nn.Module):
         return functional.normalize(self.model.encode_text(tokens), dim=-1)
 
 
-def mixup(pixels: Tensor, experts: Tensor, share: Tensor) -> Tensor:
-    """λ·I + (1−λ)·P(I, h) for images float[N,H,W] and λ float[N] (Kumar & Marttinen, section 3)."""
-    weight = share.view(-1, 1, 1)
-    return weight * pixels + (1 - weight) * experts
+def mixup(pixels: Tensor, experts: Tensor, weight: Tensor) -> Tensor:
+    """Returns λ·I + (1−λ)·P(I, h) for images float[N,H,W] and weights λ float[N].
+
+    Kumar & Marttinen 2024, section 3.
+    """
+    of_original = weight.view(-1, 1, 1)
+    return of_original * pixels + (1 - of_original) * experts
 
 
 def _in_parts(encode: Callable[[Tensor], Encoded], items: Tensor, size: int | None) -> Encoded:

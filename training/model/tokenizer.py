@@ -9,6 +9,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from service.bundle.tokenizer import Tokenizer
+from training.errors import TrainingError
 
 PAD, START, END, UNKNOWN = "[PAD]", "[START]", "[END]", "[UNK]"
 
@@ -23,7 +24,7 @@ PROBES = (
 )
 
 
-class TokenizerMismatch(ValueError):
+class TokenizerMismatch(TrainingError, ValueError):
     """The converted tokenizer does not give open_clip's own token ids."""
 
 

@@ -12,7 +12,7 @@ from service.cases.sources import open_source
 from service.errors import EclipError, SourceUnreadable
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture, ramp
 from training.data.manifest import write_manifest
-from training.data.study import Gaze, Study
+from training.data.study import Gaze, ManifestStudy
 
 PNG = picture(Image.fromarray(ramp()), "PNG")
 JPEG = picture(Image.fromarray(ramp()), "JPEG")
@@ -118,7 +118,7 @@ def test_a_table_has_a_study_a_row(tmp_path):
 def test_a_parquet_manifest_of_training_is_the_same_studies(tmp_path):
     (tmp_path / "a.png").write_bytes(PNG)
     gaze = Gaze(x=(0.5,), y=(0.5,), duration=(1.0,))
-    made = Study(
+    made = ManifestStudy(
         "s1", "p1", "ward", ("a.png",), "Clear.", "PA", ("Mass",), (gaze,), "train", {"age": 61}
     )
     write_manifest(tmp_path / "studies.parquet", [made])

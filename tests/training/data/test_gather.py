@@ -1,14 +1,13 @@
 import os
 from dataclasses import replace
 
-import open_clip
 import pytest
 
-from training.data.gather import gather, place, summarise, with_gaze, write_manifests
+from training.data.gather import gather, place, with_gaze, write_manifests
 from training.data.manifest import read_manifest
-from training.data.study import DataError, Gaze, Skipped, Study
+from training.data.study import DataError, Gaze, ManifestStudy, Skipped
 
-STUDY = Study("s1", "p1", "test", ("1.png",), "Clear lungs.", view="PA")
+STUDY = ManifestStudy("s1", "p1", "test", ("1.png",), "Clear lungs.", view="PA")
 
 
 def test_studies_are_kept_and_reasons_counted():
@@ -69,44 +68,15 @@ def test_gaze_and_split_are_for_training_and_the_service_gets_no_gaze(tmp_path):
     assert list(read_manifest(tmp_path / "out" / "studies.jsonl")) == [replace(study, gaze=())]
 
 
-def test_the_summary_counts_what_is_there():
-    studies = [
-        STUDY,
-        replace(STUDY, study_id="s2", view=None, report=" ".join(["word"] * 76)),
-        replace(STUDY, study_id="s3", patient_id="p2", report=""),
-        replace(STUDY, study_id="s4", images=()),
-    ]
-    summary = summarise(studies)
-    assert (summary.studies, summary.pairs, summary.patients) == (4, 2, 2)
-    assert summary.views == {"PA": 2, "not stated": 1}
-    assert summary.reports.distinct == 2
-    assert summary.reports.median_words == 2
-    assert summary.reports.words_95th == pytest.approx(68.6)  # of 2, 2, 76, interpolated
-    assert summary.reports.context == 77
-
-
-@pytest.mark.parametrize(("words", "share"), [(75, 0.0), (76, 0.5)])
-def test_a_report_is_truncated_where_open_clip_would_cut_it(words, share):
-    long = " ".join(["word"] * words)
-    tokens = open_clip.get_tokenizer("ViT-B-32").encode(long)
-    assert len(tokens) == words
-    summary = summarise([STUDY, replace(STUDY, report=long)])
-    assert summary.reports.truncated == share
-
-
-def test_a_data_set_without_reports_has_no_lengths():
-    assert summarise([replace(STUDY, report="")]).reports is None
-
-
 def test_gaze_of_another_data_set_joins_the_study_whose_image_it_is_on():
     gaze = (Gaze((0.5,), (0.5,), (100.0,)),)
     mimic = [
-        Study("s1", "p", "mimic_cxr", ("files/a.jpg", "files/b.jpg"), "Effusion."),
-        Study("s2", "p", "mimic_cxr", ("files/c.jpg",), "Clear."),
+        ManifestStudy("s1", "p", "mimic_cxr", ("files/a.jpg", "files/b.jpg"), "Effusion."),
+        ManifestStudy("s2", "p", "mimic_cxr", ("files/c.jpg",), "Clear."),
     ]
     egd = [
-        Study("b", "p", "egd_cxr", ("elsewhere/b.dcm",), "", gaze=gaze),
-        Study("c", "p", "egd_cxr", ("elsewhere/c.dcm",), ""),
+        ManifestStudy("b", "p", "egd_cxr", ("elsewhere/b.dcm",), "", gaze=gaze),
+        ManifestStudy("c", "p", "egd_cxr", ("elsewhere/c.dcm",), ""),
     ]
     joined, other = with_gaze(mimic, egd)
     assert joined == replace(mimic[0], images=("files/b.jpg", "files/a.jpg"), gaze=gaze)
@@ -114,6 +84,6 @@ def test_gaze_of_another_data_set_joins_the_study_whose_image_it_is_on():
 
 
 def test_gaze_that_is_on_no_image_is_refused():
-    study = Study("s1", "p", "mimic_cxr", ("a.jpg",), "")
+    study = ManifestStudy("s1", "p", "mimic_cxr", ("a.jpg",), "")
     with pytest.raises(DataError, match="none of these images"):
         with_gaze([study], [replace(study, images=("b.jpg",), gaze=(Gaze(),))])

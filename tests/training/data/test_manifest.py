@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from training.data import manifest as module
 from training.data.manifest import SCHEMA, read_manifest, write_manifest
-from training.data.study import DataError, Gaze, Study, write_studies
+from training.data.study import DataError, Gaze, ManifestStudy, write_studies
 
 WORDS = st.text(max_size=12)
 FRACTIONS = st.floats(0, 1)
@@ -35,7 +35,7 @@ def gazes(draw):
 
 SCALARS = WORDS | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False)
 STUDIES = st.builds(
-    Study,
+    ManifestStudy,
     study_id=WORDS,
     patient_id=WORDS,
     source=WORDS,
@@ -47,7 +47,9 @@ STUDIES = st.builds(
     split=st.sampled_from([None, "train", "validation", "test"]),
     metadata=st.dictionaries(WORDS, SCALARS, max_size=3),
 )
-STUDY = Study("s1", "p1", "test", ("s1.png",), "Normal.", gaze=(Gaze((0.5,), (0.5,), (80.0,)),))
+STUDY = ManifestStudy(
+    "s1", "p1", "test", ("s1.png",), "Normal.", gaze=(Gaze((0.5,), (0.5,), (80.0,)),)
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,19 +80,19 @@ def test_the_suffix_says_which_form_is_read(tmp_path):
     write_studies(tmp_path / "studies.jsonl", [STUDY])
     assert list(read_manifest(tmp_path / "studies.parquet")) == [STUDY]
     assert list(read_manifest(tmp_path / "studies.jsonl")) == [STUDY]
-    with pytest.raises(DataError, match=r"studies\.csv is no manifest"):
+    with pytest.raises(DataError, match=r"studies\.csv is not a manifest"):
         read_manifest(tmp_path / "studies.csv")
 
 
 def test_a_file_that_is_no_parquet_is_refused(tmp_path):
     (tmp_path / "studies.parquet").write_text('{"study_id": "s1"}')
-    with pytest.raises(DataError, match=r"studies\.parquet is no Parquet file"):
+    with pytest.raises(DataError, match=r"cannot read studies\.parquet as Parquet"):
         list(read_manifest(tmp_path / "studies.parquet"))
 
 
 def test_a_parquet_file_with_other_columns_is_refused(tmp_path):
     pq.write_table(pa.table({"study_id": ["s1"]}), tmp_path / "studies.parquet")
-    with pytest.raises(DataError, match="other columns than a manifest"):
+    with pytest.raises(DataError, match="columns of a manifest"):
         list(read_manifest(tmp_path / "studies.parquet"))
 
 

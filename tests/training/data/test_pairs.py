@@ -5,22 +5,25 @@ import pytest
 from PIL import Image
 
 from service.bundle.preprocess import ImageSpec, preprocess
+from training.data.dataset import open_pairs
 from training.data.gaze import Sigma
 from training.data.manifest import write_manifest
-from training.data.pairs import Pairs, phantom_indices, phantom_pairs, read_pair, split_pairs
+from training.data.pairs import Pairs
 from training.data.phantom import PhantomConfig, phantom
+from training.data.reading import read_pair
+from training.data.rendering import phantom_indices, phantom_pairs
+from training.data.spec import ManifestData, PhantomData
 from training.data.splits import LeakageError
-from training.data.study import Gaze, Study, read_studies, write_studies
-from training.recipe import Manifest, Phantoms, RecipeError
+from training.data.study import DataError, Gaze, ManifestStudy, read_studies, write_studies
 
 SPEC = ImageSpec(height=32, width=32)
 SPLITS = ("train", "validation", "test")
-PHANTOMS = Phantoms(source="phantom", train=5, validation=3, test=4, size=48, seed=11)
+PHANTOMS = PhantomData(source="phantom", train=5, validation=3, test=4, size=48, seed=11)
 
 
-def study(number: int, patient: str, **fields: object) -> Study:
+def study(number: int, patient: str, **fields: object) -> ManifestStudy:
     values = {"images": (f"{number}.png",), "report": f"Report {number}.", "view": "PA"}
-    return Study(study_id=str(number), patient_id=patient, source="test", **values | fields)
+    return ManifestStudy(study_id=str(number), patient_id=patient, source="test", **values | fields)
 
 
 @pytest.fixture
@@ -42,42 +45,42 @@ def test_phantom_splits_share_no_patient():
 
 
 def test_manifest_splits_share_no_patient_and_lose_no_study(manifest, tmp_path):
-    data = Manifest(source="manifest", path=manifest, fractions=(0.5, 0.25, 0.25))
-    splits = [split_pairs(data, split, SPEC, tmp_path) for split in SPLITS]
+    data = ManifestData(source="manifest", path=manifest, fractions=(0.5, 0.25, 0.25))
+    splits = [open_pairs(data, SPEC, tmp_path)(split) for split in SPLITS]
     patients = [{s.patient_id for s in pairs.studies} for pairs in splits]
     assert sum(len(pairs) for pairs in splits) == 40
     assert len(set.union(*patients)) == sum(len(some) for some in patients) == 20
 
 
 def test_each_image_stays_with_its_report(manifest, tmp_path):
-    data = Manifest(source="manifest", path=manifest, fractions=(1, 0, 0))
-    pairs = split_pairs(data, "train", SPEC, tmp_path)
+    data = ManifestData(source="manifest", path=manifest, fractions=(1, 0, 0))
+    pairs = open_pairs(data, SPEC, tmp_path)("train")
     assert pairs.images.shape == (40, 32, 32)
     assert pairs.reports == [f"Report {level}." for level in pairs.images[:, 0, 0]]
 
 
 def test_a_split_without_studies_says_so(manifest, tmp_path):
-    data = Manifest(source="manifest", path=manifest, fractions=(1, 0, 0))
-    with pytest.raises(RecipeError, match="no study with an image"):
-        split_pairs(data, "test", SPEC, tmp_path)
+    data = ManifestData(source="manifest", path=manifest, fractions=(1, 0, 0))
+    with pytest.raises(DataError, match="no study with an image"):
+        open_pairs(data, SPEC, tmp_path)("test")
 
 
 def test_a_study_without_an_image_is_passed_over(manifest, tmp_path):
     write_studies(manifest, [study(0, "a", images=()), study(1, "b"), study(2, "c", images=())])
-    data = Manifest(source="manifest", path=manifest, fractions=(1, 0, 0))
-    assert split_pairs(data, "train", SPEC, tmp_path).reports == ["Report 1."]
+    data = ManifestData(source="manifest", path=manifest, fractions=(1, 0, 0))
+    assert open_pairs(data, SPEC, tmp_path)("train").reports == ["Report 1."]
 
 
 def test_a_study_without_a_report_is_no_pair(manifest, tmp_path):
     write_studies(manifest, [study(0, "a", report=""), study(1, "b")])
-    data = Manifest(source="manifest", path=manifest, fractions=(1, 0, 0))
-    assert split_pairs(data, "train", SPEC, tmp_path).reports == ["Report 1."]
+    data = ManifestData(source="manifest", path=manifest, fractions=(1, 0, 0))
+    assert open_pairs(data, SPEC, tmp_path)("train").reports == ["Report 1."]
 
 
 def test_a_parquet_manifest_gives_the_same_pairs(manifest, tmp_path):
     write_manifest(tmp_path / "studies.parquet", read_studies(manifest))
     lines, parquet = (
-        split_pairs(Manifest(source="manifest", path=path), "test", SPEC, tmp_path)
+        open_pairs(ManifestData(source="manifest", path=path), SPEC, tmp_path)("test")
         for path in (manifest, tmp_path / "studies.parquet")
     )
     assert parquet.studies == lines.studies
@@ -86,9 +89,9 @@ def test_a_parquet_manifest_gives_the_same_pairs(manifest, tmp_path):
 
 def test_a_leak_between_the_splits_stops_the_reading(manifest, tmp_path):
     write_studies(manifest, [study(0, "a", split="train"), study(1, "a", split="test")])
-    data = Manifest(source="manifest", path=manifest)
+    data = ManifestData(source="manifest", path=manifest)
     with pytest.raises(LeakageError, match="share 1 patients"):
-        split_pairs(data, "train", SPEC, tmp_path)
+        open_pairs(data, SPEC, tmp_path)("train")
 
 
 def test_gaze_lies_where_it_was_on_an_image_that_is_shrunk_while_decoded(tmp_path):
@@ -107,9 +110,9 @@ def test_gaze_lies_where_it_was_on_an_image_that_is_shrunk_while_decoded(tmp_pat
 @pytest.mark.parametrize("few", [0, 3])
 def test_rendered_pairs_are_the_phantoms_through_preprocess(monkeypatch, few):
     """By other processes, and here, where no pool is to be had."""
-    monkeypatch.setattr("training.data.pairs.FEW", few)
+    monkeypatch.setattr("training.data.rendering.FEW", few)
     if few:
-        monkeypatch.setattr("training.data.pairs.process_pool", None)
+        monkeypatch.setattr("training.data.rendering.process_pool", None)
     config = PhantomConfig(size=48, seed=11)
     pairs = phantom_pairs(config, range(3, 6), SPEC)
     for index, image, record in zip(range(3, 6), pairs.images, pairs.studies, strict=True):
@@ -119,20 +122,20 @@ def test_rendered_pairs_are_the_phantoms_through_preprocess(monkeypatch, few):
 
 
 def test_phantoms_are_rendered_once_and_kept(tmp_path, monkeypatch):
-    first = split_pairs(PHANTOMS, "validation", SPEC, tmp_path)
-    monkeypatch.setattr("training.data.pairs.phantom_pairs", None)
-    again = split_pairs(PHANTOMS, "validation", SPEC, tmp_path)
+    first = open_pairs(PHANTOMS, SPEC, tmp_path)("validation")
+    monkeypatch.setattr("training.data.rendering.phantom_pairs", None)
+    again = open_pairs(PHANTOMS, SPEC, tmp_path)("validation")
     np.testing.assert_array_equal(first.images, again.images)
     assert first.studies == again.studies
 
 
 def test_runs_share_only_phantoms_that_are_the_same(tmp_path):
     shared = PHANTOMS.model_copy(update={"cache": tmp_path / "shared"})
-    own = split_pairs(shared, "validation", SPEC, tmp_path / "run")
+    own = open_pairs(shared, SPEC, tmp_path / "run")("validation")
     faint = shared.model_copy(update={"contrast": 0.5})
-    other = split_pairs(faint, "validation", SPEC, tmp_path / "run")
+    other = open_pairs(faint, SPEC, tmp_path / "run")("validation")
     assert (own.images != other.images).any()
-    again = split_pairs(shared, "validation", SPEC, tmp_path / "another run")
+    again = open_pairs(shared, SPEC, tmp_path / "another run")("validation")
     np.testing.assert_array_equal(again.images, own.images)
     assert len(list((tmp_path / "shared").iterdir())) == 2
 

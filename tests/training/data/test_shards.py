@@ -14,9 +14,9 @@ from training.data import shards
 from training.data.experts import Experts
 from training.data.gaze import Sigma
 from training.data.manifest import write_manifest
-from training.data.pairs import study_pairs
 from training.data.phantom import PhantomConfig, phantom
-from training.data.shards import shard_pairs, write_shards
+from training.data.reading import study_pairs
+from training.data.shards import open_shards, write_shards
 from training.data.study import DataError
 
 SPEC = ImageSpec(height=32, width=32)
@@ -49,7 +49,7 @@ def write(studies, folder, **changes):
 
 
 def read(folder, split="train", fractions=WHOLE, spec=SPEC):
-    return shard_pairs(folder / "shards", split, fractions, spec)
+    return open_shards(folder / "shards", fractions, spec)(split)
 
 
 def test_pairs_in_shards_are_the_pairs_in_memory(studies, folder):
@@ -182,8 +182,8 @@ def test_a_manifest_of_other_studies_is_refused(studies, folder):
 def test_a_sigma_that_is_not_the_shards_is_refused(studies, folder):
     write(studies, folder)
     with pytest.raises(DataError, match="sigma"):
-        shard_pairs(folder / "shards", "train", WHOLE, SPEC, Sigma(1.0, "degree"))
-    assert len(shard_pairs(folder / "shards", "train", WHOLE, SPEC, SIGMA)) == 11
+        open_shards(folder / "shards", WHOLE, SPEC, Sigma(1.0, "degree"))
+    assert len(open_shards(folder / "shards", WHOLE, SPEC, SIGMA)("train")) == 11
 
 
 def test_an_image_that_comes_back_is_taken_in(studies, folder):
@@ -200,8 +200,9 @@ FORK = """
 import os, sys
 from pathlib import Path
 from service.bundle.preprocess import ImageSpec
-from training.data.shards import shard_pairs
-images = shard_pairs(Path(sys.argv[1]), "train", (1, 0, 0), ImageSpec(height=32, width=32)).images
+from training.data.shards import open_shards
+read = open_shards(Path(sys.argv[1]), (1, 0, 0), ImageSpec(height=32, width=32))
+images = read("train").images
 expected = images[:]
 child = os.fork()
 rows = range(11) if child else reversed(range(11))

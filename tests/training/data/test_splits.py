@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 
 from training.data.splits import LeakageError, check_disjoint, split_studies
-from training.data.study import Study, split_of
+from training.data.study import ManifestStudy, split_of
 
-ONE = Study("s1", "p1", "a", ("1.png",), "Normal.")
-OTHER = Study("s2", "p2", "a", ("2.png",), "Normal.")
+ONE = ManifestStudy("s1", "p1", "a", ("1.png",), "Normal.")
+OTHER = ManifestStudy("s2", "p2", "a", ("2.png",), "Normal.")
 
 
 def test_splits_that_share_nothing_pass():

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from training.data.study import Gaze, Study, read_studies, split_of, write_studies
+from training.data.study import Gaze, ManifestStudy, read_studies, split_of, write_studies
 
-STUDY = Study(
+STUDY = ManifestStudy(
     study_id="s1",
     patient_id="p1",
     source="phantom",

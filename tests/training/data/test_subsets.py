@@ -6,7 +6,7 @@ import pytest
 from training.data.labels import CHEXPERT, NO_FINDING, chexpert_metadata
 from training.data.sources import SOURCES
 from training.data.sources.nih_cxr14 import SOURCE as NIH
-from training.data.study import Study
+from training.data.study import ManifestStudy
 from training.data.subsets import SUBSETS, Subset, SubsetError, choose, draw, listed
 
 SMALL = Subset("chexpert", ("edema", "consolidation", NO_FINDING), 3)
@@ -14,7 +14,7 @@ SMALL = Subset("chexpert", ("edema", "consolidation", NO_FINDING), 3)
 
 def study(number, *findings, **fields):
     values = {"images": (f"train/p{number}/study1/view1_frontal.jpg",), "findings": findings}
-    return Study(f"s{number}", f"p{number}", "chexpert", report="", **values | fields)
+    return ManifestStudy(f"s{number}", f"p{number}", "chexpert", report="", **values | fields)
 
 
 def pool(each, subset=SMALL):
@@ -121,7 +121,7 @@ def test_a_list_of_images_keeps_only_those(line):
 
 def test_a_file_name_will_do_where_a_study_is_one_image():
     image = "images_001/images/00000001_000.png"
-    one = Study("00000001_000", "1", NIH, (image,), "")
+    one = ManifestStudy("00000001_000", "1", NIH, (image,), "")
     assert listed(["00000001_000.png"], [one]) == [one]
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from service.bundle.preprocess import ImageSpec
 from training.data.pairs import Pairs
-from training.data.study import Study
-from training.evaluate.encode import Embedded
+from training.data.study import ManifestStudy
+from training.evaluate.encode import EmbeddedPairs
 
 SIDE = 16
 
@@ -52,7 +52,7 @@ def make_pairs(vectors, findings, *, reports=None, patients=None, **maps) -> Pai
     pixels[:, 0, :2] = np.asarray(vectors) + 128
     count = len(vectors)
     studies = tuple(
-        Study(str(row), patient, "test", (f"{row}.png",), report, findings=tuple(has))
+        ManifestStudy(str(row), patient, "test", (f"{row}.png",), report, findings=tuple(has))
         for row, patient, report, has in zip(
             range(count),
             patients or [f"patient {row}" for row in range(count)],
@@ -89,8 +89,8 @@ def noisy() -> Callable[..., Pairs]:
 
 
 @pytest.fixture
-def embedded() -> Callable[[Pairs, dict[str, Sequence[float]]], Embedded]:
-    def embedded(pairs, directions, **options) -> Embedded:
-        return Embedded(PlaneEncoder(directions, **options), pairs)
+def embedded() -> Callable[[Pairs, dict[str, Sequence[float]]], EmbeddedPairs]:
+    def embedded(pairs, directions, **options) -> EmbeddedPairs:
+        return EmbeddedPairs(PlaneEncoder(directions, **options), pairs)
 
     return embedded

@@ -5,9 +5,9 @@ import pytest
 
 from service.bundle.manifest import INT8, Int8, seal
 from training.data.pairs import Pairs
-from training.data.study import Study
-from training.evaluate.encode import BATCH, BundleEncoder, Embedded, TorchEncoder, int8_twin
-from training.export import export
+from training.data.study import ManifestStudy
+from training.evaluate.encode import BATCH, BundleEncoder, EmbeddedPairs, TorchEncoder, int8_twin
+from training.export.bundle import write_bundle
 
 TEXTS = ["Small left effusion.", "No pneumothorax."]
 
@@ -16,7 +16,7 @@ TEXTS = ["Small left effusion.", "No pneumothorax."]
 def both(request, make_clip, label_sets, tmp_path_factory):
     clip = make_clip(request.param)
     folder = tmp_path_factory.mktemp("encode") / "bundle"
-    bundle = export(clip, folder, name="tiny", bundle_version="1", label_sets=label_sets)
+    bundle = write_bundle(clip, folder, name="tiny", bundle_version="1", label_sets=label_sets)
     return TorchEncoder(clip), BundleEncoder(bundle)
 
 
@@ -55,8 +55,10 @@ def test_int8_graphs_take_the_place_of_their_twins_one_item_a_call(both, tmp_pat
 
 
 def test_only_the_reports_that_are_there_are_encoded(encoder):
-    studies = tuple(Study(str(n), "p", "t", ("x",), text) for n, text in enumerate(["", "A.", ""]))
+    studies = tuple(
+        ManifestStudy(str(n), "p", "t", ("x",), text) for n, text in enumerate(["", "A.", ""])
+    )
     pairs = Pairs(np.zeros((3, 16, 16), np.uint8), studies)
-    embedded = Embedded(encoder({"A.": (3, 4)}), pairs)
+    embedded = EmbeddedPairs(encoder({"A.": (3, 4)}), pairs)
     assert embedded.reported.tolist() == [1]
     np.testing.assert_allclose(embedded.reports, [[0.6, 0.8]], rtol=1e-6)

@@ -1,10 +1,10 @@
 from training.data.labels import UNLABELLED
-from training.data.study import Study
+from training.data.study import ManifestStudy
 from training.evaluate.findings import Findings
 
 
 def study(*findings, **metadata):
-    return Study("1", "p", "test", (), "", findings=findings, metadata=metadata)
+    return ManifestStudy("1", "p", "test", (), "", findings=findings, metadata=metadata)
 
 
 def test_what_is_uncertain_or_never_labelled_is_unknown():

@@ -3,10 +3,10 @@ import json
 import pytest
 
 from training.evaluate.compare import Disagreement, check_agreement, differences, largest
-from training.evaluate.result import Estimate, Result, Section
+from training.evaluate.result import Estimate, Measurement, Result
 
 ONE = Estimate(value=0.75, n=9, low=0.7, high=0.8, chance=0.5)
-SECTION = Section(
+SECTION = Measurement(
     values={"auroc/macro": ONE}, by_label={"nodule": {"auroc": Estimate(value=0.5, n=9)}}
 )
 
@@ -20,7 +20,7 @@ def test_every_number_has_one_name():
 
 
 def test_the_record_leaves_out_what_is_not_there_and_rounds():
-    third = Section(values={"x": Estimate(value=1 / 3, n=2, chance=0.0)})
+    third = Measurement(values={"x": Estimate(value=1 / 3, n=2, chance=0.0)})
     assert json.loads(result(third).to_json()) == {
         "about": {"encoder": "mine"},
         "sections": {"zero_shot": {"values": {"x": {"value": 0.333333, "n": 2, "chance": 0.0}}}},
@@ -29,7 +29,7 @@ def test_the_record_leaves_out_what_is_not_there_and_rounds():
 
 def test_a_number_that_is_none_is_not_written():
     with pytest.raises(ValueError, match="not JSON compliant"):
-        result(Section(values={"x": Estimate(value=float("nan"), n=1)})).to_json()
+        result(Measurement(values={"x": Estimate(value=float("nan"), n=1)})).to_json()
 
 
 def test_a_table_shows_the_interval_or_the_deviation():
@@ -38,7 +38,7 @@ def test_a_table_shows_the_interval_or_the_deviation():
 
 
 def test_the_largest_difference_is_found_whatever_its_sign():
-    moved = Section({"auroc/macro": Estimate(value=0.65, n=9)}, SECTION.by_label)
+    moved = Measurement({"auroc/macro": Estimate(value=0.65, n=9)}, SECTION.by_label)
     found = differences(result(), result(moved))
     assert found == pytest.approx({"auroc/macro": -0.1, "auroc/nodule": 0})
     assert largest(found) == ("auroc/macro", pytest.approx(0.1))
@@ -55,4 +55,4 @@ def test_encoders_that_agree_pass_and_others_are_refused_with_the_worst_measure(
 
 def test_a_number_that_only_one_has_is_a_disagreement():
     with pytest.raises(Disagreement, match="only one of the two has auroc/nodule"):
-        differences(result(), result(Section(SECTION.values)))
+        differences(result(), result(Measurement(SECTION.values)))

@@ -13,17 +13,17 @@ from service.bundle.preprocess import ImageSpec
 from training import cli
 from training.data.gaze import Sigma
 from training.data.manifest import read_manifest, write_manifest
-from training.data.pairs import phantom_pairs
 from training.data.phantom import PROMPTS, PhantomConfig, phantom
+from training.data.rendering import phantom_pairs
 from training.data.splits import LeakageError
-from training.data.study import DataError, Gaze, Study, split_of
+from training.data.study import DataError, Gaze, ManifestStudy, split_of
 from training.evaluate.encode import BundleEncoder, TorchEncoder
 from training.evaluate.evaluation import Evaluation, gaze_sigma, one_set, validation_pairs
 from training.evaluate.page import page
-from training.evaluate.result import Result, Section
+from training.evaluate.result import Measurement, Result
 from training.evaluate.suite import MEASURES, run_suite
-from training.export import export
-from training.int8 import quantise
+from training.export.bundle import write_bundle
+from training.export.int8 import quantise
 from training.recipe import CONFIGS, load_recipe
 
 LABELS = LabelSets.model_validate({"phantom": PROMPTS})
@@ -35,7 +35,9 @@ STUDIES = 60
 @pytest.fixture(scope="module")
 def bundle(make_clip, tmp_path_factory):
     folder = tmp_path_factory.mktemp("suite") / "bundle"
-    return export(make_clip("vit"), folder, name="tiny", bundle_version="1", label_sets=LABELS)
+    return write_bundle(
+        make_clip("vit"), folder, name="tiny", bundle_version="1", label_sets=LABELS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def test_the_page_stands_alone(measured):
 
 
 def test_names_are_escaped():
-    html = page(Result({"encoder": "<b>"}, {"retrieval": Section(notes=("a < b",))}))
+    html = page(Result({"encoder": "<b>"}, {"retrieval": Measurement(notes=("a < b",))}))
     assert "<b>" not in html
     assert "a &lt; b" in html
 
@@ -113,7 +115,7 @@ def test_without_a_suite_it_is_retrieval_alone(bundle, evaluate):
 
 
 def test_a_run_agrees_with_the_bundle_it_gave(finished, evaluate, tmp_path):
-    export(finished.clip, tmp_path / "given", name="x", bundle_version="1", label_sets=LABELS)
+    write_bundle(finished.clip, tmp_path / "given", name="x", bundle_version="1", label_sets=LABELS)
     arguments = ["--suite", "all", "--against", tmp_path / "given", "--out", tmp_path / "out"]
     assert "against given: the largest difference is" in evaluate(finished.run, *arguments)
     record = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -212,7 +214,7 @@ def test_gaze_is_drawn_in_degrees_only_where_all_readings_state_them():
     stated, plain = Gaze((0.5,), (0.5,), (9.0,), ((0.1, 0.1),)), Gaze((0.5,), (0.5,), (9.0,))
 
     def sigma(*readings):
-        return gaze_sigma([Study("1", "p", "t", (), "", gaze=readings)], spec)
+        return gaze_sigma([ManifestStudy("1", "p", "t", (), "", gaze=readings)], spec)
 
     assert sigma() is None
     assert sigma(stated) == Sigma(1.0, "degree")

@@ -21,14 +21,19 @@ from training.experiments.phantom_gaze.analyse import (
 )
 from training.experiments.phantom_gaze.protocol import PROTOCOL
 from training.experiments.phantom_gaze.run import RESULTS, SCHEMA, collect, run
-from training.methods import METHODS
+from training.recipe.methods import METHODS
 
 
 @pytest.fixture(scope="module")
 def miniature():
     """Two seeds of two arms, on a handful of phantoms."""
     small = PROTOCOL.smaller(
-        2, "data.train=96", "data.test=48", "epochs=1", "batch_size=32", "expert.share=0.5"
+        2,
+        "data.train=96",
+        "data.test=48",
+        "optimiser.epochs=1",
+        "optimiser.batch_size=32",
+        "expert.share=0.5",
     )
     arms = {"duplicate": ("method=duplicate",), "gaze_attention": ("method=gaze_attention",)}
     return replace(small, parts={"guidance": replace(small.parts["guidance"], arms=arms)})

@@ -1,7 +1,7 @@
 import pytest
 
 from training.evaluate.page import write
-from training.evaluate.result import Estimate, Result, Section
+from training.evaluate.result import Estimate, Measurement, Result
 from training.experiments.real_data.tables import main, read, table
 
 
@@ -10,8 +10,8 @@ def measured(tmp_path):
     """What was written of two encoders, of which one could not be probed."""
     auroc = Estimate(value=0.61234, n=9, low=0.5, high=0.7, chance=0.5)
     probe = Estimate(value=0.8, n=9, chance=0.5, sd=0.02)
-    zero_shot = Section(by_label={"pneumonia": {"auroc_present": auroc}})
-    sections = {"zero_shot": zero_shot, "linear_probe": Section({"linear_probe/10%": probe})}
+    zero_shot = Measurement(by_label={"pneumonia": {"auroc_present": auroc}})
+    sections = {"zero_shot": zero_shot, "linear_probe": Measurement({"linear_probe/10%": probe})}
     folder = tmp_path / "pediatric_pneumonia"
     write(Result({"encoder": "one"}, sections), folder / "b")
     write(Result({"encoder": "one"}, {"zero_shot": zero_shot}), folder / "a")

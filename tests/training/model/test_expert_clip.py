@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from tests.training.conftest import MODELS
-from training.methods import METHODS
+from training.fit.objective import Contrastive
 from training.model.expert_clip import ExpertCLIP, mixup
 from training.model.heatmap import HeatmapProcessor
-from training.objective import Contrastive
+from training.model.views import expert_pixels
 
 
 @pytest.fixture
@@ -52,8 +52,7 @@ def test_with_nothing_but_the_original_it_is_clip_on_the_joined_batch(expert_cli
     model = expert_clip(kind)
     pixels, _, tokens = batch_of(model, tokenizer, 3)
     drawn, heatmaps, words = batch_of(model, tokenizer, 2, seed=1)
-    share = torch.ones(2)
-    experts = METHODS["duplicate"].expert_pixels(model, drawn, heatmaps, share)
+    experts = expert_pixels("processed", model, drawn, heatmaps, torch.ones(2))
     joined = torch.cat([tokens, words])
     loss = loss_of(model, torch.cat([pixels.float(), experts]), joined)
     loss.backward()
@@ -71,7 +70,7 @@ def test_with_nothing_but_the_original_it_is_clip_on_the_joined_batch(expert_cli
 def test_what_is_not_original_teaches_the_processor(expert_clip, tokenizer):
     model = expert_clip()
     drawn, heatmaps, tokens = batch_of(model, tokenizer, 3)
-    mixed = METHODS["eclip"].expert_pixels(model, drawn, heatmaps, torch.full((3,), 0.5))
+    mixed = expert_pixels("processed", model, drawn, heatmaps, torch.full((3,), 0.5))
     loss_of(model, mixed, tokens).backward()
     assert all(p.grad.any() for n, p in model.processor.named_parameters() if "bias" not in n)
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from training.data.phantom import PhantomConfig, phantom
+from training.fit.objective import priming_loss
 from training.model.heatmap import HeatmapProcessor, normalised
-from training.objective import priming_loss
 
 SIZE = (32, 48)
 

@@ -5,7 +5,7 @@ every size. Density is float64 throughout: its rounding to uint8 then does not h
 of a BLAS.
 """
 
-from training.data.phantom.findings import GLOBAL, LABELS, SEVERITIES, Finding
+from training.data.phantom.findings import GLOBAL, LABELS, SEVERITIES, PhantomFinding
 from training.data.phantom.plan import SHORTCUT_LABEL
 from training.data.phantom.render import Phantom, PhantomConfig, fingerprint, phantom
 from training.data.phantom.report import PROMPTS
@@ -16,9 +16,9 @@ __all__ = [
     "PROMPTS",
     "SEVERITIES",
     "SHORTCUT_LABEL",
-    "Finding",
     "Phantom",
     "PhantomConfig",
+    "PhantomFinding",
     "fingerprint",
     "phantom",
 ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.phantom.canvas import Array, Frame, curve, inside
-from training.data.phantom.findings import SEVERITIES, SIDES, Finding
+from training.data.phantom.findings import SEVERITIES, SIDES, PhantomFinding
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ class Chest:
     tissue: Array
 
 
-def draw_chest(frame: Frame, rng: np.random.Generator, findings: tuple[Finding, ...]) -> Chest:
+def draw_chest(
+    frame: Frame, rng: np.random.Generator, findings: tuple[PhantomFinding, ...]
+) -> Chest:
     """Draw a chest; a large heart and full vessels are anatomy, not lesions laid over it."""
     grades = {finding.label: SEVERITIES.index(finding.severity) for finding in findings}
     enlarged = grades.get("cardiomegaly")

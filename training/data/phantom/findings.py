@@ -35,7 +35,7 @@ LEVELS_OF = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class PhantomFinding:
     """A reported finding; `zone` is such as "right upper", or None where it is global.
 
     u, v and reach_u, reach_v are its centre and half-extent in body coordinates.

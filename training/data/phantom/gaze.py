@@ -3,7 +3,7 @@
 import numpy as np
 
 from training.data.phantom.canvas import Array, Pose
-from training.data.phantom.findings import Finding
+from training.data.phantom.findings import PhantomFinding
 from training.data.study import Gaze
 
 _SURVEY = np.array(
@@ -17,7 +17,7 @@ _SURVEY = np.array(
 )  # fmt: skip
 
 
-def draw_gaze(rng: np.random.Generator, findings: tuple[Finding, ...], pose: Pose) -> Gaze:
+def draw_gaze(rng: np.random.Generator, findings: tuple[PhantomFinding, ...], pose: Pose) -> Gaze:
     """Survey the film; at some moments dwell on each finding, for 60–75 % of the time in all."""
     drift = rng.normal(0.0, 0.045, 2)
     survey = _SURVEY + rng.normal(0.0, 0.03, _SURVEY.shape)
@@ -39,7 +39,7 @@ def draw_gaze(rng: np.random.Generator, findings: tuple[Finding, ...], pose: Pos
     return Gaze(tuple(x.tolist()), tuple(y.tolist()), tuple(duration.tolist()))
 
 
-def _visits(rng: np.random.Generator, finding: Finding) -> Array:
+def _visits(rng: np.random.Generator, finding: PhantomFinding) -> Array:
     """Fixations scattered over a finding, or in one case of seven around a place beside it."""
     count = int(rng.integers(6, 12))
     reach = np.array([finding.reach_u, finding.reach_v])

@@ -7,7 +7,7 @@ import numpy as np
 
 from training.data.phantom.anatomy import Chest
 from training.data.phantom.canvas import Array, Frame, Mask, inside
-from training.data.phantom.findings import SEVERITIES, SIDES, Finding
+from training.data.phantom.findings import SEVERITIES, SIDES, PhantomFinding
 
 
 @dataclass(frozen=True)
@@ -19,18 +19,18 @@ class Lesion:
     vessels: Array | None = None
 
 
-def _strength(finding: Finding) -> float:
+def _strength(finding: PhantomFinding) -> float:
     return {"mild": 0.8, "moderate": 1.0, "severe": 1.2}[finding.severity]
 
 
-def _patch(chest: Chest, finding: Finding, rng: np.random.Generator, ragged: float) -> Array:
+def _patch(chest: Chest, finding: PhantomFinding, rng: np.random.Generator, ragged: float) -> Array:
     """Distance into a ragged ellipse: 1 at its centre, 0 on its rim."""
     radius = chest.frame.disc(finding.u, finding.v, finding.reach_u, finding.reach_v)
     return 1.0 - radius + ragged * chest.frame.texture(rng, 14)
 
 
 def _consolidation(
-    chest: Chest, finding: Finding, rng: np.random.Generator, contrast: float
+    chest: Chest, finding: PhantomFinding, rng: np.random.Generator, contrast: float
 ) -> Lesion:
     """A fuzzy patch, mottled, with dark bronchi running through it."""
     patch = inside(_patch(chest, finding, rng, 0.22), 0.28)
@@ -41,7 +41,7 @@ def _consolidation(
     return Lesion(density, _mask(patch, chest), 1.0 - 0.7 * patch)
 
 
-def _bronchi(frame: Frame, finding: Finding, rng: np.random.Generator) -> Array:
+def _bronchi(frame: Frame, finding: PhantomFinding, rng: np.random.Generator) -> Array:
     """Air-filled bronchi that fork away from the hilum."""
     angle = np.arctan2(finding.v - 0.43, finding.u) + rng.normal(0.0, 0.2)
     fork = np.array([finding.u, finding.v]) - 0.03 * np.array([np.cos(angle), np.sin(angle)])
@@ -52,14 +52,16 @@ def _bronchi(frame: Frame, finding: Finding, rng: np.random.Generator) -> Array:
     return density
 
 
-def _nodule(chest: Chest, finding: Finding, rng: np.random.Generator, contrast: float) -> Lesion:
+def _nodule(
+    chest: Chest, finding: PhantomFinding, rng: np.random.Generator, contrast: float
+) -> Lesion:
     """A round, well-defined opacity."""
     ball = inside(_patch(chest, finding, rng, 0.05), 0.2)
     return Lesion(0.24 * contrast * _strength(finding) * chest.air * ball, _mask(ball, chest))
 
 
 def _atelectasis(
-    chest: Chest, finding: Finding, rng: np.random.Generator, contrast: float
+    chest: Chest, finding: PhantomFinding, rng: np.random.Generator, contrast: float
 ) -> Lesion:
     """Plates: two or three roughly horizontal bands, in a little haze of lost volume."""
     slope = finding.side * rng.uniform(-0.1, 0.35)
@@ -75,7 +77,9 @@ def _atelectasis(
     return Lesion(density + 0.04 * contrast * chest.air * haze, _mask(haze, chest))
 
 
-def _fibrosis(chest: Chest, finding: Finding, rng: np.random.Generator, contrast: float) -> Lesion:
+def _fibrosis(
+    chest: Chest, finding: PhantomFinding, rng: np.random.Generator, contrast: float
+) -> Lesion:
     """A reticular net: the zero crossings of a fine texture."""
     patch = inside(_patch(chest, finding, rng, 0.15), 0.3)
     net = sum(np.exp(-((chest.frame.texture(rng, cells) / 0.4) ** 2)) for cells in (40, 58))
@@ -83,7 +87,9 @@ def _fibrosis(chest: Chest, finding: Finding, rng: np.random.Generator, contrast
     return Lesion(contrast * _strength(finding) * chest.air * fill, _mask(patch, chest))
 
 
-def _effusion(chest: Chest, finding: Finding, _rng: np.random.Generator, contrast: float) -> Lesion:
+def _effusion(
+    chest: Chest, finding: PhantomFinding, _rng: np.random.Generator, contrast: float
+) -> Lesion:
     """Fluid that climbs the lateral wall as a meniscus and blunts the costophrenic angle."""
     frame, shape = chest.frame, chest.shape
     out = np.clip((np.abs(frame.u) - 0.06) / (shape.cage - 0.06), 0.0, 1.1)
@@ -94,7 +100,7 @@ def _effusion(chest: Chest, finding: Finding, _rng: np.random.Generator, contras
 
 
 def _pneumothorax(
-    chest: Chest, finding: Finding, _rng: np.random.Generator, contrast: float
+    chest: Chest, finding: PhantomFinding, _rng: np.random.Generator, contrast: float
 ) -> Lesion:
     """A dark apical crescent without vessels, bounded by the white visceral pleura."""
     frame, shape = chest.frame, chest.shape
@@ -114,13 +120,15 @@ def _pneumothorax(
 
 
 def _cardiomegaly(
-    chest: Chest, _finding: Finding, _rng: np.random.Generator, _contrast: float
+    chest: Chest, _finding: PhantomFinding, _rng: np.random.Generator, _contrast: float
 ) -> Lesion:
     """Nothing to add: the silhouette was drawn wide."""
     return Lesion(np.zeros_like(chest.air), None)
 
 
-def _edema(chest: Chest, finding: Finding, rng: np.random.Generator, _contrast: float) -> Lesion:
+def _edema(
+    chest: Chest, finding: PhantomFinding, rng: np.random.Generator, _contrast: float
+) -> Lesion:
     """Bilateral perihilar haze, with septal lines at the bases."""
     frame = chest.frame
     wings = np.array([[-0.15, 0.44], [0.15, 0.43], [-0.17, 0.56], [0.18, 0.55]])
@@ -137,7 +145,7 @@ def _mask(shape: Array, chest: Chest) -> Mask:
     return (shape > 0.5) & (chest.air > 0.5)
 
 
-LESIONS: dict[str, Callable[[Chest, Finding, np.random.Generator, float], Lesion]] = {
+LESIONS: dict[str, Callable[[Chest, PhantomFinding, np.random.Generator, float], Lesion]] = {
     "atelectasis": _atelectasis,
     "cardiomegaly": _cardiomegaly,
     "consolidation": _consolidation,

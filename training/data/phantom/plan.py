@@ -10,7 +10,7 @@ from training.data.phantom.findings import (
     SEVERITIES,
     SIDES,
     ZONES,
-    Finding,
+    PhantomFinding,
     Severity,
     possible_zones,
 )
@@ -19,7 +19,7 @@ SHORTCUT_LABEL = "pneumothorax"
 """The label that the corner marker may give away."""
 
 
-def draw_findings(rng: np.random.Generator, normal: float) -> tuple[Finding, ...]:
+def draw_findings(rng: np.random.Generator, normal: float) -> tuple[PhantomFinding, ...]:
     """Draw no finding, or one to three of distinct labels in distinct zones."""
     if rng.random() < normal:
         return ()
@@ -35,11 +35,13 @@ def draw_findings(rng: np.random.Generator, normal: float) -> tuple[Finding, ...
     return tuple(findings)
 
 
-def _place(rng: np.random.Generator, label: str, severity: Severity, zone: str | None) -> Finding:
+def _place(
+    rng: np.random.Generator, label: str, severity: Severity, zone: str | None
+) -> PhantomFinding:
     grade = SEVERITIES.index(severity)
     if zone is None:
         where = {"cardiomegaly": (0.05, 0.64, 0.15, 0.10), "pulmonary edema": (0.0, 0.46, 0.2, 0.1)}
-        return Finding(label, severity, None, *where[label])
+        return PhantomFinding(label, severity, None, *where[label])
     side, level = SIDES[zone.split()[0]], zone.split()[1]
     u, v = {"upper": 0.18, "mid": 0.21, "lower": 0.235}[level], LEVELS[level]
     drift_u, drift_v, stretch = rng.uniform(-1.0, 1.0, 3)
@@ -57,11 +59,11 @@ def _place(rng: np.random.Generator, label: str, severity: Severity, zone: str |
                 "fibrosis": (0.12, 0.11),
                 "nodule": (0.062, 0.062),
             }[label]
-    return Finding(label, severity, zone, side * u, v, size * reach[0], size * reach[1])
+    return PhantomFinding(label, severity, zone, side * u, v, size * reach[0], size * reach[1])
 
 
 def draw_marker(
-    rng: np.random.Generator, findings: tuple[Finding, ...], shortcut: float | None
+    rng: np.random.Generator, findings: tuple[PhantomFinding, ...], shortcut: float | None
 ) -> bool:
     """Draw whether the corner marker is there: it agrees with the label with chance `shortcut`."""
     agrees = rng.random()

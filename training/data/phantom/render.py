@@ -10,12 +10,12 @@ from training.data.phantom.anatomy import draw_chest
 from training.data.phantom.canvas import Frame, Mask, draw_pose
 from training.data.phantom.distractors import DISTRACTORS, corner_marker
 from training.data.phantom.exposure import expose, stack_layers
-from training.data.phantom.findings import Finding
+from training.data.phantom.findings import PhantomFinding
 from training.data.phantom.gaze import draw_gaze
 from training.data.phantom.lesions import LESIONS
 from training.data.phantom.plan import draw_findings, draw_marker
 from training.data.phantom.report import write_report
-from training.data.study import Gaze, Study
+from training.data.study import Gaze, ManifestStudy
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Phantom:
     """
 
     image: npt.NDArray[np.uint8]
-    study: Study
-    findings: tuple[Finding, ...]
+    study: ManifestStudy
+    findings: tuple[PhantomFinding, ...]
     lesions: Mask
     gaze: Gaze
 
     @property
-    def local_findings(self) -> tuple[Finding, ...]:
+    def local_findings(self) -> tuple[PhantomFinding, ...]:
         """The findings that occupy a zone."""
         return tuple(finding for finding in self.findings if finding.zone is not None)
 
@@ -78,7 +78,7 @@ def phantom(config: PhantomConfig, index: int) -> Phantom:
     if marker:
         density += corner_marker(frame)
     gaze = draw_gaze(reader, findings, pose)
-    study = Study(
+    study = ManifestStudy(
         study_id=f"phantom-{config.seed}-{index}",
         patient_id=f"phantom-{config.seed}-{index}",
         source="phantom",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.data.phantom.findings import GLOBAL, LABELS, ZONES, Finding, possible_zones
+from training.data.phantom.findings import GLOBAL, LABELS, ZONES, PhantomFinding, possible_zones
 
 _SIZES = {"mild": "small", "moderate": "moderate", "severe": "large"}
 _NODULE_SIZES = {"mild": "small", "moderate": "medium-sized", "severe": "large"}
@@ -114,7 +114,7 @@ _NO_DISEASE = (
 )
 
 
-def write_report(rng: np.random.Generator, findings: tuple[Finding, ...]) -> str:
+def write_report(rng: np.random.Generator, findings: tuple[PhantomFinding, ...]) -> str:
     """Write FINDINGS (boilerplate, observations, negations) and an IMPRESSION."""
     sentences = [_pick(rng, _OPENINGS)] if rng.random() < 0.6 else []
     sentences += [_observation(rng, finding) for finding in findings] or [_pick(rng, _CLEAR)]
@@ -129,11 +129,11 @@ def _pick(rng: np.random.Generator, phrases: tuple[str, ...]) -> str:
     return phrases[rng.integers(len(phrases))]
 
 
-def _observation(rng: np.random.Generator, finding: Finding) -> str:
+def _observation(rng: np.random.Generator, finding: PhantomFinding) -> str:
     return _say(_pick(rng, _OBSERVATIONS[finding.label]), finding, _pick(rng, _ZONE_NOUNS))
 
 
-def _say(template: str, finding: Finding, noun: str) -> str:
+def _say(template: str, finding: PhantomFinding, noun: str) -> str:
     """Fill a template with the finding's degree, side and zone."""
     degree = _WORDS_OF_DEGREE.get(finding.label, _DEGREES)[finding.severity]
     zone = finding.zone or ""
@@ -159,7 +159,7 @@ def _deny(rng: np.random.Generator, nouns: list[str]) -> str:
     return _pick(rng, _NEGATIONS).format(noun=listed)
 
 
-def _impression(findings: tuple[Finding, ...]) -> str:
+def _impression(findings: tuple[PhantomFinding, ...]) -> str:
     phrases = [_say(_CONCLUSIONS[finding.label], finding, "lung") for finding in findings]
     text = phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
     return f"{text[0].upper()}{text[1:]}."
@@ -170,7 +170,7 @@ def _present_prompts(label: str) -> list[str]:
     zones = (None,) if label in GLOBAL else possible_zones(label, list(ZONES))
     return list(
         dict.fromkeys(
-            _say(template, Finding(label, "moderate", zone, 0.0, 0.0, 0.0, 0.0), "lung zone")
+            _say(template, PhantomFinding(label, "moderate", zone, 0.0, 0.0, 0.0, 0.0), "lung zone")
             for template in _OBSERVATIONS[label]
             for zone in zones
         )

@@ -1,29 +1,26 @@
-"""One module a data set: its published layout → Study records."""
+"""Reads published data sets, one module each: their files → ManifestStudy records."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
-from training.data.sources import (
-    chexpert,
-    covid_chestxray,
-    egd_cxr,
-    mimic_cxr,
-    nih_cxr14,
-    open_i,
-    pediatric_pneumonia,
-    reflacx,
-    rsna_pneumonia,
-)
-from training.data.study import Skipped, Study
+from training.data.study import ManifestStudy, Skipped
 
-SOURCES: dict[str, Callable[[Path], Iterator[Study | Skipped]]] = {
-    chexpert.SOURCE: chexpert.studies,
-    covid_chestxray.SOURCE: covid_chestxray.studies,
-    egd_cxr.SOURCE: egd_cxr.studies,
-    mimic_cxr.SOURCE: mimic_cxr.studies,
-    nih_cxr14.SOURCE: nih_cxr14.studies,
-    open_i.SOURCE: open_i.studies,
-    pediatric_pneumonia.SOURCE: pediatric_pneumonia.studies,
-    reflacx.SOURCE: reflacx.studies,
-    rsna_pneumonia.SOURCE: rsna_pneumonia.studies,
-}
+SOURCES = (
+    "chexpert",
+    "covid_chestxray",
+    "egd_cxr",
+    "mimic_cxr",
+    "nih_cxr14",
+    "open_i",
+    "pediatric_pneumonia",
+    "reflacx",
+    "rsna_pneumonia",
+)
+"""Names of the data sets; each is the module here that reads it."""
+
+
+def read_source(name: str, root: Path) -> Iterator[ManifestStudy | Skipped]:
+    """Yields the studies of a data set that was downloaded to `root`, and what it leaves out."""
+    studies: Iterator[ManifestStudy | Skipped] = import_module(f"{__name__}.{name}").studies(root)
+    return studies

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from training.data.labels import CHEXPERT, chexpert_findings, chexpert_metadata
 from training.data.report import titled
 from training.data.sources.table import rows
-from training.data.study import Scalar, Skipped, Split, Study
+from training.data.study import ManifestStudy, Scalar, Skipped, Split
 
 SOURCE = "chexpert"
 REPORTS = "df_chexpert_plus_240401.csv"
@@ -22,7 +22,7 @@ COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT)
 _SPLITS: dict[str, Split] = {"train.csv": "train", "valid.csv": "validation"}
 
 
-def studies(root: Path) -> Iterator[Study | Skipped]:
+def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
     """One study with its frontal images; the split is the published one, `valid` as validation.
 
     A finding is a label of 1; what is uncertain (-1) is none and is named in the metadata.
@@ -40,10 +40,10 @@ def studies(root: Path) -> Iterator[Study | Skipped]:
                 yield _study(found, folder, reports.get(folder, ""), split)
 
 
-def _study(views: list[dict[str, str]], folder: str, report: str, split: Split) -> Study:
+def _study(views: list[dict[str, str]], folder: str, report: str, split: Split) -> ManifestStudy:
     first = views[0]
     patient, study = PurePosixPath(folder).parts[1:]
-    return Study(
+    return ManifestStudy(
         study_id=f"{patient}-{study}",
         patient_id=patient,
         source=SOURCE,

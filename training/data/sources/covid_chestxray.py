@@ -8,14 +8,14 @@ from pathlib import Path
 
 from training.data.labels import UNLABELLED
 from training.data.sources.table import rows
-from training.data.study import Skipped, Study
+from training.data.study import ManifestStudy, Skipped
 
 SOURCE = "covid_chestxray"
 _UNLABELLED = ("", "todo")
 COLUMNS = ("patientid", "finding", "view", "modality", "filename", "clinical_notes")
 
 
-def studies(root: Path) -> Iterator[Study | Skipped]:
+def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
     """The radiographs that have a clinical note, one study an image; images relative to `root`.
 
     Findings are the leaves of the data set's own hierarchy (`Pneumonia/Viral/COVID-19`),
@@ -33,9 +33,9 @@ def studies(root: Path) -> Iterator[Study | Skipped]:
             yield _study(row, note)
 
 
-def _study(row: dict[str, str], note: str) -> Study:
+def _study(row: dict[str, str], note: str) -> ManifestStudy:
     findings = _findings(row["finding"])
-    return Study(
+    return ManifestStudy(
         study_id=Path(row["filename"]).stem,
         patient_id=row["patientid"],
         source=SOURCE,

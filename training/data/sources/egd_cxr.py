@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from training.data.sources.mimic_files import image_under, report_under
-from training.data.study import DataError, Gaze, Study
+from training.data.study import DataError, Gaze, ManifestStudy
 
 SOURCE = "egd_cxr"
 _SCREEN = (1920, 1080)
@@ -30,7 +30,7 @@ Fixation = tuple[float, float, float]
 """x and y as fractions of the screen, and milliseconds."""
 
 
-def studies(root: Path) -> Iterator[Study]:
+def studies(root: Path) -> Iterator[ManifestStudy]:
     """One study an image that was fetched; `study_id` is its dicom_id, images relative to `root`.
 
     Fixations beside the image are left out. Raises DataError where fixations.csv names an image
@@ -42,7 +42,7 @@ def studies(root: Path) -> Iterator[Study]:
     for dicom_id, row in sheet.items():
         image = image_under(root, row["path"])
         if image:
-            yield Study(
+            yield ManifestStudy(
                 study_id=dicom_id,
                 patient_id=row["patient_id"],
                 source=SOURCE,

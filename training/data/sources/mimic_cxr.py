@@ -16,14 +16,14 @@ from pathlib import Path
 from training.data.labels import CHEXPERT, chexpert_findings, chexpert_metadata
 from training.data.report import description
 from training.data.sources.table import rows
-from training.data.study import Skipped, Split, Study
+from training.data.study import ManifestStudy, Skipped, Split
 
 SOURCE = "mimic_cxr"
 FRONTAL = ("PA", "AP")
 _SPLITS: dict[str, Split] = {"train": "train", "validate": "validation", "test": "test"}
 
 
-def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[Study | Skipped]:
+def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[ManifestStudy | Skipped]:
     """One study a report, with its images of `views`, in the order of `views`.
 
     The report is its findings and impression, else its impression, else its findings, else its
@@ -54,7 +54,7 @@ def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[Study | Skip
             yield Skipped("empty report")
         else:
             row = labels.get(study)
-            yield Study(
+            yield ManifestStudy(
                 study_id=study,
                 patient_id=patient,
                 source=SOURCE,

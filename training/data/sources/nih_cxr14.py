@@ -11,7 +11,7 @@ from pathlib import Path
 
 from training.data.labels import NO_FINDING
 from training.data.sources.table import present, rows
-from training.data.study import Skipped, Split, Study
+from training.data.study import ManifestStudy, Skipped, Split
 
 SOURCE = "nih_cxr14"
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "View Position")
@@ -24,7 +24,7 @@ _NAMES = {
 """Labels whose lower-case form is not the name that other data sets use."""
 
 
-def studies(root: Path) -> Iterator[Study | Skipped]:
+def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
     """One study an image (all are frontal), in the official split; train_val counts as train."""
     table = present(root, "Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
     files = {path.name: path for path in root.glob("images*/**/*.png")}
@@ -34,7 +34,7 @@ def studies(root: Path) -> Iterator[Study | Skipped]:
         if name not in files:
             yield Skipped("no image file")
         else:
-            yield Study(
+            yield ManifestStudy(
                 study_id=Path(name).stem,
                 patient_id=row["Patient ID"],
                 source=SOURCE,

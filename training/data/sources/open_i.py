@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 from training.data.labels import NO_FINDING
 from training.data.report import titled
 from training.data.sources.table import present, rows
-from training.data.study import DataError, Skipped, Study
+from training.data.study import DataError, ManifestStudy, Skipped
 
 SOURCE = "open_i"
 XML = "ecgen-radiology"
@@ -30,7 +30,7 @@ _NAMES = {"normal": NO_FINDING}
 _NOT_INDEXED = ("", "no indexing")
 
 
-def studies(root: Path) -> Iterator[Study | Skipped]:
+def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
     """One study a report, without images where none of its frontal ones is there.
 
     Findings are the headings of the collection's MeSH coding. The XML form states no view, so
@@ -39,7 +39,7 @@ def studies(root: Path) -> Iterator[Study | Skipped]:
     return _from_xml(root) if (root / XML).is_dir() else _from_tables(root)
 
 
-def _from_xml(root: Path) -> Iterator[Study | Skipped]:
+def _from_xml(root: Path) -> Iterator[ManifestStudy | Skipped]:
     for path in sorted((root / XML).glob("*.xml"), key=lambda path: (len(path.name), path.name)):
         try:
             report = ElementTree.parse(path).getroot()  # noqa: S314 — a file that NLM published
@@ -60,7 +60,7 @@ def _from_xml(root: Path) -> Iterator[Study | Skipped]:
         )
 
 
-def _from_tables(root: Path) -> Iterator[Study | Skipped]:
+def _from_tables(root: Path) -> Iterator[ManifestStudy | Skipped]:
     images = _frontal(root)
     for row in rows(present(root, "indiana_reports.csv", "reports.csv"), REPORT_COLUMNS):
         frontal = tuple(image for image in images[row["uid"]] if (root / image).is_file())
@@ -81,11 +81,11 @@ def _study(
     problems: Iterable[str],
     images: tuple[str, ...],
     view: str | None,
-) -> Study | Skipped:
+) -> ManifestStudy | Skipped:
     report = titled(findings, impression)
     if not report:
         return Skipped("empty report")
-    return Study(
+    return ManifestStudy(
         study_id=uid,
         patient_id=uid,
         source=SOURCE,

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from training.data.labels import NO_FINDING
 from training.data.sources.table import rows
-from training.data.study import DataError, Skipped, Study
+from training.data.study import DataError, ManifestStudy, Skipped
 
 SOURCE = "pediatric_pneumonia"
 COLUMNS = ("filename", "label", "subtype", "patient")
 _FINDINGS = {"normal": (NO_FINDING,), "pneumonia": ("pneumonia",)}
 
 
-def studies(root: Path) -> Iterator[Study | Skipped]:
+def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
     """One study an image; raises DataError at a label that is neither of the two."""
     for row in rows(root / "labels.csv", COLUMNS):
         if row["label"] not in _FINDINGS:
@@ -26,7 +26,7 @@ def studies(root: Path) -> Iterator[Study | Skipped]:
         if not (root / image).is_file():
             yield Skipped("no image file")
             continue
-        yield Study(
+        yield ManifestStudy(
             study_id=Path(row["filename"]).stem,
             patient_id=row["patient"],
             source=SOURCE,

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from training.data.sources.mimic_files import image_under
-from training.data.study import DataError, Gaze, Study
+from training.data.study import DataError, Gaze, ManifestStudy
 
 SOURCE = "reflacx"
 _MIMIC_PATH = re.compile(r"files/p\d+/p\d+/s\d+/[^/]+\.dcm$")
@@ -28,7 +28,7 @@ Fixation = tuple[float, float, float, tuple[float, float], tuple[float, float, f
 """x, y, milliseconds, what one degree spans and what was shown, as in Gaze."""
 
 
-def studies(root: Path) -> Iterator[Study]:
+def studies(root: Path) -> Iterator[ManifestStudy]:
     """One study an image that was fetched; `study_id` is its dicom_id, images relative to `root`.
 
     Each reading is a gaze and a paragraph of the report, in the order of the metadata. Readings
@@ -40,7 +40,7 @@ def studies(root: Path) -> Iterator[Study]:
         image = image_under(root, _mimic_path(readings[0]))
         if image:
             gaze = (_gaze(main / row["id"] / "fixations.csv", row) for row in readings)
-            yield Study(
+            yield ManifestStudy(
                 study_id=dicom_id,
                 patient_id=readings[0]["subject_id"],
                 source=SOURCE,

@@ -16,13 +16,13 @@ from pydicom.errors import InvalidDicomError
 
 from training.data.labels import NO_FINDING
 from training.data.sources.table import rows
-from training.data.study import Skipped, Study
+from training.data.study import ManifestStudy, Skipped
 
 SOURCE = "rsna_pneumonia"
 _NORMAL = "Normal"
 
 
-def studies(root: Path) -> Iterator[Study | Skipped]:
+def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
     """One study an image; its findings are `pneumonia`, `no finding` or, for other disease, none.
 
     `Target` is 1 where readers boxed an opacity suspicious for pneumonia. The class is kept in
@@ -46,7 +46,7 @@ def studies(root: Path) -> Iterator[Study | Skipped]:
         except InvalidDicomError:
             yield Skipped("image is no DICOM file")
             continue
-        yield Study(
+        yield ManifestStudy(
             study_id=patient,
             patient_id=patient,
             source=SOURCE,

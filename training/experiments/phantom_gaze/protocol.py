@@ -1,4 +1,4 @@
-"""What is run, as PREREGISTRATION.md and its amendments say."""
+"""Defines what is run, as PREREGISTRATION.md and its amendments say."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -139,4 +139,6 @@ PROTOCOL = Protocol(
         "guidance_secondary": GUIDANCE_SECONDARY,
     },
 )
-SMOKE = PROTOCOL.smaller(2, "data.train=400", "data.test=200", "epochs=4", "expert.share=0.2")
+SMOKE = PROTOCOL.smaller(
+    2, "data.train=400", "data.test=200", "optimiser.epochs=4", "expert.share=0.2"
+)

@@ -1,4 +1,4 @@
-"""Run the cells that are not finished yet, one a core; stop it at will and run it again.
+"""Runs the experiment's unfinished cells, one on each core. Stop it at any time and run it again.
 
 python -m training.experiments.phantom_gaze.run [PART …] [--smoke]
 """
@@ -25,16 +25,16 @@ from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
 from service.bundle.labels import Prompts
-from training.data.pairs import Pairs, split_pairs
+from service.files import write_atomically, written_atomically
+from training.data.dataset import open_pairs
 from training.data.phantom import PROMPTS
-from training.data.study import Split
 from training.evaluate.encode import TorchEncoder
 from training.evaluate.suite import run_suite
 from training.experiments.phantom_gaze.protocol import HERE, PROTOCOL, SMOKE, Cell, Protocol
+from training.fit.trainer import fit
 from training.model.clip import Clip
-from training.recipe import Phantoms, Recipe
-from training.record import METRICS, git_state
-from training.trainer import fit
+from training.recipe import Recipe
+from training.run.record import METRICS, git_state
 
 RESULTS = HERE / "results.parquet"
 WORK = Path("runs/phantom_gaze")
@@ -64,7 +64,7 @@ def main(
         bool, typer.Option("--smoke", help=f"Two seeds and small data, all in {SMOKE_WORK}")
     ] = False,
 ) -> None:
-    """Run what is missing of the protocol."""
+    """Runs what is missing of the protocol."""
     if smoke:
         run(SMOKE, parts or SMOKE_PARTS, SMOKE_WORK, SMOKE_WORK / RESULTS.name)
     else:
@@ -72,7 +72,7 @@ def main(
 
 
 def run(protocol: Protocol, parts: Sequence[str], work: Path, results: Path) -> None:
-    """Run the unfinished cells of the parts; `results` grows with every finished seed."""
+    """Runs the unfinished cells of the parts; `results` grows with every finished seed."""
     protocol.check_frozen()
     finished = _finished(work)
     finished.mkdir(parents=True, exist_ok=True)
@@ -99,29 +99,28 @@ def run(protocol: Protocol, parts: Sequence[str], work: Path, results: Path) -> 
 
 
 def run_seed(protocol: Protocol, cells: Sequence[Cell], work: Path) -> None:
-    """Train and measure the cells of one seed, in this process; each is kept when finished."""
+    """Trains and measures the cells of one seed in this process; writes each when finished."""
     commit = _commit()
     for cell in cells:
         with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
             recipe = protocol.recipe_of(cell, work / "phantoms")
             clip = fit(recipe, Path(scratch))
-            found = measure(recipe, clip) | _priming(Path(scratch))
-        rows = [(*cell.key, metric, value, commit) for metric, value in found.items()]
+            values = measure(recipe, clip) | _priming(Path(scratch))
+        rows = [(*cell.key, metric, value, commit) for metric, value in values.items()]
         kept = _finished(work) / f"{cell.part}-{cell.arm}-{cell.seed}.json"
-        draft = kept.with_suffix(".part")
-        draft.write_text(json.dumps(rows), encoding="utf-8")
-        draft.replace(kept)
+        write_atomically(kept, json.dumps(rows).encode())
 
 
 def measure(recipe: Recipe, clip: Clip) -> dict[str, float]:
-    """The suite's numbers on the seed's own test phantoms."""
-    train, test = _pairs(recipe, clip, "train"), _pairs(recipe, clip, "test")
+    """Returns the suite's numbers on the seed's own test phantoms."""
+    read = open_pairs(recipe.data, clip.image, Path(), recipe.expert.sigma)
+    test, train = read("test"), read("train")
     suite = run_suite(TorchEncoder(clip), test, train, LABELS, measures=MEASURES)
     return {name: estimate.value for name, estimate in suite.numbers().items()}
 
 
 def collect(finished: Path, results: Path) -> set[Key]:
-    """Join the finished cells to those in `results`; returns whose they are."""
+    """Joins the finished cells to those in `results`; returns the keys of all of them."""
     rows = _rows(results)
     known = {row[:3] for row in rows}
     for path in sorted(finished.glob("*.json")):
@@ -129,16 +128,10 @@ def collect(finished: Path, results: Path) -> set[Key]:
         rows += [row for row in cell if row[:3] not in known]
     rows.sort()
     if rows:
-        draft = results.with_suffix(".part")
         columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True))
-        pq.write_table(pa.table(columns, schema=SCHEMA), draft)
-        draft.replace(results)
+        with written_atomically(results) as draft:
+            pq.write_table(pa.table(columns, schema=SCHEMA), draft)
     return {row[:3] for row in rows}
-
-
-def _pairs(recipe: Recipe, clip: Clip, split: Split) -> Pairs:
-    assert isinstance(recipe.data, Phantoms)  # noqa: S101 — recipe.yaml says so
-    return split_pairs(recipe.data, split, clip.image, Path(), recipe.expert.sigma)
 
 
 def _rows(results: Path) -> list[Row]:
@@ -148,19 +141,19 @@ def _rows(results: Path) -> list[Row]:
 
 
 def _priming(run: Path) -> dict[str, float]:
-    """How well the processor was primed at last: MSE(I, P(I, 1)) over the variance of I."""
+    """Returns how well the processor was primed at last: MSE(I, P(I, 1)) over the variance of I."""
     logged = [r for r in pq.read_table(run / METRICS).to_pylist() if r["metric"] == "priming"]
     return {"priming": max(logged, key=lambda row: row["step"])["value"]} if logged else {}
 
 
 def _commit() -> str:
-    """Of the code that runs; marked where it was changed since."""
+    """Returns the commit of the running code, with a + if it was changed since."""
     state = git_state()
     return "" if state is None else f"{state['commit']}{'+' * bool(state['changed'])}"
 
 
 def _by_seed(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Cells of one part and seed together: one process renders their phantoms."""
+    """Groups the cells of one part and seed, so that one process renders their phantoms."""
     return [list(group) for _, group in groupby(cells, key=lambda cell: (cell.part, cell.seed))]
 
 

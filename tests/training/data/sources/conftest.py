@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from training.data.study import Skipped, Study
+from training.data.study import ManifestStudy, Skipped
 
 Layout = dict[str, object]
 
@@ -37,10 +37,10 @@ def write(tmp_path) -> Callable[[Layout], Path]:
 def read():
     """A source's studies by id, and how many it skipped for each reason."""
 
-    def read(found) -> tuple[dict[str, Study], Counter[str]]:
+    def read(found) -> tuple[dict[str, ManifestStudy], Counter[str]]:
         found = list(found)
         skipped = Counter(one.reason for one in found if isinstance(one, Skipped))
-        return {one.study_id: one for one in found if isinstance(one, Study)}, skipped
+        return {one.study_id: one for one in found if isinstance(one, ManifestStudy)}, skipped
 
     return read
 

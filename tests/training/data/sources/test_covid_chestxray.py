@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from training.data.labels import is_labelled
-from training.data.sources import SOURCES
+from training.data.sources import read_source
 from training.data.sources.covid_chestxray import studies
 from training.data.study import Skipped
 
@@ -99,7 +99,7 @@ def test_the_published_data_set_yields_its_pairs(shared_data):
     root = shared_data / "covid_chestxray"
     if not root.is_dir():
         pytest.skip(f"covid_chestxray is not in {shared_data}")
-    everything = list(SOURCES["covid_chestxray"](root))
+    everything = list(read_source("covid_chestxray", root))
     found = [one for one in everything if not isinstance(one, Skipped)]
     assert len(found) == 311
     assert skipped(everything) == ["no clinical note"] * 68

@@ -3,7 +3,7 @@ import csv
 import pytest
 from PIL import Image
 
-from training.data.sources import SOURCES
+from training.data.sources import read_source
 from training.data.sources.egd_cxr import studies
 
 FIXATIONS = (
@@ -138,4 +138,4 @@ def test_an_image_without_its_report_is_an_error(tmp_path):
     write(tmp_path, [look(0.5, 0.5)])
     next(tmp_path.rglob("*.txt")).unlink()
     with pytest.raises(FileNotFoundError):
-        list(SOURCES["egd_cxr"](tmp_path))
+        list(read_source("egd_cxr", tmp_path))

@@ -1,6 +1,6 @@
 import pytest
 
-from training.data.sources import SOURCES
+from training.data.sources import read_source
 from training.data.sources.open_i import studies
 from training.data.study import DataError
 
@@ -118,7 +118,7 @@ def test_the_published_reports_are_all_read(shared_data, read):
     root = shared_data / "open_i"
     if not root.is_dir():
         pytest.skip(f"open_i is not in {shared_data}")
-    found, skipped = read(SOURCES["open_i"](root))
+    found, skipped = read(read_source("open_i", root))
     assert len(found) == 2271
     assert not skipped
     assert all(study.report.startswith(("FINDINGS: ", "IMPRESSION: ")) for study in found.values())

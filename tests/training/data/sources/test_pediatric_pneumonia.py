@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from training.data.sources import SOURCES
+from training.data.sources import read_source
 from training.data.sources.pediatric_pneumonia import studies
 from training.data.study import DataError
 
@@ -44,7 +44,7 @@ def test_the_published_subset_is_half_normal(shared_data, read):
     root = shared_data / "pediatric_pneumonia"
     if not root.is_dir():
         pytest.skip(f"pediatric_pneumonia is not in {shared_data}")
-    found, skipped = read(SOURCES["pediatric_pneumonia"](root))
+    found, skipped = read(read_source("pediatric_pneumonia", root))
     assert not skipped
     assert Counter(study.findings for study in found.values()) == {
         ("no finding",): 250,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from training.data.gaze import Sigma, heatmap
-from training.data.sources import SOURCES
+from training.data.sources import read_source
 from training.data.sources.reflacx import studies
 
 METADATA = (
@@ -175,4 +175,4 @@ def test_an_image_that_is_no_path_of_mimic_cxr_is_refused_by_its_reading(tmp_pat
 
 def test_a_folder_without_the_metadata_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="metadata_phase"):
-        list(SOURCES["reflacx"](tmp_path))
+        list(read_source("reflacx", tmp_path))

@@ -1,0 +1,72 @@
+import pytest
+import yaml
+
+from service.bundle.labels import LabelSets
+from service.bundle.manifest import load
+from service.settings import DEMO_BUNDLE
+from training.export.card import model_card
+
+SECTIONS = [
+    "Intended use", "Out of scope", "Data", "Bias and limits", "Measured", "How it was made",
+]  # fmt: skip
+
+
+@pytest.fixture
+def manifest():
+    return load(DEMO_BUNDLE).manifest
+
+
+def card(manifest, **changes):
+    return model_card(manifest.model_copy(update=changes), LabelSets({}))
+
+
+def front_matter(text):
+    _, head, _ = text.split("---\n", 2)
+    return yaml.safe_load(head)
+
+
+def test_the_hub_can_read_the_front_matter(manifest):
+    metrics = {"auroc_present/macro": 0.8, "recall@5/image-to-report": 0.3, "modality_gap": 0.2}
+    facts = front_matter(card(manifest, metrics=metrics))
+    assert facts["pipeline_tag"] == "zero-shot-image-classification"
+    assert (facts["library_name"], facts["license"]) == ("onnx", "unknown")
+    assert facts["metrics"] == ["recall", "roc_auc"]
+    assert {"radiology", "clip"} <= set(facts["tags"])
+
+
+def test_a_validation_value_is_its_measures_metric(manifest):
+    assert front_matter(card(manifest, metrics={"validation/recall@5": 0.1}))["metrics"] == [
+        "recall"
+    ]
+
+
+def test_without_measures_there_are_no_metrics(manifest):
+    text = card(manifest, metrics={})
+    assert "metrics" not in front_matter(text)
+    assert "Nothing was measured at export." in text
+
+
+def test_every_section_is_there_in_order(manifest):
+    lines = card(manifest).splitlines()
+    assert [line.removeprefix("## ") for line in lines if line.startswith("## ")] == SECTIONS
+
+
+@pytest.mark.parametrize(
+    ("provenance", "says"),
+    [
+        ({"data": "synthetic phantoms: no patient"}, "synthetic phantoms: no patient."),
+        ({"recipe": {"data": {"source": "phantom", "train": 96}}}, "96 synthetic phantoms"),
+        ({"recipe": {"data": {"source": "manifest", "path": "a.parquet"}}}, "of `a.parquet`"),
+        (
+            {"open_clip_model": "ViT-B-32", "pretrained": "openai"},
+            "the weights `openai` of `ViT-B-32`; see their own card",
+        ),
+        (
+            {"open_clip_model": "biomedclip", "pretrained": None},
+            "The model is open_clip's `biomedclip`",
+        ),
+    ],
+)
+def test_it_says_what_the_model_was_trained_on(manifest, provenance, says):
+    text = card(manifest, provenance=provenance)
+    assert says in text[text.index("## Data") : text.index("## Bias")]

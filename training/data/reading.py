@@ -1,0 +1,47 @@
+"""Reads a manifest's studies from disk into pairs."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from service.arrays import UInt8
+from service.bundle.preprocess import ImageSpec, preprocess
+from service.imaging.decode import ImageLimits, decode
+from training.data.gaze import Sigma, aligned_heatmap
+from training.data.pairs import Pair, Pairs
+from training.data.study import DataError, ManifestStudy
+
+
+def study_pairs(
+    studies: Iterable[ManifestStudy], folder: Path, spec: ImageSpec, sigma: Sigma | None = None
+) -> Pairs:
+    """Returns the first image of each study that has one, decoded as the service decodes it.
+
+    Heatmaps are drawn where a `sigma` is given. Raises DataError if no study has an image.
+    """
+    imaged = [study for study in studies if study.images]
+    if not imaged:
+        raise DataError(
+            "this split holds no study with an image; check the manifest and data.fractions"
+        )
+    return Pairs.of(read_pair(folder, study, spec, sigma) for study in imaged)
+
+
+def read_pair(folder: Path, study: ManifestStudy, spec: ImageSpec, sigma: Sigma | None) -> Pair:
+    """Returns a study's first image and, where a `sigma` is given, its readers' heatmap."""
+    image = decode((folder / study.images[0]).read_bytes(), ImageLimits(), spec)
+    shape = (image.rows, image.columns)
+    heatmap = None if sigma is None else heatmap_on(study, shape, spec, sigma)
+    return Pair(preprocess(image.pixels, spec), study, heatmap)
+
+
+def heatmap_on(
+    study: ManifestStudy, shape: tuple[int, ...], spec: ImageSpec, sigma: Sigma
+) -> UInt8:
+    """Returns where readers looked, uint8[H,W], on the preprocessed image.
+
+    shape: rows and columns of the image before preprocessing.
+    """
+    heatmap = aligned_heatmap(study.gaze, shape[0], shape[1], spec, sigma)
+    return np.rint(255 * heatmap).astype(np.uint8)

@@ -1,0 +1,121 @@
+"""Writes a model as a bundle: graphs, tokenizer, labels, model card and manifest."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import onnxruntime
+
+from service.arrays import FloatArray
+from service.bundle.labels import LabelSets
+from service.bundle.manifest import (
+    LABELS,
+    MODEL_CARD,
+    TOKENIZER,
+    Bundle,
+    Golden,
+    Manifest,
+    pack_vector,
+    seal,
+)
+from service.files import written_atomically
+from training.evaluate.result import Result
+from training.export.card import model_card
+from training.export.graphs import check_parity, write_graphs
+from training.model.clip import Clip
+from training.model.patches import patch_tokens
+from training.model.tokenizer import PROBES
+
+
+def write_bundle(
+    clip: Clip,
+    directory: Path,
+    *,
+    name: str,
+    bundle_version: str,
+    label_sets: LabelSets,
+    metrics: Mapping[str, float] | None = None,
+    image_mean: FloatArray | None = None,
+) -> Bundle:
+    """Writes a bundle to `directory`, which must not exist yet.
+
+    metrics, and image_mean, the mean vector of validation images float32[D], go into the manifest.
+    Raises ParityError, and writes nothing, if the graphs differ from torch by more than
+    `TOLERANCE` or rank texts differently; FileExistsError if the directory exists.
+    """
+    make_room(directory)
+    clip.model.eval()
+    with written_atomically(directory) as draft:
+        draft.mkdir()
+        write_graphs(clip, draft)
+        manifest = _manifest(clip, draft, name, bundle_version, metrics or {}, image_mean)
+        clip.tokenizer.save(draft / TOKENIZER)
+        write_words(draft, manifest, label_sets)
+        sealed = seal(draft, manifest)
+    return Bundle(directory, sealed.manifest)
+
+
+def make_room(directory: Path) -> None:
+    """Raises FileExistsError if a bundle cannot be put there; else makes the folders above it."""
+    if directory.exists():
+        raise FileExistsError(
+            f"{directory} exists, and a bundle is immutable; choose another directory"
+        )
+    directory.parent.mkdir(parents=True, exist_ok=True)
+
+
+def annotate(bundle: Bundle, directory: Path, label_sets: LabelSets, result: Result) -> Bundle:
+    """Writes the same towers with other label sets and what the suite measured to `directory`."""
+    metrics = {name: estimate.value for name, estimate in result.numbers().items()}
+    manifest = bundle.manifest.model_copy(update={"metrics": metrics})
+    with written_atomically(directory) as draft:
+        shutil.copytree(bundle.path, draft)
+        write_words(draft, manifest, label_sets, result)
+        sealed = seal(draft, manifest)
+    return Bundle(directory, sealed.manifest)
+
+
+def write_words(
+    directory: Path, manifest: Manifest, label_sets: LabelSets, result: Result | None = None
+) -> None:
+    """Writes labels.json and the model card."""
+    labels = json.dumps(label_sets.model_dump(mode="json"), indent=1)
+    (directory / LABELS).write_text(labels, encoding="utf-8")
+    (directory / MODEL_CARD).write_text(model_card(manifest, label_sets, result), encoding="utf-8")
+
+
+def _manifest(
+    clip: Clip,
+    directory: Path,
+    name: str,
+    bundle_version: str,
+    metrics: Mapping[str, float],
+    image_mean: FloatArray | None,
+) -> Manifest:
+    image_answers, text_answers, difference = check_parity(clip, directory)
+    grid = patch_tokens(clip.model.visual)
+    logit_bias = getattr(clip.model, "logit_bias", None)
+    return Manifest(
+        name=name,
+        version=bundle_version,
+        dimension=image_answers.shape[1],
+        image=clip.image,
+        context_length=clip.context_length,
+        patch_grid=None if grid is None else grid.grid,
+        logit_scale=float(clip.model.logit_scale.detach().exp()),
+        logit_bias=0.0 if logit_bias is None else float(logit_bias.detach()),
+        golden=Golden.of(PROBES[1], image_answers[0], text_answers[1]),
+        metrics=dict(metrics),
+        image_mean=None if image_mean is None else pack_vector(image_mean),
+        provenance={
+            **clip.provenance,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "parity_max_abs_difference": difference,
+            "torch": version("torch"),
+            "open_clip_torch": version("open_clip_torch"),
+            "onnxruntime": onnxruntime.__version__,
+        },
+    )

@@ -1,0 +1,171 @@
+"""Writes MODEL_CARD.md, in the form of the Hugging Face hub, from the manifest's own facts."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+
+from service.bundle.labels import LabelSets
+from service.bundle.manifest import Int8, Manifest
+from training.evaluate.result import COLUMNS, Result
+
+TEMPLATE = """---
+{front_matter}---
+
+# {name} {version}
+
+A contrastive image–text encoder for chest radiographs, as ONNX graphs. **Not a medical device**:
+research use only.
+
+| | |
+|---|---|
+| embedding | {dimension} dimensions, unit length |
+| image | {height}×{width} grayscale, fit `{fit}` |
+| text | {context_length} tokens |
+| patch embeddings | {patches} |
+| label sets | {label_sets} |
+| precisions | {precisions} |
+
+## Intended use
+
+Research on chest radiographs: embeddings of images and report sentences, search for similar cases,
+zero-shot scores of findings, and evidence for draft reports that a radiologist reads and corrects.
+
+## Out of scope
+
+- Diagnosis, triage or any other decision about a patient without a physician who reads the image.
+- Images of other body parts or modalities, and patients unlike those in the data below.
+- Reading a score as the absence of disease: a low score is no evidence that nothing is there.
+
+## Data
+
+{data}
+
+## Bias and limits
+
+- The model knows the population, devices, exposure and reporting habits of its data, and no others.
+  It may be worse for groups that are rare there; nothing here was measured by age, sex or origin.
+- Calibrated probabilities hold for the prevalence of the validation studies. Labels without
+  calibration give raw softmax values.
+- Reports longer than {context_length} tokens are cut.
+- Measure it on your own patients before you rely on anything it says.
+
+## Measured
+
+{metrics}
+
+## How it was made
+
+{provenance}
+"""
+TAGS = ("radiology", "chest-x-ray", "clip", "zero-shot", "image-text-retrieval", "onnx")
+METRIC_IDS = {
+    "auroc": "roc_auc",
+    "bleu": "bleu",
+    "brier": "brier_score",
+    "f1": "f1",
+    "linear_probe": "roc_auc",
+    "precision@": "precision",
+    "recall@": "recall",
+    "rouge": "rouge",
+    "single_label/accuracy": "accuracy",
+    "single_label/macro_f1": "f1",
+}
+"""Beginning of a measure's name → its metric's id on the hub."""
+
+
+def model_card(manifest: Manifest, label_sets: LabelSets, result: Result | None = None) -> str:
+    """Returns the card as Markdown with YAML front matter. result: what the suite measured."""
+    return TEMPLATE.format(
+        front_matter=_front_matter(manifest),
+        name=manifest.name,
+        version=manifest.version,
+        dimension=manifest.dimension,
+        height=manifest.image.height,
+        width=manifest.image.width,
+        fit=manifest.image.fit,
+        context_length=manifest.context_length,
+        patches="×".join(map(str, manifest.patch_grid)) if manifest.patch_grid else "none",
+        label_sets=", ".join(f"`{name}` ({len(s)})" for name, s in label_sets.root.items()),
+        precisions="fp32" if manifest.int8 is None else f"fp32; {_int8(manifest.int8)}",
+        data=_data(manifest.provenance),
+        metrics=_of_manifest(manifest) if result is None else _of_suite(result),
+        provenance="\n".join(f"- {key}: {value}" for key, value in manifest.provenance.items()),
+    )
+
+
+def _front_matter(manifest: Manifest) -> str:
+    facts: dict[str, Any] = {
+        "license": manifest.provenance.get("license", "unknown"),
+        "library_name": "onnx",
+        "pipeline_tag": "zero-shot-image-classification",
+        "tags": list(TAGS),
+    }
+    if metrics := sorted(set(_metric_ids(manifest.metrics))):
+        facts["metrics"] = metrics
+    return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+
+
+def _metric_ids(metrics: Iterable[str]) -> Iterable[str]:
+    for name in metrics:
+        measure = name.removeprefix("validation/")
+        yield from (hub for begin, hub in METRIC_IDS.items() if measure.startswith(begin))
+
+
+def _data(provenance: Mapping[str, Any]) -> str:
+    """Returns what the model was trained on, as far as its provenance says."""
+    lines = []
+    if (weights := provenance.get("pretrained")) is not None:
+        lines.append(
+            f"It began with the weights `{weights}` of `{provenance.get('open_clip_model')}`; see "
+            "their own card for what they were trained on."
+        )
+    match provenance:
+        case {"data": str() as data}:
+            lines.append(f"Training data: {data}.")
+        case {"recipe": {"data": {"source": "phantom", "train": train}}}:
+            lines.append(f"Training data: {train} synthetic phantoms.")
+        case {"recipe": {"data": {"path": path}}}:
+            lines.append(f"Training data: the studies of `{path}`, which its owner can describe.")
+        case _ if not lines:
+            lines.append(
+                f"The model is open_clip's `{provenance.get('open_clip_model')}`; see its own card."
+            )
+    return "\n\n".join(lines)
+
+
+def _of_manifest(manifest: Manifest) -> str:
+    """Returns the manifest's metrics as a table."""
+    if not manifest.metrics:
+        return "Nothing was measured at export."
+    rows = ((key, f"{value:.4g}") for key, value in sorted(manifest.metrics.items()))
+    return _table(("measure", "value"), rows)
+
+
+def _of_suite(result: Result) -> str:
+    """Returns the suite's numbers, those of labels in tables of their own, and its notes."""
+    parts = [", ".join(f"{name}: {value}" for name, value in result.about.items())]
+    values = ((k, *e.cells()) for s in result.sections.values() for k, e in s.values.items())
+    parts.append(_table(("measure", *COLUMNS), values))
+    for section in result.sections.values():
+        if section.by_label:
+            names = tuple(dict.fromkeys(n for row in section.by_label.values() for n in row))
+            rows = (
+                (label, *(row[name].cells()[0] if name in row else "" for name in names))
+                for label, row in section.by_label.items()
+            )
+            parts.append(_table(("label", *names), rows))
+    parts += [f"- {name}: {n}" for name, s in result.sections.items() for n in s.notes]
+    return "\n\n".join(parts)
+
+
+def _int8(change: Int8) -> str:
+    return (
+        f"int8 (of {change.studies} validation studies {change.overlap_at_10:.3f} of the ten "
+        f"nearest and {change.decisions:.4f} of the decisions are those of fp32)"
+    )
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = (head, ("---",) * len(head), *rows)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

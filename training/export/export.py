@@ -1,0 +1,105 @@
+"""Exports a run or any open_clip model as a bundle: what `eclip-train export` does."""
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from service.bundle.labels import LabelSets
+from service.bundle.manifest import Bundle
+from training.data.pairs import Pairs
+from training.evaluate.calibration import calibrate_sets
+from training.evaluate.encode import EmbeddedPairs, TorchEncoder
+from training.evaluate.evaluation import read_labels, validation_pairs
+from training.export.bundle import make_room, write_bundle
+from training.export.int8 import with_int8
+from training.model.clip import Clip, from_open_clip
+from training.recipe import Recipe, RecipeError
+from training.run.folder import is_run, load_run
+from training.run.record import last_measured
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written bundle. uncalibrated: `set: label` → why it has no calibration."""
+
+    bundle: Bundle
+    uncalibrated: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model to export, with its run's recipe and last validation values if it has a run."""
+
+    clip: Clip
+    name: str
+    recipe: Recipe | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Export:
+    """How a model is exported.
+
+    labels: a labels.json. name: the bundle's; None: the recipe's or the model's. validation: a
+    manifest or a run, whose validation split calibrates probabilities and admits int8 graphs; None:
+    neither. pretrained, reducing_gap: for a model of open_clip.
+    """
+
+    labels: Path
+    version: str = "1"
+    name: str | None = None
+    validation: Path | None = None
+    pretrained: str | None = None
+    reducing_gap: float | None = None
+
+    def __call__(self, source: str, directory: Path) -> Exported:
+        """Writes the bundle of a run's folder, or of a model that open_clip names.
+
+        Raises FileExistsError if `directory` exists, ParityError if ONNX differs from torch.
+        """
+        make_room(directory)
+        model = self._open(source)
+        label_sets = read_labels(self.labels)
+        if self.validation is None:
+            return Exported(self._write(model, directory, label_sets))
+        pairs = validation_pairs(self.validation, model.clip.image, model.recipe)
+        return self._calibrated(model, directory, label_sets, pairs)
+
+    def _open(self, source: str) -> Source:
+        if not is_run(Path(source)):
+            clip = from_open_clip(source, self.pretrained).with_reducing_gap(self.reducing_gap)
+            return Source(clip, source.split("/")[-1])
+        if self.reducing_gap is not None:
+            raise RecipeError(
+                "a run is exported with the reducing gap that it was trained with; leave "
+                "--reducing-gap out"
+            )
+        recipe, clip = load_run(Path(source))
+        return Source(clip, recipe.name, recipe, last_measured(Path(source)))
+
+    def _calibrated(
+        self, model: Source, directory: Path, label_sets: LabelSets, pairs: Pairs
+    ) -> Exported:
+        """Calibrates on the pairs, then writes the bundle, with int8 graphs if admitted."""
+        embedded = EmbeddedPairs(TorchEncoder(model.clip), pairs)
+        calibrated, uncalibrated = calibrate_sets(embedded, label_sets)
+        with tempfile.TemporaryDirectory() as scratch:
+            draft = self._write(model, Path(scratch) / "bundle", calibrated, embedded)
+            return Exported(with_int8(draft, directory, calibrated, pairs), uncalibrated)
+
+    def _write(
+        self,
+        model: Source,
+        directory: Path,
+        label_sets: LabelSets,
+        embedded: EmbeddedPairs | None = None,
+    ) -> Bundle:
+        return write_bundle(
+            model.clip,
+            directory,
+            name=self.name or model.name,
+            bundle_version=self.version,
+            label_sets=label_sets,
+            metrics=model.metrics,
+            image_mean=None if embedded is None else embedded.images.mean(axis=0),
+        )

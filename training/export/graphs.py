@@ -1,0 +1,151 @@
+"""Writes a model's towers as ONNX graphs, and checks them against torch.
+
+Scaling, channel replication, normalisation and unit length are part of the graphs: `image.onnx`
+takes pixels uint8[N,H,W], `text.onnx` takes tokens int64[N,L].
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from service.arrays import FloatArray
+from service.bundle.manifest import IMAGE_TOWER, TEXT_TOWER, golden_pixels
+from service.bundle.preprocess import ImageSpec
+from training.errors import TrainingError
+from training.model.clip import Clip
+from training.model.tokenizer import PROBES
+from training.model.towers import ImageTower, TextTower
+
+TOLERANCE = 1e-4
+"""Largest absolute difference between ONNX Runtime and torch, in any number of a unit vector."""
+TRACE_BATCH = 2
+CHECKED_BATCHES = (1, 2, 7)
+"""Batch sizes at which the graphs are compared with torch."""
+RANKED = 10
+"""Nearest texts whose order must be the same."""
+
+
+class ParityError(TrainingError, RuntimeError):
+    """ONNX Runtime does not reproduce torch. No bundle was written."""
+
+
+def write_graphs(clip: Clip, directory: Path) -> None:
+    """Writes the image and the text tower's graph into `directory`."""
+    pixels = torch.zeros(TRACE_BATCH, clip.image.height, clip.image.width, dtype=torch.uint8)
+    tower = ImageTower(clip).eval()
+    outputs = ["embedding"] if tower.patches is None else ["embedding", "patches"]
+    write_graph(tower, pixels, directory / IMAGE_TOWER, "pixels", outputs)
+    tokens = torch.from_numpy(clip.tokenizer(PROBES[:TRACE_BATCH]).ids)
+    text_tower = TextTower(clip.model).eval()
+    write_graph(text_tower, tokens, directory / TEXT_TOWER, "tokens", ["embedding"])
+
+
+def write_graph(
+    tower: nn.Module, example: Tensor, path: Path, input_name: str, outputs: list[str]
+) -> None:
+    """Writes one tower as an ONNX graph, for batches of any size."""
+    with torch.no_grad(), _quiet_exporter():
+        program = torch.onnx.export(
+            tower,
+            (example,),
+            input_names=[input_name],
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None  # noqa: S101 — dynamo=True always returns a program
+    _name_outputs(program.model.graph, outputs)
+    program.save(path, external_data=False)
+
+
+def _name_outputs(graph: onnx_ir.Graph, names: list[str]) -> None:
+    """Renames the outputs, since the exporter may have given their names to an inner value."""
+    for node in graph:
+        for value in node.outputs:
+            if value.name in names:
+                value.name = f"{value.name}_inner"
+    for value, name in zip(graph.outputs, names, strict=True):
+        value.name = name
+
+
+def check_parity(clip: Clip, directory: Path) -> tuple[FloatArray, FloatArray, float]:
+    """Compares the graphs in `directory` with torch; raises ParityError if they differ.
+
+    Returns ONNX Runtime's image and text embeddings of the probes, and the largest absolute
+    difference. The first probe is the golden image.
+    """
+    pixels = _probe_pixels(clip.image, max(CHECKED_BATCHES))
+    tokens = clip.tokenizer(PROBES).ids
+    image, image_gap = _compare(ImageTower(clip).eval(), directory / IMAGE_TOWER, pixels)
+    text, text_gap = _compare(TextTower(clip.model).eval(), directory / TEXT_TOWER, tokens)
+    _check_ranking(image, text)
+    return image[0], text[0], max(image_gap, text_gap)
+
+
+def _compare(
+    tower: nn.Module, path: Path, inputs: npt.NDArray[Any]
+) -> tuple[tuple[FloatArray, FloatArray], float]:
+    """Returns (ONNX, torch) embeddings of all inputs, and the largest difference in any output."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    worst = 0.0
+    for size in CHECKED_BATCHES:
+        batch = inputs[:size]
+        ours = session.run(None, {name: batch})
+        with torch.no_grad():
+            theirs = tower(torch.from_numpy(batch))
+        theirs = theirs if isinstance(theirs, tuple) else (theirs,)
+        for mine, reference in zip(ours, theirs, strict=True):
+            gap = float(np.abs(mine - reference.numpy()).max())
+            if not gap <= TOLERANCE:
+                raise ParityError(
+                    f"{path.name} differs from torch by {gap:.2e} at batch {size} "
+                    f"({TOLERANCE:.0e} is allowed); no bundle was written"
+                )
+            worst = max(worst, gap)
+    return (ours[0], theirs[0].numpy()), worst
+
+
+def _check_ranking(
+    image: tuple[FloatArray, FloatArray], text: tuple[FloatArray, FloatArray]
+) -> None:
+    """Raises ParityError if a search, either way, ranks two scores that differ in another order."""
+    ours, theirs = image[0] @ text[0].T, image[1] @ text[1].T
+    for mine, reference in ((ours, theirs), (ours.T, theirs.T)):
+        if not same_ranking(mine, reference):
+            raise ParityError(
+                "ONNX Runtime and torch rank the probe texts differently; no bundle was written"
+            )
+
+
+def same_ranking(scores: FloatArray, reference: FloatArray, ties: float = 1e-5) -> bool:
+    """Returns whether both scores float32[Q,N] rank each row's first `RANKED` alike.
+
+    Two columns whose reference scores differ by at most `ties` may be swapped.
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :RANKED]
+    in_order = np.take_along_axis(reference, order, axis=1)
+    best = np.sort(reference, axis=1)[:, ::-1][:, :RANKED]
+    return bool(np.all(np.abs(in_order - best) <= ties))
+
+
+def _probe_pixels(spec: ImageSpec, count: int) -> npt.NDArray[np.uint8]:
+    noise = np.random.default_rng(0).integers(0, 256, (count - 1, spec.height, spec.width))
+    return np.concatenate([golden_pixels(spec), noise.astype(np.uint8)])
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Hides the exporter's warnings about its own deprecations."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,138 @@
+"""Adds int8 graphs to a bundle if they give nearly the same search results and findings.
+
+Weights are quantised by channel, activations at run time for each call (ONNX Runtime's dynamic
+quantisation). A call therefore takes one item, so that its vector depends on that item alone.
+"""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from service.arrays import Bools, FloatArray
+from service.bundle.labels import Label, LabelSets
+from service.bundle.manifest import INT8, Bundle, Golden, Int8, golden_pixels, seal
+from service.files import written_atomically
+from training.data.pairs import Pairs
+from training.evaluate.encode import BundleEncoder, EmbeddedPairs, int8_encoder
+from training.evaluate.prompts import margins
+from training.evaluate.zero_shot import calibrated_probability
+from training.export.bundle import write_words
+
+LEAST_OVERLAP = 0.9
+"""Mean fraction of the ten nearest that stay, both ways of search, below which int8 is refused."""
+LEAST_DECISIONS = 0.98
+"""Fraction of the zero-shot decisions that stay, below which int8 is refused."""
+NEAREST = 10
+log = logging.getLogger(__name__)
+
+
+def with_int8(bundle: Bundle, directory: Path, label_sets: LabelSets, validation: Pairs) -> Bundle:
+    """Writes the bundle to `directory`, with int8 graphs if its validation studies admit them.
+
+    Otherwise it warns what the int8 graphs would change.
+    """
+    with written_atomically(directory) as folder:
+        draft = Bundle(folder, bundle.manifest)
+        shutil.copytree(bundle.path, folder)
+        for tower, small in INT8.items():
+            quantise(folder / tower, folder / small)
+        change = measure(draft, label_sets, validation)
+        if (reason := too_much(change)) is not None:
+            log.warning("int8 is not admitted: %s", reason)
+            for small in INT8.values():
+                (folder / small).unlink()
+        manifest = bundle.manifest.model_copy(update={"int8": None if reason else change})
+        write_words(folder, manifest, label_sets)
+        sealed = seal(folder, manifest)
+    return Bundle(directory, sealed.manifest)
+
+
+def quantise(source: Path, target: Path) -> None:
+    """Writes the graph with every matrix product by a constant in int8."""
+    logging.disable(logging.WARNING)  # it advises a step that gains nothing here
+    try:
+        quantize_dynamic(
+            source,
+            target,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            op_types_to_quantize=["MatMul", "Gemm"],
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def measure(draft: Bundle, label_sets: LabelSets, validation: Pairs) -> Int8:
+    """Measures what the int8 graphs in the draft's folder change on these studies."""
+    small = int8_encoder(draft)
+    ours, theirs = (EmbeddedPairs(each, validation) for each in (BundleEncoder(draft), small))
+    text = draft.manifest.golden.text
+    return Int8(
+        golden=Golden.of(
+            text, small.images(golden_pixels(draft.manifest.image))[0], small.texts([text])[0]
+        ),
+        studies=len(validation),
+        overlap_at_10=overlap((ours.images, ours.reports), (theirs.images, theirs.reports)),
+        decisions=float(np.mean(calls(ours, label_sets) == calls(theirs, label_sets))),
+    )
+
+
+def too_much(change: Int8) -> str | None:
+    """Returns why the change is too large to admit; None if it is not."""
+    if not change.overlap_at_10 >= LEAST_OVERLAP:
+        return f"only {change.overlap_at_10:.3f} of the ten nearest stay ({LEAST_OVERLAP} needed)"
+    if not change.decisions >= LEAST_DECISIONS:
+        return f"only {change.decisions:.3f} of the calls stay ({LEAST_DECISIONS} needed)"
+    return None
+
+
+def overlap(
+    reference: tuple[FloatArray, FloatArray], other: tuple[FloatArray, FloatArray]
+) -> float:
+    """Returns the mean fraction of each query's ten nearest that are the same in both.
+
+    reference, other: (images float32[N,D], reports float32[R,D]). Searches run from image to report
+    and back; without reports, from image to image.
+    """
+    images, reports = (0, 1) if len(reference[1]) else (0, 0)
+    return float(
+        np.mean(
+            [
+                len(set(a) & set(b)) / len(a)
+                for queries, candidates in ((images, reports), (reports, images))
+                for a, b in zip(
+                    nearest(reference[queries], reference[candidates]),
+                    nearest(other[queries], other[candidates]),
+                    strict=True,
+                )
+            ]
+        )
+    )
+
+
+def nearest(queries: FloatArray, candidates: FloatArray) -> list[list[int]]:
+    """Returns the rows of the `NEAREST` candidates float32[M,D] to each query float32[N,D]."""
+    order = np.argsort(-(queries @ candidates.T), axis=1, kind="stable")
+    rows: list[list[int]] = order[:, :NEAREST].tolist()
+    return rows
+
+
+def calls(studies: EmbeddedPairs, label_sets: LabelSets) -> Bools:
+    """Returns bool[N,L]: whether each label of every set is called, by its calibration if any."""
+    columns = [column for labels in label_sets.root.values() for column in _called(studies, labels)]
+    return np.stack(columns, axis=1)
+
+
+def _called(studies: EmbeddedPairs, labels: Mapping[str, Label]) -> list[Bools]:
+    margin = margins(studies.encoder, studies.images, labels.values())
+    probabilities = (
+        calibrated_probability(margin[:, at], label) for at, label in enumerate(labels.values())
+    )
+    return [
+        margin[:, at] > 0 if probability is None else probability > 0.5
+        for at, probability in enumerate(probabilities)
+    ]

@@ -1,0 +1,202 @@
+"""Defines one training step, its optimiser and what is measured at a checkpoint, for Lightning."""
+
+import math
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, TensorDataset
+
+from service.arrays import FloatArray
+from training.data.pairs import Pairs
+from training.evaluate.geometry import alignment, modality_gap, uniformity
+from training.evaluate.retrieval import image_to_report
+from training.fit.objective import Contrastive, priming_loss, rank, world_size
+from training.fit.plan import Batch, Plan, Steps
+from training.model.attention import attention_loss
+from training.model.clip import Clip
+from training.model.expert_clip import WHITE, ExpertCLIP
+from training.model.heatmap import HeatmapProcessor
+from training.model.views import expert_pixels
+from training.recipe import ExpertSpec, OptimiserSpec, RunSpec
+from training.recipe.curriculum import PRIMING
+from training.run.record import VALIDATION
+
+MAX_LOGIT_SCALE = math.log(100)
+MAX_GRADIENT = 1.0
+"""Norm to which the gradients of the towers, and those of the processor, are clipped."""
+VALIDATION_BATCH = 64
+"""Validation pairs encoded in one call."""
+
+
+class ClipTraining(lightning.LightningModule):
+    """CLIP under AdamW, with expert pairs if the plan's method has them.
+
+    validation: pairs that are measured at each checkpoint, or None.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        plan: Plan,
+        validation: Pairs | None,
+        expert: ExpertSpec,
+        optimiser: OptimiserSpec,
+        run: RunSpec,
+    ) -> None:
+        super().__init__()
+        self.clip, self.plan, self.validation = clip, plan, validation
+        self.expert, self.optimiser, self.run = expert, optimiser, run
+        self.method = plan.method
+        processor = _processor(clip, expert) if self.method.has_processor else None
+        self.expert_clip = ExpertCLIP(clip, processor, run.part)
+        self.objective: Contrastive | None = None
+        self._encoded: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def processor(self) -> HeatmapProcessor | None:
+        """The heatmap processor, if the method has one."""
+        return self.expert_clip.processor
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002 — Lightning's signature
+        """Makes the loss, once the processes know each other."""
+        self.objective = Contrastive(self.clip.model)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Returns the loss: contrastive, plus guided attention and priming where they apply."""
+        assert self.objective is not None  # noqa: S101 — setup() came first
+        torch.manual_seed(self.plan.torch_seed(self.global_step, rank()))
+        pixels, tokens = batch.pixels, batch.tokens
+        if batch.experts is not None:
+            drawn, words, heatmaps, weight = batch.experts
+            view = self.method.view
+            experts = expert_pixels(view, self.expert_clip, drawn, heatmaps, weight)
+            pixels, tokens = torch.cat([pixels.float(), experts]), torch.cat([tokens, words])
+        texts = self.expert_clip.texts(tokens)
+        if batch.experts is not None and self.method.attends:
+            images, attention = self.expert_clip.attended(pixels)
+            guidance = attention_loss(attention[len(batch.pixels) :], batch.experts.heatmaps)
+        else:
+            images, guidance = self.expert_clip.images(pixels), None
+        loss: Tensor = self.objective(images, texts, self.clip.model)
+        self.log("loss", loss.detach(), prog_bar=True)
+        if guidance is not None:
+            self.log("attention", guidance.detach())
+            loss = loss + self.expert.attention_weight * guidance
+        if self._is_priming():
+            loss = loss + self._priming(batch.pixels)
+        return loss
+
+    def _is_priming(self) -> bool:
+        early = self.plan.progress(self.global_step) < PRIMING
+        return self.method.primed and self.expert.priming_weight > 0 and early
+
+    def _priming(self, pixels: Tensor) -> Tensor:
+        """Returns the weighted priming loss, and logs it as a fraction of the images' variance."""
+        assert self.processor is not None  # noqa: S101 — a primed method has one
+        levels = pixels.float() / WHITE
+        error = priming_loss(self.processor, levels)
+        self.log("priming", error.detach() / levels.var())
+        return self.expert.priming_weight * error
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Keeps the logit scale at or below 100 (Radford et al. 2021, section 2.5)."""
+        with torch.no_grad():
+            self.clip.model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+
+    def on_train_start(self) -> None:
+        """Ends a resumed run at once if it had stopped early."""
+        for stopping in self.trainer.early_stopping_callbacks:
+            if stopping is not None and stopping.wait_count >= stopping.patience:
+                self.trainer.should_stop = True
+
+    def validation_step(self, batch: list[Tensor], _: int) -> None:
+        """Encodes some validation pairs in full precision, as the exported model does."""
+        pixels, tokens = batch
+        with torch.autocast(self.device.type, enabled=False):
+            images, texts = self.expert_clip.images(pixels), self.expert_clip.texts(tokens)
+        self._encoded.append((images.cpu(), texts.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Measures the encoded validation pairs."""
+        assert self.validation is not None  # noqa: S101 — without it there is no batch
+        images, texts = (torch.cat(parts).numpy() for parts in zip(*self._encoded, strict=True))
+        self._encoded.clear()
+        values = measures(images, texts, self.validation)
+        self.log_dict({f"{VALIDATION}{name}": value for name, value in values.items()})
+
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        """Clips towers and processor apart, so that one does not shrink the other's gradients."""
+        clip_grad_norm_(self.clip.model.parameters(), MAX_GRADIENT)
+        if self.processor is not None:
+            clip_grad_norm_(self.processor.parameters(), MAX_GRADIENT)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Returns the batches up to the next checkpoint."""
+        first = self.current_epoch * self.run.checkpoint_every
+        last = min(first + self.run.checkpoint_every, self.plan.steps)
+        steps = Steps(self.plan, range(first, last), rank(), world_size())
+        return DataLoader(steps, batch_size=None, num_workers=self.run.workers)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]] | list[Any]:
+        """Returns the validation pairs, all of them in every process."""
+        if self.validation is None:
+            return []
+        pixels = torch.from_numpy(self.validation.images[:])
+        tokens = torch.from_numpy(self.clip.tokenizer(self.validation.reports).ids)
+        return DataLoader(TensorDataset(pixels, tokens), batch_size=VALIDATION_BATCH)
+
+    def configure_optimizers(self) -> Any:
+        """Returns AdamW and its schedule. Gains, biases and the logit scale do not decay."""
+        trained = [p for p in self.expert_clip.parameters() if p.requires_grad]
+        optimizer = AdamW(
+            [
+                {
+                    "params": [p for p in trained if p.ndim >= 2],
+                    "weight_decay": self.optimiser.weight_decay,
+                },
+                {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+            ],
+            lr=self.optimiser.learning_rate,
+            betas=(0.9, 0.98),
+            eps=1e-6,
+        )
+        steps = self.plan.steps
+        warmup = max(1, round(self.optimiser.warmup * steps))
+        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, warmup, steps))
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+def learning_rate_factor(step: int, warmup: int, steps: int) -> float:
+    """Returns the factor on the learning rate: a linear rise over `warmup` steps, then a half
+    cosine down to 0 at `steps`.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def measures(images: FloatArray, texts: FloatArray, pairs: Pairs) -> dict[str, float]:
+    """Returns retrieval and geometry of N pairs, from their unit vectors float32[N,D]."""
+    patients = [study.patient_id for study in pairs.studies]
+    recalls = image_to_report(images, texts, pairs.reports, patients)
+    return {f"recall@{recall.k}": recall.value for recall in recalls} | {
+        "alignment": alignment(images, texts),
+        "uniformity/image": uniformity(images),
+        "uniformity/text": uniformity(texts),
+        "modality_gap": modality_gap(images, texts),
+    }
+
+
+def _processor(clip: Clip, expert: ExpertSpec) -> HeatmapProcessor:
+    return HeatmapProcessor(
+        (clip.image.height, clip.image.width),
+        patch=expert.patch,
+        width=expert.width,
+        heads=expert.heads,
+        residual=expert.residual,
+    )

@@ -1,0 +1,217 @@
+"""Defines the recipe, everything that decides a training run, and reads it from a file."""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, ValidationError
+
+from service.bundle.preprocess import ReducingGap
+from training.data.gaze import Sigma
+from training.data.spec import DataSpec, FrozenSpec
+from training.errors import TrainingError
+from training.recipe.methods import METHODS
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+"""Folder of the recipes that come with the project."""
+SECTIONS = ("data", "model", "expert", "optimiser", "run")
+
+
+class RecipeError(TrainingError, ValueError):
+    """A recipe, or an override of it, that cannot be run."""
+
+
+class ModelSpec(FrozenSpec):
+    """The `model` section: which model, and with which weights it begins."""
+
+    name: str
+    """A config of training/model/configs, whose tokenizer is learned from the training reports, or
+    a model of open_clip with its own tokenizer."""
+    pretrained: str | None = None
+    """Weights for an open_clip model: a tag of open_clip, or the path of a checkpoint."""
+    start: Path | None = None
+    """Folder of a finished run of the same model, to begin with its weights (eCLIP^P)."""
+    reducing_gap: ReducingGap | None = None
+    """Shrink large images before decoding them in full, in training and in the bundle; see
+    `service.bundle.preprocess.ImageSpec`."""
+
+
+class ExpertSpec(FrozenSpec):
+    """The `expert` section: the studies with gaze, and the heatmap processor's size."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Fraction of the training studies with gaze that are experts, chosen by hash."""
+    batch: PositiveInt = 16
+    """Expert pairs of a step in which they join, over all processes."""
+    sigma: Sigma = Sigma(1.0, "degree")
+    """Spread of a fixation in a heatmap."""
+    patch: PositiveInt = 16
+    """Pixels a side of one patch of the processor."""
+    width: PositiveInt = 256
+    heads: PositiveInt = 4
+    residual: bool = False
+    """Begin as the identity. False: as published."""
+    priming_weight: Annotated[float, Field(ge=0)] = 0.1
+    """Weight of the priming loss."""
+    attention_weight: PositiveFloat = 0.3
+    """Weight of the divergence of the tower's attention from gaze, for methods that guide it."""
+    misplaced: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Fraction of the experts that carry another expert's gaze, for a dose-response."""
+    primed_first: Annotated[int, Field(ge=0)] = 0
+    """Steps before the run in which the processor alone learns P(I, 1) = I. Published: none."""
+
+
+class OptimiserSpec(FrozenSpec):
+    """The `optimiser` section: how long, in which batches and how fast the weights are learned."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    """Pairs of a step, over all processes."""
+    learning_rate: PositiveFloat
+    weight_decay: float
+    warmup: Annotated[float, Field(ge=0, lt=1)]
+    """Fraction of all steps over which the learning rate rises linearly."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of a moving average of the weights. Validation then measures the average, and the run
+    gives it."""
+
+
+class RunSpec(FrozenSpec):
+    """The `run` section: how the training runs on this machine."""
+
+    checkpoint_every: PositiveInt = 100
+    """Steps between two checkpoints. At each, the validation split is measured."""
+    patience: PositiveInt | None = None
+    """Checkpoints without a better validation recall after which the run stops."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    devices: PositiveInt = 1
+    """Processes on each node; under torchrun, as many as it started."""
+    nodes: PositiveInt = 1
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that prepare batches, for each training process."""
+    part: PositiveInt | None = None
+    """Items encoded at a time, for batches that do not fit into memory; the gradient is the whole
+    batch's."""
+    checkpoint_gradients: bool = False
+    """Compute activations twice to save memory."""
+    compile: bool = False
+    """Compile the towers with torch.compile."""
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
+
+
+def _known(method: str) -> str:
+    if method not in METHODS:
+        raise ValueError(f"there are {', '.join(METHODS)}")
+    return method
+
+
+class Recipe(FrozenSpec):
+    """One run of `eclip-train fit`."""
+
+    name: str
+    seed: Annotated[int, Field(ge=0)]
+    method: Annotated[str, AfterValidator(_known)] = "clip"
+    """A name in training/recipe/methods.py."""
+    data: DataSpec
+    model: ModelSpec
+    expert: ExpertSpec = ExpertSpec()
+    optimiser: OptimiserSpec
+    run: RunSpec = RunSpec()
+
+
+def load_recipe(name_or_path: str, overrides: list[str]) -> Recipe:
+    """Reads a recipe by name or path and applies overrides, such as `optimiser.epochs=3`.
+
+    Raises RecipeError if there is no such recipe, key or value.
+    """
+    path = Path(name_or_path)
+    if not path.is_file():
+        path = CONFIGS / f"{name_or_path}.yaml"
+    if not path.is_file():
+        raise RecipeError(f"no recipe {name_or_path!r}; there are {', '.join(recipe_names())}")
+    values = read_recipe(path).model_dump()
+    for override in overrides:
+        _apply(values, override)
+    return _validated(values)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Reads a recipe from a YAML or JSON file.
+
+    Raises RecipeError, with what to do, for the form without sections that earlier versions wrote.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"cannot read {path} as YAML or JSON: {error}") from error
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"{path} is not a recipe; begin with a copy of one in training/configs")
+    if isinstance(values.get("model"), str):
+        raise RecipeError(
+            f"{path} has the form without sections that earlier versions used. Move each key into "
+            f"its section ({', '.join(SECTIONS)}), as training/configs/phantom-tiny.yaml shows: "
+            "`epochs: 3` becomes `optimiser: {epochs: 3}`, `model: X` becomes `model: {name: X}`"
+        )
+    return _validated(values)
+
+
+def recipe_names() -> list[str]:
+    """Returns the recipes that come with the project."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def _validated(values: Mapping[str, Any]) -> Recipe:
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise RecipeError("; ".join(wrong)) from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise RecipeError(f"{override!r} is not key=value")
+    *parents, leaf = key.split(".")
+    place: Any = values
+    for part in (*parents, leaf):
+        if not isinstance(place, dict):
+            raise RecipeError(f"unknown key {key!r}; {part!r} would be inside a single value")
+        if part not in place:
+            raise RecipeError(f"unknown key {key!r}; the nearest is {_nearest(key, values)!r}")
+        section, place = place, place[part]
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"{override!r} has a value that is not YAML") from None
+    if isinstance(place, dict) and not isinstance(value, dict):
+        raise RecipeError(f"{key!r} is a section; set one of {', '.join(_keys(place, f'{key}.'))}")
+    section[leaf] = value
+
+
+def _nearest(key: str, values: Mapping[str, Any]) -> str:
+    """Returns the existing key whose last part is most like that of `key`, else most like it all.
+
+    Example: `epoch` → `optimiser.epochs`, `dta.train` → `data.train`.
+    """
+    keys = sorted(_keys(values), key=lambda each: -_likeness(each, key))
+    return max(keys, key=lambda each: _likeness(_last(each), _last(key)))
+
+
+def _keys(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        yield f"{above}{name}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{above}{name}.")
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()

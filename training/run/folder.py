@@ -1,0 +1,81 @@
+"""Opens a run's folder, so that one recipe trains in it, and loads what was trained there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import JsonValue
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import nn
+
+from service.files import write_atomically, written_atomically
+from training.model.clip import Clip, is_own
+from training.recipe import Recipe, RecipeError, read_recipe
+from training.run.models import open_clip_model, own_model
+from training.run.record import write_environment
+
+RECIPE = "recipe.json"
+CHECKPOINT = "last.ckpt"
+
+
+def is_run(folder: Path) -> bool:
+    """Returns whether a folder is a run's."""
+    return (folder / RECIPE).is_file()
+
+
+def open_run(folder: Path, recipe: Recipe) -> None:
+    """Makes `folder` the recipe's run, or opens it again to resume.
+
+    Raises RecipeError if it holds a run of another recipe, and leaves that run as it is.
+    """
+    kept = folder / RECIPE
+    if not kept.exists():
+        write_atomically(kept, recipe.model_dump_json(indent=1).encode())
+    if read_recipe(kept) != recipe:
+        raise RecipeError(f"{folder} holds a run of another recipe; choose another folder")
+    write_environment(folder)
+
+
+def load_run(folder: Path) -> tuple[Recipe, Clip]:
+    """Returns the recipe and the trained model of a finished or interrupted run."""
+    recipe = read_recipe(folder / RECIPE)
+    if is_own(recipe.model.name):
+        clip = own_model(recipe.model, folder, list)
+    else:
+        clip = open_clip_model(recipe.model)
+    load_weights(clip.model, folder)
+    clip.provenance.update(recipe=_without_folders(recipe, clip))
+    return recipe, clip
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Loads the weights of a run's last checkpoint into the model."""
+    state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
+    prefix = "expert_clip.model."
+    model.load_state_dict(
+        {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+    )
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes each checkpoint whole, in the place of the one before."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Writes a checkpoint; see the base class."""
+        with written_atomically(Path(path)) as draft:
+            super().save_checkpoint(checkpoint, draft, storage_options)
+
+
+def _without_folders(recipe: Recipe, clip: Clip) -> JsonValue:
+    """Returns the recipe for a bundle's provenance, with the last part alone of each path.
+
+    A folder's name may name a machine or a person.
+    """
+    facts = json.loads(json.dumps(recipe.model_dump(), default=lambda path: path.name))
+    facts["model"]["name"] = clip.provenance["open_clip_model"]
+    facts["model"]["pretrained"] = clip.provenance["pretrained"]
+    public: JsonValue = facts
+    return public
