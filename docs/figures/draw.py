@@ -1,11 +1,10 @@
 """Makes phantom.png and workbench.png, the README's radiograph and the page that reads it.
 
-`python docs/figures/draw.py http://127.0.0.1:8000`, from the repository's root, while a server with
-the demo library answers there; needs the development environment and Chromium.
+`python docs/figures/draw.py`, while `make serve` runs. Needs the development environment and
+Chromium.
 """
 
 import shutil
-import sys
 from pathlib import Path
 
 from PIL import Image
@@ -14,6 +13,7 @@ from playwright.sync_api import sync_playwright
 from training.data.phantom import PhantomConfig, phantom
 
 FOLDER = Path(__file__).parent
+SERVER = "http://127.0.0.1:8000"
 LIBRARY = PhantomConfig(size=256, seed=7_000)
 """The data set of the demo library, which holds its phantoms 0 to 239."""
 NUMBER = 261
@@ -46,4 +46,4 @@ def photograph(url: str, radiograph: Path, path: Path) -> None:
 
 if __name__ == "__main__":
     draw_phantom(FOLDER / "phantom.png")
-    photograph(sys.argv[1], FOLDER / "phantom.png", FOLDER / "workbench.png")
+    photograph(SERVER, FOLDER / "phantom.png", FOLDER / "workbench.png")
