@@ -18,7 +18,7 @@ LIBRARY = PhantomConfig(size=256, seed=7_000)
 """The data set of the demo library, which holds its phantoms 0 to 239."""
 NUMBER = 261
 """A phantom that the demo library does not hold and that the demo model reads well."""
-WINDOW = {"width": 1200, "height": 1125}
+WINDOW = {"width": 1200, "height": 1165}
 
 
 def draw_phantom(path: Path) -> None:
