@@ -11,6 +11,9 @@ SERVE_VLLM = HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 \
   --served-model-name smollm2-135m-instruct --max-model-len 4096 --host 127.0.0.1 --port 8010 \
   --structured-outputs-config '{"backend": "xgrammar", "disable_any_whitespace": true}'
 
+# Each file's tests run in one process, so that they share what its fixtures make.
+PYTEST = OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+
 # Succeeds once the server answers.
 VLLM_ANSWERS = $(DEV)/bin/python -c \
   "import httpx; httpx.get('http://127.0.0.1:8010/health').raise_for_status()" 2>/dev/null
@@ -21,11 +24,11 @@ serve: $(SERVE)/ready
 	$(SERVE)/bin/eclip serve --demo
 
 test: lint
-	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) --no-loadscope-reorder
 
 # The fast lane: format, lint, types, import rules, and the tests that are not marked as slow.
 check: lint
-	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -q -n logical --maxprocesses 4 -m "not slow"
+	$(PYTEST) -q -m "not slow"
 
 lint: $(DEV)/ready
 	$(DEV)/bin/ruff format --check .

@@ -16,7 +16,8 @@ from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
 
 pytestmark = pytest.mark.slow
 
-TIMEOUT_S = 60
+TIMEOUT_S = 200
+"""Seconds after which a process counts as hung."""
 
 
 def index(data_dir):

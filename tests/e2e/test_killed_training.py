@@ -19,7 +19,8 @@ SMALL = [
     "expert.patch=8", "expert.width=32", "expert.share=1", "expert.batch=4",
     "expert.sigma={size: 3, unit: pixel}",
 ]  # fmt: skip
-TIMEOUT_S = 200
+TIMEOUT_S = 250
+"""Seconds after which a process counts as hung."""
 
 
 @pytest.fixture
