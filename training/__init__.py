@@ -1,3 +1,3 @@
-"""Training: studies → CLIP → evaluation → a bundle that the service reads."""
+"""Trains CLIP on radiographs, reports and gaze, measures it, and exports bundles."""
 
-import service  # noqa: F401 — first of all, so that ONNX Runtime stays silent here too
+import service  # noqa: F401 — first of all: it switches ONNX Runtime's telemetry off

@@ -27,7 +27,7 @@ from training.evaluate.evaluation import GAZE_SPREAD
 from training.evaluate.suite import run_suite
 from training.export.bundle import annotate, write_bundle
 from training.fit.trainer import fit
-from training.recipe import Recipe
+from training.recipe import Recipe, RecipeError
 from training.run.folder import load_run
 
 NAME, VERSION = "phantom-demo", "1"
@@ -62,7 +62,7 @@ def make_bundle(run: Path, directory: Path) -> Bundle:
     """
     recipe, clip = load_run(run)
     if not isinstance(recipe.data, PhantomData):
-        raise ValueError(f"{run} was not trained on phantoms")
+        raise RecipeError(f"{run} was not trained on phantoms; the demo needs such a run")
     read = open_pairs(recipe.data, clip.image, run)
     train, validation = read("train"), read("validation")
     validated = EmbeddedPairs(TorchEncoder(clip), validation)

@@ -1,1 +1,1 @@
-"""Studies, gaze and the phantoms that stand in for them."""
+"""Reads studies and gaze, renders phantoms, and prepares both as pairs. Needs no torch."""

@@ -1,4 +1,4 @@
-"""Fixations → heatmaps."""
+"""Turns fixations into heatmaps."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _WHOLE = ((0.0, 0.0, 1.0, 1.0),)
 
 @dataclass(frozen=True, slots=True)
 class Sigma:
-    """Standard deviation of a fixation: in degrees of visual angle or in pixels of the heatmap."""
+    """The spread of a fixation: a standard deviation in degrees of visual angle or in pixels."""
 
     size: float
     unit: Literal["degree", "pixel"]
@@ -26,14 +26,16 @@ class Sigma:
             raise ValueError("sigma must be finite and positive")
 
     def in_pixels(self, reading: Gaze, height: int, width: int) -> npt.NDArray[np.float64]:
-        """(down, across) at each fixation: float64[fixations, 2].
+        """Returns (down, across) at each fixation, in pixels: float64[fixations, 2].
 
-        Raises DataError where degrees are asked of a reading that does not say what one spans.
+        Raises DataError if sigma is in degrees and the reading does not say what a degree spans.
         """
         if self.unit == "pixel":
             return np.full((len(reading), 2), self.size)
         if len(reading.degree) < len(reading):
-            raise DataError("a reading has no `degree`: give sigma in pixels")
+            raise DataError(
+                "a reading does not say what a degree spans; give expert.sigma in pixels"
+            )
         across_down = np.reshape(reading.degree, (-1, 2)) * (width, height)
         return self.size * across_down[:, ::-1]
 
@@ -41,12 +43,12 @@ class Sigma:
 def heatmap(
     readings: Sequence[Gaze], height: int, width: int, sigma: Sigma
 ) -> npt.NDArray[np.float32]:
-    """Where the readers of one image looked: float32[height, width], at most 1.
+    """Draws where the readers of one image looked: float32[height, width], at most 1.
 
     A fixation is a Gaussian whose mass is its duration, cut off at the edge of what the screen
     showed of the image at that moment. Each reader's map is scaled to unit mass before the maps are
-    averaged, so that a slow reader does not outvote a quick one. The highest value is 1; a map
-    without any dwell is all zeros.
+    averaged, so a slow reader counts as much as a quick one. The highest value is 1. Without any
+    fixation on the image, all values are 0.
     """
     looked = np.zeros((height, width))
     for reading in readings:
@@ -61,10 +63,10 @@ def heatmap(
 def aligned_heatmap(
     readings: Sequence[Gaze], image_height: int, image_width: int, spec: ImageSpec, sigma: Sigma
 ) -> npt.NDArray[np.float32]:
-    """The heatmap that lies on `preprocess(image, spec)`: float32[spec.height, spec.width].
+    """Draws the heatmap that lies on `preprocess(image, spec)`: float32[spec.height, spec.width].
 
-    It is drawn at the size that the image is scaled to, cropped or padded by `preprocess` itself,
-    and holds 256 levels. A crop may take the highest value away; padding was never looked at.
+    It is drawn at the size that the image is scaled to, then cropped or padded by `preprocess`
+    itself, and has 256 levels. A crop may remove the highest value. Padding is 0.
     """
     width, height = scaled_size((image_width, image_height), spec)
     drawn = heatmap(readings, height, width, sigma)
@@ -74,7 +76,7 @@ def aligned_heatmap(
 
 
 def _dwell(reading: Gaze, height: int, width: int, sigma: Sigma) -> npt.NDArray[np.float64]:
-    """Dwell density of one reader, up to a constant: float64[height, width]."""
+    """Returns one reader's dwell density, up to a constant: float64[height, width]."""
     spread = sigma.in_pixels(reading, height, width)
     shown = np.reshape(reading.shown or _WHOLE * len(reading), (-1, 4))
     rows = _profiles(np.asarray(reading.y), shown[:, 1::2], spread[:, 0], height)
@@ -89,10 +91,10 @@ def _profiles(
     sigmas: npt.NDArray[np.float64],
     size: int,
 ) -> npt.NDArray[np.float64]:
-    """Sample 1-D Gaussian densities at the pixel centres: float64[fixations, size].
+    """Samples 1-D Gaussian densities at the pixel centres: float64[fixations, size].
 
-    centres and shown[fixations, 2] are fractions of `size`, sigmas are pixels; outside what was
-    shown the density is 0.
+    centres, shown[fixations, 2]: fractions of `size`. sigmas: pixels. The density is 0 outside of
+    what was shown.
     """
     pixels = np.arange(size) + 0.5
     offsets = (pixels - size * centres[:, None]) / sigmas[:, None]

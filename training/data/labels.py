@@ -1,11 +1,11 @@
-"""Names of findings, lower-case and the same in every data set, and what is uncertain."""
+"""Names findings alike in every data set, in lower case, and marks what is uncertain."""
 
 from collections.abc import Mapping
 
 from training.data.study import ManifestStudy, Scalar
 
 NO_FINDING = "no finding"
-"""A finding like any other where a data set asserts it; no findings at all assert nothing."""
+"""The finding that a data set asserts for a normal image. Without it, () asserts nothing."""
 
 CHEXPERT = (
     "No Finding",
@@ -28,29 +28,29 @@ CHEXPERT = (
 _UNCERTAIN = "uncertain"
 _LABELLED = "labelled"
 UNLABELLED: dict[str, Scalar] = {_LABELLED: False}
-"""Metadata of a study that its data set has yet to label."""
+"""Metadata of a study that nobody has labelled."""
 _SEPARATOR = "; "
 
 
 def chexpert_findings(row: Mapping[str, str]) -> tuple[str, ...]:
-    """The columns that are 1; 0 (denied), -1 (uncertain) and blank (not mentioned) are not."""
+    """Returns the columns that are 1. Not: 0 (denied), -1 (uncertain), blank (not mentioned)."""
     return _columns_at(row, 1.0)
 
 
 def chexpert_metadata(row: Mapping[str, str]) -> dict[str, Scalar]:
-    """The columns that are -1, under the key that `uncertain` reads."""
+    """Returns the columns that are -1, under the key that `uncertain` reads."""
     names = _columns_at(row, -1.0)
     return {_UNCERTAIN: _SEPARATOR.join(names)} if names else {}
 
 
 def uncertain(study: ManifestStudy) -> frozenset[str]:
-    """The findings of which the study's labeller was not sure."""
+    """Returns the findings of which the study's labeller was not sure."""
     names = study.metadata.get(_UNCERTAIN)
     return frozenset(str(names).split(_SEPARATOR)) if names else frozenset()
 
 
 def is_labelled(study: ManifestStudy) -> bool:
-    """Whether anyone looked for findings; without, that there are none means nothing."""
+    """Returns whether anyone looked for findings. If not, an empty list means nothing."""
     return bool(study.metadata.get(_LABELLED, True))
 
 

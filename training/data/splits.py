@@ -1,4 +1,4 @@
-"""Train, validation and test, and the proof that they share nothing."""
+"""Splits studies by patient, and checks that the splits share nothing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
@@ -13,7 +13,10 @@ class LeakageError(DataError):
 def split_studies(
     studies: Iterable[ManifestStudy], fractions: tuple[float, float, float]
 ) -> dict[Split, list[ManifestStudy]]:
-    """Each study in its published split, else in its patient's by hash; raises LeakageError."""
+    """Returns the studies of each split: the published split, else the patient's by hash.
+
+    Raises LeakageError if two splits share anything.
+    """
     splits: dict[Split, list[ManifestStudy]] = {"train": [], "validation": [], "test": []}
     for study in studies:
         splits[study.split or split_of(study.patient_id, fractions)].append(study)
@@ -22,10 +25,10 @@ def split_studies(
 
 
 def check_disjoint(splits: Mapping[Split, Sequence[ManifestStudy]]) -> None:
-    """Raise LeakageError if two splits share anything; it counts and names no patient.
+    """Raises LeakageError if two splits share a patient, a study or an image.
 
-    A patient is known by the id alone, whatever the source: data sets made from one another
-    keep their patients' ids, and a false alarm costs less than a leak.
+    Patients are compared by id alone, across sources: data sets made from one another keep their
+    patients' ids, and a false alarm costs less than a leak. The message has counts, no ids.
     """
     shared = []
     for (one, its), (other, theirs) in combinations(splits.items(), 2):
@@ -37,7 +40,7 @@ def check_disjoint(splits: Mapping[Split, Sequence[ManifestStudy]]) -> None:
                 f"{one} and {other} share {patients} patients, {studies} studies, {images} images"
             )
     if shared:
-        raise LeakageError("; ".join(shared))
+        raise LeakageError(f"{'; '.join(shared)}. Correct the splits in the manifest")
 
 
 def _patients(studies: Sequence[ManifestStudy]) -> set[str]:

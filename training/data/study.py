@@ -40,13 +40,13 @@ class Gaze:
 
     def __post_init__(self) -> None:
         if not len(self.x) == len(self.y) == len(self.duration):
-            raise ValueError("x, y and duration must have one value a fixation")
+            raise ValueError("x, y and duration must have one value for each fixation")
         if not all(0.0 <= value <= 1.0 for value in (*self.x, *self.y)):
             raise ValueError("x and y must be fractions of the image in [0, 1]")
         if not all(math.isfinite(value) and value >= 0.0 for value in self.duration):
             raise ValueError("durations must be finite and not negative")
         if {len(self.degree), len(self.shown)} - {0, len(self)}:
-            raise ValueError("degree and shown must be empty or have one entry a fixation")
+            raise ValueError("degree and shown must be empty or have one entry for each fixation")
         if not all(math.isfinite(value) and value > 0.0 for each in self.degree for value in each):
             raise ValueError("degrees must be finite and positive")
         if not all(

@@ -1,13 +1,13 @@
-"""Evaluation subsets with equally many studies a finding: 5x200, 8x200, 14x100.
+"""Draws evaluation subsets with equally many studies for each finding: 5x200, 8x200, 14x100.
 
-Where the authors of a comparison published which images they drew, give their list as a file.
-Else a subset is drawn here, so its numbers compare with one another and not with theirs.
+If the authors of a comparison published which images they drew, give their list as a file. A subset
+drawn here is another draw, so numbers on it compare with each other, but not with theirs.
 
-A class holds the studies with an image that have exactly one of the subset's findings, and none
-of the others uncertain; findings that the subset does not list may be there. Of those, the ones
-with the smallest sha256 of `SEED:study_id` are drawn: the draw hangs neither on the order of the
-files nor on a random generator's version. The studies drawn become test studies. A model that is
-measured on them must not have been trained on their patients.
+A finding's class holds the studies with an image that have this finding, none of the subset's
+others, and none of them uncertain. They may have findings that the subset does not list. Drawn are
+the studies with the smallest sha256 of `SEED:study_id`, so the draw depends neither on the order of
+the files nor on a random generator. They become test studies. A model that is measured on them must
+not have been trained on their patients.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ SEED = 0
 
 
 class SubsetError(DataError):
-    """A subset that these studies cannot give."""
+    """A subset that cannot be drawn from these studies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """`each` studies of the data set `source` for each of `findings`."""
+    """`each` studies of the data set `source` for each finding of `findings`."""
 
     source: str
     findings: tuple[str, ...]
@@ -35,7 +35,7 @@ class Subset:
 
 
 _FIVE = ("atelectasis", "cardiomegaly", "consolidation", "edema", "pleural effusion")
-"""The findings that the CheXpert competition scored; 5x200 is of Huang et al. 2021 (GLoRIA)."""
+"""Findings that the CheXpert competition scored. 5x200: Huang et al. 2021 (GLoRIA)."""
 _EIGHT = (
     "atelectasis",
     "cardiomegaly",
@@ -46,7 +46,7 @@ _EIGHT = (
     "pneumothorax",
     NO_FINDING,
 )
-"""The categories of CheXpert 8x200 (Zhang et al. 2020, ConVIRT, arXiv 2010.00747)."""
+"""Categories of CheXpert 8x200 (Zhang et al. 2020, ConVIRT, arXiv 2010.00747)."""
 _FOURTEEN = (
     NO_FINDING,
     "atelectasis",
@@ -63,7 +63,7 @@ _FOURTEEN = (
     "fibrosis",
     "pleural thickening",
 )
-"""The 14 classes that eCLIP was scored on: no finding, and all labels but the rare hernia."""
+"""The 14 classes that eCLIP was scored on: no finding, and all labels except the rare hernia."""
 
 SUBSETS = {
     "chexpert-5x200": Subset("chexpert", _FIVE, 200),
@@ -74,7 +74,7 @@ SUBSETS = {
 
 
 def choose(name_or_list: str, source: str, studies: Sequence[ManifestStudy]) -> list[ManifestStudy]:
-    """The subset of that name, or the one that a file lists, of the data set `source`."""
+    """Returns the subset of that name, or the one that a file lists, of the data set `source`."""
     if name_or_list in SUBSETS:
         subset = SUBSETS[name_or_list]
         if subset.source != source:
@@ -83,12 +83,14 @@ def choose(name_or_list: str, source: str, studies: Sequence[ManifestStudy]) -> 
     elif Path(name_or_list).is_file():
         chosen = listed(Path(name_or_list).read_text(encoding="utf-8").split("\n"), studies)
     else:
-        raise SubsetError(f"no subset or file {name_or_list!r}; there are {', '.join(SUBSETS)}")
+        raise SubsetError(
+            f"no subset or file {name_or_list!r}; the subsets are {', '.join(SUBSETS)}"
+        )
     return [replace(study, split="test") for study in chosen]
 
 
 def draw(subset: Subset, studies: Iterable[ManifestStudy]) -> list[ManifestStudy]:
-    """`subset.each` studies a finding; raises SubsetError where a finding has too few."""
+    """Returns `subset.each` studies for each finding; raises SubsetError if one has too few."""
     classes: dict[str, list[ManifestStudy]] = {finding: [] for finding in subset.findings}
     for study in studies:
         present = set(study.findings) & classes.keys()
@@ -97,16 +99,18 @@ def draw(subset: Subset, studies: Iterable[ManifestStudy]) -> list[ManifestStudy
     few = {name: len(found) for name, found in classes.items() if len(found) < subset.each}
     if few:
         counts = ", ".join(f"{name} {count}" for name, count in few.items())
-        raise SubsetError(f"{subset.each} studies a finding are needed, and there are: {counts}")
+        raise SubsetError(
+            f"the subset needs {subset.each} studies for each finding; too few have: {counts}"
+        )
     return [study for found in classes.values() for study in sorted(found, key=_lot)[: subset.each]]
 
 
 def listed(lines: Iterable[str], studies: Iterable[ManifestStudy]) -> list[ManifestStudy]:
-    """The studies that `lines` name, each by its study id or by an image.
+    """Returns the studies that `lines` name, each by its study id or by an image.
 
     An image is named by its path, which may begin with the data set's own folder, or by its file
-    name where each study has one image. Of a study named by images only those stay. Raises
-    SubsetError where a line names nothing.
+    name if each study has one image. A study named by images keeps only those. Raises SubsetError
+    if a line names nothing.
     """
     wanted = {line.strip() for line in lines if line.strip()}
     line_of = {key: line for line in wanted for key in _keys(line)}
@@ -117,7 +121,9 @@ def listed(lines: Iterable[str], studies: Iterable[ManifestStudy]) -> list[Manif
             chosen.append(replace(study, images=images or study.images))
             found |= {line_of[name] for name in (*images, study.study_id) if name in line_of}
     if missing := len(wanted - found):
-        raise SubsetError(f"{missing} of the {len(wanted)} listed are not in the data set")
+        raise SubsetError(
+            f"{missing} of the {len(wanted)} lines name no study or image of the data set"
+        )
     return chosen
 
 

@@ -1,7 +1,6 @@
-"""Augmentation: an image and its heatmap through one and the same change of place.
-from service.arrays import UInt8
+"""Augments an image and its heatmap alike: a slight crop, turn and change of exposure.
 
-No flips: left and right are words of the report.
+There are no flips, because reports say left and right.
 """
 
 from dataclasses import dataclass
@@ -12,12 +11,17 @@ from PIL import Image
 
 from service.arrays import UInt8
 
-LEAST_SIDE, MOST_TURN, MOST_CONTRAST = 0.85, 5.0, 0.2
+LEAST_SIDE = 0.85
+"""Fraction of the image's side: the smallest crop."""
+MOST_TURN = 5.0
+"""Degrees, either way."""
+MOST_CONTRAST = 0.2
+"""Relative change of contrast and brightness, either way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A crop of `side` (share of the image) at (left, top) in shares of what is left, turned."""
+    """A turned crop. side: fraction of the image; left, top: fractions of the rest of it."""
 
     side: float
     left: float
@@ -26,12 +30,12 @@ class Placement:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:
-        """A slight crop and turn."""
+        """Draws a slight crop and turn."""
         side, left, top = rng.uniform(LEAST_SIDE, 1.0), rng.random(), rng.random()
         return cls(side, left, top, rng.uniform(-MOST_TURN, MOST_TURN))
 
     def __call__(self, levels: UInt8) -> UInt8:
-        """uint8[H,W] → uint8[H,W], bilinear; what lies outside is black."""
+        """Crops and turns uint8[H,W] to uint8[H,W], bilinear. What lies outside is black."""
         height, width = levels.shape
         cosine, sine = np.cos(np.radians(self.degrees)), np.sin(np.radians(self.degrees))
         middle = np.array([width, height]) / 2
@@ -47,7 +51,7 @@ class Placement:
 
 
 def exposure(levels: UInt8, rng: np.random.Generator) -> UInt8:
-    """uint8[H,W] with slightly other contrast and brightness."""
+    """Returns uint8[H,W] with slightly changed contrast and brightness."""
     gain, shift = 1 + rng.uniform(-MOST_CONTRAST, MOST_CONTRAST, 2)
     changed = gain * (levels.astype(np.float32) - 127.5) + 127.5 * shift
     exposed: UInt8 = np.rint(np.clip(changed, 0, 255)).astype(np.uint8)
@@ -57,7 +61,7 @@ def exposure(levels: UInt8, rng: np.random.Generator) -> UInt8:
 def augmented(
     image: UInt8, heatmap: UInt8 | None, rng: np.random.Generator
 ) -> tuple[UInt8, UInt8 | None]:
-    """An image and, where it has one, its heatmap; both uint8[H,W], placed alike."""
+    """Returns an image and its heatmap, both uint8[H,W], cropped and turned alike."""
     placement = Placement.draw(rng)
     placed = None if heatmap is None else placement(heatmap)
     return exposure(placement(image), rng), placed

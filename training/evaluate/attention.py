@@ -1,9 +1,9 @@
-"""Do patches point where they should? Patch–text maps against lesions and where readers looked.
+"""Measures where patches point: patch–text maps against lesions and readers' gaze.
 
-The map is what the service shows: the cosine of each patch with a text. Against lesions the text is
-the label's present prompts, in studies with that label alone, so that the mask is that finding's;
-against gaze it is the study's report. Chance is a map that is the same everywhere; `centre_prior`
-is a Gaussian in the middle, which knows radiographs but not this one.
+The map is what the service shows: the cosine of each patch with a text. For lesions the text is the
+label's present prompts, in studies with that label alone, so that the mask is that finding's. For
+gaze it is the study's report. Chance is a constant map. `centre_prior` is a Gaussian in the middle
+of the image, which knows radiographs but not this one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,9 +24,9 @@ from training.evaluate.prompts import ensemble
 from training.evaluate.result import Estimate, Measurement, NotMeasured
 
 LESION_LEVEL = 128
-"""Masks are resized with their images; from half coverage on a pixel is the lesion's."""
+"""Level of a resized mask, 0…255, from which a pixel belongs to the lesion: half covered."""
 GAZE_LEVEL = 128
-"""Where readers dwelt at least half as long as where they dwelt longest."""
+"""Level of a heatmap, 0…255, from which a pixel was looked at: half of the longest dwell."""
 PRIOR_SPREAD = 0.25
 """Standard deviation of the centre prior, in sides of the image."""
 
@@ -34,17 +34,17 @@ Floats = npt.NDArray[np.floating]
 
 
 class Pointing(NamedTuple):
-    """How one map lies on one region; all three are 1 at best."""
+    """How well one map fits one region. All three are 1 at best."""
 
     pointing_game: float
-    """Share of the map's highest pixels that are inside (Zhang et al. 2018)."""
+    """Fraction of the map's highest pixels that are inside (Zhang et al. 2018)."""
     pixel_auc: float
     energy_inside: float
-    """Share of the map above its minimum that is inside (Wang et al. 2020, Score-CAM)."""
+    """Fraction of the map above its minimum that is inside (Wang et al. 2020, Score-CAM)."""
 
 
 class Region(NamedTuple):
-    """A study, the text that should point, float32[D], and where, bool[H,W]."""
+    """A study's row, the text that should point, float32[D], and where to, bool[H,W]."""
 
     row: int
     text: Floats
@@ -52,14 +52,15 @@ class Region(NamedTuple):
 
 
 def attention(test: EmbeddedPairs, prompts: Mapping[str, Prompts]) -> Measurement:
-    """Pointing at lesions and at gaze; raises NotMeasured without patches or regions."""
+    """Measures pointing at lesions and at gaze; raises NotMeasured without patches or regions."""
     if test.encoder.patches(test.pairs.images[:1]) is None:
         raise NotMeasured("the image tower yields no patches in the joint space")
     values: dict[str, Estimate] = {}
     notes = []
     for name, regions in (("lesion", _lesions(test, prompts)), ("gaze", _gaze(test))):
-        if kept := [region for region in regions if 0 < region.inside.mean() < 1]:
-            values |= {f"attention/{name}/{key}": one for key, one in _measure(test, kept).items()}
+        if usable := [region for region in regions if 0 < region.inside.mean() < 1]:
+            measured = _measure(test, usable)
+            values |= {f"attention/{name}/{key}": value for key, value in measured.items()}
         else:
             notes.append(f"no study has a {name} region and a text to point at it")
     if not values:
@@ -68,7 +69,7 @@ def attention(test: EmbeddedPairs, prompts: Mapping[str, Prompts]) -> Measuremen
 
 
 def pointing(heat: Floats, inside: Bools) -> Pointing:
-    """Score float[H,W] against bool[H,W], which is neither empty nor full."""
+    """Scores a map float[H,W] against a region bool[H,W] that is neither empty nor full."""
     above = heat - heat.min()
     mass = above.sum()
     return Pointing(
@@ -79,13 +80,13 @@ def pointing(heat: Floats, inside: Bools) -> Pointing:
 
 
 def upsampled(grid: Floats, height: int, width: int) -> Floats:
-    """float[G,G] → float32[height,width], bicubic as the service overlays it."""
+    """Scales float[G,G] to float32[height,width], bicubic as in the service's overlay."""
     image = Image.fromarray(grid.astype(np.float32))
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def centre_prior(height: int, width: int) -> Floats:
-    """A Gaussian in the middle, float64[height,width]."""
+    """Returns a Gaussian in the middle, float64[height,width]."""
     down, across = (np.arange(size) + 0.5 for size in (height, width))
     y, x = down / height - 0.5, across / width - 0.5
     return np.asarray(np.exp(-(y[:, None] ** 2 + x**2) / (2 * PRIOR_SPREAD**2)))
@@ -135,7 +136,7 @@ def _measure(test: EmbeddedPairs, regions: list[Region]) -> dict[str, Estimate]:
 
 
 def _maps(test: EmbeddedPairs, regions: list[Region]) -> Iterator[Floats]:
-    """float32[H,W] of each region's text on its image, a batch of patches at a time."""
+    """Yields float32[H,W] of each region's text on its image, encoding a batch at a time."""
     pixels: Levels = test.pairs.images
     _, height, width = pixels.shape
     for start in range(0, len(regions), BATCH):

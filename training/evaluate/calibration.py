@@ -1,4 +1,4 @@
-"""From margins to probabilities: Platt scaling and abstention, fitted on a validation split."""
+"""Fits probabilities to margins on a validation split: Platt scaling and abstention."""
 
 from collections.abc import Mapping
 
@@ -13,21 +13,25 @@ from training.evaluate.findings import Findings
 from training.evaluate.prompts import margins
 
 TOLERATED_ERROR = 0.1
+"""Fraction of the decisions on one side of the band that may be wrong."""
 LEAST_STUDIES = 5
-"""Studies with a finding, and as many without, that a fit needs; and calls that a side of the band
-needs before its error says anything."""
+"""Studies with a finding, and as many without, that a fit needs; also the least decisions on a side
+of the band, since the error of fewer says little."""
 
 Floats = npt.NDArray[np.floating]
 
 
 class Uncalibrated(ValueError):
-    """A label that these studies cannot calibrate; the message says why."""
+    """These studies cannot calibrate a label; the message says why."""
 
 
 def calibrate(
     validation: EmbeddedPairs, prompts: Mapping[str, Prompts]
 ) -> tuple[dict[str, Label], dict[str, str]]:
-    """({label: with its calibration}, {label: why it has none}); every label is in the first."""
+    """Returns ({label: Label with its calibration}, {label: why it has none}).
+
+    Every label is in the first, whether it has a calibration or not.
+    """
     findings = Findings.of(validation.pairs.studies, prompts)
     margin = margins(validation.encoder, validation.images, prompts.values())
     labels, left = {}, {}
@@ -44,7 +48,7 @@ def calibrate(
 def calibrate_sets(
     validation: EmbeddedPairs, label_sets: LabelSets
 ) -> tuple[LabelSets, dict[str, str]]:
-    """`calibrate` for every set; the reasons are by `set: label`."""
+    """Calibrates every set, as `calibrate` does. Reasons are by `set: label`."""
     done = {name: calibrate(validation, labels) for name, labels in label_sets.root.items()}
     return (
         LabelSets({name: labels for name, (labels, _) in done.items()}),
@@ -57,30 +61,32 @@ def calibrate_sets(
 
 
 def fit(margin: Floats, truth: Bools) -> Calibration:
-    """Platt's two parameters and the band, of N margins; raises Uncalibrated."""
+    """Fits Platt's two parameters and the band to N margins; raises Uncalibrated."""
     fewer = min(int(truth.sum()), int((~truth).sum()))
     if fewer < LEAST_STUDIES:
-        raise Uncalibrated(f"only {fewer} studies are on one side, of {LEAST_STUDIES} needed")
+        raise Uncalibrated(
+            f"only {fewer} studies have it, or do not have it; {LEAST_STUDIES} are needed"
+        )
     platt = LogisticRegression(C=1e6).fit(margin[:, None], truth)
     slope, offset = float(platt.coef_[0, 0]), float(platt.intercept_[0])
     if slope <= 0:
-        raise Uncalibrated("its margin is no higher where the finding is")
+        raise Uncalibrated("its margin is not higher in studies with the finding")
     probability = platt.predict_proba(margin[:, None])[:, 1]
     return Calibration(slope=slope, offset=offset, abstain=abstention_band(probability, truth))
 
 
 def abstention_band(probability: Floats, truth: Bools) -> tuple[float, float]:
-    """(low, high): of the calls beyond either side, at most `TOLERATED_ERROR` are wrong.
+    """Returns (low, high): at most `TOLERATED_ERROR` of the decisions beyond either are wrong.
 
-    Each side is the nearest to 0.5, in steps of 0.05, that holds this, so that many right denials
-    do not excuse wrong findings. A side that never does, or has fewer than `LEAST_STUDIES` calls,
-    is withheld: 0 or 1.
+    Each side is the nearest to 0.5, in steps of 0.05, of which this is true. Each has its own
+    bound, so that many right denials do not excuse wrong findings. A side of which it is never
+    true, or with fewer than `LEAST_STUDIES` decisions, decides nothing: 0 or 1.
     """
     return 1 - _side(1 - probability, ~truth), _side(probability, truth)
 
 
 def _side(probability: Floats, truth: Bools) -> float:
-    """The least threshold from 0.5 up at and above which few of the calls are wrong."""
+    """Returns the least threshold from 0.5 up above which few of the decisions are wrong."""
     for step in range(10):
         threshold = (50 + 5 * step) / 100
         called = probability >= threshold

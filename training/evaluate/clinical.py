@@ -1,8 +1,7 @@
-"""Clinical scores of reports through RadEval (Xu et al. 2025, EMNLP demos), where it is at hand.
+"""Scores reports clinically through RadEval (Xu et al. 2025, EMNLP demos), if it is installed.
 
-Its metrics are language models of their own. Nothing is downloaded: a metric runs only where
-`radeval` is installed and its weights lie in the local Hugging Face cache; else a note says why it
-did not.
+Its metrics are language models. Nothing is downloaded: a metric runs if `radeval` is installed and
+its weights lie in the local Hugging Face cache. Otherwise a note says why it did not run.
 """
 
 import logging
@@ -25,7 +24,7 @@ PACKAGE = "radeval"
 def clinical_scores(
     found: Sequence[str], blind: Sequence[str], true: Sequence[str]
 ) -> tuple[dict[str, Estimate], tuple[str, ...]]:
-    """(numbers with those of the blind reports as chance, notes on what was not measured)."""
+    """Returns the scores, with those of the blind reports as chance, and notes on gaps."""
     if find_spec(PACKAGE) is None:
         return {}, (f"not measured: {', '.join(METRICS)} ({PACKAGE} is not installed)",)
     values: dict[str, Estimate] = {}
@@ -53,7 +52,7 @@ def _floats(scores: dict[str, Any]) -> dict[str, float]:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Weights that are not in the cache are an OSError, not a download."""
+    """Makes weights that are not in the cache an OSError instead of a download."""
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:
         yield

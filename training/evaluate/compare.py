@@ -1,36 +1,37 @@
-"""Two encoders that should be the same, such as a checkpoint and its bundle, number by number."""
+"""Compares two encoders that should be the same, such as a checkpoint and its bundle."""
 
 from training.errors import TrainingError
 from training.evaluate.result import Result
 
 TOLERANCE = 1e-4
+"""Largest absolute difference of a measure between the two."""
 
 
 class Disagreement(TrainingError, RuntimeError):
-    """Two encoders that should be the same measure differently."""
+    """Two encoders that should be the same give different numbers."""
 
 
 def differences(one: Result, other: Result) -> dict[str, float]:
-    """Measure → how far `other` is from `one`; raises Disagreement where only one has a number."""
+    """Returns {measure: `other` minus `one`}; raises Disagreement if one lacks a measure."""
     ours, theirs = one.numbers(), other.numbers()
     if alone := sorted(set(ours) ^ set(theirs)):
-        raise Disagreement(f"only one of the two has {', '.join(alone)}")
+        raise Disagreement(f"only one of the two was measured on {', '.join(alone)}")
     return {name: theirs[name].value - ours[name].value for name in ours}
 
 
-def largest(found: dict[str, float]) -> tuple[str, float]:
-    """The measure that differs most, and by how much; ("", 0) where nothing was measured."""
+def largest(gaps: dict[str, float]) -> tuple[str, float]:
+    """Returns the measure that differs most, and by how much; ("", 0) if nothing was measured."""
     return max(
-        ((name, abs(gap)) for name, gap in found.items()), key=lambda p: p[1], default=("", 0.0)
+        ((name, abs(gap)) for name, gap in gaps.items()), key=lambda p: p[1], default=("", 0.0)
     )
 
 
-def check_agreement(found: dict[str, float]) -> None:
-    """Raise Disagreement, naming the worst measure, unless all are within `TOLERANCE`."""
-    over = {name: gap for name, gap in found.items() if not abs(gap) <= TOLERANCE}
+def check_agreement(gaps: dict[str, float]) -> None:
+    """Raises Disagreement, naming the worst measure, unless all are within `TOLERANCE`."""
+    over = {name: gap for name, gap in gaps.items() if not abs(gap) <= TOLERANCE}
     if over:
         name, gap = largest(over)
         raise Disagreement(
-            f"{len(over)} of {len(found)} measures differ by more than {TOLERANCE:.0e}, "
+            f"{len(over)} of {len(gaps)} measures differ by more than {TOLERANCE:.0e}, "
             f"most of all {name}, by {gap:.2e}"
         )

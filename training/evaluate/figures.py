@@ -1,4 +1,4 @@
-"""The pictures of a section, as PNG."""
+"""Draws the figures of one measure, as PNG."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -14,11 +14,14 @@ _OTHER = "#8a8a8a"
 
 
 def figures(section: Measurement) -> Iterator[tuple[str, bytes]]:
-    """(what it shows, PNG) of everything in the section that can be drawn."""
+    """Yields (caption, PNG) of everything in a measurement that can be drawn."""
     if any("auroc_present" in row for row in section.by_label.values()):
         yield "AUROC by present prompts, 95 % interval; dashed: chance", _drawn(section, _aurocs)
     if _curves(section, "reliability/"):
-        yield "Reliability: said against seen, all labels together", _drawn(section, _reliability)
+        yield (
+            "Reliability: predicted against observed, all labels together",
+            _drawn(section, _reliability),
+        )
     if any(name.startswith("linear_probe/") for name in section.values):
         yield "Linear probe: macro AUROC by share of the training patients", _drawn(section, _probe)
     if _curves(section, "plane/"):
@@ -35,10 +38,10 @@ def _drawn(section: Measurement, draw: Callable[[Axes, Measurement], None]) -> b
 
 def _aurocs(axes: Axes, section: Measurement) -> None:
     rows = {label: row["auroc_present"] for label, row in reversed(section.by_label.items())}
-    for height, one in enumerate(rows.values()):
-        if one.low is not None and one.high is not None:
-            axes.plot([one.low, one.high], [height, height], color=_OTHER, linewidth=2)
-        axes.plot(one.value, height, "o", color=_COLOURS["image"])
+    for height, auroc in enumerate(rows.values()):
+        if auroc.low is not None and auroc.high is not None:
+            axes.plot([auroc.low, auroc.high], [height, height], color=_OTHER, linewidth=2)
+        axes.plot(auroc.value, height, "o", color=_COLOURS["image"])
     axes.axvline(0.5, linestyle="--", color="black", linewidth=0.8)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_xlim(0, 1)
@@ -48,17 +51,17 @@ def _reliability(axes: Axes, section: Measurement) -> None:
     axes.plot([0, 1], [0, 1], "--", color="black", linewidth=0.8)
     for name, points in _curves(section, "reliability/").items():
         axes.plot(*zip(*points, strict=True), "o-", label=name, color=_COLOURS.get(name, _OTHER))
-    axes.set(xlabel="mean probability", ylabel="share that has the finding")
+    axes.set(xlabel="mean probability", ylabel="fraction with the finding")
     axes.legend()
 
 
 def _probe(axes: Axes, section: Measurement) -> None:
-    found = {n: e for n, e in section.values.items() if n.startswith("linear_probe/")}
-    spread = [one.sd or 0.0 for one in found.values()]
-    values = [one.value for one in found.values()]
-    axes.errorbar(range(len(found)), values, spread, fmt="o-", color=_COLOURS["image"], capsize=4)
+    probes = {n: e for n, e in section.values.items() if n.startswith("linear_probe/")}
+    spread = [probe.sd or 0.0 for probe in probes.values()]
+    values = [probe.value for probe in probes.values()]
+    axes.errorbar(range(len(probes)), values, spread, fmt="o-", color=_COLOURS["image"], capsize=4)
     axes.axhline(0.5, linestyle="--", color="black", linewidth=0.8)
-    axes.set_xticks(range(len(found)), [name.split("/")[1] for name in found])
+    axes.set_xticks(range(len(probes)), [name.split("/")[1] for name in probes])
     axes.set(xlabel="training patients", ylabel="macro AUROC, ± sd of draws")
 
 

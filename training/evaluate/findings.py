@@ -1,4 +1,4 @@
-"""Which findings the studies have, and where their data set does not say."""
+"""Tabulates which findings the studies have, and which are unknown."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,10 @@ from training.data.study import ManifestStudy
 
 @dataclass(frozen=True)
 class Findings:
-    """there, known: bool[N,L], of N studies and L labels; what is not known is not there."""
+    """The findings of N studies for L labels.
+
+    there, known: bool[N,L]. What is not known is not there.
+    """
 
     labels: tuple[str, ...]
     there: Bools
@@ -22,7 +25,10 @@ class Findings:
 
     @classmethod
     def of(cls, studies: Sequence[ManifestStudy], labels: Iterable[str]) -> Self:
-        """Unknown are an uncertain label, and every label of a study that nobody labelled."""
+        """Returns the table of these studies.
+
+        Unknown are uncertain labels, and every label of a study that nobody labelled.
+        """
         names = tuple(labels)
         shape = (len(studies), len(names))
         there = [label in study.findings for study in studies for label in names]
@@ -36,17 +42,17 @@ class Findings:
         )
 
     def answered(self, label: int) -> bool:
-        """Whether some studies have it and some do not, so that it can be measured."""
+        """Returns whether some studies have a label and some do not, so that it can be measured."""
         there = self.there[self.known[:, label], label]
         return bool(there.any() and not there.all())
 
     def unanswered(self) -> tuple[str, ...]:
-        """A note where there are labels that these studies cannot measure."""
+        """Returns a note on the labels that these studies cannot measure; () if there are none."""
         names = [name for at, name in enumerate(self.labels) if not self.answered(at)]
         return (f"not measured, as all or none of the studies have it: {', '.join(names)}",) * bool(
             names
         )
 
     def at(self, rows: npt.NDArray[np.intp] | Bools) -> Self:
-        """Some of the studies."""
+        """Returns the table of some of the studies."""
         return type(self)(self.labels, self.there[rows], self.known[rows])

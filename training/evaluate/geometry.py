@@ -1,4 +1,4 @@
-"""How pairs and points lie on the sphere: alignment, uniformity, modality gap.
+"""Measures how vectors lie on the sphere: alignment, uniformity, modality gap.
 
 Wang & Isola 2020 (arXiv 2005.10242), section 4; Liang et al. 2022 (arXiv 2203.02053), section 4.
 """
@@ -11,12 +11,12 @@ from training.evaluate.encode import EmbeddedPairs
 from training.evaluate.result import Estimate, Measurement, NotMeasured
 
 PICTURED = 500
-"""Studies in the picture."""
+"""Studies in the figure."""
 _ROWS = 1024
 
 
 def geometry(test: EmbeddedPairs) -> Measurement:
-    """The numbers of the studies with a report, and a picture of both modalities' points."""
+    """Returns the numbers of the studies with a report, and a figure of both modalities."""
     rows = test.reported
     if len(rows) < 2:
         raise NotMeasured("fewer than two studies have a report")
@@ -34,7 +34,7 @@ def geometry(test: EmbeddedPairs) -> Measurement:
 
 
 def plane(images: FloatArray, reports: FloatArray) -> dict[str, list[list[float]]]:
-    """Both modalities, float32[N,D] each, on their common two principal components."""
+    """Returns both modalities, float32[N,D] each, on their two common principal components."""
     flat = PCA(2, svd_solver="full").fit_transform(np.concatenate([images, reports]))
     return {
         "plane/image": flat[: len(images)].tolist(),
@@ -43,12 +43,12 @@ def plane(images: FloatArray, reports: FloatArray) -> dict[str, list[list[float]
 
 
 def alignment(images: FloatArray, texts: FloatArray) -> float:
-    """Mean squared distance of matching pairs, unit float32[N,D] each; 0 when they coincide."""
+    """Returns the mean squared distance of matching pairs, unit float32[N,D] each; 0 at best."""
     return float(np.mean(np.sum((images - texts) ** 2, axis=1)))
 
 
 def uniformity(vectors: FloatArray) -> float:
-    """Log of the mean of exp(−2·distance²) over different points of unit float32[N,D]; ≤ 0."""
+    """Returns the log of the mean of exp(−2·distance²) over pairs of unit float32[N,D]; ≤ 0."""
     total = 0.0
     for start in range(0, len(vectors), _ROWS):
         squared = np.clip(2 - 2 * vectors[start : start + _ROWS] @ vectors.T, 0, 4)
@@ -59,5 +59,5 @@ def uniformity(vectors: FloatArray) -> float:
 
 
 def modality_gap(images: FloatArray, texts: FloatArray) -> float:
-    """Distance between the two modalities' mean vectors."""
+    """Returns the distance between the two modalities' mean vectors."""
     return float(np.linalg.norm(images.mean(axis=0) - texts.mean(axis=0)))

@@ -1,8 +1,8 @@
-"""A linear probe: what logistic regression reads from image embeddings, with few labels and many.
+"""Measures a linear probe: logistic regression on image embeddings, with few labels and many.
 
-L2-regularised at scikit-learn's own strength on standardised embeddings: nothing is tuned, so no
-validation split is spent. Fewer labels are the studies of fewer training patients, drawn anew for
-each seed.
+Embeddings are standardised and the regression has scikit-learn's default L2 strength. Nothing is
+tuned, so no validation split is needed. For fewer labels, training patients are drawn at random,
+others for each seed.
 """
 
 import numpy as np
@@ -21,16 +21,16 @@ from training.evaluate.result import Estimate, Measurement, NotMeasured
 SHARES = (0.01, 0.1, 1.0)
 SEEDS = 5
 LEAST_STUDIES = 2
-"""Training studies with a finding, and as many without, that a fit needs."""
+"""Training studies with a finding, and as many without it, that a fit needs."""
 
 
 def linear_probe(
     train: EmbeddedPairs, test: EmbeddedPairs, labels: tuple[str, ...], *, seed: int = 0
 ) -> Measurement:
-    """Macro AUROC on the test studies at each share of the training patients.
+    """Returns macro AUROC on the test studies for each fraction of the training patients.
 
-    Of several draws: mean and sd. Of all patients there is one, with its interval over resampled
-    test patients. Raises NotMeasured where no label can be fitted and scored.
+    Fractions give mean and sd over several draws. All patients give one value, with its interval
+    over resampled test patients. Raises NotMeasured if no label can be fitted and scored.
     """
     learned = Findings.of(train.pairs.studies, labels)
     asked = Findings.of(test.pairs.studies, labels)
@@ -53,7 +53,7 @@ def linear_probe(
 
 
 def patients_drawn(patients: list[str], share: float, seed: int) -> npt.NDArray[np.intp]:
-    """The rows of a share of the patients, of at least one."""
+    """Returns the rows of a fraction of the patients, of at least one."""
     everyone = np.unique(patients)
     number = max(1, round(share * len(everyone)))
     drawn = np.random.default_rng(seed).permutation(everyone)[:number]
@@ -63,7 +63,7 @@ def patients_drawn(patients: list[str], share: float, seed: int) -> npt.NDArray[
 def probe(
     train: FloatArray, learned: Findings, test: FloatArray, asked: Findings
 ) -> dict[str, Floats]:
-    """Decision values of the test studies, float64[N], for each label that both can tell."""
+    """Returns decision values of the test studies, float64[N], for each label both can answer."""
     return {
         label: _fitted(train, learned, at).decision_function(test)
         for at, label in enumerate(learned.labels)
@@ -83,7 +83,7 @@ def _enough(learned: Findings, at: int) -> bool:
 
 
 def _left_out(name: str, asked: Findings, found: list[dict[str, Floats]]) -> tuple[str, ...]:
-    """A note where labels that the test studies could tell were not fitted in every draw."""
+    """Returns a note on the labels that could be tested but were not fitted in every draw."""
     missing = {
         label: sum(label not in scores for scores in found)
         for at, label in enumerate(asked.labels)

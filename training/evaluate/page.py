@@ -1,4 +1,4 @@
-"""A result as one page that stands alone: tables with interval and chance, and the figures."""
+"""Writes a result as one HTML page with tables and figures, and as metrics.json."""
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,14 +31,14 @@ figcaption, .note { color: #5a6978; font-size: .9rem }
 
 
 def write(result: Result, folder: Path) -> None:
-    """Write metrics.json and report.html into `folder`."""
+    """Writes metrics.json and report.html into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / METRICS).write_text(result.to_json(), encoding="utf-8")
     (folder / PAGE).write_text(page(result), encoding="utf-8")
 
 
 def page(result: Result) -> str:
-    """HTML without a script or a reference to anything outside it."""
+    """Returns the page as HTML without scripts and without references to other files."""
     title = f"Evaluation of {result.about.get('encoder', 'an encoder')}"
     parts = [
         "<!doctype html>",
@@ -46,14 +46,14 @@ def page(result: Result) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{escape(title)}</title><style>{_STYLE}</style>",
         f"<h1>{escape(title)}</h1>",
-        "<p>Research software, not a medical device. Intervals are of these studies' patients "
-        "alone; chance is what knows nothing of the image.</p>",
+        "<p>Research software, not a medical device. Intervals are over the patients of these "
+        "studies; chance is the value without looking at the image.</p>",
         _table(("fact", ""), ((name, str(value)) for name, value in result.about.items())),
     ]
     for name, section in result.sections.items():
         parts += _section(name, section)
-    for other, found in result.differences.items():
-        parts += _differences(other, found)
+    for other, gaps in result.differences.items():
+        parts += _differences(other, gaps)
     return "\n".join(parts) + "\n"
 
 
@@ -83,17 +83,17 @@ def _label_table(by_label: Mapping[str, Mapping[str, Estimate]]) -> str:
     )
 
 
-def _differences(other: str, found: Mapping[str, float]) -> Iterator[str]:
-    name, gap = largest(dict(found))
+def _differences(other: str, gaps: Mapping[str, float]) -> Iterator[str]:
+    name, gap = largest(dict(gaps))
     yield f"<h2>Against {escape(other)}</h2>"
     yield f"<p>The largest difference is {gap:.1e}, of {escape(_words(name))}.</p>"
     yield _table(
-        ("measure", "difference"), ((_words(key), f"{gap:+.1e}") for key, gap in found.items())
+        ("measure", "difference"), ((_words(key), f"{gap:+.1e}") for key, gap in gaps.items())
     )
 
 
 def _words(name: str) -> str:
-    """A measure's name that a narrow screen can break."""
+    """Returns a measure's name with spaces, at which a narrow screen can break it."""
     return name.replace("_", " ").replace("/", " / ")
 
 

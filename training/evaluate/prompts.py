@@ -1,4 +1,4 @@
-"""Zero-shot scores: how near an image is to sentences that affirm a finding, or deny it."""
+"""Scores images against prompts: sentences that affirm a finding, or deny it."""
 
 from collections.abc import Iterable
 
@@ -12,12 +12,12 @@ from training.evaluate.encode import DualEncoder
 def present_scores(
     encoder: DualEncoder, images: FloatArray, prompts: Iterable[Prompts]
 ) -> FloatArray:
-    """float32[N,L]: similarity of N images to the mean of each label's present prompts."""
+    """Returns float32[N,L]: similarity of N images to each label's present prompts."""
     return _similarities(images, [ensemble(encoder, prompt.present) for prompt in prompts])
 
 
 def margins(encoder: DualEncoder, images: FloatArray, prompts: Iterable[Prompts]) -> FloatArray:
-    """float32[N,L]: present minus absent similarity; present alone where there is no absent one."""
+    """Returns float32[N,L]: similarity to the present minus that to the absent prompts."""
     directions = [
         ensemble(encoder, prompt.present) - ensemble(encoder, prompt.absent)
         if prompt.absent
@@ -28,7 +28,7 @@ def margins(encoder: DualEncoder, images: FloatArray, prompts: Iterable[Prompts]
 
 
 def ensemble(encoder: DualEncoder, prompts: tuple[str, ...]) -> FloatArray:
-    """The mean of the prompts' vectors, float32[D], scaled to unit length."""
+    """Returns the mean of the prompts' vectors, float32[D], scaled to unit length."""
     mean = encoder.texts(prompts).mean(axis=0)
     unit: FloatArray = mean / np.linalg.norm(mean)
     return unit

@@ -1,7 +1,7 @@
-"""A retrieved report against the true one: what the nearest training study's report gets right.
+"""Compares retrieved reports with the true ones: each image retrieves the nearest training report.
 
-BLEU (Papineni et al. 2002) is of the whole corpus, ROUGE-L (Lin 2004) the mean F of the studies;
-both count words, and a denied finding costs them little. Chance is a random training report.
+BLEU (Papineni et al. 2002) is of the whole corpus, ROUGE-L (Lin 2004) the mean F of the studies.
+Both count words, so a wrongly denied finding costs little. Chance is a random training report.
 """
 
 import re
@@ -22,7 +22,7 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def reports(train: EmbeddedPairs, test: EmbeddedPairs, *, seed: int = 0) -> Measurement:
-    """Scores of the reports that the test images find among the training reports."""
+    """Returns scores of the reports that the test images retrieve from the training reports."""
     if not len(test.reported) or not len(train.reported):
         raise NotMeasured("test and training studies must have reports")
     true = [test.pairs.reports[row] for row in test.reported]
@@ -30,16 +30,18 @@ def reports(train: EmbeddedPairs, test: EmbeddedPairs, *, seed: int = 0) -> Meas
     patients = np.asarray(test.patients)[test.reported]
     others = np.not_equal.outer(patients, np.asarray(train.patients)[train.reported])
     if not others.any(axis=1).all():
-        raise NotMeasured("a patient's own reports are all that there are to retrieve")
+        raise NotMeasured("for one patient, all training reports are the patient's own")
     scores = np.where(others, test.images[test.reported] @ train.reports.T, -np.inf)
     nearest = scores >= scores.max(axis=1, keepdims=True) - TIE
-    found = [library[column] for column in nearest.argmax(axis=1)]
+    retrieved = [library[column] for column in nearest.argmax(axis=1)]
     blind = [library[column] for column in _at_random(others, seed)]
     values = {
-        f"bleu-{n}": Estimate(value=bleu(found, true, n), n=len(true), chance=bleu(blind, true, n))
+        f"bleu-{n}": Estimate(
+            value=bleu(retrieved, true, n), n=len(true), chance=bleu(blind, true, n)
+        )
         for n in ORDERS
     }
-    f_scores = rouge_l(found, true)
+    f_scores = rouge_l(retrieved, true)
     low, high = interval(means(patient_counts(patients.tolist()), f_scores))
     values["rouge-l"] = Estimate(
         value=float(f_scores.mean()),
@@ -48,18 +50,18 @@ def reports(train: EmbeddedPairs, test: EmbeddedPairs, *, seed: int = 0) -> Meas
         high=high,
         chance=float(rouge_l(blind, true).mean()),
     )
-    clinical, notes = clinical_scores(found, blind, true)
+    clinical, notes = clinical_scores(retrieved, blind, true)
     return Measurement(values=values | clinical, notes=notes)
 
 
 def bleu(found: Sequence[str], true: Sequence[str], order: int) -> float:
-    """Corpus BLEU of N texts against one reference each, lower case, punctuation apart."""
+    """Returns corpus BLEU of N texts against one reference each, in lower case."""
     candidates, references = [_spaced(text) for text in found], [[_spaced(text)] for text in true]
     return float(bleu_score(candidates, references, n_gram=order))
 
 
 def rouge_l(found: Sequence[str], true: Sequence[str]) -> npt.NDArray[np.float64]:
-    """float64[N]: F of the longest common subsequence of words."""
+    """Returns float64[N]: F of the longest common subsequence of words."""
     return np.array(
         [
             float(rouge_score(one, other, rouge_keys="rougeL")["rougeL_fmeasure"])
@@ -69,7 +71,7 @@ def rouge_l(found: Sequence[str], true: Sequence[str]) -> npt.NDArray[np.float64
 
 
 def _at_random(others: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.intp]:
-    """One allowed column for each row of bool[Q,G]."""
+    """Draws one allowed column for each row of bool[Q,G]."""
     rng = np.random.default_rng(seed)
     return np.array([rng.choice(np.flatnonzero(allowed)) for allowed in others])
 

@@ -1,4 +1,4 @@
-"""What a measure found: numbers beside their chance, and what could not be measured and why."""
+"""Defines a result: numbers with interval and chance, and notes on what was not measured."""
 
 import json
 from collections.abc import Iterator
@@ -7,19 +7,19 @@ from dataclasses import asdict, dataclass, field
 from pydantic import JsonValue
 
 DIGITS = 6
-"""Decimals that are written: more would tell one machine's arithmetic from another's."""
+"""Decimals that are written. More would differ between machines."""
 
 
 class NotMeasured(Exception):
-    """These studies cannot answer; the message says why."""
+    """These studies cannot answer a measure; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A number, of `n` studies or queries.
+    """A number over `n` studies or queries.
 
-    low, high: 95 % interval over resampled patients. chance: what knows nothing of the image gets.
-    sd: over repetitions of a measure that draws. Each is None where it has no meaning.
+    low, high: 95 % interval over resampled patients. chance: the value without looking at the
+    image. sd: over repetitions of a measure that draws. Each is None if it has no meaning.
     """
 
     value: float
@@ -30,7 +30,7 @@ class Estimate:
     sd: float | None = None
 
     def cells(self) -> tuple[str, str, str, str]:
-        """For a table: value, interval or ± sd, chance, n."""
+        """Returns the cells of a table: value, interval or ± sd, chance, n."""
         spread = "" if self.sd is None else f"± {self.sd:.3f}"
         if self.low is not None and self.high is not None:
             spread = f"{self.low:.3f} – {self.high:.3f}"
@@ -39,15 +39,15 @@ class Estimate:
 
 
 COLUMNS = ("value", "95 % interval or ± sd", "chance", "n")
-"""What `cells` are."""
+"""Headings of `cells`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One measure's numbers.
+    """The numbers of one measure.
 
-    by_label: label → measure → number. notes: what was left out, and why. points: named curves and
-    clouds for the figures, one point a row.
+    by_label: label → measure → number. notes: what was left out, and why. points: curves and clouds
+    for the figures by name, one point a row.
     """
 
     values: dict[str, Estimate] = field(default_factory=dict)
@@ -58,9 +58,10 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """All sections of one encoder on one test set.
+    """All measurements of one encoder on one test set.
 
-    differences: other encoder → measure → how far its number is from this one's.
+    about: facts about the encoder and the studies. sections: measure → its numbers. differences:
+    other encoder → measure → its number minus this encoder's.
     """
 
     about: dict[str, JsonValue]
@@ -68,27 +69,27 @@ class Result:
     differences: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, Estimate]:
-        """Every number under one name; a label's is `measure/label`."""
+        """Returns every number by its name; a label's is `measure/label`."""
         return dict(self._numbers())
 
     def _numbers(self) -> Iterator[tuple[str, Estimate]]:
         for section in self.sections.values():
             yield from section.values.items()
             for label, row in section.by_label.items():
-                yield from ((f"{measure}/{label}", one) for measure, one in row.items())
+                yield from ((f"{measure}/{label}", value) for measure, value in row.items())
 
     def to_json(self) -> str:
-        """The same text for the same numbers."""
+        """Returns the result as JSON, the same text for the same numbers."""
         record = _plain(asdict(self))
         return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _plain(value: object) -> object:
-    """Floats rounded, and what is None or empty left out."""
+    """Rounds floats, and leaves out what is None or empty."""
     if isinstance(value, float):
         return round(value, DIGITS)
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items() if one not in (None, {}, (), [])}
+        return {key: _plain(each) for key, each in value.items() if each not in (None, {}, (), [])}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(each) for each in value]
     return value

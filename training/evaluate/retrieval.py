@@ -1,7 +1,6 @@
-"""Cross-modal retrieval both ways: recall@k with identical texts grouped, and precision@k by class.
+"""Measures retrieval both ways: recall@k with identical texts grouped, precision@k by class.
 
-Everything is beside its chance, and ties share their ranks, so that a collapsed embedding measures
-at chance.
+Every number comes with its chance. Ties share their ranks, so a collapsed embedding scores chance.
 """
 
 from collections.abc import Sequence
@@ -20,19 +19,19 @@ from training.evaluate.result import Estimate, Measurement, NotMeasured
 KS = (1, 5, 10)
 CLASS_KS = (5, 10)
 TIE = 1e-6
-"""Cosines nearer than this score alike: float32 arithmetic tells them apart otherwise on every
-machine, such as those of reports that are the same as far as the tower reads them."""
+"""Cosines that differ by less count as equal. Their order depends on the machine's float32
+arithmetic, for example for two reports that are equal up to the tower's context."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recall(Estimate):
-    """Recall at k, of as many queries as there are studies."""
+    """Recall at k, with one query for each study."""
 
     k: int
 
 
 def retrieval(test: EmbeddedPairs, labels: tuple[str, ...]) -> Measurement:
-    """Recall@k of the studies with a report; class precision@k of those with known findings."""
+    """Returns recall@k of studies with a report, and precision@k of those with known findings."""
     rows = test.reported
     values: dict[str, Estimate] = {}
     notes: list[str] = []
@@ -48,7 +47,7 @@ def retrieval(test: EmbeddedPairs, labels: tuple[str, ...]) -> Measurement:
     for name, precision in _class_precisions(test, labels):
         values[name] = precision
     if not any(name.startswith("precision") for name in values):
-        notes.append("no class precision: too few studies that are known to have one of the labels")
+        notes.append("no class precision: too few studies are known to have one of the labels")
     if not values:
         raise NotMeasured("; ".join(notes))
     return Measurement(values=values, notes=tuple(notes))
@@ -63,10 +62,10 @@ def image_to_report(
     ks: Sequence[int] = KS,
     seed: int = 0,
 ) -> list[Recall]:
-    """Each image searches the distinct reports; the one it was filed with is correct.
+    """Returns recall@k of images that search the distinct reports; their own report is correct.
 
-    images, reports: unit float32[N,D], row i of both from the same study; texts: the N reports;
-    groups: what is resampled together (the patient).
+    images, reports: unit float32[N,D], row i of both from the same study. texts: the N reports.
+    groups: what is resampled together, the patients.
     """
     _, gallery, filed = np.unique(np.asarray(texts), return_index=True, return_inverse=True)
     correct = np.equal.outer(filed, np.arange(len(gallery)))
@@ -82,7 +81,7 @@ def report_to_image(
     ks: Sequence[int] = KS,
     seed: int = 0,
 ) -> list[Recall]:
-    """Each study's report searches the images; any that was filed with the same text is correct.
+    """Returns recall@k of reports that search the images; those with the same text are correct.
 
     Arguments as in `image_to_report`.
     """
@@ -93,10 +92,10 @@ def report_to_image(
 def precision_at(
     scores: FloatArray, relevant: Bools, eligible: Bools, k: int
 ) -> npt.NDArray[np.float64]:
-    """float64[Q]: the share of each query's first k eligible entries that are relevant.
+    """Returns float64[Q]: the fraction of each query's first k eligible entries that are relevant.
 
-    scores, relevant, eligible: [Q,G]. Entries that score alike share the ranks they fill. NaN
-    where fewer than k are eligible.
+    scores, relevant, eligible: [Q,G]. Entries with equal scores share the ranks they fill. NaN if
+    fewer than k are eligible.
     """
     enough = eligible.sum(axis=1) >= k
     ranked, relevant = np.where(eligible, scores, -np.inf)[enough], relevant[enough]
@@ -112,7 +111,7 @@ def precision_at(
 def _recalls(
     scores: FloatArray, correct: Bools, groups: Sequence[str], ks: Sequence[int], seed: int
 ) -> list[Recall]:
-    """scores, correct: [Q,G]; a query has found when any correct entry is among its first k."""
+    """Returns recall@k from [Q,G]: a query succeeds if a correct entry is among its first k."""
     counts = patient_counts(groups, seed=seed)
     size, right = scores.shape[1], correct.sum(axis=1)
     best = np.where(correct, scores, -np.inf).max(axis=1, keepdims=True)
@@ -130,13 +129,16 @@ def _recalls(
 def _drawn_one(
     size: npt.NDArray[np.intp], right: npt.NDArray[np.intp], room: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.float64]:
-    """The chance that `room` drawn of `size` entries hold one of the `right` ones."""
+    """Returns the chance that `room` of `size` entries, drawn at random, hold one of `right`."""
     none = hypergeom.pmf(0, size, right, np.clip(room, 0, size))
     return np.asarray(np.clip(1 - none, 0, 1))
 
 
 def _class_precisions(test: EmbeddedPairs, labels: tuple[str, ...]) -> list[tuple[str, Estimate]]:
-    """Image → report and image → image; alike are two studies that share a label or have none."""
+    """Returns precision@k, image → report and image → image.
+
+    Two studies are alike if they share a label, or if neither has any.
+    """
     findings = Findings.of(test.pairs.studies, labels)
     known: Bools = np.asarray(findings.known.all(axis=1))
     if not findings.there[known].any():  # all would be alike
@@ -163,7 +165,7 @@ def _class_precisions(test: EmbeddedPairs, labels: tuple[str, ...]) -> list[tupl
 
 
 def _alike(queries: Bools, gallery: Bools) -> Bools:
-    """bool[Q,G] of bool[Q,L] and bool[G,L]."""
+    """Returns bool[Q,G] from bool[Q,L] and bool[G,L]: whether two studies are alike."""
     share = queries.astype(np.float32) @ gallery.T.astype(np.float32) > 0
     neither = np.logical_and.outer(~queries.any(axis=1), ~gallery.any(axis=1))
     return np.asarray(share | neither)
@@ -172,7 +174,7 @@ def _alike(queries: Bools, gallery: Bools) -> Bools:
 def _precision(
     scores: FloatArray, relevant: Bools, eligible: Bools, k: int, counts: Counts
 ) -> Estimate | None:
-    """None where no query has k eligible entries."""
+    """Returns precision@k over the queries; None if no query has k eligible entries."""
     if scores.shape[1] < k:
         return None
     shares = precision_at(scores, relevant, eligible, k)

@@ -1,8 +1,9 @@
-"""Zero-shot findings: how well prompts rank, call and tell apart what the studies have.
+"""Measures zero-shot findings: how well prompts rank studies and decide what they have.
 
-Ranking is by present prompts alone and by margin; calls and probabilities are of the margin, at
-0.5, by the label's own calibration. Single-label numbers are of the studies with exactly one of the
-labels, each called the label whose present prompts are nearest.
+Ranking uses the present prompts alone, and the margin (present minus absent). Probabilities come
+from the margin by the label's own calibration; a decision is a probability above 0.5. Single-label
+numbers are over the studies with exactly one of the labels: each is given the label whose present
+prompts are nearest.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,13 +41,13 @@ from training.evaluate.result import Estimate, Measurement, NotMeasured
 
 BINS = 10
 FEW = 10
-"""Below so many patients with or without a finding its intervals are said to be too narrow."""
+"""Patients with, or without, a finding below which a note calls its interval too narrow."""
 MACRO = "macro"
 Floats = npt.NDArray[np.floating]
 
 
 class Measured(NamedTuple):
-    """A number, its values under resampling float64[B], and what chance gives."""
+    """A number, its values under resampling float64[B], and its chance."""
 
     value: float
     resampled: npt.NDArray[np.float64] | None
@@ -55,7 +56,7 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Scores:
-    """present, margin: float32[N,L], against the findings of the same N studies and L labels."""
+    """Scores of N studies for L labels, with their findings. present, margin: float32[N,L]."""
 
     findings: Findings
     present: Floats
@@ -63,7 +64,7 @@ class Scores:
 
     @classmethod
     def of(cls, test: EmbeddedPairs, prompts: Mapping[str, Prompts]) -> "Scores":
-        """Score the images of `test` with the labels' prompts."""
+        """Scores the images of `test` with the labels' prompts."""
         return cls(
             Findings.of(test.pairs.studies, prompts),
             present_scores(test.encoder, test.images, prompts.values()),
@@ -72,9 +73,10 @@ class Scores:
 
 
 def zero_shot(test: EmbeddedPairs, prompts: Mapping[str, Prompts], counts: Counts) -> Measurement:
-    """Every number of each label that occurs, its macro means, and those of single labels.
+    """Returns the numbers of each label, their macro means, and those of single labels.
 
-    counts: float64[B,N], the patient bootstrap of the studies. Raises NotMeasured.
+    counts: float64[B,N], the patient bootstrap of the studies. Raises NotMeasured if no label can
+    be measured.
     """
     if not prompts:
         raise NotMeasured("there are no labels")
@@ -86,14 +88,14 @@ def zero_shot(test: EmbeddedPairs, prompts: Mapping[str, Prompts], counts: Count
         if findings.answered(at)
     }
     if not rows:
-        raise NotMeasured("none of the labels is in some of the studies and not in others")
+        raise NotMeasured("every label is in all or in none of the studies")
     single, why_not = _single_label(scores, counts)
     return Measurement(
         values=_macro(rows, len(test.pairs)) | single,
         by_label={
             label: {
-                name: _estimate(one, int(findings.known[:, findings.labels.index(label)].sum()))
-                for name, one in row.items()
+                name: _estimate(value, int(findings.known[:, findings.labels.index(label)].sum()))
+                for name, value in row.items()
             }
             for label, row in rows.items()
         },
@@ -108,12 +110,12 @@ def zero_shot(test: EmbeddedPairs, prompts: Mapping[str, Prompts], counts: Count
 
 
 def raw_probability(margin: Floats, logit_scale: float) -> Floats:
-    """Softmax of present against absent: what is served where nothing was calibrated."""
+    """Returns the softmax of present against absent, as served without a calibration."""
     return np.asarray(expit(logit_scale * margin))
 
 
 def calibrated_probability(margin: Floats, label: Prompts) -> Floats | None:
-    """By the label's own calibration; None where it has none."""
+    """Returns the probability by the label's calibration; None if it has none."""
     calibration = label.calibration if isinstance(label, Label) else None
     if calibration is None:
         return None
@@ -121,7 +123,7 @@ def calibrated_probability(margin: Floats, label: Prompts) -> Floats | None:
 
 
 def expected_calibration_error(probability: Floats, truth: Bools) -> float:
-    """Mean gap of probability and share in `BINS` equal bins (Naeini et al. 2015)."""
+    """Returns the mean gap of probability and frequency in `BINS` bins (Naeini et al. 2015)."""
     predicted, there = torch.from_numpy(np.asarray(probability)), torch.from_numpy(truth).int()
     return float(binary_calibration_error(predicted, there, n_bins=BINS))
 
@@ -151,14 +153,14 @@ def _of_label(
 
 
 def _f1(called: Bools, truth: Bools, counts: Counts) -> Measured:
-    """Chance: as many calls at random, whose precision is the prevalence, and recall their rate."""
+    """Returns F1. Chance: as many calls at random (precision: prevalence; recall: their rate)."""
     rate, prevalence = called.mean(), truth.mean()
     chance = float(2 * rate * prevalence / (rate + prevalence))
     return Measured(float(f1_score(truth, called)), f1_scores(counts, truth, called), chance)
 
 
 def _honesty(probability: Floats, truth: Bools, counts: Counts, suffix: str) -> dict[str, Measured]:
-    """Chance of the Brier score: to say the prevalence of every study."""
+    """Returns Brier score and calibration error. Chance: every study gets the prevalence."""
     prevalence = float(truth.mean())
     squares = means(counts, (probability - truth) ** 2)
     brier = Measured(
@@ -169,7 +171,7 @@ def _honesty(probability: Floats, truth: Bools, counts: Counts, suffix: str) -> 
 
 
 def _macro(rows: Mapping[str, dict[str, Measured]], studies: int) -> dict[str, Estimate]:
-    """The mean over the labels that have the measure; resamples that lack one of them are NaN."""
+    """Returns means over the labels with a measure. Resamples that lack one of them are NaN."""
     names = dict.fromkeys(name for row in rows.values() for name in row)
     return {
         f"{name}/{MACRO}": _estimate(_mean([r[name] for r in rows.values() if name in r]), studies)
@@ -184,19 +186,19 @@ def _mean(measured: list[Measured]) -> Measured:
     return Measured(float(np.mean(values)), drawn, chance)
 
 
-def _estimate(one: Measured, studies: int) -> Estimate:
-    low, high = (None, None) if one.resampled is None else interval(one.resampled)
-    return Estimate(value=one.value, n=studies, low=low, high=high, chance=one.chance)
+def _estimate(measured: Measured, studies: int) -> Estimate:
+    low, high = (None, None) if measured.resampled is None else interval(measured.resampled)
+    return Estimate(value=measured.value, n=studies, low=low, high=high, chance=measured.chance)
 
 
 def _rare(findings: Findings, patients: Sequence[str]) -> Iterator[str]:
-    """The bootstrap cannot tell how patients vary whom it has not seen."""
+    """Yields a note for each label with few patients: the bootstrap has seen too little of them."""
     whose = np.array(patients)
     for at, label in enumerate(findings.labels):
         known, there = findings.known[:, at], findings.there[:, at]
         fewest = min(len(np.unique(whose[known & kind])) for kind in (there, ~there))
         if 0 < fewest < FEW:
-            yield f"too narrow an interval, of {fewest} patients with or without it: {label}"
+            yield f"interval too narrow, as only {fewest} patients have or lack it: {label}"
 
 
 def _uncalibrated(
@@ -204,21 +206,21 @@ def _uncalibrated(
 ) -> Iterator[str]:
     without = [label for label, row in rows.items() if "f1" not in row]
     if without:
-        yield f"no call and no probability, as they are not calibrated: {', '.join(without)}"
+        yield f"no decision and no probability without calibration: {', '.join(without)}"
     one_sided = [label for label in rows if not prompts[label].absent]
     if one_sided:
         yield f"no uncalibrated probability without absent prompts: {', '.join(one_sided)}"
 
 
 def _single_label(scores: Scores, counts: Counts) -> tuple[dict[str, Estimate], tuple[str, ...]]:
-    """Accuracy and macro-F1; chance: to call everything the commonest label."""
+    """Returns accuracy and macro-F1. Chance: every study gets the commonest label."""
     findings = scores.findings
-    one = findings.known.all(axis=1) & (findings.there.sum(axis=1) == 1)
-    truth = findings.there[one].argmax(axis=1)
+    single = findings.known.all(axis=1) & (findings.there.sum(axis=1) == 1)
+    truth = findings.there[single].argmax(axis=1)
     classes = np.unique(truth)
     if len(classes) < 2:
         return {}, ("no single-label numbers: two labels must each be alone in some study",)
-    called, drawn = scores.present[one].argmax(axis=1), counts[:, one]
+    called, drawn = scores.present[single].argmax(axis=1), counts[:, single]
     commonest = np.full_like(truth, np.bincount(truth).argmax())
     f1s = np.mean([f1_scores(drawn, truth == c, called == c) for c in classes], axis=0)
     resampled: dict[str, npt.NDArray[np.float64]] = {
@@ -233,7 +235,8 @@ def _single_label(scores: Scores, counts: Counts) -> tuple[dict[str, Estimate], 
     }
     return {
         f"single_label/{name}": _estimate(
-            Measured(score[name](called), resampled[name], score[name](commonest)), int(one.sum())
+            Measured(score[name](called), resampled[name], score[name](commonest)),
+            int(single.sum()),
         )
         for name in score
     }, ()
@@ -242,7 +245,7 @@ def _single_label(scores: Scores, counts: Counts) -> tuple[dict[str, Estimate], 
 def _reliability(
     scores: Scores, prompts: Mapping[str, Prompts], logit_scale: float
 ) -> dict[str, list[list[float]]]:
-    """(mean probability, share that has the finding) of each bin, all labels together."""
+    """Returns (mean probability, fraction with the finding) of each bin, all labels together."""
     pooled: dict[str, list[tuple[Floats, Bools]]] = {"calibrated": [], "uncalibrated": []}
     for at, label in enumerate(prompts.values()):
         known = scores.findings.known[:, at]

@@ -27,7 +27,7 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class Source:
+class Exportable:
     """A model to export, with its run's recipe and last validation values if it has a run."""
 
     clip: Clip
@@ -65,20 +65,20 @@ class Export:
         pairs = validation_pairs(self.validation, model.clip.image, model.recipe)
         return self._calibrated(model, directory, label_sets, pairs)
 
-    def _open(self, source: str) -> Source:
+    def _open(self, source: str) -> Exportable:
         if not is_run(Path(source)):
             clip = from_open_clip(source, self.pretrained).with_reducing_gap(self.reducing_gap)
-            return Source(clip, source.split("/")[-1])
+            return Exportable(clip, source.split("/")[-1])
         if self.reducing_gap is not None:
             raise RecipeError(
                 "a run is exported with the reducing gap that it was trained with; leave "
                 "--reducing-gap out"
             )
         recipe, clip = load_run(Path(source))
-        return Source(clip, recipe.name, recipe, last_measured(Path(source)))
+        return Exportable(clip, recipe.name, recipe, last_measured(Path(source)))
 
     def _calibrated(
-        self, model: Source, directory: Path, label_sets: LabelSets, pairs: Pairs
+        self, model: Exportable, directory: Path, label_sets: LabelSets, pairs: Pairs
     ) -> Exported:
         """Calibrates on the pairs, then writes the bundle, with int8 graphs if admitted."""
         embedded = EmbeddedPairs(TorchEncoder(model.clip), pairs)
@@ -89,7 +89,7 @@ class Export:
 
     def _write(
         self,
-        model: Source,
+        model: Exportable,
         directory: Path,
         label_sets: LabelSets,
         embedded: EmbeddedPairs | None = None,

@@ -22,7 +22,7 @@ from training.model.clip import Clip
 from training.model.expert_clip import WHITE, ExpertCLIP
 from training.model.heatmap import HeatmapProcessor
 from training.model.views import expert_pixels
-from training.recipe import ExpertSpec, OptimiserSpec, RunSpec
+from training.recipe import ExpertSpec, OptimiserSpec, RecipeError, RunSpec
 from training.recipe.curriculum import PRIMING
 from training.run.record import VALIDATION
 
@@ -172,8 +172,9 @@ class ClipTraining(lightning.LightningModule):
 
 
 def learning_rate_factor(step: int, warmup: int, steps: int) -> float:
-    """Returns the factor on the learning rate: a linear rise over `warmup` steps, then a half
-    cosine down to 0 at `steps`.
+    """Returns the factor on the learning rate.
+
+    It rises linearly over `warmup` steps, then falls as a half cosine to 0 at `steps`.
     """
     if step < warmup:
         return (step + 1) / warmup
@@ -193,10 +194,13 @@ def measures(images: FloatArray, texts: FloatArray, pairs: Pairs) -> dict[str, f
 
 
 def _processor(clip: Clip, expert: ExpertSpec) -> HeatmapProcessor:
-    return HeatmapProcessor(
-        (clip.image.height, clip.image.width),
-        patch=expert.patch,
-        width=expert.width,
-        heads=expert.heads,
-        residual=expert.residual,
-    )
+    try:
+        return HeatmapProcessor(
+            (clip.image.height, clip.image.width),
+            patch=expert.patch,
+            width=expert.width,
+            heads=expert.heads,
+            residual=expert.residual,
+        )
+    except ValueError as error:
+        raise RecipeError(f"{error}; change expert.patch, expert.width or expert.heads") from error

@@ -1,4 +1,4 @@
-"""The losses: open_clip's contrastive ones over all ranks, and the processor's priming."""
+"""Defines the losses: open_clip's contrastive loss over all ranks, and the priming loss."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ class Contrastive(nn.Module):
     """The loss that a model was made for, with every rank's pairs as negatives.
 
     Softmax (Radford et al. 2021, section 2.3), or the pairwise sigmoid (Zhai et al. 2023, section
-    3) where the model has a logit bias. Each rank's value is the mean over its own pairs: the mean
-    over ranks, and of their gradients, is what one process would have.
+    3) if the model has a logit bias. Each rank's value is the mean over its own pairs, so the mean
+    over ranks, and that of their gradients, equals the value of one process.
     """
 
     def __init__(self, model: Any) -> None:
@@ -28,7 +28,7 @@ class Contrastive(nn.Module):
         )
 
     def forward(self, images: Tensor, texts: Tensor, model: Any) -> Tensor:
-        """Unit float[N,D] of matching pairs, and the model with its logit scale → scalar."""
+        """Returns the loss, a scalar, of matching pairs: unit float[N,D] of images and of texts."""
         scale = model.logit_scale.exp()
         bias = (model.logit_bias,) if self.sigmoid else ()
         loss: Tensor = self.loss(images, texts, scale, *bias)
@@ -36,15 +36,18 @@ class Contrastive(nn.Module):
 
 
 def priming_loss(processor: nn.Module, levels: Tensor) -> Tensor:
-    """Mean squared error of P(I, 1) to I for levels float[N,H,W] (Kumar & Marttinen, section 3)."""
+    """Returns the mean squared error of P(I, 1) to I, for levels float[N,H,W].
+
+    Kumar & Marttinen 2024, section 3.
+    """
     return functional.mse_loss(processor(levels, torch.ones_like(levels)), levels)
 
 
 def rank() -> int:
-    """This process among those that train together."""
+    """Returns the number of this process among those that train together."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Returns how many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1

@@ -1,1 +1,1 @@
-"""Model configs, and (with gaze) the expert path."""
+"""Builds models: open_clip's towers, their tokenizers, and the expert path of gaze."""

@@ -1,6 +1,6 @@
-"""Where an image tower looks when it pools its patches into one vector.
+"""Reads where an image tower looks when it pools its patches into one vector.
 
-That is the attention of the last layer's class token, or of an attention pooler, over the patches.
+This is the attention of the last layer's class token, or of an attention pooler, over the patches.
 """
 
 import math
@@ -19,13 +19,13 @@ Grid = tuple[int, int]
 
 
 class NoPoolingAttention(ValueError):
-    """The tower pools without attention, or with one that lies on no grid of patches."""
+    """The tower does not pool a grid of patches by attention."""
 
 
 class PoolingAttention:
-    """Reads one tower; raises NoPoolingAttention where nothing can be read.
+    """A reader of one tower; raises NoPoolingAttention if the tower cannot be read.
 
-    The tower is not changed: a hook lies on it only while it runs.
+    The tower is not changed: it has a hook only while it runs.
     """
 
     def __init__(self, visual: Any) -> None:
@@ -33,7 +33,7 @@ class PoolingAttention:
         self.grid, self._module, self._logits = _pooling(visual)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images float[N,3,H,W] → (the tower's float[N,D], log attention float[N,heads,G,G]).
+        """Returns the tower's float[N,D] and log attention float[N,heads,G,G] of float[N,3,H,W].
 
         The log attention is normalised over the patches of each head.
         """
@@ -49,10 +49,10 @@ class PoolingAttention:
 
 
 def attention_loss(log_attention: Tensor, heatmaps: Tensor) -> Tensor:
-    """Divergence of each head's attention float[N,heads,G,G] from the gaze float[N,H,W], a scalar.
+    """Returns the divergence of attention float[N,heads,G,G] from gaze float[N,H,W], a scalar.
 
-    KL(gaze ‖ attention), 0 where every head looks as the reader did, with the gaze summed over each
-    patch. A sample without gaze adds nothing.
+    KL(gaze ‖ attention), with the gaze summed over each patch: 0 if every head looks as the reader
+    did. A sample without gaze adds nothing.
     """
     rows, columns = log_attention.shape[-2:]
     gaze = functional.adaptive_avg_pool2d(heatmaps.unsqueeze(1), (rows, columns))
@@ -69,7 +69,7 @@ Logits = Callable[[Any, tuple[Any, ...]], Tensor]
 
 
 def _pooling(visual: Any) -> tuple[Grid, nn.Module, Logits]:
-    """(grid of patches, the attention that pools them, its logits float[N,heads,keys])."""
+    """Returns the grid of patches, the attention that pools them, and what gives its logits."""
     if _is_open_clip_vit(visual):
         last = visual.transformer.resblocks[-1] if visual.attn_pool is None else visual.attn_pool
         return tuple(visual.grid_size), last.attn, _of_multihead
@@ -83,7 +83,7 @@ def _pooling(visual: Any) -> tuple[Grid, nn.Module, Logits]:
 
 
 def _is_open_clip_vit(visual: Any) -> bool:
-    """One vector an image, and every patch in its place."""
+    """Returns whether the tower gives one vector an image and keeps every patch in its place."""
     return (
         isinstance(visual, VisionTransformer)
         and visual.pool_type == "tok"
@@ -93,7 +93,7 @@ def _is_open_clip_vit(visual: Any) -> bool:
 
 
 def _is_timm_vit(trunk: Any) -> bool:
-    """Timm's plain vision transformer: others turn or bias the keys on the way."""
+    """Returns whether it is timm's plain ViT; others rotate or bias the keys."""
     return (
         isinstance(trunk, TimmViT)
         and trunk.global_pool == "token"
@@ -122,10 +122,10 @@ def _of_timm(module: Any, inputs: tuple[Any, ...]) -> Tensor:
 
 
 def _by_head(tokens: Tensor, heads: int) -> Tensor:
-    """float[N,L,heads·d] → float[N,heads,L,d]."""
+    """Splits float[N,L,heads·d] into float[N,heads,L,d]."""
     return tokens.view(*tokens.shape[:2], heads, -1).transpose(1, 2)
 
 
 def _scaled(q: Tensor, k: Tensor) -> Tensor:
-    """float[N,heads,1,d] and float[N,heads,keys,d] → float[N,heads,keys]."""
+    """Returns the logits float[N,heads,keys] of float[N,heads,1,d] and float[N,heads,keys,d]."""
     return (q @ k.transpose(-1, -2)).squeeze(2) / math.sqrt(q.shape[-1])

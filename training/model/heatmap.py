@@ -1,9 +1,9 @@
-"""The heatmap processor: a radiograph and where its reader looked → the expert image.
+"""Defines the heatmap processor: a radiograph and its heatmap → the expert image.
 
 Kumar & Marttinen 2024 (arXiv 2403.10153), section 3: patches of the image and of the image under
-the heatmap share one embedding; attention asks with the latter and answers with the former; a
-transposed convolution turns the answer back into pixels. Each patch also has a learned place,
-without which attention could not tell two alike patches apart.
+the heatmap share one embedding. In the attention, the latter are the queries, the former keys and
+values. A transposed convolution turns the answer into pixels. Each patch has a learned position,
+without which attention could not distinguish two equal patches.
 """
 
 import torch
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 class HeatmapProcessor(nn.Module):
     """P(I, h): levels float[N,H,W] in 0…1 and heatmaps float[N,H,W] → expert levels float[N,H,W].
 
-    residual: the answer is added to the image through a decoder that begins at zero, so that an
-    untrained processor is exactly the identity. Otherwise the answer is all there is, as published.
-    Raises ValueError when the patches do not tile the image or the heads do not divide the width.
+    residual: add the answer to the image, through a decoder that begins at zero, so that an
+    untrained processor is exactly the identity. False: return the answer alone, as published.
+    Raises ValueError if the patches do not tile the image or the heads do not divide the width.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class HeatmapProcessor(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, levels: Tensor, heatmaps: Tensor) -> Tensor:
-        """See the class; row i of the answer depends on row i of the inputs alone."""
+        """Returns P(I, h). Row i of the answer depends on row i of the inputs alone."""
         image = self._tokens(levels)
         looked = self._tokens(normalised(heatmaps) * levels)
         seen, _ = self.attention(looked, image, image, need_weights=False)
@@ -54,12 +54,12 @@ class HeatmapProcessor(nn.Module):
         return levels + answer if self.residual else answer
 
     def _tokens(self, levels: Tensor) -> Tensor:
-        """float[N,H,W] → float[N,patches,width]."""
+        """Embeds float[N,H,W] as float[N,patches,width]."""
         tokens: Tensor = self.embed(levels.unsqueeze(1)).flatten(2).transpose(1, 2) + self.place
         return tokens
 
 
 def normalised(heatmaps: Tensor) -> Tensor:
-    """Each map of float[N,H,W] over its own maximum; a map of zeros stays one."""
+    """Divides each map of float[N,H,W] by its own maximum; a map of zeros stays as it is."""
     peak = heatmaps.amax(dim=(1, 2), keepdim=True)
     return heatmaps / torch.where(peak > 0, peak, torch.ones_like(peak))

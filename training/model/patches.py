@@ -1,4 +1,4 @@
-"""Image towers read twice in one pass: the pooled embedding and the patches in the same space.
+"""Reads an image tower twice in one pass: its pooled embedding, and patches in the same space.
 
 A patch embedding is the tower's last token there, through the tower's own norm and projection.
 """
@@ -14,9 +14,9 @@ Grid = tuple[int, int]
 
 
 def patch_tokens(visual: Any) -> "PatchTokens | None":
-    """A reader of `visual`, or None where no patch lies in the joint space.
+    """Returns a reader of `visual`, or None if its patches do not lie in the joint space.
 
-    That is so for convolutional towers, and where attention pooling mixes the patches anew.
+    Those of convolutional towers and of attention pooling do not.
     """
     if isinstance(visual, VisionTransformer) and visual.attn_pool is None:
         return OpenClipPatches(visual)
@@ -68,5 +68,5 @@ class TimmPatches(PatchTokens):
 
 
 def _is_plain_vit(trunk: Any) -> bool:
-    """A transformer of one resolution that pools by class token or mean."""
+    """Returns whether it is a transformer of one resolution that pools by class token or mean."""
     return hasattr(trunk, "fc_norm") and getattr(trunk, "global_pool", "") in ("token", "avg")

@@ -1,4 +1,4 @@
-"""Model pixels → the normalised image that open_clip's towers take."""
+"""Turns model pixels into the normalised image that open_clip's towers take."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Per-channel mean and standard deviation on the 0…1 scale."""
+    """Mean and standard deviation of each channel, on the scale 0…1."""
 
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
@@ -28,6 +28,6 @@ class NormalisePixels(nn.Module):
         self.register_buffer("shift", -mean / std, persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Scale, replicate the channel and normalise."""
+        """Scales, replicates the channel and normalises."""
         channels = pixels.unsqueeze(1).to(self.scale.dtype).expand(-1, 3, -1, -1)
         return channels * self.scale + self.shift

@@ -1,4 +1,4 @@
-"""Tokenizers for the bundle: learned from reports, or converted from open_clip's own."""
+"""Makes the bundle's tokenizer: learns it from reports, or converts open_clip's."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -25,11 +25,11 @@ PROBES = (
 
 
 class TokenizerMismatch(TrainingError, ValueError):
-    """The converted tokenizer does not give open_clip's own token ids."""
+    """The converted tokenizer does not give open_clip's token ids."""
 
 
 def learn(texts: Iterable[str], vocabulary_size: int, context_length: int) -> Tokenizer:
-    """Byte-level BPE from reports. The end token has the highest id, as argmax pooling needs."""
+    """Learns byte-level BPE from reports. The end token has the highest id, for argmax pooling."""
     backend = tokenizers.Tokenizer(models.BPE(unk_token=UNKNOWN))
     backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     backend.pre_tokenizer = pre_tokenizers.Sequence(
@@ -50,11 +50,12 @@ def learn(texts: Iterable[str], vocabulary_size: int, context_length: int) -> To
 
 
 def from_open_clip(tokenizer: Any) -> Tokenizer:
-    """Convert open_clip's SimpleTokenizer or HFTokenizer; raises TokenizerMismatch if they differ.
+    """Converts open_clip's SimpleTokenizer or HFTokenizer.
 
-    Every tokenizer is checked against the original on `PROBES`, truncation included. What
-    open_clip repairs with ftfy and html.unescape (mojibake, HTML entities) is not repaired here.
-    From SimpleTokenizer: `<end_of_text>` or its start in a report is text; a final Σ becomes σ.
+    Raises TokenizerMismatch if it differs from the original on `PROBES`, truncation included.
+    open_clip also repairs mojibake and HTML entities (ftfy, html.unescape); the converted tokenizer
+    does not. Unlike SimpleTokenizer, it reads `<end_of_text>` in a report as text, and a final Σ
+    as σ.
     """
     backend = (
         _from_clip_bpe(tokenizer)
@@ -67,8 +68,8 @@ def from_open_clip(tokenizer: Any) -> Tokenizer:
     if not np.array_equal(theirs, ours):
         wrong = [i for i in range(len(PROBES)) if not np.array_equal(theirs[i], ours[i])]
         raise TokenizerMismatch(
-            f"{type(tokenizer).__name__} was not reproduced on probes {wrong}. Give it as a "
-            "fast Hugging Face tokenizer without strip_sep_token or tokenizer_mode."
+            f"the bundle cannot reproduce {type(tokenizer).__name__} on probes {wrong}; give the "
+            "model a fast Hugging Face tokenizer without strip_sep_token or tokenizer_mode"
         )
     return converted
 
@@ -115,7 +116,10 @@ def _cleaning_name(clean: Callable[[str], str]) -> str:
     for name in _CLEANING:
         if clean is open_clip.tokenizer.get_clean_fn(name):
             return name
-    raise TokenizerMismatch(f"unknown cleaning step {clean!r}")
+    raise TokenizerMismatch(
+        f"the bundle cannot reproduce the tokenizer's cleaning {clean!r}; use one of "
+        f"{', '.join(_CLEANING)}"
+    )
 
 
 _WHITESPACE = [normalizers.Replace(tokenizers.Regex(r"\s+"), " "), normalizers.Strip()]

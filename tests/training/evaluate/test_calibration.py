@@ -35,13 +35,15 @@ def test_a_label_with_too_few_on_one_side_stays_uncalibrated_and_says_so(pairs, 
     labels, left = calibrate(data, {"nodule": NODULE})
     assert labels["nodule"].calibration is None
     assert labels["nodule"].present == NODULE.present
-    assert left == {"nodule": f"only 1 studies are on one side, of {LEAST_STUDIES} needed"}
+    assert left == {
+        "nodule": f"only 1 studies have it, or do not have it; {LEAST_STUDIES} are needed"
+    }
 
 
 def test_a_margin_that_falls_with_the_finding_is_not_turned_round(noisy, embedded):
     labels, left = calibrate(embedded(noisy(), BACKWARDS), {"nodule": NODULE})
     assert labels["nodule"].calibration is None
-    assert "no higher where the finding is" in left["nodule"]
+    assert "not higher in studies with the finding" in left["nodule"]
 
 
 def test_every_set_is_calibrated_and_the_reasons_name_theirs(noisy, embedded):

@@ -63,7 +63,7 @@ def test_a_finding_of_a_handful_of_patients_is_said_to_be_one(noisy, embedded):
     )
     notes = measure(embedded(replace(pairs, studies=rare), DIRECTIONS), {"rare": NODULE}).notes
     patients = len({study.patient_id for study in rare[:3]})
-    assert f"too narrow an interval, of {patients} patients with or without it: rare" in notes
+    assert f"interval too narrow, as only {patients} patients have or lack it: rare" in notes
     usual = measure(embedded(pairs, DIRECTIONS), {"nodule": NODULE}).notes
     assert not any("too narrow" in note for note in usual)
 
@@ -115,7 +115,7 @@ def test_the_macro_mean_is_over_the_labels_that_occur(pairs, embedded):
         (rows["nodule"]["auroc_present"].value + rows["mass"]["auroc_present"].value) / 2
     )
     assert "not measured, as all or none of the studies have it: never" in section.notes
-    assert "no call and no probability, as they are not calibrated: nodule, mass" in section.notes
+    assert "no decision and no probability without calibration: nodule, mass" in section.notes
 
 
 def test_single_labels_are_called_by_the_nearest_present_prompts(pairs, embedded):

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from training.experiments.phantom_gaze import protocol
-from training.experiments.phantom_gaze.analyse import (
+from training.experiments.phantom_gaze.analyse import main
+from training.experiments.phantom_gaze.differences import (
     PRIMARY,
     QUESTIONS,
     Difference,
     Results,
     holm,
-    main,
 )
 from training.experiments.phantom_gaze.protocol import PROTOCOL
 from training.experiments.phantom_gaze.run import RESULTS, SCHEMA, collect, run

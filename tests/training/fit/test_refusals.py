@@ -75,3 +75,8 @@ def test_torchrun_with_another_number_of_processes_is_refused(
 def test_weights_for_a_model_that_has_none_are_refused(rendered, tiny_recipe, tmp_path):
     with pytest.raises(RecipeError, match="no pretrained weights"):
         run_with(rendered, tmp_path, tiny_recipe, model={"pretrained": "openai"})
+
+
+def test_a_processor_that_does_not_fit_the_image_is_refused(rendered, tiny_recipe, tmp_path):
+    with pytest.raises(RecipeError, match=r"do not tile .* change expert\.patch"):
+        run_with(rendered, tmp_path, tiny_recipe, method="eclip", expert={"patch": 5})

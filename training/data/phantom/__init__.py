@@ -1,7 +1,7 @@
-"""Synthetic frontal chest radiographs with findings, a report and a reader's gaze.
+"""Draws phantoms: synthetic frontal chest radiographs with findings, a report and gaze.
 
-Everything random is drawn before or apart from the pixel grid, so that a patient looks the same at
-every size. Density is float64 throughout: its rounding to uint8 then does not hang on the last bits
+Everything random is drawn independently of the pixel grid, so a patient looks the same at every
+size. Density is float64 throughout, so that its rounding to uint8 does not depend on the last bits
 of a BLAS.
 """
 

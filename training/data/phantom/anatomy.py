@@ -1,4 +1,4 @@
-"""The anatomy of a chest, layer by layer."""
+"""Draws the anatomy of a chest, layer by layer."""
 
 from dataclasses import dataclass
 
@@ -21,25 +21,25 @@ class Shape:
     bone: float
 
     def lateral(self, v: Array, apex: float = 0.0, inset: Array | float = 0.0) -> Array:
-        """Half-width of the pleural space at height v, its apex lowered and its wall inset."""
+        """Returns half the width of the pleural space at height v, apex lowered, wall inset."""
         rise = np.clip((0.66 - v) / (0.66 - self.apex - apex), 0.0, 1.0)
         return np.asarray(
             0.125 + (self.cage - 0.125 - inset) * np.sqrt(1.0 - rise**2 * np.sqrt(rise))
         )
 
     def medial(self, v: Array, apex: float = 0.0) -> Array:
-        """Distance of the medial pleura from the midline."""
+        """Returns the distance of the medial pleura from the midline."""
         rise = np.clip((0.66 - v) / (0.66 - self.apex - apex), 0.0, 1.0)
         return np.asarray(0.125 - 0.085 * np.sqrt(1.0 - (rise**2) ** 2 * rise**2))
 
     def floor(self, u: Array) -> Array:
-        """Height of the diaphragm: a dome that falls to the costophrenic angle."""
+        """Returns the height of the diaphragm: a dome that falls to the costophrenic angle."""
         dome = np.where(u < 0.0, self.dome_right, self.dome_left)
         out = (np.abs(u) - 0.15) / (self.cage - 0.15)
         return np.asarray(dome + np.where(out > 0.0, 0.12 * out**2, 0.03 * out**2))
 
     def depth(self, frame: Frame) -> Array:
-        """Signed distance into the pleural space from its walls."""
+        """Returns the signed distance into the pleural space from its walls."""
         r = np.abs(frame.u)
         walls = np.minimum(self.lateral(frame.v) - r, r - self.medial(frame.v))
         apex = 0.6 * (frame.v - self.apex)
@@ -50,7 +50,7 @@ class Shape:
 class Chest:
     """Layers of a chest, each float64[H, W] and in [0, 1] unless said otherwise.
 
-    lungs: the pleural spaces; air: what of them the heart and mediastinum leave uncovered;
+    lungs: the pleural spaces; air: the part of them that heart and mediastinum do not cover;
     silhouette: heart and mediastinum; bones and vessels: density.
     """
 
@@ -68,7 +68,7 @@ class Chest:
 def draw_chest(
     frame: Frame, rng: np.random.Generator, findings: tuple[PhantomFinding, ...]
 ) -> Chest:
-    """Draw a chest; a large heart and full vessels are anatomy, not lesions laid over it."""
+    """Draws a chest. A large heart and full vessels are part of it, not lesions on top."""
     grades = {finding.label: SEVERITIES.index(finding.severity) for finding in findings}
     enlarged = grades.get("cardiomegaly")
     congested = grades.get("pulmonary edema")

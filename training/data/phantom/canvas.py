@@ -1,4 +1,4 @@
-"""The canvas: a body posed on a grid of pixels, and the brushes that draw on it.
+"""Defines the canvas: a body posed on a grid of pixels, and the brushes that draw on it.
 
 Body coordinates: u to the image right (the patient's left) with the midline at 0, v downwards from
 0 at the neck to 1 below the diaphragm. A pose places the body in the unit square of the image.
@@ -24,16 +24,16 @@ class Pose:
     centre: Array
 
     def to_image(self, points: Array) -> Array:
-        """Body points [..., 2] as x, y in the unit square."""
+        """Returns body points [..., 2] as x, y in the unit square."""
         return np.asarray((points - _BODY_CENTRE) @ self.matrix.T + self.centre)
 
     def to_body(self, points: Array) -> Array:
-        """The inverse of `to_image`."""
+        """Returns points of the unit square [..., 2] in body coordinates."""
         return np.asarray((points - self.centre) @ np.linalg.inv(self.matrix).T + _BODY_CENTRE)
 
 
 def draw_pose(rng: np.random.Generator) -> Pose:
-    """Draw habitus (width and height), rotation, tilt and shift."""
+    """Draws habitus (width and height), rotation, tilt and shift."""
     width, height = rng.uniform(0.93, 1.1), rng.uniform(0.93, 1.06)
     angle, tilt = rng.normal(0.0, 0.03), rng.normal(0.0, 0.02)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -52,7 +52,7 @@ class Frame:
 
     @classmethod
     def of(cls, size: int, pose: Pose) -> Self:
-        """The grid of `size` pixels a side over a body in this pose."""
+        """Returns the grid of `size` pixels a side over a body in this pose."""
         axis = (np.arange(size) + 0.5) / size
         origin, right, down = pose.to_body(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
         u, v = (
@@ -67,7 +67,7 @@ class Frame:
         return 0.4 / len(self.axis)
 
     def dots(self, points: Array, sigma: Array | float, weight: Array | float) -> Array:
-        """Sum Gaussians of peak `weight` at body `points` [K, 2], blurred by the pixel's aperture.
+        """Sums Gaussians of peak `weight` at body `points` [K, 2], blurred by the pixel's aperture.
 
         A Gaussian is separable, so the sum over K is one matrix product.
         """
@@ -82,7 +82,7 @@ class Frame:
         return np.asarray((rows * peak[:, None]).T @ columns)
 
     def line(self, points: Array, width: float, weight: float) -> Array:
-        """Draw a polyline through body `points` with a Gaussian profile of peak `weight`."""
+        """Draws a polyline through body `points` with a Gaussian profile of peak `weight`."""
         steps = np.hypot(*np.diff(points, axis=0).T)
         along = np.concatenate([[0.0], np.cumsum(steps)])
         count = max(2, int(np.ceil(along[-1] / (1.2 * width))) + 1)
@@ -92,7 +92,7 @@ class Frame:
         return self.dots(path, width, weight * spacing / (width * np.sqrt(2.0 * np.pi)))
 
     def texture(self, rng: np.random.Generator, cells: int) -> Array:
-        """Smooth noise of zero mean and unit variance, with `cells` cells along the image."""
+        """Draws smooth noise of zero mean and unit variance, with `cells` cells along the image."""
         knots = (np.arange(cells + 4) - 1.5) / cells
         weights = np.exp(-0.5 * ((self.axis[:, None] - knots) * cells / 0.7) ** 2)
         weights /= np.sqrt((weights**2).sum(axis=1, keepdims=True))
@@ -100,7 +100,7 @@ class Frame:
         return np.asarray(weights @ grid @ weights.T)
 
     def disc(self, u: float, v: float, reach_u: float, reach_v: float, angle: float = 0.0) -> Array:
-        """Elliptic radius: 0 at the centre, 1 on the rim."""
+        """Returns the elliptic radius: 0 at the centre, 1 on the rim."""
         du, dv = self.u - u, self.v - v
         cos, sin = np.cos(angle), np.sin(angle)
         along, across = (du * cos + dv * sin) / reach_u, (dv * cos - du * sin) / reach_v
@@ -108,12 +108,12 @@ class Frame:
 
 
 def inside(distance: Array, softness: float) -> Array:
-    """Soft step: 1 where the signed distance is positive, 0 where it is negative."""
+    """Returns a soft step: 1 where the signed distance is positive, 0 where it is negative."""
     return np.asarray(0.5 + 0.5 * np.tanh(distance / softness))
 
 
 def curve(points: Array) -> Array:
-    """Round the corners of a polyline twice (Chaikin)."""
+    """Rounds the corners of a polyline twice (Chaikin)."""
     for _ in range(2):
         quarter = 0.75 * points[:-1] + 0.25 * points[1:]
         three = 0.25 * points[:-1] + 0.75 * points[1:]

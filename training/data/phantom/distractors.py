@@ -1,4 +1,4 @@
-"""Distractors, which no report mentions."""
+"""Draws distractors, which no report mentions."""
 
 from collections.abc import Callable
 
@@ -33,21 +33,21 @@ def _pacemaker(chest: Chest, rng: np.random.Generator) -> Array:
 
 
 def _side_marker(chest: Chest, rng: np.random.Generator) -> Array:
-    """A lead letter L beside the patient's left shoulder."""
+    """Draws a lead letter L next to the patient's left shoulder."""
     corner = chest.frame.pose.to_body(np.array([0.93, rng.uniform(0.05, 0.12)]))
     letter = corner + np.array([[-0.018, -0.03], [-0.018, 0.03], [0.018, 0.03]])
     return chest.frame.line(letter, 0.006, 0.7)
 
 
 def _nipple_shadow(chest: Chest, rng: np.random.Generator) -> Array:
-    """Paired, so that a reader knows it from a nodule."""
+    """Draws nipple shadows: a pair, unlike a nodule."""
     v = 0.645 + rng.normal(0.0, 0.01)
     nipples = np.array([[-0.205, v], [0.225, v]])
     return chest.air * chest.frame.dots(nipples, 0.017, 0.17)
 
 
 def _skin_fold(chest: Chest, rng: np.random.Generator) -> Array:
-    """An edge like a pleural line, but lung markings run on beyond it."""
+    """Draws a skin fold: an edge like a pleural line, with lung markings beyond it."""
     side = float(rng.choice([-1.0, 1.0]))
     u, v = chest.frame.u * side, chest.frame.v
     across = 0.24 + 0.25 * (v - 0.5) + rng.normal(0.0, 0.015) - u
@@ -57,7 +57,7 @@ def _skin_fold(chest: Chest, rng: np.random.Generator) -> Array:
 
 
 def corner_marker(frame: Frame) -> Array:
-    """The shortcut: a lead square in the lower corner of the film."""
+    """Draws the shortcut: a lead square in the lower corner of the film."""
     across = inside(0.022 - np.abs(frame.axis - 0.05), 0.004)
     down = inside(0.022 - np.abs(frame.axis - 0.95), 0.004)
     return 0.5 * np.outer(down, across)
@@ -71,4 +71,4 @@ DISTRACTORS: dict[str, Callable[[Chest, np.random.Generator], Array]] = {
     "side marker": _side_marker,
     "skin fold": _skin_fold,
 }
-"""By name: (chest, rng) → what it adds to the density."""
+"""Name → (chest, rng) → what it adds to the density."""

@@ -1,4 +1,4 @@
-"""From the layers of a chest to the grey values of a film."""
+"""Turns the layers of a chest into the grey values of a film."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,7 @@ from training.data.phantom.lesions import Lesion
 
 
 def stack_layers(chest: Chest, lesions: list[Lesion]) -> Array:
-    """Stack the layers that the beam crosses."""
+    """Adds the layers that the beam crosses."""
     vessels = chest.vessels * chest.air
     for lesion in lesions:
         if lesion.vessels is not None:
@@ -26,7 +26,7 @@ def stack_layers(chest: Chest, lesions: list[Lesion]) -> Array:
 def expose(
     density: Array, habitus: np.random.Generator, noise: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
-    """Window the density at a random exposure, with quantum noise that a larger pixel averages."""
+    """Windows the density at a random exposure, with less quantum noise in larger pixels."""
     gain, offset = habitus.uniform(1.0, 1.25), habitus.uniform(0.0, 0.06)
     gamma = habitus.uniform(0.85, 1.2)
     grain = habitus.uniform(0.004, 0.012) * len(density) / 128.0

@@ -1,4 +1,4 @@
-"""The findings a phantom can have, and the zones of the lungs they lie in."""
+"""Defines the findings of phantoms, and the zones of the lungs that they lie in."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -36,9 +36,10 @@ LEVELS_OF = {
 
 @dataclass(frozen=True)
 class PhantomFinding:
-    """A reported finding; `zone` is such as "right upper", or None where it is global.
+    """A reported finding.
 
-    u, v and reach_u, reach_v are its centre and half-extent in body coordinates.
+    zone: for example "right upper"; None if it is global. u, v and reach_u, reach_v: its centre and
+    half-extent in body coordinates.
     """
 
     label: str
@@ -56,6 +57,6 @@ class PhantomFinding:
 
 
 def possible_zones(label: str, free: list[str]) -> list[str]:
-    """The free zones where the label can be."""
+    """Returns the free zones where the label can be."""
     levels = LEVELS_OF.get(label, tuple(LEVELS))
     return [zone for zone in free if zone.split()[1] in levels]

@@ -1,4 +1,4 @@
-"""The reader's gaze."""
+"""Draws the fixations of a synthetic reader."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ _SURVEY = np.array(
 
 
 def draw_gaze(rng: np.random.Generator, findings: tuple[PhantomFinding, ...], pose: Pose) -> Gaze:
-    """Survey the film; at some moments dwell on each finding, for 60–75 % of the time in all."""
+    """Draws a survey of the film, with dwells on each finding for 60–75 % of the time in all."""
     drift = rng.normal(0.0, 0.045, 2)
     survey = _SURVEY + rng.normal(0.0, 0.03, _SURVEY.shape)
     points, times = [survey], [np.linspace(0.0, 1.0, len(survey))]
@@ -40,7 +40,7 @@ def draw_gaze(rng: np.random.Generator, findings: tuple[PhantomFinding, ...], po
 
 
 def _visits(rng: np.random.Generator, finding: PhantomFinding) -> Array:
-    """Fixations scattered over a finding, or in one case of seven around a place beside it."""
+    """Draws fixations scattered over a finding, or in one case of seven near it."""
     count = int(rng.integers(6, 12))
     reach = np.array([finding.reach_u, finding.reach_v])
     scatter = np.hypot(0.4 * reach, 0.05) * rng.standard_normal((count, 2))

@@ -1,4 +1,4 @@
-"""What each finding does to the film."""
+"""Draws what each finding does to the film."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from training.data.phantom.findings import SEVERITIES, SIDES, PhantomFinding
 
 @dataclass(frozen=True)
 class Lesion:
-    """What a finding adds to the density, and the share of vessels it leaves visible."""
+    """What a finding adds to the density, and the fraction of vessels that stay visible."""
 
     density: Array
     mask: Mask | None
@@ -122,7 +122,7 @@ def _pneumothorax(
 def _cardiomegaly(
     chest: Chest, _finding: PhantomFinding, _rng: np.random.Generator, _contrast: float
 ) -> Lesion:
-    """Nothing to add: the silhouette was drawn wide."""
+    """Adds nothing: the silhouette was drawn wide."""
     return Lesion(np.zeros_like(chest.air), None)
 
 
@@ -155,4 +155,4 @@ LESIONS: dict[str, Callable[[Chest, PhantomFinding, np.random.Generator, float],
     "pneumothorax": _pneumothorax,
     "pulmonary edema": _edema,
 }
-"""By label: (chest, finding, rng, contrast) → lesion."""
+"""Label → (chest, finding, rng, contrast) → lesion."""

@@ -1,4 +1,4 @@
-"""What the patient has: findings, and perhaps the shortcut's marker."""
+"""Draws what a patient has: findings, and perhaps the shortcut's marker."""
 
 import numpy as np
 
@@ -16,11 +16,11 @@ from training.data.phantom.findings import (
 )
 
 SHORTCUT_LABEL = "pneumothorax"
-"""The label that the corner marker may give away."""
+"""The label that the corner marker may reveal."""
 
 
 def draw_findings(rng: np.random.Generator, normal: float) -> tuple[PhantomFinding, ...]:
-    """Draw no finding, or one to three of distinct labels in distinct zones."""
+    """Draws no finding, or one to three of distinct labels in distinct zones."""
     if rng.random() < normal:
         return ()
     labels = rng.choice(LABELS, size=rng.choice([1, 2, 3], p=[0.5, 0.32, 0.18]), replace=False)
@@ -65,7 +65,7 @@ def _place(
 def draw_marker(
     rng: np.random.Generator, findings: tuple[PhantomFinding, ...], shortcut: float | None
 ) -> bool:
-    """Draw whether the corner marker is there: it agrees with the label with chance `shortcut`."""
+    """Draws whether the corner marker is there: it agrees with the label with chance `shortcut`."""
     agrees = rng.random()
     if shortcut is None:
         return False

@@ -1,4 +1,4 @@
-"""From a config and an index to a phantom."""
+"""Renders a phantom from a config and an index."""
 
 import hashlib
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Phantom:
 
 
 def phantom(config: PhantomConfig, index: int) -> Phantom:
-    """Render patient `index` of the data set; nothing but the config and the index matters."""
+    """Renders patient `index` of the data set, from the config and the index alone."""
     streams = [
         np.random.Generator(np.random.PCG64(child))
         for child in np.random.SeedSequence([config.seed, index]).spawn(7)
@@ -100,7 +100,7 @@ def phantom(config: PhantomConfig, index: int) -> Phantom:
 
 
 def fingerprint(config: PhantomConfig, count: int = 4) -> str:
-    """Return the sha256 of the first phantoms: pixels, masks, reports and gaze rounded to 1e-9.
+    """Returns the sha256 of the first phantoms: pixels, masks, reports and gaze rounded to 1e-9.
 
     NumPy promises stable bit streams but not stable distributions; a new fingerprint under a new
     NumPy means new phantoms.

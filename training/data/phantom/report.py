@@ -1,4 +1,4 @@
-"""The report of a study, and the prompts that ask for a finding in its words."""
+"""Writes the report of a phantom, and the prompts that ask for a finding in its words."""
 
 import numpy as np
 
@@ -115,7 +115,7 @@ _NO_DISEASE = (
 
 
 def write_report(rng: np.random.Generator, findings: tuple[PhantomFinding, ...]) -> str:
-    """Write FINDINGS (boilerplate, observations, negations) and an IMPRESSION."""
+    """Writes FINDINGS (boilerplate, observations, negations) and an IMPRESSION."""
     sentences = [_pick(rng, _OPENINGS)] if rng.random() < 0.6 else []
     sentences += [_observation(rng, finding) for finding in findings] or [_pick(rng, _CLEAR)]
     sentences += _negations(rng, {finding.label for finding in findings})
@@ -134,7 +134,7 @@ def _observation(rng: np.random.Generator, finding: PhantomFinding) -> str:
 
 
 def _say(template: str, finding: PhantomFinding, noun: str) -> str:
-    """Fill a template with the finding's degree, side and zone."""
+    """Fills a template with the finding's degree, side and zone."""
     degree = _WORDS_OF_DEGREE.get(finding.label, _DEGREES)[finding.severity]
     zone = finding.zone or ""
     return template.format(
@@ -146,7 +146,7 @@ def _say(template: str, finding: PhantomFinding, noun: str) -> str:
 
 
 def _negations(rng: np.random.Generator, present: set[str]) -> list[str]:
-    """Deny one to four absent findings in one or two sentences."""
+    """Denies one to four absent findings in one or two sentences."""
     absent = [label for label in LABELS if label not in present]
     denied = [_NEGATED[str(label)] for label in rng.permutation(absent)[: rng.integers(1, 5)]]
     together = len(denied) if len(denied) < 4 else 2
@@ -166,7 +166,7 @@ def _impression(findings: tuple[PhantomFinding, ...]) -> str:
 
 
 def _present_prompts(label: str) -> list[str]:
-    """Every observation of a moderate finding in every zone where it can be."""
+    """Returns every observation of a moderate finding in every zone where it can be."""
     zones = (None,) if label in GLOBAL else possible_zones(label, list(ZONES))
     return list(
         dict.fromkeys(
@@ -184,4 +184,4 @@ PROMPTS: dict[str, dict[str, list[str]]] = {
     }
     for label in LABELS
 }
-"""By label: sentences that affirm it and sentences that deny it."""
+"""Label → sentences that affirm it and sentences that deny it."""

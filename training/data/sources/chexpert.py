@@ -1,10 +1,10 @@
-"""CheXpert (Irvin et al. 2019, arXiv 1901.07031), full size or small.
+"""Reads CheXpert (Irvin et al. 2019, arXiv 1901.07031), full size or small.
 
-Fetch CheXpert-v1.0 or CheXpert-v1.0-small from the Stanford AIMI shared data sets; `root` is the
+Download CheXpert-v1.0 or CheXpert-v1.0-small from the Stanford AIMI shared data sets; `root` is the
 folder that holds `train.csv`, `valid.csv`, `train/` and `valid/`. It has no reports. They were
-published later as CheXpert Plus (Chambon et al. 2024, arXiv 2405.19538): where
-`df_chexpert_plus_240401.csv` lies in `root` too, its findings and impressions are read; without
-it every report is empty, which serves zero-shot evaluation and not training.
+published later as CheXpert Plus (Chambon et al. 2024, arXiv 2405.19538). If
+`df_chexpert_plus_240401.csv` lies in `root` too, its findings and impressions are read. Without it
+every report is empty: enough for zero-shot evaluation, not for training.
 """
 
 from collections import defaultdict
@@ -23,9 +23,9 @@ _SPLITS: dict[str, Split] = {"train.csv": "train", "valid.csv": "validation"}
 
 
 def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
-    """One study with its frontal images; the split is the published one, `valid` as validation.
+    """Yields each study with its frontal images, in its published split (`valid`: validation).
 
-    A finding is a label of 1; what is uncertain (-1) is none and is named in the metadata.
+    A finding is a label of 1. Uncertain labels (-1) are named in the metadata.
     """
     reports = _reports(root / REPORTS)
     for table, split in _SPLITS.items():
@@ -61,7 +61,7 @@ def _person(row: dict[str, str]) -> dict[str, Scalar]:
 
 
 def _by_study(table: Path) -> dict[str, list[dict[str, str]]]:
-    """{`train/patient00001/study1`: its rows}."""
+    """Returns {`train/patient00001/study1`: its rows}."""
     found: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in rows(table, COLUMNS):
         found[_folder(_image(row))].append(row)
@@ -69,7 +69,7 @@ def _by_study(table: Path) -> dict[str, list[dict[str, str]]]:
 
 
 def _reports(path: Path) -> dict[str, str]:
-    """{`train/patient00001/study1`: findings and impression}, where CheXpert Plus is there."""
+    """Returns {`train/patient00001/study1`: report}; {} without CheXpert Plus."""
     if not path.is_file():
         return {}
     columns = ("path_to_image", "section_findings", "section_impression")
@@ -80,7 +80,7 @@ def _reports(path: Path) -> dict[str, str]:
 
 
 def _image(row: dict[str, str]) -> str:
-    """`Path` without the data set's own folder: `train/patient00001/study1/view1_frontal.jpg`."""
+    """Returns the path below `root`: `train/patient00001/study1/view1_frontal.jpg`."""
     return str(PurePosixPath(*PurePosixPath(row["Path"]).parts[1:]))
 
 

@@ -1,6 +1,7 @@
-"""covid-chestxray-dataset (Cohen et al. 2020, arXiv 2006.11988): metadata.csv and images/.
+"""Reads covid-chestxray-dataset (Cohen et al. 2020, arXiv 2006.11988).
 
-Fetch https://github.com/ieee8023/covid-chestxray-dataset; licences are per image (`license`).
+Download https://github.com/ieee8023/covid-chestxray-dataset: metadata.csv and images/. Each
+image has its own licence (`license`).
 """
 
 from collections.abc import Iterator
@@ -16,10 +17,10 @@ COLUMNS = ("patientid", "finding", "view", "modality", "filename", "clinical_not
 
 
 def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
-    """The radiographs that have a clinical note, one study an image; images relative to `root`.
+    """Yields one study for each radiograph with a clinical note; images relative to `root`.
 
-    Findings are the leaves of the data set's own hierarchy (`Pneumonia/Viral/COVID-19`),
-    of which a study may have several (`COVID-19, ARDS`).
+    Findings are the leaves of the data set's own hierarchy: `Pneumonia/Viral/COVID-19` gives
+    COVID-19. A study may have several (`COVID-19, ARDS`).
     """
     for row in rows(root / "metadata.csv", COLUMNS):
         note = " ".join(row["clinical_notes"].split())

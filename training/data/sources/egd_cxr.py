@@ -1,17 +1,18 @@
-"""EGD-CXR (Karargyris et al. 2021, doi 10.1038/s41597-021-00863-5): a radiologist's gaze.
+"""Reads EGD-CXR, a radiologist's gaze (Karargyris et al. 2021).
 
-Fetch fixations.csv and master_sheet.csv of PhysioNet's egd-cxr 1.0.0, and beside them the folder
-files/ of MIMIC-CXR 2.0.0: its reports, and its images as DICOM or from MIMIC-CXR-JPG.
+doi 10.1038/s41597-021-00863-5. Download fixations.csv and master_sheet.csv of PhysioNet's egd-cxr
+1.0.0, and next to them the folder files/ of MIMIC-CXR 2.0.0: its reports, and its images as DICOM
+or from MIMIC-CXR-JPG.
 
-Columns used. master_sheet.csv, a row an image: dicom_id; path, MIMIC-CXR's; patient_id;
+Columns used. master_sheet.csv, one row an image: dicom_id; path, MIMIC-CXR's; patient_id;
 image_{left,right,top,bottom}_pad, the black margins in pixels of the 1920 × 1080 screen.
-fixations.csv, a row a fixation: DICOM_ID; FPOGX and FPOGY, fractions of the screen; FPOGD, seconds;
-FPOGV, 1 where the fixation is valid. The margins map the screen onto the image as they do in the
-publishers' X_ORIGINAL and Y_ORIGINAL.
+fixations.csv, one row a fixation: DICOM_ID; FPOGX and FPOGY, fractions of the screen; FPOGD,
+seconds; FPOGV, 1 if the fixation is valid. The margins map the screen onto the image as they do in
+the publishers' X_ORIGINAL and Y_ORIGINAL.
 
-Some DICOM_ID lack their last five characters. These rows are no gaze on a radiograph: every
-twentieth image had a calibration slide, a white disc named so (the publishers' image_preparation.py
-and validation.py). They are left out.
+Some DICOM_ID lack their last five characters. These rows are fixations on calibration slides, white
+discs that were shown after every twentieth image (the publishers' image_preparation.py and
+validation.py). They are left out.
 """
 
 import csv
@@ -31,10 +32,10 @@ Fixation = tuple[float, float, float]
 
 
 def studies(root: Path) -> Iterator[ManifestStudy]:
-    """One study an image that was fetched; `study_id` is its dicom_id, images relative to `root`.
+    """Yields one study for each image that was downloaded; `study_id` is its dicom_id.
 
-    Fixations beside the image are left out. Raises DataError where fixations.csv names an image
-    that master_sheet.csv does not.
+    Image paths are relative to `root`. Fixations outside of the image are left out. Raises
+    DataError if fixations.csv names an image that master_sheet.csv lacks.
     """
     with (root / "master_sheet.csv").open(encoding="utf-8", newline="") as file:
         sheet = {row["dicom_id"]: row for row in csv.DictReader(file)}
@@ -53,7 +54,7 @@ def studies(root: Path) -> Iterator[ManifestStudy]:
 
 
 def _fixations(path: Path, images: Collection[str]) -> Mapping[str, list[Fixation]]:
-    """The valid fixations on each image and each calibration slide, in their order."""
+    """Returns the valid fixations on each image and calibration slide, in their order."""
     found: dict[str, list[Fixation]] = defaultdict(list)
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -66,13 +67,14 @@ def _fixations(path: Path, images: Collection[str]) -> Mapping[str, list[Fixatio
         rows = sum(len(found[dicom_id]) for dicom_id in unknown)
         raise DataError(
             f"{path.name}: {rows} fixations on {len(unknown)} images that are neither in "
-            f"master_sheet.csv nor calibration slides, {min(unknown)!r} among them"
+            f"master_sheet.csv nor calibration slides, for example {min(unknown)!r}; download both "
+            "files again"
         )
     return found
 
 
 def _gaze(fixations: list[Fixation], row: Mapping[str, str]) -> tuple[Gaze, ...]:
-    """The fixations that fall on the image; none of them gives no reading."""
+    """Returns the fixations that fall on the image as a reading; () if there are none."""
     left, right, top, bottom = (
         float(row[f"image_{side}_pad"]) for side in ("left", "right", "top", "bottom")
     )

@@ -1,6 +1,6 @@
-"""MIMIC-CXR-JPG with the reports of MIMIC-CXR (Johnson et al. 2019, arXiv 1901.07042).
+"""Reads MIMIC-CXR-JPG with the reports of MIMIC-CXR (Johnson et al. 2019, arXiv 1901.07042).
 
-Both need credentialed access at PhysioNet. Fetch into one folder, each table as .csv or .csv.gz:
+Both need credentialed access at PhysioNet. Download into one folder, each table as .csv or .csv.gz:
 
 - from mimic-cxr-jpg: `mimic-cxr-2.0.0-metadata.csv`, `mimic-cxr-2.0.0-chexpert.csv`,
   `mimic-cxr-2.0.0-split.csv`, and the images `files/p10/p10000032/s50414267/<dicom_id>.jpg`;
@@ -24,7 +24,7 @@ _SPLITS: dict[str, Split] = {"train": "train", "validate": "validation", "test":
 
 
 def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[ManifestStudy | Skipped]:
-    """One study a report, with its images of `views`, in the order of `views`.
+    """Yields one study for each report, with its images of `views`, in the order of `views`.
 
     The report is its findings and impression, else its impression, else its findings, else its
     last paragraph. Findings are the CheXpert labeller's on that report; the split is the official

@@ -1,4 +1,4 @@
-"""Where MIMIC-CXR keeps an image and its report, for the data sets that annotate its images.
+"""Finds an image and its report in MIMIC-CXR, for the data sets that annotate its images.
 
 `path` is MIMIC-CXR's own: files/p10/p10000032/s50414267/<dicom_id>.dcm.
 """
@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 
 def image_under(root: Path, path: str) -> str | None:
-    """The image relative to `root`: the DICOM file, else MIMIC-CXR-JPG's JPEG, else None."""
+    """Returns the image relative to `root`: the DICOM file, else the JPEG, else None."""
     for image in (path, str(PurePosixPath(path).with_suffix(".jpg"))):
         if (root / image).is_file():
             return image
@@ -15,6 +15,6 @@ def image_under(root: Path, path: str) -> str | None:
 
 
 def report_under(root: Path, path: str) -> str:
-    """The report of the image's study (files/p10/p10000032/s50414267.txt) on one line."""
+    """Returns the report of the image's study (files/p10/p10000032/s50414267.txt) on one line."""
     study = PurePosixPath(path).parent
     return " ".join((root / f"{study}.txt").read_text(encoding="utf-8").split())

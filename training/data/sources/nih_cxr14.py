@@ -1,6 +1,6 @@
-"""NIH ChestX-ray14 (Wang et al. 2017, arXiv 1705.02315).
+"""Reads NIH ChestX-ray14 (Wang et al. 2017, arXiv 1705.02315).
 
-Fetch from the NIH Clinical Center: `Data_Entry_2017.csv` (or its revision
+Download from the NIH Clinical Center: `Data_Entry_2017.csv` (or its revision
 `Data_Entry_2017_v2020.csv`), `train_val_list.txt`, `test_list.txt`, and the twelve archives of
 images, unpacked to `images_001/images/00000001_000.png` … or all to `images/`. There are no
 reports: they are empty. Labels were mined from reports by text, so they are noisy.
@@ -25,7 +25,7 @@ _NAMES = {
 
 
 def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
-    """One study an image (all are frontal), in the official split; train_val counts as train."""
+    """Yields one study for each image (all frontal), in the official split; train_val is train."""
     table = present(root, "Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
     files = {path.name: path for path in root.glob("images*/**/*.png")}
     splits = _splits(root)

@@ -1,15 +1,15 @@
-"""Open-i: the Indiana University chest radiographs (Demner-Fushman et al. 2016).
+"""Reads Open-i, the Indiana University chest radiographs (Demner-Fushman et al. 2016).
 
-Two forms of the collection are read, the XML one where it is there:
+The collection has two forms; the XML form is read if it is there:
 
 - from openi.nlm.nih.gov: `NLMCXR_reports.tgz`, unpacked to `ecgen-radiology/1.xml` …, and
   `NLMCXR_png.tgz`, unpacked into `images/`;
 - as tables: `indiana_reports.csv` or `reports.csv` with uid, MeSH, Problems, indication,
-  comparison, findings and impression; and, where the images are wanted,
-  `indiana_projections.csv` (uid, filename, projection) beside `images/images_normalized/`.
+  comparison, findings and impression; and, for the images, `indiana_projections.csv` (uid,
+  filename, projection) next to `images/images_normalized/`.
 
-The collection names no patient, so each report counts as one. Words that de-identification
-removed read XXXX.
+The collection names no patients, so each report counts as one patient. Words that
+de-identification removed read XXXX.
 """
 
 from collections import defaultdict
@@ -31,7 +31,7 @@ _NOT_INDEXED = ("", "no indexing")
 
 
 def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
-    """One study a report, without images where none of its frontal ones is there.
+    """Yields one study for each report, without images if none of its frontal ones is there.
 
     Findings are the headings of the collection's MeSH coding. The XML form states no view, so
     all its images are taken, in its order.
@@ -44,7 +44,7 @@ def _from_xml(root: Path) -> Iterator[ManifestStudy | Skipped]:
         try:
             report = ElementTree.parse(path).getroot()  # noqa: S314 — a file that NLM published
         except ElementTree.ParseError as error:
-            raise DataError(f"{path.name}: {error}") from error
+            raise DataError(f"cannot read {path.name} as XML: {error}; unpack it again") from error
         sections = {
             part.get("Label", "").lower(): part.text or "" for part in report.iter("AbstractText")
         }
@@ -102,7 +102,7 @@ def _findings(problems: Iterable[str]) -> tuple[str, ...]:
 
 
 def _frontal(root: Path) -> dict[str, list[str]]:
-    """{uid: frontal images}, from the projections where they are there."""
+    """Returns {uid: frontal images}; {} without the table of projections."""
     found: dict[str, list[str]] = defaultdict(list)
     if (root / PROJECTIONS).is_file():
         for row in rows(root / PROJECTIONS, ("uid", "filename", "projection")):

@@ -1,8 +1,9 @@
-"""Paediatric chest radiographs (Kermany et al. 2018, doi 10.1016/j.cell.2018.02.010), as a table.
+"""Reads paediatric chest radiographs, pneumonia or normal, from a table.
 
-`images/` and `labels.csv` with filename, label (`normal` or `pneumonia`), subtype (`bacteria`,
-`virus` or empty) and patient, all of which the published file names say. There are no reports:
-they are empty. The patients are one to five years old, so a model of adults is out of its range.
+Kermany et al. 2018, doi 10.1016/j.cell.2018.02.010. It needs `images/`, and `labels.csv` with
+filename, label (`normal` or `pneumonia`), subtype (`bacteria`, `virus` or empty) and patient; the
+published file names say all of them. Reports are empty. The patients are one to five years old,
+out of the range of a model of adults.
 """
 
 from collections.abc import Iterator
@@ -18,10 +19,12 @@ _FINDINGS = {"normal": (NO_FINDING,), "pneumonia": ("pneumonia",)}
 
 
 def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
-    """One study an image; raises DataError at a label that is neither of the two."""
+    """Yields one study for each image; raises DataError for a label that is neither of the two."""
     for row in rows(root / "labels.csv", COLUMNS):
         if row["label"] not in _FINDINGS:
-            raise DataError(f"labels.csv has the label {row['label']!r}")
+            raise DataError(
+                f"labels.csv has the label {row['label']!r}; there are normal and pneumonia"
+            )
         image = f"images/{row['filename']}"
         if not (root / image).is_file():
             yield Skipped("no image file")

@@ -1,7 +1,9 @@
-"""REFLACX (Bigolin Lanfredi et al. 2022, doi 10.1038/s41597-022-01441-z): five radiologists' gaze.
+"""Reads REFLACX, the gaze of five radiologists.
 
-Fetch the folder main_data/ of PhysioNet's reflacx-xray-localization 1.0.0, and beside it the images
-that it names in the folder files/ of MIMIC-CXR 2.0.0, as DICOM or from MIMIC-CXR-JPG.
+Bigolin Lanfredi et al. 2022, doi 10.1038/s41597-022-01441-z.
+
+Download the folder main_data/ of PhysioNet's reflacx-xray-localization 1.0.0, and next to it the
+images that it names in the folder files/ of MIMIC-CXR 2.0.0, as DICOM or from MIMIC-CXR-JPG.
 
 Files and columns used. main_data/metadata_phase_<n>.csv, a row a reading: id;
 eye_tracking_data_discarded; image, which ends with MIMIC-CXR's path; dicom_id; subject_id;
@@ -25,15 +27,15 @@ _DISCARDED = {"true": True, "false": False}
 
 Row = Mapping[str, str]
 Fixation = tuple[float, float, float, tuple[float, float], tuple[float, float, float, float]]
-"""x, y, milliseconds, what one degree spans and what was shown, as in Gaze."""
+"""x, y, milliseconds, span of one degree, part of the image shown; as in Gaze."""
 
 
 def studies(root: Path) -> Iterator[ManifestStudy]:
-    """One study an image that was fetched; `study_id` is its dicom_id, images relative to `root`.
+    """Yields one study for each image that was downloaded; `study_id` is its dicom_id.
 
-    Each reading is a gaze and a paragraph of the report, in the order of the metadata. Readings
-    whose eye tracking was discarded have neither and are left out, as are fixations beside the
-    image.
+    Image paths are relative to `root`. Each reading is a gaze and a paragraph of the report, in the
+    order of the metadata. Left out are readings whose eye tracking was discarded, and fixations
+    outside of the image.
     """
     main = root / "main_data"
     for dicom_id, readings in _readings(main).items():
@@ -51,10 +53,10 @@ def studies(root: Path) -> Iterator[ManifestStudy]:
 
 
 def _readings(main: Path) -> dict[str, list[Row]]:
-    """The rows of every phase that have gaze, by image."""
+    """Returns the rows with gaze of every phase, by image."""
     tables = sorted(main.glob("metadata_phase_*.csv"))
     if not tables:
-        raise FileNotFoundError(f"no metadata_phase_*.csv in {main}")
+        raise FileNotFoundError(f"no metadata_phase_*.csv in {main}; download main_data/ there")
     readings: dict[str, list[Row]] = {}
     for table in tables:
         with table.open(encoding="utf-8", newline="") as file:
@@ -67,7 +69,7 @@ def _readings(main: Path) -> dict[str, list[Row]]:
 def _mimic_path(row: Row) -> str:
     found = _MIMIC_PATH.search(row["image"].strip())
     if not found:
-        raise DataError(f"reading {row['id']}: {row['image']!r} is no path of MIMIC-CXR")
+        raise DataError(f"reading {row['id']}: {row['image']!r} is not a path of MIMIC-CXR")
     return found[0]
 
 
@@ -76,7 +78,7 @@ def _transcription(folder: Path) -> str:
 
 
 def _gaze(path: Path, reading: Row) -> Gaze:
-    """The fixations of one reading that fall on the image."""
+    """Returns the fixations of one reading that fall on the image."""
     width, height = float(reading["image_size_x"]), float(reading["image_size_y"])
     with path.open(encoding="utf-8", newline="") as file:
         fixations = [_fixation(row, width, height) for row in csv.DictReader(file)]

@@ -1,11 +1,12 @@
-"""RSNA Pneumonia Detection Challenge, stage 2 (Shih et al. 2019, doi 10.1148/ryai.2019180041).
+"""Reads the RSNA Pneumonia Detection Challenge, stage 2.
 
-Fetch from the challenge's page: `stage_2_train_labels.csv`, `stage_2_detailed_class_info.csv` and
-`stage_2_train_images/<patientId>.dcm`. There are no reports: they are empty.
+Shih et al. 2019, doi 10.1148/ryai.2019180041. Download from the challenge's page:
+`stage_2_train_labels.csv`, `stage_2_detailed_class_info.csv` and
+`stage_2_train_images/<patientId>.dcm`. Reports are empty.
 
 The radiographs are from NIH ChestX-ray14 under new names, and a `patientId` names one image, not
-one person. So neither a split of this set by patient nor one beside ChestX-ray14 keeps persons
-apart; test on it what was trained on other data.
+one person. So no split of this set, and none together with ChestX-ray14, keeps persons apart. Use
+it to test models that were trained on other data.
 """
 
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ _NORMAL = "Normal"
 
 
 def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
-    """One study an image; its findings are `pneumonia`, `no finding` or, for other disease, none.
+    """Yields one study for each image: `pneumonia`, `no finding` or, for other disease, none.
 
     `Target` is 1 where readers boxed an opacity suspicious for pneumonia. The class is kept in
     the metadata.
@@ -44,7 +45,7 @@ def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
         try:
             view = _view(root / image)
         except InvalidDicomError:
-            yield Skipped("image is no DICOM file")
+            yield Skipped("image is not a DICOM file")
             continue
         yield ManifestStudy(
             study_id=patient,

@@ -1,4 +1,4 @@
-"""Published tables: CSV files, plain or gzipped."""
+"""Reads published tables: CSV files, plain or gzipped."""
 
 import csv
 import gzip
@@ -10,23 +10,25 @@ from training.data.study import DataError
 
 
 def rows(path: Path, columns: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Yield the rows of `path`, or of `path`.gz where only that is there.
+    """Yields the rows of `path`, or of `path`.gz if only that exists.
 
-    Raises FileNotFoundError, and DataError where a column that is needed is missing.
+    Raises FileNotFoundError if neither exists, DataError if a column is missing.
     """
     with _open(path) as file:
         table = csv.DictReader(file, restval="")
         if missing := sorted(set(columns) - set(table.fieldnames or ())):
-            raise DataError(f"{path.name} has no column {', '.join(missing)}")
+            raise DataError(
+                f"{path.name} has no column {', '.join(missing)}; download the published file again"
+            )
         yield from table
 
 
 def present(root: Path, *names: str) -> Path:
-    """The first of `names` that lies in `root`; raises FileNotFoundError where none does."""
+    """Returns the first of `names` that lies in `root`; raises FileNotFoundError if none does."""
     for name in names:
         if (root / name).is_file():
             return root / name
-    raise FileNotFoundError(f"{root} holds none of {', '.join(names)}")
+    raise FileNotFoundError(f"{root} holds none of {', '.join(names)}; download one of them")
 
 
 def _open(path: Path) -> TextIO:

@@ -1,1 +1,1 @@
-"""Does gaze help? Arms of training on phantoms, compared over seeds (README.md beside this)."""
+"""Runs the experiment 'Does gaze help?': methods compared on phantoms, over seeds (README.md)."""

@@ -10,10 +10,10 @@ from training.recipe import Recipe, load_recipe
 
 HERE = Path(__file__).parent
 PHANTOM_SEEDS = 40_000
-"""Seed s trains and is tested on phantoms that no other seed has: those of data set 40,000 + s."""
+"""Seed s has phantoms of its own, those of data set 40,000 + s."""
 PHANTOMS = PhantomConfig(size=64, seed=PHANTOM_SEEDS, contrast=1.5)
 FINGERPRINT = "bfe2d3eb260ed53c4c0aecfc9c3a9b83e7461cad20a8d546c7b5cedd82dc5f54"
-"""Of PHANTOMS as they were frozen; under another, the results would be of other phantoms."""
+"""sha256 of PHANTOMS as they were frozen. With another, the results would be of other phantoms."""
 WELL_PRIMED = "expert.primed_first=1200"
 Overrides = tuple[str, ...]
 
@@ -37,7 +37,7 @@ class Cell:
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """What tells a cell from the others."""
+        """The cell's part, arm and seed, which no other cell has."""
         return self.part, self.arm, self.seed
 
 
@@ -50,18 +50,21 @@ class Protocol:
     parts: Mapping[str, Part]
 
     def check_frozen(self) -> None:
-        """Raise RuntimeError where this code draws other phantoms than those that were frozen."""
+        """Raises RuntimeError if this code draws other phantoms than those that were frozen."""
         if fingerprint(PHANTOMS) != FINGERPRINT:
-            raise RuntimeError("these are not the phantoms of the pre-registration")
+            raise RuntimeError(
+                "this code does not draw the phantoms of the pre-registration; run the commit that "
+                "froze them, or another version of NumPy"
+            )
 
     def cells(self, part: str) -> Iterator[Cell]:
-        """The cells of a part, seed by seed, so that a part is balanced wherever it stops."""
+        """Yields the cells of a part, seed by seed, so that it is balanced wherever it stops."""
         for seed in self.parts[part].seeds:
             for arm, overrides in self.parts[part].arms.items():
                 yield Cell(part, arm, seed, overrides)
 
     def recipe_of(self, cell: Cell, cache: Path) -> Recipe:
-        """The recipe of one cell; phantoms are kept in `cache`."""
+        """Returns the recipe of one cell. Phantoms are kept in `cache`."""
         own = (
             f"seed={cell.seed}",
             f"data.seed={PHANTOM_SEEDS + cell.seed}",
@@ -70,7 +73,7 @@ class Protocol:
         return load_recipe(str(HERE / "recipe.yaml"), [*self.recipe, *cell.overrides, *own])
 
     def smaller(self, seeds: int, *recipe: str) -> Self:
-        """Fewer seeds and a smaller recipe: to see that it runs, not what it finds."""
+        """Returns the protocol with fewer seeds and a smaller recipe, to see that it runs."""
         parts = {name: replace(part, seeds=part.seeds[:seeds]) for name, part in self.parts.items()}
         return replace(self, recipe=recipe, parts=parts)
 

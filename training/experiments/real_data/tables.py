@@ -1,4 +1,4 @@
-"""From what `eclip-train evaluate --out` wrote to one table a data set, an encoder a row.
+"""Turns what `eclip-train evaluate --out` wrote into one table a data set, one encoder a row.
 
 python -m training.experiments.real_data.tables MEASURED > tables.md
 MEASURED holds DATA SET/ENCODER/metrics.json.
@@ -40,31 +40,32 @@ TABLES = {
 
 
 def main(measured: Annotated[Path, typer.Argument(exists=True, file_okay=False)]) -> None:
-    """Print every table, as Markdown."""
+    """Prints every table, as Markdown."""
     for data_set, columns in TABLES.items():
-        found = {path.parent.name: read(path) for path in measured.glob(f"{data_set}/*/{METRICS}")}
-        typer.echo("\n".join((f"## {data_set}", "", *table(found, columns), "")))
+        files = measured.glob(f"{data_set}/*/{METRICS}")
+        encoders = {path.parent.name: read(path) for path in files}
+        typer.echo("\n".join((f"## {data_set}", "", *table(encoders, columns), "")))
 
 
 def read(metrics: Path) -> Numbers:
-    """Every number of one metrics.json; a label's is `measure/label`."""
+    """Reads every number of one metrics.json; a label's is `measure/label`."""
     return TypeAdapter(Result).validate_json(metrics.read_bytes()).numbers()
 
 
-def table(found: Mapping[str, Numbers], columns: Mapping[str, str]) -> Iterator[str]:
-    """Chance and, by name, each encoder; a number that was not measured is left empty."""
+def table(encoders: Mapping[str, Numbers], columns: Mapping[str, str]) -> Iterator[str]:
+    """Yields chance and, by name, each encoder. A number that was not measured is left empty."""
     yield _row("encoder", *columns.values())
     yield _row(*["---"] * (len(columns) + 1))
-    known = {name: one for numbers in found.values() for name, one in numbers.items()}
+    known = {name: each for numbers in encoders.values() for name, each in numbers.items()}
     yield _row("chance", *(known[name].cells()[2] if name in known else "" for name in columns))
-    for encoder, numbers in sorted(found.items()):
+    for encoder, numbers in sorted(encoders.items()):
         yield _row(encoder, *(_cell(numbers.get(name)) for name in columns))
 
 
-def _cell(one: Estimate | None) -> str:
-    if one is None:
+def _cell(estimate: Estimate | None) -> str:
+    if estimate is None:
         return ""
-    value, spread, *_ = one.cells()
+    value, spread, *_ = estimate.cells()
     return f"{value} ({spread})" if spread else value
 
 
