@@ -41,7 +41,7 @@ from service.cases.schema import (
 from service.imaging.deidentify import PatientRef, StudyRef
 
 CANDIDATES = 100
-"""Hits: the fewest that are fused, or from which diverse ones are chosen."""
+"""Hits of each ranking that are fused, or from which diverse hits are chosen; k if k is more."""
 RANK_OFFSET = 60
 """Rank: reciprocal rank fusion scores 1 ÷ (60 + rank) (Cormack, Clarke, Büttcher, SIGIR 2009)."""
 _DIGESTS_A_REQUEST = 1000
@@ -49,12 +49,12 @@ _DIGESTS_A_REQUEST = 1000
 _STUDIES_A_REQUEST = 64
 """Studies that are read whole, with their vectors, by one request."""
 _POINTS_A_REQUEST = 4096
-"""Points: the most in one answer of the engine. 64 studies have about a quarter of them."""
+"""Points in one answer of the engine, at most. 64 studies have about a quarter of them."""
 _OVERFETCH = 4
 """Hits per wanted study in one round of a search grouped by study."""
 _FACETS = {"source": "source", "view": "views", "findings": "findings"}
 _VALUES = 1000
-"""Values: the most of one facet that are counted."""
+"""Values of one facet that are counted: the most frequent."""
 
 Nearest = Callable[[Selection, int], list[ScoredPoint]]
 """A search that lacks only its selection and its limit."""

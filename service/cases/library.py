@@ -1,9 +1,8 @@
-"""Takes studies in and finds similar cases: the case library that the API and the CLI use.
+"""Stores studies and finds similar cases: the case library that the API and the CLI use.
 
-Only here do a caller's plain ids become references, and only here do the store and the renditions
-change together. A write puts renditions first, then points: every acknowledged study has its
-files, and a crash leaves at most a file that no study names. One write runs at a time, so that
-none removes a file that another has begun to need.
+A caller's plain ids become references here. A write puts renditions on disk first, then points into
+the store: every acknowledged study has its files, and a crash leaves at most a file that no study
+names. One write runs at a time, so that none removes a file that another needs.
 """
 
 import hashlib
@@ -46,8 +45,8 @@ DEPTH = 1000
 class Query:
     """What to look for and whose cases to leave out.
 
-    words, diversity: see Search. offset: hits passed over in a ranking to the depth of `DEPTH`;
-    None ranks only the k best, which costs less but orders ties anew with each k.
+    words, diversity: see Search. offset: hits to pass over in one ranking of `DEPTH` hits. None
+    ranks only the k best, which costs less; tied hits may then differ from one k to another.
     """
 
     target: Part
@@ -182,7 +181,10 @@ class CaseLibrary:
         """Returns the JPEG of one image of the study. Raises StudyUnknown."""
         study = self.get(study_id)
         if not 0 <= index < len(study.images):
-            raise StudyUnknown(f"The study has {len(study.images)} images; there is no {index}.")
+            raise StudyUnknown(
+                f"The study has {len(study.images)} images, counted from 0; {index} is not among "
+                "them. Ask for another index."
+            )
         try:
             return self._renditions.read(study.images[index].rendition)
         except FileNotFoundError:

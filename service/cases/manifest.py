@@ -12,7 +12,7 @@ from service.errors import EclipError, StudyInvalid
 IMAGES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg"})
 """Suffixes of the files that hold radiographs."""
 MAX_VIEWS = 16
-"""Images: the most of one study."""
+"""Images that one study may have."""
 _TRAINING_HEATMAP = "heatmap.png"
 """Name of a file in a shard of `eclip-train shards`, whose studies name no patient."""
 _LISTS = ("images", "findings")
@@ -36,14 +36,16 @@ class ManifestRecord(StudyRecord):
 
 def study_of_line(line: bytes, folder: Path) -> NewStudy | EclipError:
     """Returns the study of a JSON line. Its images are paths relative to `folder`."""
-    return checked_study(lambda: ManifestRecord.model_validate_json(line), _beside(folder))
+    return checked_study(lambda: ManifestRecord.model_validate_json(line), _read_within(folder))
 
 
 def study_of_row(row: Values, folder: Path) -> NewStudy | EclipError:
     """Returns the study of a CSV row. Lists are separated by semicolons."""
     values = {name: cell for name, cell in row.items() if cell not in ("", None)}
     lists = {name: _split(values[name]) for name in _LISTS if name in values}
-    return checked_study(lambda: ManifestRecord.model_validate(values | lists), _beside(folder))
+    return checked_study(
+        lambda: ManifestRecord.model_validate(values | lists), _read_within(folder)
+    )
 
 
 def study_of_parquet_row(row: Values, folder: Path) -> NewStudy | EclipError:
@@ -54,7 +56,7 @@ def study_of_parquet_row(row: Values, folder: Path) -> NewStudy | EclipError:
             values["metadata"] = _OBJECT.validate_json(values["metadata"])
         except ValidationError as error:
             return _invalid(error)
-    return checked_study(lambda: ManifestRecord.model_validate(values), _beside(folder))
+    return checked_study(lambda: ManifestRecord.model_validate(values), _read_within(folder))
 
 
 def study_of_shard_files(key: str, parts: Iterable[tuple[str, bytes]]) -> NewStudy | EclipError:
@@ -103,7 +105,9 @@ def _invalid(error: ValidationError) -> StudyInvalid:
     return StudyInvalid(f"{where}: {first['msg']}")
 
 
-def _beside(folder: Path) -> Read:
+def _read_within(folder: Path) -> Read:
+    """Returns a reader of files in `folder`. It raises StudyInvalid for a path outside."""
+
     def read(name: str) -> bytes:
         try:
             path = (folder / name).resolve()

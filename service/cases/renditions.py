@@ -14,7 +14,7 @@ from service.imaging.deidentify import StudyRef
 from service.imaging.radiograph import Radiograph
 
 RENDITION_SIDE = 1024
-"""Pixels: the longer side of a rendition at most."""
+"""Pixels of the longer side of a rendition, at most."""
 RENDITION_QUALITY = 90
 """JPEG quality, 1 to 95."""
 

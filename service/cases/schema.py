@@ -73,8 +73,9 @@ class EmbeddedStudy:
 
 @dataclass(frozen=True, slots=True)
 class CaseFilter:
-    """A conjunction of conditions. A study meets one if it has any of its values; () admits all.
+    """Conditions that a study must all meet.
 
+    A study meets a condition if it has any of its values. An empty tuple admits every study.
     `view` looks at the image itself when images are searched, else at all images of the study.
     Only passages have a section: with `section`, a search for images or reports finds nothing.
     """

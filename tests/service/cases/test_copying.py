@@ -98,7 +98,7 @@ def test_what_the_copy_has_of_a_study_stays_as_it_is(library, on_server, renditi
     assert "99 mm" in on_server.get("s5").report
 
 
-def test_an_image_that_is_gone_keeps_its_study_out_and_is_told(library, on_server, renditions):
+def test_a_study_whose_image_is_gone_is_rejected_with_a_reason(library, on_server, renditions):
     own = library.get("s0").images[0].rendition
     next(renditions.folder.rglob(f"{own}.jpg")).unlink()
     outcome = copied(library.store, renditions, on_server)
@@ -113,7 +113,7 @@ def test_a_copy_and_its_source_share_no_image(library, on_server, renditions):
     assert library.rendition("s1")
 
 
-def test_a_library_is_embedded_anew_for_another_bundle(
+def test_a_library_is_embedded_again_for_another_bundle(
     library, another_bundle, renditions, tmp_path
 ):
     """The same weights under another id: vectors differ by no more than a rendition's JPEG."""
@@ -140,7 +140,7 @@ def test_a_library_is_embedded_anew_for_another_bundle(
         assert wired.library.store.digests(new) == digests
 
 
-def test_an_image_that_is_gone_is_told_and_harms_no_other(
+def test_a_study_whose_image_is_gone_harms_no_other_study(
     library, another_bundle, renditions, tmp_path
 ):
     own = library.get("s0").images[0].rendition
@@ -161,7 +161,7 @@ def test_a_library_of_another_key_is_refused(library, renditions, tmp_path):
         copied(library.store, renditions, wired.library)
 
 
-def test_what_is_no_library_is_refused(tmp_path):
+def test_a_place_without_a_library_is_refused(tmp_path):
     settings = Settings(data_dir=tmp_path)
     for name, reason in (("nowhere", "ECLIP_QDRANT_URL"), (str(tmp_path), "no case library")):
         with pytest.raises(StoreUnavailable, match=reason), open_other_library(settings, name):

@@ -112,9 +112,7 @@ def test_concurrent_writes_of_one_study_leave_it_whole_and_nothing_else(
     assert len(files(tmp_path)) == 1
 
 
-def test_an_image_that_is_lost_is_told_so_and_comes_back_with_the_next_write(
-    library, deadline, tmp_path
-):
+def test_a_lost_image_is_an_error_and_comes_back_with_the_next_write(library, deadline, tmp_path):
     library.put(study("s1", PICTURES[0]), deadline)
     (rendition,) = files(tmp_path)
     rendition.unlink()
@@ -142,7 +140,7 @@ def test_metadata_that_looks_like_an_identifier_is_refused(library, deadline, ke
     assert "Doe" not in refused.value.detail
 
 
-def test_metadata_of_the_finding_is_no_identifier(library, deadline):
+def test_metadata_about_a_finding_is_accepted(library, deadline):
     stored = library.put(study("s1", metadata={"pleural_fluid": True, "age": 61}), deadline)
     assert stored.metadata == {"pleural_fluid": True, "age": 61}
 

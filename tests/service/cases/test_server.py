@@ -96,34 +96,32 @@ def test_a_replica_that_made_the_collection_first_is_no_error(client, open_serve
 
 
 @pytest.fixture
-def told(client, monkeypatch):
-    """How the client is told to make a collection."""
-    told = {}
+def creation(client, monkeypatch):
+    """The arguments with which the client makes a collection."""
+    creation = {}
     create = client.create_collection
     monkeypatch.setattr(
-        client, "create_collection", lambda name, **how: told.update(how) or create(name, **how)
+        client, "create_collection", lambda name, **how: creation.update(how) or create(name, **how)
     )
-    return told
+    return creation
 
 
-def test_a_cluster_is_told_how_to_keep_the_collection(client, open_server, told, vector):
+def test_a_collection_is_made_with_its_layout(client, open_server, creation, vector):
     layout = CollectionLayout(
         shards=6, replicas=2, write_consistency_factor=2, on_disk=True, quantization="scalar"
     )
     store = open_server(client, layout=layout)
     names = ("shard_number", "replication_factor", "write_consistency_factor")
-    assert [told[name] for name in names] == [6, 2, 2]
-    assert {params.on_disk for params in told["vectors_config"].values()} == {True}
-    assert told["quantization_config"].scalar.type == "int8"
+    assert [creation[name] for name in names] == [6, 2, 2]
+    assert {params.on_disk for params in creation["vectors_config"].values()} == {True}
+    assert creation["quantization_config"].scalar.type == "int8"
     assert store.search(Search("report", vector("any")), k=1, **ANYTHING) == []
 
 
-def test_where_nothing_is_said_a_server_keeps_a_collection_by_its_own_defaults(
-    client, open_server, told
-):
+def test_without_a_layout_a_server_uses_its_own_defaults(client, open_server, creation):
     open_server(client)
-    assert {told[name] for name in told if name.endswith(("number", "factor"))} == {None}
-    assert told["quantization_config"] is None
+    assert {creation[name] for name in creation if name.endswith(("number", "factor"))} == {None}
+    assert creation["quantization_config"] is None
 
 
 @pytest.mark.parametrize("version", [1, 2])
