@@ -1,1 +1,1 @@
-"""Cases → a report whose every sentence cites its evidence."""
+"""Drafts reports in which every sentence cites passages of similar cases and follows from them."""

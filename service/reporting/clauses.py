@@ -186,7 +186,7 @@ def _share_last_predicate(pieces: Sequence[_Piece]) -> None:
     """Applies the predicate that ends a list to the subjects before it.
 
     A denial applies where no side or severity makes a subject a finding of its own; any other
-    predicate leaves the subjects undecided. Examples:
+    predicate leaves the subjects undecided.
 
     * "heart and mediastinum are normal" → heart and mediastinum are both normal.
     * "large left effusion and lungs clear" → the lungs are clear; the effusion is undecided.
@@ -210,7 +210,6 @@ def _share_last_predicate(pieces: Sequence[_Piece]) -> None:
 def _carry_denials_forward(pieces: Sequence[_Piece]) -> Iterator[Polarity]:
     """Yields the polarity of each piece: its own, or that of the denial that reaches it.
 
-    Examples:
     * "no effusion or nodule" → denied, denied: `or` carries the denial.
     * "no effusion and edema" → denied, unclear: `and` may begin something new.
     * "no effusion, heart is enlarged" → denied, affirmed: a predicate of its own ends the reach.

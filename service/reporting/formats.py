@@ -1,6 +1,7 @@
-"""A report in the forms that people and hospital systems read.
+"""Renders a report for people and hospital systems: as text, as Markdown and as FHIR.
 
-Each holds the sentences with the numbers of their evidence, that evidence, and no identifier.
+Each form holds the sentences with the numbers and the texts of their evidence. None holds an
+identifier.
 """
 
 import base64
@@ -13,27 +14,32 @@ from service.reporting.report import Report
 from service.reporting.sentences import Sentence
 
 DISCLAIMER = "Drafted by software for research; not a medical device, not read by a radiologist."
+"""Last line of each form."""
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!&~])")
 
 
 def plain_text(report: Report) -> str:
-    """Under FINDINGS, IMPRESSION and EVIDENCE."""
+    """Returns the report as text, under FINDINGS, IMPRESSION, EVIDENCE and NOTE."""
     return "\n\n".join(f"{title.upper()}:\n{body}" for title, body in _parts(report, str)) + "\n"
 
 
 def markdown(report: Report) -> str:
-    """Under headings, in lists; markup within a sentence is its words."""
+    """Returns the report as Markdown, under headings and in lists; escapes markup in sentences."""
     parts = _parts(report, lambda text: "- " + _MARKUP.sub(r"\\\1", text))
     return "\n\n".join(f"## {title}\n\n{body}" for title, body in parts) + "\n"
 
 
 def fhir(report: Report) -> str:
-    """A FHIR R4 DiagnosticReport, preliminary and without a subject, which the caller knows.
+    """Returns the report as a FHIR R4 DiagnosticReport in JSON.
 
-    Each sentence is an Observation within it; its note is the evidence.
+    Its status is `preliminary`. It has no subject: the caller adds the patient. Each sentence is a
+    contained Observation, whose notes are the texts of its evidence.
     """
     written = [*report.findings, *report.impression]
-    observations = [_observation(f"s{n}", one, report) for n, one in enumerate(written, start=1)]
+    observations = [
+        _observation(f"s{number}", sentence, report)
+        for number, sentence in enumerate(written, start=1)
+    ]
     text = base64.b64encode(plain_text(report).encode()).decode()
     resource: dict[str, Any] = {
         "resourceType": "DiagnosticReport",
@@ -44,8 +50,8 @@ def fhir(report: Report) -> str:
     }
     if written:
         resource["contained"] = observations
-        resource["result"] = [{"reference": f"#{one['id']}"} for one in observations]
-    conclusion = report.abstained or " ".join(one.text for one in report.impression)
+        resource["result"] = [{"reference": f"#{item['id']}"} for item in observations]
+    conclusion = report.abstained or " ".join(sentence.text for sentence in report.impression)
     if conclusion:
         resource["conclusion"] = conclusion
     return json.dumps(resource, ensure_ascii=False)
@@ -56,7 +62,7 @@ FORMATS: dict[str, Callable[[Report], str]] = {
     "text/markdown": markdown,
     "application/fhir+json": fhir,
 }
-"""Media type → how to write it."""
+"""Media type → the function that renders it."""
 
 _RADIOLOGY = {
     "system": "http://terminology.hl7.org/CodeSystem/v2-0074",
@@ -65,21 +71,21 @@ _RADIOLOGY = {
 }
 
 
-def _parts(report: Report, shown: Callable[[str], str]) -> Iterator[tuple[str, str]]:
-    """Titles and bodies; `shown` is what becomes of each line."""
+def _parts(report: Report, render: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    """Yields titles and bodies, each line of which went through `render`."""
     for title, sentences in (("Findings", report.findings), ("Impression", report.impression)):
         if sentences:
-            lines = [f"{one.text} {_numbers(one)}{_flag(one)}" for one in sentences]
-            yield title, "\n".join(map(shown, lines))
+            lines = [f"{item.text} {_numbers(item)}{_flag(item)}" for item in sentences]
+            yield title, "\n".join(map(render, lines))
     if report.abstained:
-        yield "No report", shown(report.abstained)
+        yield "No report", render(report.abstained)
     if cited := _cited(report, [*report.findings, *report.impression]):
-        yield "Evidence", "\n".join(map(shown, cited))
-    yield "Note", "\n".join(map(shown, _notes(report)))
+        yield "Evidence", "\n".join(map(render, cited))
+    yield "Note", "\n".join(map(render, _notes(report)))
 
 
 def _notes(report: Report) -> Iterator[str]:
-    """Who wrote it, by what, and why not the language model where it was to."""
+    """Yields who wrote the report, and why the language model did not if it should have."""
     bundle = report.provenance.bundle_id[:12]
     yield f"Written by {report.generator.model} from evidence of bundle {bundle}."
     if report.generator.fallback:
@@ -91,7 +97,8 @@ def _notes(report: Report) -> Iterator[str]:
 
 
 def _cited(report: Report, sentences: Sequence[Sentence]) -> list[str]:
-    numbers = {number for one in sentences for number in (*one.evidence, *one.against)}
+    """Returns the passages that the sentences cite or that deny them, with their numbers."""
+    numbers = {number for item in sentences for number in (*item.evidence, *item.against)}
     return [f"[{item.number}] {item.text}" for item in report.evidence if item.number in numbers]
 
 
@@ -100,7 +107,7 @@ def _numbers(sentence: Sentence) -> str:
 
 
 def _flag(sentence: Sentence) -> str:
-    """What a reader must know before the sentence is believed."""
+    """Returns what a reader must know before believing the sentence: " (denied by [3])"."""
     marks: list[str] = [] if sentence.status == "supported" else [sentence.status]
     if sentence.against:
         marks.append(f"denied by [{', '.join(map(str, sentence.against))}]")

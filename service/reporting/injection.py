@@ -1,9 +1,9 @@
-"""Does a stored passage speak to whoever writes the report, instead of about a patient?
+"""Detects stored passages that instruct the writer of a report, instead of describing a patient.
 
-Such a passage is no evidence: neither does a language model read it, nor may a sentence cite it.
-These are rules for plain cases. They know all of the twenty phrases that they were written on, and
-two of ten others (tests/service/reporting/test_injection.py); of 12,995 passages of open_i
-they leave out two. A passage that only lies is beyond them, as any false report is.
+Such a passage is left out of the evidence: no language model reads it and no sentence cites it. The
+rules catch plain cases only: all of the 20 phrases that they were written for, and 2 of 10 others
+(tests/service/reporting/test_injection.py). Of 12,995 passages of open_i they leave out 2.
+They cannot catch a passage that is simply false.
 """
 
 import re
@@ -27,5 +27,5 @@ _CUES = re.compile(
 
 
 def instructs(text: str) -> bool:
-    """Whether the text reads as an instruction, or holds what delimits one."""
+    """Decides whether the text reads as an instruction, or contains delimiters of a prompt."""
     return _CUES.search(text) is not None

@@ -176,5 +176,8 @@ def _abstention(
     if any(sentence.status == "supported" for sentence in sentences):
         return None
     if any(sentence.outweighed for sentence in sentences):
-        return "The evidence contradicts itself: none of it outweighs what denies it."
+        return (
+            "The evidence contradicts itself: the passages that deny a drafted sentence outweigh "
+            "those that say it."
+        )
     return "No drafted sentence is supported by the evidence it cites."

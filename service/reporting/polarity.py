@@ -1,8 +1,9 @@
-"""Does a clause affirm or deny? A small rule set over the cues of radiology reports.
+"""Decides whether a clause of a radiology report affirms or denies a finding.
 
-After NegEx (Chapman et al. 2001, J Biomed Inform 34:301): negators and negative words deny, and
-what only looks like a denial ("cannot be ruled out", "has not resolved") is put in plain words
-first. A clause whose cues could be read either way is `unclear`.
+The rules follow NegEx (Chapman et al. 2001, J Biomed Inform 34:301). Negators ("no", "without") and
+negative words ("absent", "clear") deny. Phrases that only look like a denial are replaced first:
+"cannot be ruled out" → "possible", "has not resolved" → "persistent". A clause whose cues can be
+read either way is `unclear`.
 """
 
 import re
@@ -34,10 +35,16 @@ CUE = re.compile(
     rf"|(?P<open>rule out|exclude)|(?P<normal>(?!clear of){_NORMAL})"
     rf"|{_GONE}|{_REFUTED}|excludes|denies|(?:{_LOSS}) of|lacks|rather than|instead of)\b"
 )
+"""Words that deny. Groups: `negator` denies what follows, `normal` calls a structure normal, `open`
+leaves the question open."""
 
 
 def normalise(text: str) -> str:
-    """Lower-case, with a denial of a denial put as what it says; plain text stays as it is."""
+    """Returns the text in lower case, with each denial of a denial replaced by what it says.
+
+    Example: "Effusion has not resolved." → "effusion has persistent." Normalising twice changes
+    nothing.
+    """
     text = text.lower().translate(_TYPOGRAPHY)
     for cue, meaning in _PLAIN:
         text = cue.sub(meaning, " ".join(text.split()))
@@ -45,7 +52,7 @@ def normalise(text: str) -> str:
 
 
 def polarity(clause: str) -> Polarity:
-    """Whether the clause denies a finding ("No effusion", "The lungs are clear") or affirms it."""
+    """Decides whether the clause denies a finding ("No effusion", "The lungs are clear")."""
     cues = [cue.lastgroup for cue in CUE.finditer(normalise(clause))]
     negators, normals = cues.count("negator"), cues.count("normal")
     if "open" in cues or negators > 1 or normals > 1 or 0 < negators < len(cues):

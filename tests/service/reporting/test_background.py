@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from service.app import open_services
+from service.cases.library import CaseLibrary
 from service.cases.records import NewStudy, StudyRecord
 from service.deadline import Deadline
 from service.errors import RequestMalformed, StudyUnknown
@@ -52,6 +53,22 @@ def test_it_is_read_and_neither_it_nor_another_study_of_the_patient_is_evidence(
         reporter.audit.pseudonyms.study(study_id) for study_id in ("other", "nobody")
     }
     assert report.findings == ()  # what was is no ground for what is
+
+
+def test_whose_studies_are_not_evidence_is_worked_out_once_a_report(
+    reporter, image, deadline, monkeypatch
+):
+    asked = []
+
+    def exclusion(library, *ids):
+        asked.append(ids)
+        return worked_out(library, *ids)
+
+    worked_out = CaseLibrary.exclusion
+    monkeypatch.setattr(CaseLibrary, "exclusion", exclusion)
+    request = ReportRequest(subject=Subject("one", "today", "before"))
+    assert reporter.report([image], request, deadline).evidence
+    assert asked == [("one", "today")]
 
 
 def test_without_a_language_model_nobody_reads_it(reporter, image, deadline):

@@ -3,9 +3,16 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from service.deadline import Deadline
+from service.reporting.llm import language_model
 from service.reporting.llm.language_model import LanguageModel
 from tests.service.reporting.llm.example import PROMPT, Written, read
 from tests.support.openai_server import OpenAIServer
+
+
+@pytest.fixture(autouse=True)
+def _short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asks all servers again after next to no time."""
+    monkeypatch.setattr(language_model, "PAUSE_S", (0.0, 0.01))
 
 
 @pytest.fixture
