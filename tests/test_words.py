@@ -8,8 +8,8 @@ import pytest
 from tests.support.paths import ROOT
 
 MODULES = sorted([*ROOT.glob("service/**/*.py"), *ROOT.glob("training/**/*.py")])
-VERB = re.compile(r"(?:Is|[A-Z][\w-]*[^s\W]s)\b")
-"""Returns, Reads, Is; but neither Pass nor Process."""
+VERB = re.compile(r"(?:Is|See|[A-Z][\w-]*[^s\W]s)\b")
+"""Returns, Reads, Is, or See for an inherited text; but neither Pass nor Process."""
 EXEMPT = re.compile(r"property|validator|serializer|router\.|\.command|\.callback|overload")
 """Decorators of functions that callers see as a value, or users as a description."""
 

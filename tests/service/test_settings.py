@@ -30,7 +30,7 @@ def test_a_container_has_as_long_to_stop_as_a_request_may_take():
     without, with_model = Settings().longest_s, Settings(llm_url="http://vllm:8000/v1").longest_s
     composition = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     assert composition["services"]["service"]["stop_grace_period"] == f"{with_model:g}s"
-    assert f"{without:g} s, {with_model:g} s with" in (ROOT / "deploy/README.md").read_text()
+    assert f"{without:g} s, or {with_model:g} s with" in (ROOT / "docs/operations.md").read_text()
 
 
 def test_secrets_do_not_show():

@@ -26,5 +26,5 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 
 def is_signed(dataset: Dataset) -> bool:
-    """Whether stored values are two's complement (Pixel Representation, PS3.3 C.7.6.3)."""
+    """Decides whether stored values are two's complement (Pixel Representation, PS3.3 C.7.6.3)."""
     return bool(dataset.PixelRepresentation == 1)

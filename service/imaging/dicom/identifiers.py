@@ -22,7 +22,7 @@ class Belonging:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file's first bytes are DICOM's; False if it cannot be read.
+    """Decides whether a file's first bytes are DICOM's; False if it cannot be read.
 
     File names do not decide, because a PACS exports files named by UIDs and without a suffix.
     """

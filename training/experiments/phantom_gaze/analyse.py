@@ -22,7 +22,7 @@ def main(
         Path, typer.Option("--out", help="Folder for the tables and figures")
     ] = RESULTS.parent,
 ) -> None:
-    """Write tables.md, arms.png, doses.png and shares.png."""
+    """Writes tables.md, arms.png, doses.png and shares.png."""
     measured = Results(results)
     out.mkdir(parents=True, exist_ok=True)
     (out / TABLES).write_text("\n".join(tables(measured)) + "\n", encoding="utf-8")
