@@ -216,7 +216,7 @@ def report(
         request = ReportRequest(k=k, subject=subject, indication=indication, comparison=comparison)
         written = reporter.report(encoded, request, deadline)
     if as_json:
-        out.print_json(as_json(written))
+        out.print_json(json.dumps(dataclasses.asdict(written)))
     else:
         out.print(plain_text(written), end="", markup=False, highlight=False, soft_wrap=True)
 

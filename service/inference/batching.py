@@ -74,7 +74,7 @@ class _Waiting:
         return sum(map(len, self._queues.values()))
 
     def has_room(self, items: Sequence[_Item]) -> bool:
-        """Decides whether all items fit. An empty queue takes any weight, so that no item is too heavy."""
+        """Decides whether all items fit. An empty queue takes any weight."""
         weight = self.bytes + _weight(items)
         return len(self) + len(items) <= self._bounds.items and (
             weight <= self._bounds.bytes or not self.bytes

@@ -43,7 +43,7 @@ def fair_part(places: int) -> int:
 
 
 def worth_holding(waiting: int, gap_s: float, call_s: float) -> bool:
-    """Decides whether a batch gains by waiting for one more item, if a call costs the same at any size.
+    """Decides whether a batch gains by waiting for one more item. A call costs alike at any size.
 
     The next item, due in `gap_s`, is spared a call of its own, of `call_s`; each waiting item
     pays the gap. On a CPU, where a call's cost grows with its items, holding gains nothing.

@@ -8,7 +8,6 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from service.reporting.report import Report
@@ -56,14 +55,6 @@ def fhir(report: Report) -> str:
     if conclusion:
         resource["conclusion"] = conclusion
     return json.dumps(resource, ensure_ascii=False)
-
-
-def as_json(report: Report) -> str:
-    """Returns the report as JSON, without the embeddings of its evidence."""
-    members = asdict(report)
-    for passage in members["evidence"]:
-        del passage["vector"]
-    return json.dumps(members)
 
 
 FORMATS: dict[str, Callable[[Report], str]] = {

@@ -49,7 +49,7 @@ CheckShape = Callable[[int, int], None]
 
 
 def looks_like_dicom(data: bytes) -> bool:
-    """Decides whether the bytes begin as a DICOM file does, with its preamble or without (headless).
+    """Decides whether the bytes begin as a DICOM file does, with or without (headless) preamble.
 
     The first 132 bytes of a file are enough.
     """
@@ -128,7 +128,7 @@ class _BoundedFile(io.BytesIO):
         return content
 
     def stops_at(self, tag: BaseTag, _vr: str | None, length: int) -> bool:
-        """Decides whether the pixels have been passed (PS3.5 7.1); refuses values that are too long."""
+        """Decides whether the pixels are passed (PS3.5 7.1). Refuses values that are too long."""
         self._in_header = tag != _PIXEL_DATA
         if self._in_header and length != _UNDEFINED and length > _max_bytes(tag):
             raise _too_large()
