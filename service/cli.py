@@ -30,7 +30,7 @@ from service.console import bundle_table, hits_table, progress_bar
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
 from service.reporting.evidence import Subject
-from service.reporting.formats import plain_text
+from service.reporting.formats import json_text, plain_text
 from service.reporting.replay import Replay, written_again
 from service.reporting.report import DEFAULT_K, ReportRequest
 from service.settings import DEMO_LIBRARY, Settings
@@ -216,7 +216,7 @@ def report(
         request = ReportRequest(k=k, subject=subject, indication=indication, comparison=comparison)
         written = reporter.report(encoded, request, deadline)
     if as_json:
-        out.print_json(json.dumps(dataclasses.asdict(written)))
+        out.print_json(json_text(written))
     else:
         out.print(plain_text(written), end="", markup=False, highlight=False, soft_wrap=True)
 

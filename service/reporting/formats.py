@@ -8,6 +8,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from service.reporting.report import Report
@@ -27,6 +28,14 @@ def markdown(report: Report) -> str:
     """Returns the report as Markdown, under headings and in lists; escapes markup in sentences."""
     parts = _parts(report, lambda text: "- " + _MARKUP.sub(r"\\\1", text))
     return "\n\n".join(f"## {title}\n\n{body}" for title, body in parts) + "\n"
+
+
+def json_text(report: Report) -> str:
+    """Returns every field of the report as JSON, without the vectors of its evidence."""
+    fields = asdict(report)
+    for passage in fields["evidence"]:
+        del passage["vector"]
+    return json.dumps(fields, ensure_ascii=False)
 
 
 def fhir(report: Report) -> str:

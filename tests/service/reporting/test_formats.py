@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
-from service.reporting.formats import DISCLAIMER, FORMATS, fhir, markdown, plain_text
+from service.reporting.formats import DISCLAIMER, FORMATS, fhir, json_text, markdown, plain_text
 from service.reporting.report import Provenance, Report
 from service.reporting.sentences import Sentence
 from service.reporting.writer import WrittenBy
@@ -50,6 +50,20 @@ def test_that_the_model_read_a_prior_study_is_told():
     told = "earlier study of this patient"
     assert told not in plain_text(WRITTEN)
     assert told in plain_text(replace(WRITTEN, prior=("A nodule.",)))
+
+
+def test_as_json_it_has_every_field_and_no_vector():
+    fields = json.loads(json_text(WRITTEN))
+    assert fields["findings"][0]["text"] == "Small effusion."
+    assert fields["generator"]["fallback"] == "It is down."
+    assert fields["evidence"][0] == {
+        "number": 1,
+        "passage_id": "p1",
+        "study_id": "stu_secret",
+        "section": "findings",
+        "text": "Passage 1.",
+        "score": 0.5,
+    }
 
 
 def test_as_markdown_a_sentence_cannot_become_markup():
