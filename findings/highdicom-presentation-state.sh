@@ -2,8 +2,8 @@
 # highdicom's presentation state turns a MONOCHROME1 radiograph into its negative.
 #
 # Expected: a presentation state made for an image, with no wish about greys, shows it as it is.
-# Happens: GrayscaleSoftcopyPresentationState writes PresentationLUTShape IDENTITY for every image.
-#   A viewer applies the presentation state's shape in place of the image's photometric
+# Happens: GrayscaleSoftcopyPresentationState writes PresentationLUTShape IDENTITY for MONOCHROME1
+#   too. A viewer applies the presentation state's shape in place of the image's photometric
 #   interpretation, so 0 of a MONOCHROME1 image, which means white, is shown black.
 # Why it matters: a result sent back to the archive as a presentation state, to draw an arrow, shows
 #   a radiograph in which air is white and bone black.

@@ -6,8 +6,9 @@
 #   and a database of events below the user's cache folder, and starts a thread. Its library holds
 #   the address that the events are for. disable_telemetry_events() comes too late: the files are
 #   there.
-# Why it matters: a hospital's server is not meant to tell a stranger that it runs a model, and a
-#   container with a read-only home or an egress rule meets an unexplained write and connection.
+# Why it matters: a hospital's server is not meant to report to a stranger that it runs a model, and
+#   an identifier of the machine in its home is one thing more to explain in a review. We saw no
+#   connection in the first seconds of a session.
 # What we do: set ORT_DISABLE_TELEMETRY=1 before the import (service/__init__.py), with a test.
 #
 # Seen:

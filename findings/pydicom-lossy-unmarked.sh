@@ -5,7 +5,7 @@
 #   method, ImageType DERIVED and a reference to its source, as PS3.3 asks.
 # Happens: compress() with a lossy transfer syntax changes pixels by as much as was allowed and
 #   gives a new SOP Instance UID, but sets none of these; ImageType still says ORIGINAL.
-# Why it matters: national rules bind primary reading to the marker. An archive then holds two
+# Why it matters: rules for reading compressed images rely on the marker. An archive then holds two
 #   "originals", and a study of compression artefacts cannot tell them apart.
 # What we do: nothing is compressed with loss in DICOM; renditions are JPEG files for people only.
 #

@@ -5,8 +5,8 @@
 #   lost.
 # Happens: pixel_array masks all bits above BitsStored, without a warning; overlay_array says that
 #   OverlayData is missing.
-# Why it matters: computed radiography of the nineties stored side markers and outlines this way
-#   (retired in the standard, alive in archives). What a radiologist saw then is not in the array.
+# Why it matters: old objects may keep annotations this way (retired in the standard, still in
+#   archives). What a radiologist saw then is not in the array.
 # What we do: pixels only; overlays are no part of what the model sees, and reports do not mention
 #   them.
 #
