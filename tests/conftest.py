@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import settings
 
 from service.app import open_services
 from service.bundle.manifest import Bundle, load
@@ -20,6 +21,9 @@ from service.inference.encoder import Encoder
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
 from tests.support.paths import RADIOGRAPH, ROOT
 from tests.support.server import Server, in_process, run_server
+
+settings.register_profile("no deadline")  # a busy machine fails no test
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

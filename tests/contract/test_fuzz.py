@@ -44,6 +44,6 @@ def url(serve, tmp_path_factory):
 
 
 @contract.parametrize()
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 def test_no_request_breaks_the_service_or_the_contract(case, url):
     case.call_and_validate(base_url=url, checks=CHECKS)

@@ -35,9 +35,7 @@ def test_the_demo_bundle_is_as_it_was_sealed():
 
 
 @pytest.mark.parametrize("name", FILES)
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_flipped_bit_in_any_file_is_refused_with_the_files_name(
     bundle_copy: Path, name: str, data

@@ -47,7 +47,7 @@ FITS = st.sampled_from(["shortest", "longest", "squash"])
     interpolation=st.sampled_from(["bicubic", "bilinear"]),
 )
 @example(shape=(165, 180), target=(32, 126), square=False, fit="shortest", interpolation="bicubic")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_size_is_resized_and_cropped_as_open_clip_does(
     shape, target, square, fit, interpolation
 ):
@@ -85,7 +85,7 @@ def test_what_has_the_scaled_size_is_only_cropped_or_padded(size, height, width,
     fit=FITS,
     fill=st.integers(0, 255),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_radiograph_comes_out_as_the_tower_takes_it(shape, dtype, height, width, fit, fill):
     """And one without contrast keeps its level; `longest` alone may add the fill."""
     level = np.iinfo(dtype).max // 3
@@ -110,7 +110,7 @@ def test_deep_pixels_keep_black_and_white_and_do_not_wrap_around():
     st.integers(32, 200),
     FITS,
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_deep_pixels_give_the_same_levels_as_eight_bit_ones(rows, columns, fit):
     """Away from black and white, where 8-bit resampling clips between its two passes."""
     pixels = np.random.default_rng(rows).integers(80, 176, (rows, columns)).astype(np.uint8)

@@ -211,7 +211,7 @@ def test_each_kind_of_unusable_file_has_its_own_error(data, error):
 
 
 @given(st.binary(max_size=600))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_arbitrary_bytes_give_a_typed_error(data):
     with pytest.raises(EclipError):
         decode(data, LIMITS)
@@ -219,7 +219,7 @@ def test_arbitrary_bytes_give_a_typed_error(data):
 
 @pytest.mark.filterwarnings("ignore")
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_truncated_file_gives_a_radiograph_or_a_typed_error(data):
     whole = VALID[data.draw(st.sampled_from(sorted(VALID)))]
     with suppress(EclipError):
@@ -228,7 +228,7 @@ def test_a_truncated_file_gives_a_radiograph_or_a_typed_error(data):
 
 @pytest.mark.filterwarnings("ignore")
 @given(st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_a_damaged_file_gives_a_radiograph_or_a_typed_error(data):
     damaged = bytearray(VALID[data.draw(st.sampled_from(sorted(VALID)))])
     for _ in range(data.draw(st.integers(1, 4))):

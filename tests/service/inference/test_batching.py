@@ -53,7 +53,7 @@ def gated():
     expired=st.booleans(),
     calls=st.integers(1, 3),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_item_is_resolved_exactly_once(values, parts, expired, calls):
     batcher = Batcher("test", double, replace(BOUNDS, items=100, calls=calls))
     futures = []
@@ -149,7 +149,7 @@ def test_a_queue_full_of_wanted_items_counts_only_those(gated):
 @given(
     calls=st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=12),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_item_taken_by_a_crowded_queue_is_resolved_exactly_once(calls):
     """A future that is answered twice raises in whoever answers it: worker or caller."""
     batcher = Batcher("test", double, replace(BOUNDS, batch=2, items=6))

@@ -13,7 +13,7 @@ def test_a_report_that_fits_stays_as_it_is(tokenizer):
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_of_a_long_report_whole_sentences_are_kept_in_their_order(tokenizer, seed):
     (text,) = fitted([LONG], tokenizer, [np.random.default_rng(seed)])
     assert not tokenizer([text]).truncated[0]

@@ -19,7 +19,7 @@ def test_a_placement_at_rest_changes_nothing():
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_image_and_heatmap_get_the_same_crop_and_turn(seed):
     """A checkerboard given as both comes back as both, but for the image's exposure."""
     with pytest.MonkeyPatch.context() as patch:

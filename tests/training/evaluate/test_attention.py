@@ -66,7 +66,7 @@ def test_without_patches_or_regions_nothing_is_measured(top_left, embedded):
 
 
 @given(st.integers(0, 200))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_pointing_equals_its_definitions(seed):
     rng = np.random.default_rng(seed)
     heat, inside = rng.normal(size=(6, 7)), rng.random((6, 7)) < 0.3

@@ -19,7 +19,7 @@ STUDIES = st.lists(
 
 
 @given(STUDIES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_count_is_scikit_learns_sample_weight(studies):
     score, truth, count = (np.array(column) for column in zip(*studies, strict=True))
     there, not_there = count[truth].sum(), count[~truth].sum()

@@ -62,7 +62,7 @@ def test_every_set_is_calibrated_and_the_reasons_name_theirs(noisy, embedded):
         max_size=60,
     )
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_on_either_side_of_the_band_few_calls_are_wrong(calls):
     """Or the side is withheld; and no threshold nearer to 0.5 would do."""
     probability, truth = np.array([p for p, _ in calls]), np.array([t for _, t in calls])

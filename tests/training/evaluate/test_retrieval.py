@@ -23,7 +23,7 @@ def measure(images, reports, texts, groups=None, **arguments):
 
 
 @given(st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=25), st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_recall_equals_a_brute_force_search_of_the_distinct_reports(texts, seed):
     images, reports = unit(seed, len(texts)), reports_for(texts, seed + 1)
     distinct = {text: reports[row] for row, text in enumerate(texts)}
@@ -58,7 +58,7 @@ def test_a_collapsed_embedding_measures_at_chance():
 
 
 @given(st.integers(0, 99))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_interval_holds_the_value(seed):
     texts = [str(number) for number in range(40)]
     images = unit(seed, 40) + unit(seed + 1, 40)
@@ -95,7 +95,7 @@ def test_all_studies_of_one_patient_have_no_interval():
 
 
 @given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=15), st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_report_finds_any_image_that_was_filed_with_its_text(texts, seed):
     images, reports = unit(seed, len(texts)), reports_for(texts, seed + 1)
     for recall in report_to_image(images, reports, texts, texts, ks=(1, 3)):
@@ -107,7 +107,7 @@ def test_a_report_finds_any_image_that_was_filed_with_its_text(texts, seed):
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=12), st.integers(1, 4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_chance_is_what_a_collapsed_embedding_gets_both_ways(texts, k):
     same = np.tile(np.float32([1, 0]), (len(texts), 1))
     for search in (image_to_report, report_to_image):
@@ -116,7 +116,7 @@ def test_chance_is_what_a_collapsed_embedding_gets_both_ways(texts, k):
 
 
 @given(st.integers(0, 99), st.integers(1, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_precision_equals_a_brute_force_search(seed, k):
     rng = np.random.default_rng(seed)
     scores, relevant = rng.normal(size=(5, 9)), rng.random((5, 9)) < 0.4

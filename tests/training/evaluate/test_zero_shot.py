@@ -92,7 +92,7 @@ def test_a_random_caller_of_the_same_rate_is_f1s_chance(noisy, embedded):
 
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.booleans()), min_size=1, max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_calibration_error_is_the_mean_gap_of_the_bins(calls):
     probability, truth = (
         np.array([p + 0.5 for p, _ in calls]) / 100,

@@ -36,7 +36,7 @@ PRINTABLE = st.characters(codec="utf-8", exclude_categories=["C"], exclude_chara
 
 
 @given(st.text(LATIN) | st.text(PRINTABLE) | st.text(st.sampled_from("a'stve'rLD .,1²µ°\n\t")))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_clips_own_token_ids_are_reproduced(clip_bpe, converted, text):
     """What open_clip repairs (HTML entities, mojibake) or takes for a token is stated as not so."""
     assume(not SPELLED_TOKEN.search(text))
@@ -45,7 +45,7 @@ def test_clips_own_token_ids_are_reproduced(clip_bpe, converted, text):
 
 
 @given(st.lists(st.sampled_from(["lungs", "CLEAR;", "2.5cm", "no", "é"]), min_size=60))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_clips_own_truncation_is_reproduced(clip_bpe, converted, words):
     text = " ".join(words)
     tokens = converted([text])
@@ -138,7 +138,7 @@ def test_a_learned_tokenizer_ends_texts_with_its_highest_id():
 
 
 @given(st.text(st.characters(exclude_categories=["C"]), max_size=40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_learned_tokenizer_reads_any_text_within_its_context(text):
     tokens = LEARNED([text])
     assert tokens.ids.shape == (1, 16)

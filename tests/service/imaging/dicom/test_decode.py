@@ -79,7 +79,7 @@ def test_a_name_in_the_character_set_reaches_no_stream():
 
 @pytest.mark.filterwarnings("ignore")
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_header_damage_gives_a_radiograph_or_a_typed_error(data):
     whole = bytearray(RICH)
     for _ in range(data.draw(st.integers(1, 6))):
