@@ -83,6 +83,12 @@ TINY_RUN = [
 ]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A test that needs a finished run is slow: it waits for a training."""
+    if "finished" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The name of a model config that lies beside the project's while the tests run."""

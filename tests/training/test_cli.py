@@ -58,6 +58,7 @@ def downloaded(tmp_path):
     return root
 
 
+@pytest.mark.slow
 def test_a_downloaded_data_set_becomes_a_measured_bundle(invoke, downloaded, tiny_model, tmp_path):
     """data → fit → export → evaluate, as a user would on pairs of their own."""
     out, run, bundle = tmp_path / "pairs", tmp_path / "run", tmp_path / "bundle"
@@ -133,7 +134,10 @@ def test_a_leak_is_said_in_one_line(fails, tmp_path):
     leak = replace(study, study_id="2", split="test")
     write_studies(tmp_path / "studies.jsonl", [study, leak])
     complaint = fails("evaluate", cli.DEMO.absolute() / "bundle", tmp_path / "studies.jsonl")
-    assert complaint == "LeakageError: train and test share 1 patients, 0 studies, 1 images"
+    assert complaint == (
+        "LeakageError: train and test share 1 patients, 0 studies, 1 images. "
+        "Correct the splits in the manifest"
+    )
 
 
 def test_the_demo_can_be_made_small(invoke, monkeypatch, tmp_path):
@@ -160,7 +164,7 @@ def test_the_demo_can_be_made_small(invoke, monkeypatch, tmp_path):
         ),
         (
             ["fit", "phantom-tiny", "run", "optimiser.epochs=0"],
-            "epochs Input should be greater than 0",
+            "RecipeError: optimiser.epochs: Input should be greater",
         ),
         (["fit", "phantom-tiny", "run", "model.name=nothing"], "RecipeError: no model 'nothing'"),
         (["fit", "phantom-tiny", "run", "method=eklip"], "there are clip, duplicate"),

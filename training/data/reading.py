@@ -23,7 +23,7 @@ def study_pairs(
     imaged = [study for study in studies if study.images]
     if not imaged:
         raise DataError(
-            "this split holds no study with an image; check the manifest and data.fractions"
+            "this split holds no study with an image; check the manifest and its fractions"
         )
     return Pairs.of(read_pair(folder, study, spec, sigma) for study in imaged)
 

@@ -30,6 +30,8 @@ TOLERANCE = 1e-4
 TRACE_BATCH = 2
 CHECKED_BATCHES = (1, 2, 7)
 """Batch sizes at which the graphs are compared with torch."""
+STACK_TRACE = "pkg.torch.onnx.stack_trace"
+"""Key under which the exporter writes where in the code a node comes from."""
 RANKED = 10
 """Nearest texts whose order must be the same."""
 
@@ -64,7 +66,16 @@ def write_graph(
         )
     assert program is not None  # noqa: S101 — dynamo=True always returns a program
     _name_outputs(program.model.graph, outputs)
+    _drop_traces(program.model)
     program.save(path, external_data=False)
+
+
+def _drop_traces(model: onnx_ir.Model) -> None:
+    """Removes each node's stack trace: its paths may name a machine or a person."""
+    graphs: list[onnx_ir.Graph | onnx_ir.Function] = [model.graph, *model.functions.values()]
+    for graph in graphs:
+        for node in graph.all_nodes():
+            node.metadata_props.pop(STACK_TRACE, None)
 
 
 def _name_outputs(graph: onnx_ir.Graph, names: list[str]) -> None:

@@ -25,6 +25,7 @@ def pixels(encoder, count):
     return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_and_its_bundle_encode_alike(both):
     one, other = both
     images = pixels(one, BATCH + 3)

@@ -45,7 +45,7 @@ def test_a_patients_own_reports_are_not_retrieved(pairs, embedded):
     asked = pairs([(9, 1)], [[]], reports=["clear lungs ."], patients=["me"])
     assert reports(embedded(library, TEXTS), embedded(asked, TEXTS)).values["rouge-l"].value == 0
     mine = pairs([(1, 0)], [[]], reports=["clear lungs ."], patients=["me"])
-    with pytest.raises(NotMeasured, match="own reports"):
+    with pytest.raises(NotMeasured, match="the patient's own"):
         reports(embedded(mine, TEXTS), embedded(asked, TEXTS))
 
 

@@ -54,5 +54,5 @@ def test_encoders_that_agree_pass_and_others_are_refused_with_the_worst_measure(
 
 
 def test_a_number_that_only_one_has_is_a_disagreement():
-    with pytest.raises(Disagreement, match="only one of the two has auroc/nodule"):
+    with pytest.raises(Disagreement, match="only one of the two was measured on auroc/nodule"):
         differences(result(), result(Measurement(SECTION.values)))

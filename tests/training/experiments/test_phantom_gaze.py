@@ -68,6 +68,7 @@ def test_the_arms_differ_from_clip_only_in_method_seed_and_experts(tmp_path):
         assert recipe.model_copy(update={"method": "clip", "expert": expert}) == plain, cell
 
 
+@pytest.mark.slow
 def test_a_run_stops_anywhere_and_goes_on_without_running_a_cell_twice(miniature, tmp_path):
     work, results = tmp_path / "work", tmp_path / "results.parquet"
     one_seed = replace(
@@ -132,6 +133,7 @@ def test_holm_keeps_the_order_and_lies_between_no_correction_and_bonferroni(p):
     assert (np.diff(np.array(corrected)[order]) >= 0).all()
 
 
+@pytest.mark.slow
 def test_tables_and_figures_come_of_whatever_was_run(tmp_path):
     rng = np.random.default_rng(0)
     rows = [

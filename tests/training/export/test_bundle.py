@@ -22,6 +22,8 @@ from training.export.graphs import CHECKED_BATCHES, TOLERANCE, ParityError, chec
 from training.model.clip import WeightsIgnored, from_open_clip
 from training.model.patches import patch_tokens
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["Small left effusion.", "No pneumothorax.", "Cardiomegaly."] * 3
 
 
@@ -78,6 +80,12 @@ def test_the_graph_takes_pixels_and_nothing_else(exported):
     assert pixels.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert isinstance(dimensions[0], str)
     assert dimensions[1:] == [clip.image.height, clip.image.width]
+
+
+def test_the_graphs_name_no_folder_of_this_machine(exported):
+    *_, bundle = exported
+    for tower in (IMAGE_TOWER, TEXT_TOWER):
+        assert b'File "/' not in (bundle.path / tower).read_bytes()
 
 
 def test_patches_come_out_where_the_tower_has_them(exported):

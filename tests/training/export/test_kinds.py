@@ -25,6 +25,8 @@ from training.model.heatmap import HeatmapProcessor
 from training.model.views import expert_pixels
 from training.recipe.methods import METHODS
 
+pytestmark = pytest.mark.slow
+
 BATCH = 4
 
 

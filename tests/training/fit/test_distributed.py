@@ -23,6 +23,8 @@ from training.model.pixels import Normalisation
 from training.model.views import expert_pixels
 from training.recipe.methods import METHODS
 
+pytestmark = pytest.mark.slow
+
 MODELS = {"softmax": vit, "sigmoid": lambda: timm("test_vit", init_logit_bias=-5.0)}
 COUNT = 8
 

@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import ROOT
 from training.run.record import last_measured
 
+pytestmark = pytest.mark.slow
+
 DRIVER = """
 import os, sys
 from training import cli
