@@ -19,7 +19,7 @@ JPEG = picture(Image.fromarray(ramp()), "JPEG")
 
 
 def studies(path):
-    """place → study or what is wrong with it; the count that was told must be right."""
+    """place → study or what is wrong with it; the count that the source gave must be right."""
     source = open_source(path)
     found = {entry.place: entry.study for entry in source.entries}
     assert source.count in (None, len(found))
