@@ -40,6 +40,7 @@ def test_a_checkpoint_and_its_bundle_encode_alike(both):
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_int8_graphs_take_the_place_of_their_twins_one_item_a_call(both, tmp_path):
     torch, encoder = both
     assert int8_twin(torch) is None
