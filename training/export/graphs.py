@@ -72,7 +72,8 @@ def write_graph(
 
 def _drop_traces(model: onnx_ir.Model) -> None:
     """Removes each node's stack trace: its paths may name a machine or a person."""
-    for graph in (model.graph, *model.functions.values()):
+    graphs: list[onnx_ir.Graph | onnx_ir.Function] = [model.graph, *model.functions.values()]
+    for graph in graphs:
         for node in graph.all_nodes():
             node.metadata_props.pop(STACK_TRACE, None)
 
