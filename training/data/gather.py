@@ -12,11 +12,11 @@ from training.data.study import DataError, Gaze, ManifestStudy, Skipped, write_s
 PARQUET, JSONL = "studies.parquet", "studies.jsonl"
 
 
-def gather(found: Iterable[ManifestStudy | Skipped]) -> tuple[list[ManifestStudy], Counter[str]]:
+def gather(entries: Iterable[ManifestStudy | Skipped]) -> tuple[list[ManifestStudy], Counter[str]]:
     """Returns the studies of a source, and how many were skipped for each reason."""
     studies: list[ManifestStudy] = []
     skipped: Counter[str] = Counter()
-    for study in found:
+    for study in entries:
         if isinstance(study, Skipped):
             skipped[study.reason] += 1
         else:

@@ -28,10 +28,10 @@ def rendered_pairs(
 
     They are kept in the shared cache that the recipe names, else in `folder`.
     """
-    kept = _cache(data, spec, sigma, folder) / split
-    if not kept.exists():
-        phantom_pairs(phantom_config(data), phantom_indices(data, split), spec, sigma).save(kept)
-    return Pairs.load(kept)
+    saved = _cache(data, spec, sigma, folder) / split
+    if not saved.exists():
+        phantom_pairs(phantom_config(data), phantom_indices(data, split), spec, sigma).save(saved)
+    return Pairs.load(saved)
 
 
 def phantom_config(data: PhantomData) -> PhantomConfig:

@@ -31,13 +31,14 @@ def check_disjoint(splits: Mapping[Split, Sequence[ManifestStudy]]) -> None:
     patients' ids, and a false alarm costs less than a leak. The message has counts, no ids.
     """
     shared = []
-    for (one, its), (other, theirs) in combinations(splits.items(), 2):
-        patients = len(_patients(its) & _patients(theirs))
-        studies = len(_studies(its) & _studies(theirs))
-        images = len(_images(its) & _images(theirs))
+    for (first, in_first), (second, in_second) in combinations(splits.items(), 2):
+        patients = len(_patients(in_first) & _patients(in_second))
+        studies = len(_studies(in_first) & _studies(in_second))
+        images = len(_images(in_first) & _images(in_second))
         if patients or studies or images:
             shared.append(
-                f"{one} and {other} share {patients} patients, {studies} studies, {images} images"
+                f"{first} and {second} share {patients} patients, {studies} studies, "
+                f"{images} images"
             )
     if shared:
         raise LeakageError(f"{'; '.join(shared)}. Correct the splits in the manifest")

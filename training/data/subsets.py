@@ -96,13 +96,15 @@ def draw(subset: Subset, studies: Iterable[ManifestStudy]) -> list[ManifestStudy
         present = set(study.findings) & classes.keys()
         if study.images and len(present) == 1 and not uncertain(study) & classes.keys():
             classes[present.pop()].append(study)
-    few = {name: len(found) for name, found in classes.items() if len(found) < subset.each}
+    few = {name: len(members) for name, members in classes.items() if len(members) < subset.each}
     if few:
         counts = ", ".join(f"{name} {count}" for name, count in few.items())
         raise SubsetError(
             f"the subset needs {subset.each} studies for each finding; too few have: {counts}"
         )
-    return [study for found in classes.values() for study in sorted(found, key=_lot)[: subset.each]]
+    return [
+        study for members in classes.values() for study in sorted(members, key=_lot)[: subset.each]
+    ]
 
 
 def listed(lines: Iterable[str], studies: Iterable[ManifestStudy]) -> list[ManifestStudy]:
@@ -114,13 +116,13 @@ def listed(lines: Iterable[str], studies: Iterable[ManifestStudy]) -> list[Manif
     """
     wanted = {line.strip() for line in lines if line.strip()}
     line_of = {key: line for line in wanted for key in _keys(line)}
-    chosen, found = [], set()
+    chosen, matched = [], set()
     for study in studies:
         images = tuple(image for image in study.images if image in line_of)
         if images or study.study_id in line_of:
             chosen.append(replace(study, images=images or study.images))
-            found |= {line_of[name] for name in (*images, study.study_id) if name in line_of}
-    if missing := len(wanted - found):
+            matched |= {line_of[name] for name in (*images, study.study_id) if name in line_of}
+    if missing := len(wanted - matched):
         raise SubsetError(
             f"{missing} of the {len(wanted)} lines name no study or image of the data set"
         )

@@ -120,14 +120,14 @@ def _measure(test: EmbeddedPairs, regions: list[Region]) -> dict[str, Estimate]:
     areas = np.array([region.inside.mean() for region in regions])
     counts = patient_counts([test.patients[region.row] for region in regions])
     values = {}
-    for name, found, blind, chance in zip(
+    for name, scored, blind, chance in zip(
         Pointing._fields,
         np.array(scores).T,
         np.array(of_prior).T,
         (areas.mean(), 0.5, areas.mean()),
         strict=True,
     ):
-        for key, each in ((name, found), (f"{name}/centre_prior", blind)):
+        for key, each in ((name, scored), (f"{name}/centre_prior", blind)):
             low, high = interval(means(counts, each))
             values[key] = Estimate(
                 value=float(each.mean()), n=len(each), low=low, high=high, chance=float(chance)

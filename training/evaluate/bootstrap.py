@@ -56,8 +56,8 @@ def aurocs(counts: Counts, truth: Bools, score: npt.NDArray[np.floating]) -> Flo
 def average_precisions(counts: Counts, truth: Bools, score: npt.NDArray[np.floating]) -> Floats:
     """Returns the average precision under each of B counts."""
     positives, negatives = _by_rising_score(counts, truth, -score)
-    found = np.cumsum(positives, axis=1)
-    precision = np.nan_to_num(_ratio(found, found + np.cumsum(negatives, axis=1)))
+    hits = np.cumsum(positives, axis=1)
+    precision = np.nan_to_num(_ratio(hits, hits + np.cumsum(negatives, axis=1)))
     return _ratio((positives * precision).sum(axis=1), positives.sum(axis=1))
 
 

@@ -22,7 +22,7 @@ PACKAGE = "radeval"
 
 
 def clinical_scores(
-    found: Sequence[str], blind: Sequence[str], true: Sequence[str]
+    retrieved: Sequence[str], blind: Sequence[str], true: Sequence[str]
 ) -> tuple[dict[str, Estimate], tuple[str, ...]]:
     """Returns the scores, with those of the blind reports as chance, and notes on gaps."""
     if find_spec(PACKAGE) is None:
@@ -34,7 +34,7 @@ def clinical_scores(
             with _offline():
                 score = import_module(PACKAGE).RadEval(metrics=[metric], show_progress=False)
                 chances = _floats(score(refs=list(true), hyps=list(blind)))
-                numbers = _floats(score(refs=list(true), hyps=list(found)))
+                numbers = _floats(score(refs=list(true), hyps=list(retrieved)))
         except (OSError, ImportError) as error:
             log.warning("%s was not measured: %s", metric, error)  # names folders: not for a page
             notes.append(f"not measured: {metric} ({type(error).__name__})")

@@ -11,9 +11,9 @@ class Disagreement(TrainingError, RuntimeError):
     """Two encoders that should be the same give different numbers."""
 
 
-def differences(one: Result, other: Result) -> dict[str, float]:
-    """Returns {measure: `other` minus `one`}; raises Disagreement if one lacks a measure."""
-    ours, theirs = one.numbers(), other.numbers()
+def differences(reference: Result, other: Result) -> dict[str, float]:
+    """Returns {measure: `other` minus `reference`}; raises Disagreement if one lacks a measure."""
+    ours, theirs = reference.numbers(), other.numbers()
     if alone := sorted(set(ours) ^ set(theirs)):
         raise Disagreement(f"only one of the two was measured on {', '.join(alone)}")
     return {name: theirs[name].value - ours[name].value for name in ours}

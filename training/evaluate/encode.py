@@ -135,8 +135,8 @@ class TorchEncoder:
         self, tower: nn.Module, inputs: Levels | npt.NDArray[np.int64], output: int
     ) -> FloatArray:
         answers = (tower(torch.from_numpy(b).to(self.device)) for b in _batches(inputs, BATCH))
-        kept = (a[output] if isinstance(a, tuple) else a for a in answers)
-        return np.concatenate([vectors.float().cpu().numpy() for vectors in kept])
+        outputs = (a[output] if isinstance(a, tuple) else a for a in answers)
+        return np.concatenate([vectors.float().cpu().numpy() for vectors in outputs])
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,10 @@ class Evaluation:
         compared: dict[str, dict[str, float]] = {}
         if against is not None and other is not None:
             same = other.image_spec == encoder.image_spec
-            its = pairs if same else self._read(other.image_spec, fractions)
-            compared[against.name] = differences(result, self._run(other, against, labels, *its))
+            other_pairs = pairs if same else self._read(other.image_spec, fractions)
+            compared[against.name] = differences(
+                result, self._run(other, against, labels, *other_pairs)
+            )
         if (small := int8_twin(encoder)) is not None:
             compared["its int8 graphs"] = differences(
                 result, self._run(small, source, labels, *pairs)

@@ -42,10 +42,10 @@ def linear_probe(
             patients_drawn(train.patients, share, seed + draw)
             for draw in range(1 if share == 1 else SEEDS)
         ]
-        found = [probe(train.images[rows], learned.at(rows), test.images, asked) for rows in draws]
+        scored = [probe(train.images[rows], learned.at(rows), test.images, asked) for rows in draws]
         name = f"linear_probe/{share:.0%}"
-        notes += _left_out(name, asked, found)
-        if fitted := [scores for scores in found if scores]:
+        notes += _left_out(name, asked, scored)
+        if fitted := [scores for scores in scored if scores]:
             values[name] = _estimate(fitted, asked, counts)
     if not values:
         raise NotMeasured("; ".join(notes))
@@ -82,16 +82,16 @@ def _enough(learned: Findings, at: int) -> bool:
     return min(int(there.sum()), int((~there).sum())) >= LEAST_STUDIES
 
 
-def _left_out(name: str, asked: Findings, found: list[dict[str, Floats]]) -> tuple[str, ...]:
+def _left_out(name: str, asked: Findings, scored: list[dict[str, Floats]]) -> tuple[str, ...]:
     """Returns a note on the labels that could be tested but were not fitted in every draw."""
     missing = {
-        label: sum(label not in scores for scores in found)
+        label: sum(label not in scores for scores in scored)
         for at, label in enumerate(asked.labels)
         if asked.answered(at)
     }
     listed = ", ".join(f"{label} {count}" for label, count in missing.items() if count)
     return (
-        f"{name}: of {len(found)} draws, labels left out for fewer than {LEAST_STUDIES} training "
+        f"{name}: of {len(scored)} draws, labels left out for fewer than {LEAST_STUDIES} training "
         f"studies with or without them: {listed}",
     ) * bool(listed)
 

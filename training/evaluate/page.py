@@ -61,7 +61,7 @@ def _section(name: str, section: Measurement) -> Iterator[str]:
     yield f"<h2>{_TITLES[name]}</h2>"
     yield from (f'<p class="note">{escape(note)}</p>' for note in section.notes)
     if section.values:
-        rows = ((_words(key), *one.cells()) for key, one in section.values.items())
+        rows = ((_words(key), *estimate.cells()) for key, estimate in section.values.items())
         yield _table(("measure", *COLUMNS), rows)
     if section.by_label:
         yield "<h3>By label</h3>"

@@ -54,18 +54,18 @@ def reports(train: EmbeddedPairs, test: EmbeddedPairs, *, seed: int = 0) -> Meas
     return Measurement(values=values | clinical, notes=notes)
 
 
-def bleu(found: Sequence[str], true: Sequence[str], order: int) -> float:
+def bleu(texts: Sequence[str], true: Sequence[str], order: int) -> float:
     """Returns corpus BLEU of N texts against one reference each, in lower case."""
-    candidates, references = [_spaced(text) for text in found], [[_spaced(text)] for text in true]
+    candidates, references = [_spaced(text) for text in texts], [[_spaced(text)] for text in true]
     return float(bleu_score(candidates, references, n_gram=order))
 
 
-def rouge_l(found: Sequence[str], true: Sequence[str]) -> npt.NDArray[np.float64]:
+def rouge_l(texts: Sequence[str], true: Sequence[str]) -> npt.NDArray[np.float64]:
     """Returns float64[N]: F of the longest common subsequence of words."""
     return np.array(
         [
-            float(rouge_score(one, other, rouge_keys="rougeL")["rougeL_fmeasure"])
-            for one, other in zip(found, true, strict=True)
+            float(rouge_score(text, reference, rouge_keys="rougeL")["rougeL_fmeasure"])
+            for text, reference in zip(texts, true, strict=True)
         ]
     )
 

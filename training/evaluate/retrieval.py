@@ -118,11 +118,11 @@ def _recalls(
     better, alike = (scores > best + TIE).sum(axis=1), np.abs(scores - best) <= TIE
     recalls = []
     for k in ks:
-        found = _drawn_one(alike.sum(axis=1), (alike & correct).sum(axis=1), k - better)
-        low, high = interval(means(counts, found))
+        hits = _drawn_one(alike.sum(axis=1), (alike & correct).sum(axis=1), k - better)
+        low, high = interval(means(counts, hits))
         chance = float(_drawn_one(np.full_like(right, size), right, np.full_like(right, k)).mean())
-        value = float(found.mean())
-        recalls.append(Recall(k=k, value=value, n=len(found), low=low, high=high, chance=chance))
+        value = float(hits.mean())
+        recalls.append(Recall(k=k, value=value, n=len(hits), low=low, high=high, chance=chance))
     return recalls
 
 
@@ -149,19 +149,19 @@ def _class_precisions(test: EmbeddedPairs, labels: tuple[str, ...]) -> list[tupl
     patients = np.asarray(test.patients)
     counts = patient_counts(test.patients)
     queries = np.flatnonzero(known)
-    found = []
+    precisions = []
     for name, (rows, vectors) in galleries.items():
-        kept = known[rows]
-        rows, vectors = rows[kept], vectors[kept]
+        usable = known[rows]
+        rows, vectors = rows[usable], vectors[usable]
         relevant = _alike(findings.there[queries], findings.there[rows])
         eligible = np.not_equal.outer(patients[queries], patients[rows])
         scores = test.images[queries] @ vectors.T
-        found += [
+        precisions += [
             (f"precision@{k}/{name}", estimate)
             for k in CLASS_KS
             if (estimate := _precision(scores, relevant, eligible, k, counts[:, queries]))
         ]
-    return found
+    return precisions
 
 
 def _alike(queries: Bools, gallery: Bools) -> Bools:

@@ -193,10 +193,10 @@ def _estimate(measured: Measured, studies: int) -> Estimate:
 
 def _rare(findings: Findings, patients: Sequence[str]) -> Iterator[str]:
     """Yields a note for each label with few patients: the bootstrap has seen too little of them."""
-    whose = np.array(patients)
+    patient = np.array(patients)
     for at, label in enumerate(findings.labels):
         known, there = findings.known[:, at], findings.there[:, at]
-        fewest = min(len(np.unique(whose[known & kind])) for kind in (there, ~there))
+        fewest = min(len(np.unique(patient[known & kind])) for kind in (there, ~there))
         if 0 < fewest < FEW:
             yield f"interval too narrow, as only {fewest} patients have or lack it: {label}"
 

@@ -70,8 +70,8 @@ _MADE: dict[str, Callable[[str, Path], Logger]] = {
 
 
 def _known_id(folder: Path, name: str) -> str | None:
-    kept = _id_file(folder, name)
-    return kept.read_text(encoding="utf-8") if kept.exists() else None
+    path = _id_file(folder, name)
+    return path.read_text(encoding="utf-8") if path.exists() else None
 
 
 def _id_file(folder: Path, name: str) -> Path:

@@ -29,10 +29,10 @@ def open_run(folder: Path, recipe: Recipe) -> None:
 
     Raises RecipeError if it holds a run of another recipe, and leaves that run as it is.
     """
-    kept = folder / RECIPE
-    if not kept.exists():
-        write_atomically(kept, recipe.model_dump_json(indent=1).encode())
-    if read_recipe(kept) != recipe:
+    path = folder / RECIPE
+    if not path.exists():
+        write_atomically(path, recipe.model_dump_json(indent=1).encode())
+    if read_recipe(path) != recipe:
         raise RecipeError(f"{folder} holds a run of another recipe; choose another folder")
     write_environment(folder)
 

@@ -57,11 +57,11 @@ def open_clip_model(model: ModelSpec) -> Clip:
 
 def _tokenizer(model: ModelSpec, folder: Path, reports: Callable[[], Sequence[str]]) -> Tokenizer:
     config = text_config(model.name)
-    kept = folder / TOKENIZER
-    if not kept.exists():
-        with written_atomically(kept) as draft:
+    path = folder / TOKENIZER
+    if not path.exists():
+        with written_atomically(path) as draft:
             if model.start is not None:
                 draft.write_bytes((model.start / TOKENIZER).read_bytes())
             else:
                 learn(reports(), config["vocab_size"], config["context_length"]).save(draft)
-    return Tokenizer.load(kept, config["context_length"])
+    return Tokenizer.load(path, config["context_length"])

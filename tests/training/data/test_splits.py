@@ -5,6 +5,7 @@ import pytest
 from training.data.splits import LeakageError, check_disjoint, split_studies
 from training.data.study import ManifestStudy, split_of
 
+WHAT_TO_DO = "Correct the splits in the manifest"
 ONE = ManifestStudy("s1", "p1", "a", ("1.png",), "Normal.")
 OTHER = ManifestStudy("s2", "p2", "a", ("2.png",), "Normal.")
 
@@ -25,7 +26,7 @@ def test_splits_that_share_nothing_pass():
 def test_a_leak_is_counted_and_nobody_is_named(leak, shared):
     with pytest.raises(LeakageError) as caught:
         check_disjoint({"train": [ONE], "test": [replace(OTHER, **leak)]})
-    assert str(caught.value) == f"train and test share {shared}"
+    assert str(caught.value) == f"train and test share {shared}. {WHAT_TO_DO}"
 
 
 def test_every_pair_of_splits_is_compared():

@@ -121,7 +121,7 @@ def test_a_tokenizer_that_cannot_be_reproduced_is_refused(tmp_path):
 def test_an_unknown_cleaning_step_is_refused(tmp_path):
     tokenizer = word_piece(tmp_path)
     tokenizer.clean_fn = str.upper
-    with pytest.raises(TokenizerMismatch, match="cleaning step"):
+    with pytest.raises(TokenizerMismatch, match="tokenizer's cleaning"):
         from_open_clip(tokenizer)
 
 

@@ -107,9 +107,9 @@ def fingerprint(config: PhantomConfig, count: int = 4) -> str:
     """
     digest = hashlib.sha256()
     for index in range(count):
-        one = phantom(config, index)
-        digest.update(one.image.tobytes())
-        digest.update(np.packbits(one.lesions).tobytes())
-        digest.update(one.study.report.encode())
-        digest.update(np.round([one.gaze.x, one.gaze.y, one.gaze.duration], 9).tobytes())
+        drawn = phantom(config, index)
+        digest.update(drawn.image.tobytes())
+        digest.update(np.packbits(drawn.lesions).tobytes())
+        digest.update(drawn.study.report.encode())
+        digest.update(np.round([drawn.gaze.x, drawn.gaze.y, drawn.gaze.duration], 9).tobytes())
     return digest.hexdigest()

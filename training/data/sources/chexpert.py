@@ -31,13 +31,13 @@ def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
     for table, split in _SPLITS.items():
         for folder, views in _by_study(root / table).items():
             frontal = [row for row in views if row["Frontal/Lateral"] == "Frontal"]
-            found = [row for row in frontal if (root / _image(row)).is_file()]
+            present = [row for row in frontal if (root / _image(row)).is_file()]
             if not frontal:
                 yield Skipped("no frontal view")
-            elif not found:
+            elif not present:
                 yield Skipped("no image file")
             else:
-                yield _study(found, folder, reports.get(folder, ""), split)
+                yield _study(present, folder, reports.get(folder, ""), split)
 
 
 def _study(views: list[dict[str, str]], folder: str, report: str, split: Split) -> ManifestStudy:
@@ -62,10 +62,10 @@ def _person(row: dict[str, str]) -> dict[str, Scalar]:
 
 def _by_study(table: Path) -> dict[str, list[dict[str, str]]]:
     """Returns {`train/patient00001/study1`: its rows}."""
-    found: dict[str, list[dict[str, str]]] = defaultdict(list)
+    by_study: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in rows(table, COLUMNS):
-        found[_folder(_image(row))].append(row)
-    return found
+        by_study[_folder(_image(row))].append(row)
+    return by_study
 
 
 def _reports(path: Path) -> dict[str, str]:

@@ -55,22 +55,22 @@ def studies(root: Path) -> Iterator[ManifestStudy]:
 
 def _fixations(path: Path, images: Collection[str]) -> Mapping[str, list[Fixation]]:
     """Returns the valid fixations on each image and calibration slide, in their order."""
-    found: dict[str, list[Fixation]] = defaultdict(list)
+    fixations: dict[str, list[Fixation]] = defaultdict(list)
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if int(row["FPOGV"]):
                 x, y, seconds = (float(row[name]) for name in ("FPOGX", "FPOGY", "FPOGD"))
-                found[row["DICOM_ID"]].append((x, y, 1000 * seconds))
+                fixations[row["DICOM_ID"]].append((x, y, 1000 * seconds))
     slides = {dicom_id[:-_CUT_FROM_SLIDES] for dicom_id in images}
-    unknown = found.keys() - images - slides
+    unknown = fixations.keys() - images - slides
     if unknown:
-        rows = sum(len(found[dicom_id]) for dicom_id in unknown)
+        rows = sum(len(fixations[dicom_id]) for dicom_id in unknown)
         raise DataError(
             f"{path.name}: {rows} fixations on {len(unknown)} images that are neither in "
             f"master_sheet.csv nor calibration slides, for example {min(unknown)!r}; download both "
             "files again"
         )
-    return found
+    return fixations
 
 
 def _gaze(fixations: list[Fixation], row: Mapping[str, str]) -> tuple[Gaze, ...]:

@@ -39,14 +39,14 @@ def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[ManifestStud
         folder = f"files/p{patient[:2]}/p{patient}"
         report = root / folder / f"s{study}.txt"
         wanted = [(view, name) for view in views for name in sorted(images[view])]
-        found = [
+        present = [
             (view, path)
             for view, name in wanted
             if (root / (path := f"{folder}/s{study}/{name}.jpg")).is_file()
         ]
         if not wanted:
             yield Skipped(f"no image of view {' or '.join(views)}")
-        elif not found:
+        elif not present:
             yield Skipped("no image file")
         elif not report.is_file():
             yield Skipped("no report file")
@@ -58,9 +58,9 @@ def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[ManifestStud
                 study_id=study,
                 patient_id=patient,
                 source=SOURCE,
-                images=tuple(path for _, path in found),
+                images=tuple(path for _, path in present),
                 report=text,
-                view=found[0][0],
+                view=present[0][0],
                 findings=chexpert_findings(row) if row else (),
                 split=splits.get(study),
                 metadata=chexpert_metadata(row) if row else {},
@@ -69,12 +69,12 @@ def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[ManifestStud
 
 def _images(root: Path) -> dict[tuple[str, str], dict[str, list[str]]]:
     """{(patient, study): {view: dicom ids}}."""
-    found: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    images: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     columns = ("subject_id", "study_id", "dicom_id", "ViewPosition")
     for row in rows(_table(root, "metadata"), columns):
         key = (row["subject_id"], row["study_id"])
-        found[key][row["ViewPosition"]].append(row["dicom_id"])
-    return found
+        images[key][row["ViewPosition"]].append(row["dicom_id"])
+    return images
 
 
 def _table(root: Path, name: str) -> Path:

@@ -103,9 +103,9 @@ def _findings(problems: Iterable[str]) -> tuple[str, ...]:
 
 def _frontal(root: Path) -> dict[str, list[str]]:
     """Returns {uid: frontal images}; {} without the table of projections."""
-    found: dict[str, list[str]] = defaultdict(list)
+    images: dict[str, list[str]] = defaultdict(list)
     if (root / PROJECTIONS).is_file():
         for row in rows(root / PROJECTIONS, ("uid", "filename", "projection")):
             if row["projection"] == "Frontal":
-                found[row["uid"]].append(f"images/images_normalized/{row['filename']}")
-    return found
+                images[row["uid"]].append(f"images/images_normalized/{row['filename']}")
+    return images

@@ -67,10 +67,13 @@ def _readings(main: Path) -> dict[str, list[Row]]:
 
 
 def _mimic_path(row: Row) -> str:
-    found = _MIMIC_PATH.search(row["image"].strip())
-    if not found:
-        raise DataError(f"reading {row['id']}: {row['image']!r} is not a path of MIMIC-CXR")
-    return found[0]
+    match = _MIMIC_PATH.search(row["image"].strip())
+    if not match:
+        raise DataError(
+            f"reading {row['id']} has an image that is not a path of MIMIC-CXR; download "
+            "main_data/ again"
+        )
+    return match[0]
 
 
 def _transcription(folder: Path) -> str:

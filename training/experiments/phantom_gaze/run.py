@@ -107,8 +107,8 @@ def run_seed(protocol: Protocol, cells: Sequence[Cell], work: Path) -> None:
             clip = fit(recipe, Path(scratch))
             values = measure(recipe, clip) | _priming(Path(scratch))
         rows = [(*cell.key, metric, value, commit) for metric, value in values.items()]
-        kept = _finished(work) / f"{cell.part}-{cell.arm}-{cell.seed}.json"
-        write_atomically(kept, json.dumps(rows).encode())
+        path = _finished(work) / f"{cell.part}-{cell.arm}-{cell.seed}.json"
+        write_atomically(path, json.dumps(rows).encode())
 
 
 def measure(recipe: Recipe, clip: Clip) -> dict[str, float]:

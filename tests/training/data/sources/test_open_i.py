@@ -60,7 +60,7 @@ def test_xml_files_are_read_in_the_order_of_their_numbers(write, read):
 
 
 def test_a_broken_xml_file_is_named(write):
-    with pytest.raises(DataError, match=r"7\.xml: no element found"):
+    with pytest.raises(DataError, match=r"cannot read 7\.xml as XML: no element found"):
         list(studies(write({"ecgen-radiology/7.xml": "<eCitation>"})))
 
 

@@ -67,4 +67,4 @@ def test_images_that_are_missing_or_broken_are_counted(root, read):
     (root / "stage_2_train_images" / "well.dcm").write_bytes(b"x" * 200)
     found, skipped = read(studies(root))
     assert list(found) == ["other"]
-    assert skipped == {"no image file": 1, "image is no DICOM file": 1}
+    assert skipped == {"no image file": 1, "image is not a DICOM file": 1}
