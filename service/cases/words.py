@@ -1,8 +1,8 @@
 """Turns texts into sparse vectors of their words, for search by wording (BM25).
 
 Both engines get the vectors of Qdrant's own BM25 model and multiply them by the words' rarity
-(IDF). No word is left out as too common: the usual lists hold "no", "not" and "without", and
-without these "No effusion." and "Effusion." have the same words.
+(IDF). No word is left out as too common: Qdrant's usual list holds "no" and "not". Without these,
+"No effusion." and "Effusion." have the same words.
 """
 
 from dataclasses import dataclass
