@@ -73,6 +73,7 @@ def test_a_size_that_does_not_fit_is_refused(changes):
         processor(**changes)
 
 
+@pytest.mark.slow
 def test_priming_brings_the_error_under_a_tenth_of_the_variance():
     """The published priming loss, alone and for long enough, on phantoms."""
     drawn = [phantom(PhantomConfig(size=64), index).image for index in range(48)]
