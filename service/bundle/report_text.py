@@ -1,9 +1,9 @@
-"""Reads the text of a report: its sections, what kind each one is, and its sentences.
+"""Reads the text of a report: its sections, and which of them describe the image.
 
 This is the only reader of report text. The case library, training and evaluation share it, so a
 model is trained on the sentences that the service stores and may cite.
 
-Headings have these forms. The words that count as known are in `service.bundle.report_headings`.
+Headings have these forms. The words that count as known are in `service.bundle.report_words`.
 
 | form | example | words |
 |---|---|---|
@@ -13,7 +13,8 @@ Headings have these forms. The words that count as known are in `service.bundle.
 | capitals at the beginning of a line, then a dash or a full stop | `IMPRESSION - Normal.` | known |
 | within a line, then a colon | `Clear. IMPRESSION: Normal.` | known, capitals or after a stop |
 
-A body part is no heading. In `FINDINGS: LUNGS: Clear.` the sentence is `LUNGS: Clear.`.
+A body part is no heading, nor are unknown words within a description. In `FINDINGS: LUNGS: Clear.`
+the sentence is `LUNGS: Clear.`.
 """
 
 import re
@@ -22,7 +23,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
-from service.bundle.report_headings import HEADING, VIEWS_ALONE, Meaning, meaning, words_of
+from service.bundle.report_headings import Heading, headings
+from service.bundle.report_sentences import has_words, is_administrative, sentences
+from service.bundle.report_words import Meaning, is_history, meaning
 
 Kind = Literal["findings", "impression", "both", "other"]
 """findings describe the image; an impression concludes; both do both; other does neither."""
@@ -33,16 +36,11 @@ BOTH = "findings and impression"
 REPORT = "report"
 PREAMBLE = "preamble"
 _NAMES = {"findings": FINDINGS, "impression": IMPRESSION, "both": BOTH}
-
-_BLANK_LINE = re.compile(r"\n[ \t\r]*\n\s*")
-_WHOLE_SENTENCE = re.compile(r"""[.!?]["')\]*_]*\s*\Z""")
-_ITEM = re.compile(r"[ \t]*(?:(?P<bullet>[-*•–—])|(?P<number>\d{1,2})[.)])[ \t]+(?=\D)")
-_LABEL = re.compile(r"[ \t]*([A-Z][A-Za-z /&]{1,39}):(?=\s)")
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]*]* (?=[A-Z0-9\"(\[*])")
-_ABBREVIATION = re.compile(r"\b(?:Drs?|Prof|Mr|Mrs|Ms|vs|approx|ca|cf|e\.g|i\.e|Fig|St|[A-Z])\.$")
-_HALF_OF_DAY = re.compile(r"\d ?[AaPp]\.?[Mm]\.$")
-_LONGEST = len(" approx.")
-_LIST_NUMBER = re.compile(r"(?:^| )(\d{1,2})\.$")
+_STATED = frozenset({"findings", "impression", "both", "views"})
+"""Meanings of headings below which a report describes its image."""
+_PLAIN: dict[Meaning, Meaning] = {"judgement": "impression", "description": "findings"}
+_BLANK_LINE = re.compile(r"\n[ \t\xa0\r]*\n\s*")
+_STOP = re.compile(r"""[.!?]["')\]*_]*(?:\s|\Z)""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +81,20 @@ def sections(text: str) -> list[Section]:
     `impression`, `findings and impression`, `report` for a description under none of these
     headings, and else by their heading in lower case. Examples: `CONCLUSIONS: Normal.` is an
     `impression`. `CHEST, TWO VIEWS: Clear.` is a `report`; it is `findings` where an impression
-    follows, and `chest, two views` where the report has findings besides.
+    follows, and `chest two views` where the report has findings besides.
     """
     return [section for report in _reports(_parts(text)) for section in _named(report)]
 
 
-def sentences(body: str) -> list[str]:
-    r"""Splits text into sentences, each on one line, otherwise as written.
-
-    A sentence ends at a stop, at a blank line and before a list's next item on a new line. The full
-    stop of a number ("1.5 cm", also broken: "1. 5 cm"), of an abbreviation ("Dr.", "vs.") or of an
-    item's number ends none. Example: "1. Mild edema.\n2. T. Smith was called." → two sentences.
-    """
-    return [sentence for item in _items(body) for sentence in _sentences(" ".join(item.split()))]
+def described(text: str) -> list[tuple[Kind, str]]:
+    """Returns the sentences that describe the image, each with its kind, in reading order."""
+    return [
+        (section.kind, sentence)
+        for section in sections(text)
+        if section.kind != "other"
+        for sentence in sentences(section.body)
+        if not is_administrative(sentence)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,161 +107,166 @@ class _Part:
     meaning: Meaning
 
     @property
-    def describes(self) -> bool:
+    def has_stop(self) -> bool:
+        """Whether a sentence ends in it. A letterhead has none."""
+        return bool(_STOP.search(self.body))
+
+    @property
+    def states(self) -> bool:
         """Whether its heading says that it describes the image, and something is there."""
-        return self.meaning in ("findings", "both") and _has_words(self.body)
+        is_there = self.has_stop if self.meaning == "views" else has_words(self.body)
+        return self.meaning in _STATED and is_there
 
     @property
     def may_describe(self) -> bool:
         """Whether it describes the image where no heading says so."""
-        if self.meaning == "views":
-            return _has_words(self.body)
-        return self.meaning == "report" and bool(_WHOLE_SENTENCE.search(self.body))
+        if self.meaning in ("views", "description"):
+            return has_words(self.body)
+        return self.meaning == "report" and self.has_stop
 
 
 def _parts(text: str) -> list[_Part]:
     """Cuts the text at its headings. What a body part heads stays in the section it belongs to."""
-    found = _headings(text)
-    ends = [*(start for start, _, _ in found), len(text)][1:]
-    parts = [_Part("", text[: found[0][0] if found else len(text)], "", "report")]
-    for (start, end, words), until in zip(found, ends, strict=True):
-        means = meaning(words)
-        if means != "anatomy":
-            parts.append(_Part(text[start:end], text[end:until], words, means))
-        elif parts[-1].meaning in ("background", "other", "unknown"):
-            parts.append(_Part("", text[start:until], "", "report"))
+    found = headings(text)
+    final = any(heading.words.startswith("FINAL") for heading in found)
+    places: list[tuple[int, int, str, Meaning]] = [(0, 0, "", "report")]
+    last: Meaning = "report"
+    described: Meaning = "report"
+    for heading in found:
+        if heading.meaning == "anatomy" and last in ("background", "unknown"):
+            places.append((heading.start, heading.start, "", described))
+        elif _continues(heading, last):
+            continue
         else:
-            last = parts.pop()
-            parts.append(replace(last, body=last.body + text[start:until]))
-    return parts
+            superseded = final and heading.words.startswith("PRELIMINARY")
+            means: Meaning = "other" if superseded else heading.meaning
+            places.append((heading.start, heading.end, heading.words, means))
+        last = places[-1][3]
+        described = last if last in _NAMES else described
+    ends = [*(start for start, *_ in places[1:]), len(text)]
+    return [
+        _Part(text[start:body], text[body:end], words, means)
+        for (start, body, words, means), end in zip(places, ends, strict=True)
+    ]
 
 
-def _headings(text: str) -> list[tuple[int, int, str]]:
-    """Start, end and words of each heading, in reading order.
-
-    Where all of a report is in capitals, only known words are headings.
-    """
-    found = [(match.start(), match.end(), words_of(match)) for match in HEADING.finditer(text)]
-    if text.isupper():
-        found = [heading for heading in found if meaning(heading[2]) != "unknown"]
-    starts = {start for start, _, _ in found}
-    for line in VIEWS_ALONE.finditer(text):
-        words = words_of(line)
-        is_title = line[1].isupper() or not text[: line.start()].strip()
-        if line.start() not in starts and is_title and meaning(words) == "views":
-            found.append((line.start(), line.end(), words))
-    return sorted(found)
+def _continues(heading: Heading, last: Meaning) -> bool:
+    """Whether a heading, as a body part, is within the section before it, of meaning `last`."""
+    if heading.meaning == "anatomy":
+        return True
+    return heading.meaning == "unknown" and (last in _STATED or last == "report")
 
 
 def _reports(parts: Sequence[_Part]) -> Iterator[list[_Part]]:
-    """Several reports in one text, each from its title (`FINAL REPORT`) to the next."""
-    report: list[_Part] = []
-    for part in parts:
-        if part.meaning == "report" and part.heading and any(_has_words(p.body) for p in report):
-            yield report
-            report = []
-        report.append(part)
-    yield report
+    """Several reports in one text, each from its title (`FINAL REPORT`) to the next.
+
+    A title without any heading of a description below it begins no report after one that has some:
+    it may be the foot of a page.
+    """
+    titles = [i for i, part in enumerate(parts) if part.meaning == "report" and part.heading]
+    states = [any(part.states for part in parts[a:b]) for a, b in pairwise([*titles, len(parts)])]
+    starts = [0]
+    stated = any(part.states for part in parts[: titles[0] if titles else 0])
+    begun = stated
+    for place, states_below in zip(titles, states, strict=True):
+        if begun and (states_below or not stated):
+            starts.append(place)
+            stated = False
+        stated = stated or states_below
+        begun = stated or _is_titled(parts[place])
+    for start, end in pairwise([*starts, len(parts)]):
+        yield list(parts[start:end])
 
 
-def _named(report: Sequence[_Part]) -> Iterator[Section]:
+def _is_titled(part: _Part) -> bool:
+    return part.meaning == "report" and bool(part.heading) and has_words(part.body)
+
+
+def _named(report: list[_Part]) -> Iterator[Section]:
     """The sections of one report, each with its name."""
-    if all(part.meaning == "report" for part in report):
-        yield from (Section(part.heading, part.body, REPORT) for part in report)
-        return
-    if not any(part.describes or part.may_describe for part in report):
-        report = _with_description(report)
-    described = any(part.describes for part in report)
-    concluded = any(part.meaning == "impression" and _has_words(part.body) for part in report)
+    report = _resolved(report)
     for part in report:
-        name = _name(part, described=described, concluded=concluded)
-        yield Section(part.heading, part.body, name)
+        if part.meaning in _NAMES:
+            name = _NAMES[part.meaning]
+        elif part.meaning == "report":
+            name = REPORT
+        else:
+            name = part.words.lower()
+        yield Section(part.heading, part.body, name or PREAMBLE)
 
 
-def _name(part: _Part, *, described: bool, concluded: bool) -> str:
-    if part.meaning in _NAMES:
-        return _NAMES[part.meaning]
-    if part.may_describe and not described:
-        return FINDINGS if concluded else REPORT
-    name = part.words.lower()
-    return PREAMBLE if name in ("", REPORT) else name
+def _resolved(report: list[_Part]) -> list[_Part]:
+    """The parts with a certain meaning each: findings, impression, both, report or other."""
+    if all(part.meaning == "report" for part in report) and not _is_titled(report[-1]):
+        return report
+    report = _settled(_without_preamble(report))
+    found = any(part.meaning in ("findings", "both") and has_words(part.body) for part in report)
+    concluded = any(part.meaning == "impression" and has_words(part.body) for part in report)
+    if not found and not any(part.may_describe for part in report):
+        report = _with_description(report, concluded=concluded)
+    narrative: Meaning = "other" if found else "findings" if concluded else "report"
+    sentences_end = any(part.may_describe and part.has_stop for part in report)
+    return [
+        part
+        if part.meaning in _NAMES
+        else replace(part, meaning=narrative)
+        if part.may_describe and (part.has_stop or not sentences_end)
+        else replace(part, meaning="other")
+        for part in report
+    ]
 
 
-def _with_description(report: Sequence[_Part]) -> list[_Part]:
+def _without_preamble(report: list[_Part]) -> list[_Part]:
+    """The same report, with what stands above its title as something else than a description."""
+    first, *rest = report
+    titled = any(part.meaning == "report" and part.heading for part in rest)
+    return [replace(first, meaning="other"), *rest] if titled and not first.heading else report
+
+
+def _settled(report: list[_Part]) -> list[_Part]:
+    """The same report, with a plain meaning where a heading's words are weak.
+
+    A judgement (`DIAGNOSIS`) is the impression if none is stated and no description follows. A
+    description (`RESULTS`) is the findings if nothing else describes the image.
+    """
+    concluded = any(part.meaning in ("impression", "both") for part in report)
+    described = any(part.states and part.meaning != "impression" for part in report)
+    last = max((place for place, part in enumerate(report) if part.states), default=-1)
+    weak: dict[Meaning, bool] = {"judgement": concluded, "description": described}
+    return [
+        replace(part, meaning="other")
+        if weak.get(part.meaning) or (part.meaning == "judgement" and place < last)
+        else replace(part, meaning=_PLAIN.get(part.meaning, part.meaning))
+        for place, part in enumerate(report)
+    ]
+
+
+def _with_description(report: list[_Part], *, concluded: bool) -> list[_Part]:
     r"""The same report, with the description that has no heading of its own as a part.
 
-    It is what follows the first paragraph of the last background before an impression. Example:
-    in "COMPARISON: None.\n\nThe lungs are clear.", the second paragraph.
+    It is what follows the first paragraph of the last background, but not of a history if an
+    impression follows. Example: the second paragraph of "COMPARISON: None.\n\nThe lungs are clear."
+    Where nothing concludes, it is a comment or text under unknown headings.
     """
+    for meant in () if concluded else ("comment", "unknown"):
+        if any(part.meaning == meant and has_words(part.body) for part in report):
+            return [_as_description(part) if part.meaning == meant else part for part in report]
     ends = [i for i, part in enumerate(report) if part.meaning == "impression"] or [len(report)]
     for index in reversed(range(ends[0])):
         part = report[index]
-        if part.meaning == "background":
-            blank = _BLANK_LINE.search(part.body, len(part.body) - len(part.body.lstrip()))
-            if blank is None or not _WHOLE_SENTENCE.search(part.body):
-                break
-            background = replace(part, body=part.body[: blank.end()])
-            description = _Part("", part.body[blank.end() :], "", "report")
-            return [*report[:index], background, description, *report[index + 1 :]]
-    return list(report)
+        if part.meaning != "background" or (concluded and is_history(part.words)):
+            continue
+        blank = _BLANK_LINE.search(part.body, len(part.body) - len(part.body.lstrip()))
+        if blank is None or not _STOP.search(part.body, blank.end()):
+            break
+        background = replace(part, body=part.body[: blank.end()])
+        description = _Part("", part.body[blank.end() :], "", "report")
+        return [*report[:index], background, description, *report[index + 1 :]]
+    return report
 
 
-def _has_words(text: str) -> bool:
-    return re.search(r"[^\W_]", text) is not None
-
-
-def _items(body: str) -> Iterator[str]:
-    r"""Paragraphs, and the lines that begin an item of a list; bullets and rules are left out.
-
-    An item begins with a bullet, with a body part and a colon ("Heart: normal"), or with a number
-    that is 1 or counts on: the 2 in "grade\n2. Clear." begins none.
-    """
-    lines: list[str] = []
-    number = 0
-    for line in body.splitlines():
-        item, label = _ITEM.match(line), _LABEL.match(line)
-        counts = item and item["number"] and int(item["number"]) in (1, number + 1)
-        is_label = label and meaning(label[1].strip().upper()) == "anatomy"
-        if (item and item["bullet"]) or counts or is_label or not _has_words(line):
-            yield " ".join(lines)
-            lines = []
-        number = int(item["number"]) if item and counts else number
-        if _has_words(line):
-            lines.append(line[item.end() :] if item and item["bullet"] else line)
-    yield " ".join(lines)
-
-
-def _sentences(line: str) -> list[str]:
-    """Splits a line at its sentences' ends."""
-    starts, number = [0], 0
-    for end in _SENTENCE_END.finditer(line):
-        tail = line[max(starts[-1], end.start() - _LONGEST) : end.start()]
-        listed = _list_number(tail, number, begins=len(tail) == end.start() - starts[-1])
-        if listed is not None:
-            number = listed
-        elif not _abbreviates(tail, line[end.end()]) and not _is_decimal(line, end):
-            starts.append(end.end())
-            number = 0
-    pieces = [line[a:b].rstrip() for a, b in pairwise([*starts, len(line)])]
-    return [piece for piece in pieces if _has_words(piece)]
-
-
-def _abbreviates(tail: str, following: str) -> bool:
-    """Whether the tail's full stop belongs to an abbreviation. `following`: the next character."""
-    if _HALF_OF_DAY.search(tail):
-        return False
-    return bool(_ABBREVIATION.search(tail)) or (tail.endswith("No.") and following.isdigit())
-
-
-def _list_number(tail: str, last: int, *, begins: bool) -> int | None:
-    """The number that ends the tail, if it begins a sentence or counts on in a sentence's list."""
-    match = _LIST_NUMBER.search(tail)
-    if match is None:
-        return None
-    number = int(match[1])
-    return number if (begins and match.start() == 0) or (last and number == last + 1) else None
-
-
-def _is_decimal(line: str, end: re.Match[str]) -> bool:
-    """Whether a line was broken inside a number: "1. 5 cm"."""
-    return re.fullmatch(r"\d\. \d", line[max(0, end.start() - 2) : end.end() + 1]) is not None
+def _as_description(part: _Part) -> _Part:
+    """The part as a description. Words that nobody knows stay in its text."""
+    if part.meaning == "unknown":
+        part = replace(part, heading="", body=part.heading + part.body, words="")
+    return replace(part, meaning="description")

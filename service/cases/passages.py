@@ -1,6 +1,7 @@
 """Cuts a report into passages: its sentences, each with the section it stands in."""
 
-from service.bundle.report_text import sections, sentences
+from service.bundle.report_sentences import sentences
+from service.bundle.report_text import sections
 from service.cases.schema import Passage
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from service.bundle.report_sentences import is_administrative
 from service.bundle.report_text import kind_of
 from service.cases.library import DEPTH, CaseLibrary, Query
 from service.cases.schema import EmbeddedStudy, Hit, Passage, Vector
@@ -76,15 +77,22 @@ def gather(
 
 
 def citable(passages: Sequence[Passage]) -> list[Passage]:
-    """Returns the passages that describe the image, in reading order; instructions are left out.
+    """Returns the passages that describe the image, in reading order.
 
-    Of a report with more than `PASSAGES_A_STUDY`, the impression comes first. Sections of kind
-    `other`, such as an indication or a comparison, are about another patient's case.
+    It leaves out sections of kind `other` (an indication is about another patient's case),
+    administrative sentences and instructions. Of more than `PASSAGES_A_STUDY`, those of the
+    impression come first.
     """
-    described = [one for one in passages if kind_of(one.section) != "other"]
-    may = [one for one in described if not instructs(one.text)]
-    kept = sorted(may, key=lambda one: kind_of(one.section) != "impression")[:PASSAGES_A_STUDY]
-    return [passage for passage in may if passage in kept]
+    described = [
+        passage
+        for passage in passages
+        if kind_of(passage.section) != "other"
+        and not is_administrative(passage.text)
+        and not instructs(passage.text)
+    ]
+    by_worth = sorted(described, key=lambda passage: kind_of(passage.section) != "impression")
+    chosen = by_worth[:PASSAGES_A_STUDY]
+    return [passage for passage in described if passage in chosen]
 
 
 def said_once(evidence: Sequence[Evidence]) -> list[Evidence]:

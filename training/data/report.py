@@ -1,22 +1,25 @@
 """Reduces a report to the part that a radiograph can answer for."""
 
-from service.bundle.report_text import BOTH, Kind, Section, sections
+from service.bundle.report_text import described
+
+_HEADINGS = {"both": "FINDINGS AND IMPRESSION", "findings": "FINDINGS", "impression": "IMPRESSION"}
 
 
 def description(text: str) -> str:
-    """Returns the findings and the impression of a report on one line; empty if it has neither.
+    """Returns the sentences of a report that describe the image, on one line; empty if none does.
 
-    `service.bundle.report_text.sections` says which text that is. Each kind has its heading:
-    `FINDINGS AND IMPRESSION: … FINDINGS: … IMPRESSION: …`. A report without headings stays without.
+    Each kind has its heading: `FINDINGS AND IMPRESSION: … FINDINGS: … IMPRESSION: …`. A sentence
+    without a full stop gets one, so that it stays a sentence. Text that has neither findings nor an
+    impression under their headings stays without a heading.
     """
-    parts = sections(text)
-    both, findings, impression = (_of(parts, kind) for kind in ("both", "findings", "impression"))
-    headed = findings or impression or any(part.name == BOTH for part in parts)
-    if not headed:
-        return both
-    return _headed(
-        {"FINDINGS AND IMPRESSION": both, "FINDINGS": findings, "IMPRESSION": impression}
-    )
+    found = described(text)
+    texts = {
+        kind: " ".join(_ended(sentence) for of, sentence in found if of == kind)
+        for kind in _HEADINGS
+    }
+    if texts["both"] and not texts["findings"] and not texts["impression"]:
+        return texts["both"]
+    return _headed({_HEADINGS[kind]: said for kind, said in texts.items()})
 
 
 def titled(findings: str, impression: str) -> str:
@@ -24,8 +27,8 @@ def titled(findings: str, impression: str) -> str:
     return _headed({"FINDINGS": findings, "IMPRESSION": impression})
 
 
-def _of(parts: list[Section], kind: Kind) -> str:
-    return " ".join(" ".join(part.body.split()) for part in parts if part.kind == kind).strip()
+def _ended(sentence: str) -> str:
+    return sentence if sentence.rstrip("\"')]*_")[-1:] in ".!?" else f"{sentence}."
 
 
 def _headed(texts: dict[str, str]) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from service.bundle.report_text import sentences
+from service.bundle.report_sentences import sentences
+from service.bundle.report_text import Section, sections
 from service.bundle.tokenizer import Tokenizer
 
 
@@ -23,8 +24,14 @@ def fitted(
     ]
 
 
+def _headed_sentences(section: Section) -> list[str]:
+    """The section's sentences; its heading goes with the first."""
+    first, *others = sentences(section.body) or [""]
+    return [text for text in (f"{section.heading.strip()} {first}".strip(), *others) if text]
+
+
 def _sample(report: str, tokenizer: Tokenizer, rng: np.random.Generator) -> str:
-    whole = sentences(report)
+    whole = [sentence for section in sections(report) for sentence in _headed_sentences(section)]
     fitting: list[int] = []
     for candidate in rng.permutation(len(whole)).tolist():
         trial = sorted([*fitting, candidate])

@@ -31,7 +31,7 @@ def test_findings_and_impression_are_the_description():
     [
         ("IMPRESSION: Normal. FINDINGS: Clear.", "FINDINGS: Clear. IMPRESSION: Normal."),
         ("INDICATION: Cough.\nIMPRESSION: Normal.", "IMPRESSION: Normal."),
-        ("FINDINGS/IMPRESSION: Normal.", "FINDINGS AND IMPRESSION: Normal."),
+        ("FINDINGS/IMPRESSION: Normal.", "Normal."),
         ("FINAL REPORT\nLungs clear.", "Lungs clear."),
         ("FINAL REPORT\nINDICATION: Cough.", ""),
         ("", ""),
