@@ -1,8 +1,9 @@
 """Stores studies and finds similar cases: the case library that the API and the CLI use.
 
-A caller's plain ids become references here. A write puts renditions on disk first, then points into
-the store: every acknowledged study has its files, and a crash leaves at most a file that no study
-names. One write runs at a time, so that none removes a file that another needs.
+A caller's plain ids become references here. A write puts renditions (JPEGs) on disk first, then
+points (vectors, texts and the study's record) into the store. So every acknowledged study has its
+files, and a crash leaves at most a JPEG that no study names, which then stays. One write of a
+process runs at a time, so that none removes a file that another needs.
 """
 
 import hashlib
@@ -38,34 +39,37 @@ from service.imaging.deidentify import Pseudonymiser, StudyRef
 from service.telemetry import timed
 
 DEPTH = 1000
-"""Hits in the ranking that pages are cut from. All pages share it, so none repeats a hit."""
+"""Hits: length of the ranking that pages are cut from. All pages share it; none repeats a hit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for and whose cases to leave out.
-
-    words, diversity: see Search. offset: hits to pass over in one ranking of `DEPTH` hits. None
-    ranks only the k best, which costs less; tied hits may then differ from one k to another.
-    """
+    """What to look for and whose cases to leave out. The vector is handed over with it."""
 
     target: Part
+    """What is found: images, reports or passages."""
     k: int
+    """Most hits that are returned."""
     offset: int | None = None
+    """Hits to pass over in one ranking of `DEPTH` hits. None ranks only the k best, which costs
+    less; which of several tied hits are among them may then depend on k."""
     words: str | None = None
+    """See `Search`, like `diversity`."""
     diversity: float | None = None
     where: CaseFilter = CaseFilter()
     exclude: Exclusion = NOBODY
     """See `CaseLibrary.exclusion`."""
     min_score: float | None = None
+    """Least cosine of a hit."""
     group_by_study: bool = False
+    """Return at most one hit of each study."""
 
 
 class CaseLibrary:
     """A store of studies that is written through one encoder. Thread-safe.
 
     Methods that take `study_id` or `patient_id` accept the caller's own id, or a reference that
-    the library gave out.
+    the library gave out: what looks like one (`stu_` or `pat_` and 32 hex digits) is taken as one.
     """
 
     def __init__(
@@ -80,7 +84,7 @@ class CaseLibrary:
         self._writing = threading.Lock()
 
     def put(self, study: NewStudy, deadline: Deadline) -> Study:
-        """Stores one study, replacing an earlier version. Raises what is wrong with it."""
+        """Stores one study, replacing an earlier version. Raises the error that refuses it."""
         (stored,) = self.put_many([study], deadline)
         if isinstance(stored, EclipError):
             raise stored
@@ -89,7 +93,7 @@ class CaseLibrary:
     def put_many(self, studies: Sequence[NewStudy], deadline: Deadline) -> list[Study | EclipError]:
         """Stores studies and returns one result per study, in order.
 
-        Of an id that comes twice, only the first study is stored.
+        Of studies with the same id, only the first is stored; the others' results are errors.
         """
         references = [self.pseudonyms.study(study.study_id) for study in studies]
         first: dict[StudyRef, NewStudy] = {}
@@ -109,7 +113,8 @@ class CaseLibrary:
         """Stores studies by their references and returns one result per study, in their order.
 
         A study that is already stored unchanged is not written again. The others are embedded and
-        written in batches; a batch that is written before the deadline stays.
+        written in batches. Once the deadline has passed, the remaining studies have that error as
+        their result; those of earlier batches stay stored.
         """
         results: dict[StudyRef, Study | EclipError] = {}
         accepted: list[AcceptedStudy] = []
@@ -132,7 +137,8 @@ class CaseLibrary:
     ) -> list[Study | EclipError]:
         """Stores studies of another library, with vectors of this bundle, and their `renditions`.
 
-        Returns one result per study, in order: a study that lacks an image is not stored.
+        Returns one result per study, in order. A study of which a rendition is missing is not
+        stored, and its result is an error.
         """
         results: list[IllustratedStudy | EclipError] = []
         for embedded in studies:
@@ -159,7 +165,10 @@ class CaseLibrary:
         return self.store.get_many(references)
 
     def delete(self, study_id: str) -> None:
-        """Removes the study, its points and its renditions. Raises StudyUnknown."""
+        """Removes the study: its renditions, then its points. Raises StudyUnknown.
+
+        Points that a replacement left when it was cut short are removed as well.
+        """
         reference = self.pseudonyms.study(study_id)
         with self._writing:
             if (study := self.store.get(reference)) is not None:
@@ -168,7 +177,7 @@ class CaseLibrary:
                 raise _unknown()
 
     def delete_patient(self, patient_id: str) -> int:
-        """Removes every study of the patient, as `delete` does. Returns their number."""
+        """Removes every study of the patient, as `delete` does. Returns their number, perhaps 0."""
         reference = self.pseudonyms.patient(patient_id)
         with self._writing:
             studies = self.store.studies_of(reference)
@@ -193,7 +202,10 @@ class CaseLibrary:
             ) from None
 
     def search(self, vector: Vector | None, query: Query) -> list[Hit]:
-        """Returns the best parts, best first; none of what the query excludes."""
+        """Returns the best hits, best first; none of what the query excludes.
+
+        vector: unit float32[D], or None for a search by words alone.
+        """
         start = query.offset or 0
         with timed("search"):
             hits = self.store.search(

@@ -1,4 +1,8 @@
-"""Defines one training step, its optimiser and what is measured at a checkpoint, for Lightning."""
+"""Defines one training step, its optimiser and what is measured at a checkpoint, for Lightning.
+
+An epoch of Lightning is here the span of `run.checkpoint_every` steps up to the next checkpoint. An
+epoch of a recipe is one pass over the training pairs.
+"""
 
 import math
 from typing import Any
@@ -27,6 +31,7 @@ from training.recipe.curriculum import PRIMING
 from training.run.record import VALIDATION
 
 MAX_LOGIT_SCALE = math.log(100)
+"""Natural logarithm of the largest factor on cosines. The model learns the logarithm."""
 MAX_GRADIENT = 1.0
 """Norm to which the gradients of the towers, and those of the processor, are clipped."""
 VALIDATION_BATCH = 64
@@ -34,9 +39,10 @@ VALIDATION_BATCH = 64
 
 
 class ClipTraining(lightning.LightningModule):
-    """CLIP under AdamW, with expert pairs if the plan's method has them.
+    """CLIP under AdamW, with expert pairs (images with gaze) if the plan's method has them.
 
-    validation: pairs that are measured at each checkpoint, or None.
+    plan: which pairs each step sees. validation: pairs that are measured at each checkpoint, or
+    None. expert, optimiser, run: these sections of the recipe.
     """
 
     def __init__(
@@ -63,11 +69,15 @@ class ClipTraining(lightning.LightningModule):
         return self.expert_clip.processor
 
     def setup(self, stage: str) -> None:  # noqa: ARG002 — Lightning's signature
-        """Makes the loss, once the processes know each other."""
+        """Makes the loss, once the training processes are connected and each has its rank."""
         self.objective = Contrastive(self.clip.model)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Returns the loss: contrastive, plus guided attention and priming where they apply."""
+        """Returns the loss: contrastive, plus guided attention and priming where they apply.
+
+        Expert pairs join the batch as further pairs. Guided attention compares where the tower
+        pools on them with their heatmaps; priming teaches the processor P(I, 1) = I.
+        """
         assert self.objective is not None  # noqa: S101 — setup() came first
         torch.manual_seed(self.plan.torch_seed(self.global_step, rank()))
         pixels, tokens = batch.pixels, batch.tokens
@@ -96,7 +106,7 @@ class ClipTraining(lightning.LightningModule):
         return self.method.primed and self.expert.priming_weight > 0 and early
 
     def _priming(self, pixels: Tensor) -> Tensor:
-        """Returns the weighted priming loss, and logs it as a fraction of the images' variance."""
+        """Returns the weighted priming loss; logs it as a fraction of the pixels' variance."""
         assert self.processor is not None  # noqa: S101 — a primed method has one
         levels = pixels.float() / WHITE
         error = priming_loss(self.processor, levels)
@@ -109,20 +119,20 @@ class ClipTraining(lightning.LightningModule):
             self.clip.model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
 
     def on_train_start(self) -> None:
-        """Ends a resumed run at once if it had stopped early."""
+        """Ends a resumed run at once if it had already stopped early (`run.patience`)."""
         for stopping in self.trainer.early_stopping_callbacks:
             if stopping is not None and stopping.wait_count >= stopping.patience:
                 self.trainer.should_stop = True
 
     def validation_step(self, batch: list[Tensor], _: int) -> None:
-        """Encodes some validation pairs in full precision, as the exported model does."""
+        """Encodes a batch of validation pairs in full precision, as the exported model does."""
         pixels, tokens = batch
         with torch.autocast(self.device.type, enabled=False):
             images, texts = self.expert_clip.images(pixels), self.expert_clip.texts(tokens)
         self._encoded.append((images.cpu(), texts.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Measures the encoded validation pairs."""
+        """Measures and logs the encoded validation pairs, all together."""
         assert self.validation is not None  # noqa: S101 — without it there is no batch
         images, texts = (torch.cat(parts).numpy() for parts in zip(*self._encoded, strict=True))
         self._encoded.clear()
@@ -130,7 +140,7 @@ class ClipTraining(lightning.LightningModule):
         self.log_dict({f"{VALIDATION}{name}": value for name, value in values.items()})
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
-        """Clips towers and processor apart, so that one does not shrink the other's gradients."""
+        """Clips towers and processor apart: one's large gradients do not shrink the other's."""
         clip_grad_norm_(self.clip.model.parameters(), MAX_GRADIENT)
         if self.processor is not None:
             clip_grad_norm_(self.processor.parameters(), MAX_GRADIENT)
@@ -143,7 +153,7 @@ class ClipTraining(lightning.LightningModule):
         return DataLoader(steps, batch_size=None, num_workers=self.run.workers)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]] | list[Any]:
-        """Returns the validation pairs, all of them in every process."""
+        """Returns the validation pairs: all in every process, as recall compares all with all."""
         if self.validation is None:
             return []
         pixels = torch.from_numpy(self.validation.images[:])
@@ -151,7 +161,10 @@ class ClipTraining(lightning.LightningModule):
         return DataLoader(TensorDataset(pixels, tokens), batch_size=VALIDATION_BATCH)
 
     def configure_optimizers(self) -> Any:
-        """Returns AdamW and its schedule. Gains, biases and the logit scale do not decay."""
+        """Returns AdamW and its schedule.
+
+        Weight decay leaves out vectors and scalars: biases, gains of normalisation, logit scale.
+        """
         trained = [p for p in self.expert_clip.parameters() if p.requires_grad]
         optimizer = AdamW(
             [
