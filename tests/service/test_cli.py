@@ -93,6 +93,7 @@ def test_a_report_is_written_again_from_the_audit_log(manifest, monkeypatch, cap
     invoke("report", code=2)
 
 
+@pytest.mark.slow
 def test_a_report_as_json_is_the_only_output(manifest):
     invoke("index", manifest)
     result = CliRunner().invoke(cli.cli, ["report", str(DEMO / "radiograph.png"), "--json"])
@@ -124,6 +125,7 @@ def test_rejected_lines_are_named_by_number_and_end_with_1(manifest, monkeypatch
         assert f"study {line}:" in complaint
 
 
+@pytest.mark.slow
 def test_what_is_rejected_can_be_written_to_a_file(manifest, monkeypatch, capsys, tmp_path):
     with manifest.open("a") as lines:
         lines.write("not json\n")
@@ -144,6 +146,7 @@ def test_a_library_is_copied_into_another_place(manifest, monkeypatch, data_dir,
     assert "Moderate cardiomegaly." in invoke("search", REPORTS["s3"], "--k", "1")
 
 
+@pytest.mark.slow
 def test_a_folder_of_radiographs_is_indexed(monkeypatch, capsys, tmp_path):
     (tmp_path / "images").mkdir()
     for path in sorted((DEMO / "library" / "images").iterdir())[:3]:

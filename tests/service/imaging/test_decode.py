@@ -226,6 +226,7 @@ def test_a_truncated_file_gives_a_radiograph_or_a_typed_error(data):
         decode(whole[: data.draw(st.integers(0, len(whole) - 1))], LIMITS)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @given(st.data())
 @settings(max_examples=400)

@@ -39,6 +39,7 @@ def test_a_short_key_is_refused_and_no_key_is_shown():
     assert Pseudonymiser(KEY).fingerprint != Pseudonymiser(KEY[::-1]).fingerprint
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_share_one_key(tmp_path: Path):
     path = tmp_path / "data" / "identifiers.key"
     with multiprocessing.get_context("spawn").Pool(4) as pool:

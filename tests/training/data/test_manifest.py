@@ -57,6 +57,7 @@ def path(tmp_path_factory):
     return tmp_path_factory.mktemp("manifest") / "studies.parquet"
 
 
+@pytest.mark.slow
 @given(st.lists(STUDIES, max_size=4))
 def test_a_parquet_manifest_reads_back_what_was_written(path, studies):
     write_manifest(path, studies)

@@ -49,6 +49,7 @@ def test_other_phantoms_are_refused(monkeypatch, tmp_path):
         run(PROTOCOL, ["main"], tmp_path, tmp_path / "results.parquet")
 
 
+@pytest.mark.slow
 def test_no_two_seeds_share_phantoms_and_all_arms_of_a_seed_do(tmp_path):
     seen = {}
     for part in PROTOCOL.parts:
@@ -59,6 +60,7 @@ def test_no_two_seeds_share_phantoms_and_all_arms_of_a_seed_do(tmp_path):
     assert len(seen) == 15 + 20 + 20 + 30
 
 
+@pytest.mark.slow
 def test_the_arms_differ_from_clip_only_in_method_seed_and_experts(tmp_path):
     for cell in [cell for part in PROTOCOL.parts for cell in PROTOCOL.cells(part)]:
         recipe = PROTOCOL.recipe_of(cell, tmp_path)

@@ -13,6 +13,8 @@ from training.evaluate.encode import BundleEncoder, int8_encoder
 from training.export import int8
 from training.export.int8 import NEAREST, overlap, too_much, with_int8
 
+pytestmark = pytest.mark.slow
+
 
 def test_admitted_graphs_are_smaller_sealed_and_told_of_in_the_card(int8_demo, demo_pairs):
     for tower, name in INT8.items():

@@ -54,6 +54,7 @@ def test_what_a_run_tells_of_its_recipe_names_no_folder(finished, tiny_recipe, t
     assert "someone" not in json.dumps(loaded.provenance)
 
 
+@pytest.mark.slow
 def test_a_bundle_takes_images_as_its_run_did(rendered, tiny_recipe, tmp_path):
     recipe = changed(tiny_recipe, model={"reducing_gap": 2.0}, optimiser={"epochs": 1})
     run = shutil.copytree(rendered, tmp_path / "run")
