@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict
 from service.arrays import UInt8
 from service.bundle.preprocess import ImageSpec
 from service.errors import EclipError
-from service.files import write_atomically, written_atomically
+from service.files import remove_drafts, write_atomically, written_atomically
 from training.data.gaze import Sigma
 from training.data.manifest import read_manifest, write_manifest
 from training.data.pairs import Pair, Pairs
@@ -110,6 +110,7 @@ def write_shards(
             on_shard()
     stored = [g[row] for shard, g in zip(shards, groups, strict=True) for row in shard.rows]
     write_manifest(destination / MANIFEST, stored)
+    remove_drafts(destination / LAYOUT)
     write_atomically(destination / LAYOUT, layout.model_dump_json(indent=1).encode())
     unread = sum((Counter(shard.unread) for shard in shards), Counter[str]())
     return Written(len(stored), len(shards), kept, unread)
@@ -204,6 +205,8 @@ def _ensure_shard(
     """Returns the shard, and whether an earlier call had written it."""
     made_of = _digest(layout, studies)
     tar, record = (destination / f"{number:06d}.{kind}" for kind in ("tar", "json"))
+    for path in (tar, record):
+        remove_drafts(path)
     if record.exists() and tar.exists():
         there = _read_shard(record)
         if there.made_of == made_of and not there.unread and there.sha256 == _sha256(tar):

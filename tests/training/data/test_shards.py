@@ -9,6 +9,7 @@ import webdataset
 from PIL import Image
 
 from service.bundle.preprocess import ImageSpec, preprocess
+from tests.support.drafts import leave_drafts
 from tests.support.paths import ROOT
 from training.data import shards
 from training.data.experts import Experts
@@ -117,6 +118,17 @@ def test_other_studies_or_another_input_are_written_anew(studies, folder):
     assert write(changed, folder).kept == 2
     assert write(changed, folder, spec=ImageSpec(height=16, width=16)).kept == 0
     assert write(changed, folder, spec=ImageSpec(height=16, width=16), sigma=None).kept == 0
+
+
+def test_no_draft_of_a_killed_call_is_left(studies, folder):
+    write(studies, folder)
+    files = sorted((folder / "shards").iterdir())
+    for path in files:
+        leave_drafts(path)
+    damaged = folder / "shards" / "000001.tar"
+    damaged.write_bytes(b"half")
+    assert write(studies, folder).kept == 2
+    assert sorted((folder / "shards").iterdir()) == files
 
 
 def test_writing_twice_gives_the_same_bytes(studies, folder):
