@@ -59,7 +59,7 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes each checkpoint whole, in the place of the one before. One process of a run does so."""
+    """Writes each checkpoint whole, in the place of the one before, from one process of a run."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
