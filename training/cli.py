@@ -32,7 +32,10 @@ DEMO = Path("service/demo")
 CHEXPERT_LABELS = Path(__file__).parent / "configs" / "chexpert.labels.json"
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="Changes to the recipe: section.key=value, for example data.train=100"),
+    typer.Argument(
+        help="Changes to the recipe: section.key=value, for example data.train=100. The section "
+        "may be left out where one alone has the key"
+    ),
 ]
 RecipeName = Annotated[str, typer.Argument(help="A recipe's name or path")]
 
@@ -108,7 +111,7 @@ def shards(
     chosen = load_recipe(recipe, overrides or [])
     if not isinstance(chosen.data, ManifestData):
         raise RecipeError(
-            "shards are made from a manifest; set data.source=manifest data.path=studies.parquet"
+            'shards are made from a manifest; set "data={source: manifest, path: studies.parquet}"'
         )
     path = chosen.data.path
     with Progress(console=out) as progress:

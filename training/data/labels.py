@@ -44,7 +44,7 @@ def chexpert_metadata(row: Mapping[str, str]) -> dict[str, Scalar]:
 
 
 def uncertain(study: ManifestStudy) -> frozenset[str]:
-    """Returns the findings of which the study's labeller was not sure."""
+    """Returns the findings that the study's labeller was not sure about."""
     names = study.metadata.get(_UNCERTAIN)
     return frozenset(str(names).split(_SEPARATOR)) if names else frozenset()
 

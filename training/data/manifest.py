@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.files import written_atomically
+from service.files import remove_drafts, written_atomically
 from training.data.study import DataError, Gaze, ManifestStudy, read_studies
 
 ROWS = 4096
@@ -55,7 +55,8 @@ SCHEMA = pa.schema(
 
 
 def write_manifest(path: Path, studies: Iterable[ManifestStudy]) -> None:
-    """Writes a Parquet manifest, whole or not at all."""
+    """Writes a Parquet manifest, whole or not at all. Nobody else may be writing it."""
+    remove_drafts(path)
     remaining = iter(studies)
     with (
         written_atomically(path) as draft,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from service.arrays import Bools, UInt8
+from service.arrays import UInt8
 from service.files import written_atomically
 from training.data.study import ManifestStudy, read_studies, write_studies
 
@@ -68,10 +68,6 @@ class Pairs:
     def __deepcopy__(self, _: Any) -> Self:
         """Returns the pairs themselves, which a copied trainer may share: nothing changes them."""
         return self
-
-    def has_finding(self, label: str) -> Bools:
-        """Returns bool[N]: whether each study has the finding."""
-        return np.array([label in study.findings for study in self.studies])
 
     @classmethod
     def of(cls, pairs: Iterable[Pair]) -> Self:

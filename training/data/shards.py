@@ -22,52 +22,23 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
 
 from service.arrays import UInt8
 from service.bundle.preprocess import ImageSpec
 from service.errors import EclipError
-from service.files import write_atomically, written_atomically
+from service.files import remove_drafts, write_atomically, written_atomically
 from training.data.gaze import Sigma
 from training.data.manifest import read_manifest, write_manifest
 from training.data.pairs import Pair, Pairs
 from training.data.parallel import process_pool
 from training.data.reading import read_pair
+from training.data.shard_index import LAYOUT, Shard, ShardLayout, Span, read_index, read_layout
 from training.data.splits import split_studies
 from training.data.study import DataError, ManifestStudy, Split
 
-MANIFEST, LAYOUT = "studies.parquet", "shards.json"
+MANIFEST = "studies.parquet"
 STUDIES_A_SHARD = 1024
 """Studies: the most that one shard holds."""
-
-Span = tuple[int, int]
-"""Offset and size of a member in its tar, in bytes."""
-
-
-class ShardLayout(BaseModel):
-    """shards.json: how the images were prepared, and how many shards there are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    spec: ImageSpec
-    sigma: Sigma | None
-    shards: int
-
-
-class Shard(BaseModel):
-    """NNNNNN.json, the index of NNNNNN.tar: what it was made of, its checksum, its members."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    made_of: str
-    """sha256 of the studies and of how their images were prepared."""
-    sha256: str
-    rows: tuple[int, ...]
-    """Which of the given studies are in the tar; the others' images could not be read."""
-    images: tuple[Span, ...]
-    heatmaps: tuple[Span, ...]
-    unread: dict[str, int]
-    """Images that could not be read: name of the error → how many."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +81,7 @@ def write_shards(
             on_shard()
     stored = [g[row] for shard, g in zip(shards, groups, strict=True) for row in shard.rows]
     write_manifest(destination / MANIFEST, stored)
+    remove_drafts(destination / LAYOUT)
     write_atomically(destination / LAYOUT, layout.model_dump_json(indent=1).encode())
     unread = sum((Counter(shard.unread) for shard in shards), Counter[str]())
     return Written(len(stored), len(shards), kept, unread)
@@ -126,7 +98,7 @@ def open_shards(
     Their images are decoded when they are indexed. Raises DataError if the shards are incomplete,
     or were written for another `spec` or, where one is given, another `sigma`.
     """
-    layout = _read_layout(folder)
+    layout = read_layout(folder)
     if layout.spec != spec:
         raise DataError(
             f"{folder.name} was written for another image size or fit; run `eclip-train shards` "
@@ -137,7 +109,7 @@ def open_shards(
             f"{folder.name} was written with sigma {layout.sigma}, not {sigma}; set expert.sigma, "
             "or run `eclip-train shards` for this recipe"
         )
-    shards = [_read_shard(folder / f"{n:06d}.json") for n in range(layout.shards)]
+    shards = [read_index(Shard, folder / f"{n:06d}.json") for n in range(layout.shards)]
     studies = list(read_manifest(folder / MANIFEST))
     if sum(len(shard.images) for shard in shards) != len(studies):
         raise DataError(
@@ -204,8 +176,10 @@ def _ensure_shard(
     """Returns the shard, and whether an earlier call had written it."""
     made_of = _digest(layout, studies)
     tar, record = (destination / f"{number:06d}.{kind}" for kind in ("tar", "json"))
+    for path in (tar, record):
+        remove_drafts(path)
     if record.exists() and tar.exists():
-        there = _read_shard(record)
+        there = read_index(Shard, record)
         if there.made_of == made_of and not there.unread and there.sha256 == _sha256(tar):
             return there, True
     shard = _write_shard(tar, made_of, number, list(_read_pairs(studies, folder, layout)))
@@ -267,19 +241,9 @@ def _png(levels: UInt8) -> bytes:
 def _digest(layout: ShardLayout, studies: Sequence[ManifestStudy]) -> str:
     whole = hashlib.sha256(layout.model_dump_json(exclude={"shards"}).encode())
     for study in studies:
-        whole.update(repr(study).encode())
+        # Version 0.1 called the class `Study`, and its shards are still good.
+        whole.update(f"Study({repr(study).partition('(')[2]}".encode())
     return whole.hexdigest()
-
-
-def _read_layout(folder: Path) -> ShardLayout:
-    path = folder / LAYOUT
-    if not path.exists():
-        raise DataError(f"{folder.name} holds no finished shards; run `eclip-train shards` again")
-    return ShardLayout.model_validate_json(path.read_bytes())
-
-
-def _read_shard(record: Path) -> Shard:
-    return Shard.model_validate_json(record.read_bytes())
 
 
 def _sha256(path: Path) -> str:

@@ -22,12 +22,14 @@ Fractions = Annotated[tuple[float, float, float], AfterValidator(_sum_to_one)]
 """Fractions of the patients in train, validation and test, where no split is published."""
 
 
-class _PairData(FrozenSpec):
+class PairData(FrozenSpec):
+    """What every kind of data has."""
+
     augment: bool = False
     """Crop, turn and expose each image slightly differently at each step, its heatmap alike."""
 
 
-class PhantomData(_PairData):
+class PhantomData(PairData):
     """Phantoms that are rendered for the run. Each split has its own patients."""
 
     source: Literal["phantom"]
@@ -44,7 +46,7 @@ class PhantomData(_PairData):
     """Folder in which several runs share rendered phantoms. None: each run keeps its own."""
 
 
-class ManifestData(_PairData):
+class ManifestData(PairData):
     """The studies of a manifest (`studies.parquet` or `studies.jsonl`), split by patient.
 
     Image paths are relative to the manifest's folder.
@@ -55,7 +57,7 @@ class ManifestData(_PairData):
     fractions: Fractions = (0.8, 0.0, 0.2)
 
 
-class ShardData(_PairData):
+class ShardData(PairData):
     """A folder of shards that `eclip-train shards` wrote for the recipe's model."""
 
     source: Literal["shards"]
@@ -63,4 +65,9 @@ class ShardData(_PairData):
     fractions: Fractions = (0.8, 0.0, 0.2)
 
 
+DATA_KINDS: dict[str, type[PairData]] = {
+    "phantom": PhantomData,
+    "manifest": ManifestData,
+    "shards": ShardData,
+}
 DataSpec = Annotated[PhantomData | ManifestData | ShardData, Field(discriminator="source")]

@@ -78,9 +78,9 @@ def fit(margin: Floats, truth: Bools) -> Calibration:
 def abstention_band(probability: Floats, truth: Bools) -> tuple[float, float]:
     """Returns (low, high): at most `TOLERATED_ERROR` of the decisions beyond either are wrong.
 
-    Each side is the nearest to 0.5, in steps of 0.05, of which this is true. Each has its own
-    bound, so that many right denials do not excuse wrong findings. A side of which it is never
-    true, or with fewer than `LEAST_STUDIES` decisions, decides nothing: 0 or 1.
+    Each side is the value nearest to 0.5, in steps of 0.05, that keeps to this limit. Each has its
+    own, so that many right denials do not excuse wrong findings. If no value keeps to it with at
+    least `LEAST_STUDIES` decisions, the side decides nothing: it is 0 or 1.
     """
     return 1 - _side(1 - probability, ~truth), _side(probability, truth)
 

@@ -21,7 +21,7 @@ from service.bundle.manifest import (
     pack_vector,
     seal,
 )
-from service.files import written_atomically
+from service.files import remove_drafts, written_atomically
 from training.evaluate.result import Result
 from training.export.card import model_card
 from training.export.graphs import check_parity, write_graphs
@@ -59,16 +59,21 @@ def write_bundle(
 
 
 def make_room(directory: Path) -> None:
-    """Raises FileExistsError if a bundle cannot be put there; else makes the folders above it."""
+    """Makes the folders above a bundle, and removes what killed exports left next to it.
+
+    Raises FileExistsError if the directory exists.
+    """
     if directory.exists():
         raise FileExistsError(
             f"{directory} exists, and a bundle is immutable; choose another directory"
         )
     directory.parent.mkdir(parents=True, exist_ok=True)
+    remove_drafts(directory)
 
 
 def annotate(bundle: Bundle, directory: Path, label_sets: LabelSets, result: Result) -> Bundle:
     """Writes the same towers with other label sets and what the suite measured to `directory`."""
+    make_room(directory)
     metrics = {name: estimate.value for name, estimate in result.numbers().items()}
     manifest = bundle.manifest.model_copy(update={"metrics": metrics})
     with written_atomically(directory) as draft:

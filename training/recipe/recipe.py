@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, Validati
 
 from service.bundle.preprocess import ReducingGap
 from training.data.gaze import Sigma
-from training.data.spec import DataSpec, FrozenSpec
+from training.data.spec import DATA_KINDS, DataSpec, FrozenSpec, PairData
 from training.errors import TrainingError
 from training.recipe.methods import METHODS
 
@@ -125,6 +125,7 @@ class Recipe(FrozenSpec):
 def load_recipe(name_or_path: str, overrides: list[str]) -> Recipe:
     """Reads a recipe by name or path and applies overrides, such as `optimiser.epochs=3`.
 
+    The section may be left out where one alone has the key: `epochs=3`.
     Raises RecipeError if there is no such recipe, key or value.
     """
     path = Path(name_or_path)
@@ -176,21 +177,59 @@ def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
         raise RecipeError(f"{override!r} is not key=value")
-    *parents, leaf = key.split(".")
+    *parents, leaf = _with_section(key, values).split(".")
     place: Any = values
     for part in (*parents, leaf):
         if not isinstance(place, dict):
             raise RecipeError(f"unknown key {key!r}; {part!r} would be inside a single value")
         if part not in place:
-            raise RecipeError(f"unknown key {key!r}; the nearest is {_nearest(key, values)!r}")
+            raise _unknown(key, values)
         section, place = place, place[part]
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise RecipeError(f"{override!r} has a value that is not YAML") from None
     if isinstance(place, dict) and not isinstance(value, dict):
-        raise RecipeError(f"{key!r} is a section; set one of {', '.join(_keys(place, f'{key}.'))}")
-    section[leaf] = value
+        raise RecipeError(
+            f"{key!r} is a section; set a key of it, such as {key}.{next(iter(place))}"
+        )
+    section[leaf] = _whole_data(value, place) if key == "data" else value
+
+
+def _whole_data(value: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Fills a `data` section that was given whole, perhaps of another kind than the one before.
+
+    What all kinds have is kept from before; the rest gets the defaults of its kind.
+    """
+    fields = DATA_KINDS.get(str(value.get("source")), PairData).model_fields
+    defaults = {name: field.default for name, field in fields.items() if not field.is_required()}
+    common = {name: before[name] for name in PairData.model_fields}
+    return {**defaults, **common, **value}
+
+
+def _with_section(key: str, values: Mapping[str, Any]) -> str:
+    """Returns a key with its section, if it has none and one section alone has it.
+
+    Example: `epochs` → `optimiser.epochs`. Raises RecipeError if several have it.
+    """
+    if "." in key or key in values:
+        return key
+    places = [each for each in _keys(values) if _last(each) == key]
+    if len(places) > 1:
+        raise RecipeError(f"{key!r} is a key of several sections; set one of {', '.join(places)}")
+    direct = [each for each in places if each.count(".") == 1]
+    return direct[0] if direct else key
+
+
+def _unknown(key: str, values: Mapping[str, Any]) -> RecipeError:
+    section, _, name = key.rpartition(".")
+    kinds = [kind for kind, spec in DATA_KINDS.items() if name in spec.model_fields]
+    if kinds and section in ("", "data"):
+        return RecipeError(
+            f"{key!r} is a key of {' and '.join(kinds)} data alone; to change the kind of data, "
+            'write the section whole, as in "data={source: manifest, path: FILE}"'
+        )
+    return RecipeError(f"unknown key {key!r}; the nearest is {_nearest(key, values)!r}")
 
 
 def _nearest(key: str, values: Mapping[str, Any]) -> str:

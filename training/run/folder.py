@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from service.files import write_atomically, written_atomically
+from service.files import remove_drafts, write_atomically, written_atomically
 from training.model.clip import Clip, is_own
 from training.recipe import Recipe, RecipeError, read_recipe
 from training.run.models import open_clip_model, own_model
@@ -59,12 +59,13 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes each checkpoint whole, in the place of the one before."""
+    """Writes each checkpoint whole, in the place of the one before, from one process of a run."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Writes a checkpoint; see the base class."""
+        remove_drafts(Path(path))
         with written_atomically(Path(path)) as draft:
             super().save_checkpoint(checkpoint, draft, storage_options)
 

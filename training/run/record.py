@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from service.files import write_atomically, written_atomically
+from service.files import remove_drafts, write_atomically, written_atomically
 
 METRICS, CURVES, ENVIRONMENT = "metrics.parquet", "curves.png", "environment.json"
 VALIDATION = "validation/"
@@ -75,6 +75,7 @@ class RunRecord(Logger):
     def _write(self) -> None:
         steps, metrics = zip(*self._values, strict=True) if self._values else ((), ())
         columns = [steps, metrics, tuple(self._values.values())]
+        remove_drafts(self._run / METRICS)
         with written_atomically(self._run / METRICS) as draft:
             pq.write_table(pa.table(columns, schema=_SCHEMA), draft)
 
@@ -112,6 +113,7 @@ def write_environment(run: Path) -> None:
         "git": git_state(),
         "packages": {d.name: d.version for d in sorted(distributions(), key=lambda d: d.name)},
     }
+    remove_drafts(run / ENVIRONMENT)
     write_atomically(run / ENVIRONMENT, json.dumps(facts, indent=1).encode())
 
 

@@ -159,10 +159,3 @@ def test_a_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         Pairs(np.zeros((1, 8, 8), np.uint8), (study(0, "a"),)).save(tmp_path / "kept")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_finding_is_looked_up_by_its_name():
-    records = (study(0, "a", findings=("nodule", "fibrosis")), study(1, "b"))
-    pairs = Pairs(np.zeros((2, 8, 8), np.uint8), records)
-    assert pairs.has_finding("nodule").tolist() == [True, False]
-    assert pairs.has_finding("nod").tolist() == [False, False]

@@ -9,6 +9,7 @@ import webdataset
 from PIL import Image
 
 from service.bundle.preprocess import ImageSpec, preprocess
+from tests.support.drafts import leave_drafts
 from tests.support.paths import ROOT
 from training.data import shards
 from training.data.experts import Experts
@@ -16,8 +17,9 @@ from training.data.gaze import Sigma
 from training.data.manifest import write_manifest
 from training.data.phantom import PhantomConfig, phantom
 from training.data.reading import study_pairs
+from training.data.shard_index import ShardLayout
 from training.data.shards import open_shards, write_shards
-from training.data.study import DataError
+from training.data.study import DataError, Gaze, ManifestStudy
 
 SPEC = ImageSpec(height=32, width=32)
 SIGMA = Sigma(2.0, "pixel")
@@ -119,6 +121,30 @@ def test_other_studies_or_another_input_are_written_anew(studies, folder):
     assert write(changed, folder, spec=ImageSpec(height=16, width=16), sigma=None).kept == 0
 
 
+def test_no_draft_of_a_killed_call_is_left(studies, folder):
+    write(studies, folder)
+    files = sorted((folder / "shards").iterdir())
+    for path in files:
+        leave_drafts(path)
+    damaged = folder / "shards" / "000001.tar"
+    damaged.write_bytes(b"half")
+    assert write(studies, folder).kept == 2
+    assert sorted((folder / "shards").iterdir()) == files
+
+
+def test_shards_of_version_0_1_are_of_the_same_studies():
+    gaze = Gaze((0.25,), (0.5,), (180.0,), ((0.03, 0.02),), ((0.0, 0.0, 1.0, 1.0),))
+    report = "FINDINGS: ManifestStudy(x) 'é'."
+    seen = ("PA", ("nodule",), (gaze,), "train", {"age": 61})
+    studies = [
+        ManifestStudy("s1", "p1", "case", ("s1.png",), report, *seen),
+        ManifestStudy("s2", "p2", "case", ("s2.png",), "No effusion."),
+    ]
+    layout = ShardLayout(spec=SPEC, sigma=SIGMA, shards=1)
+    recorded = "8a087abd346753b5d92cb9fc4e54181649fdc2fe6341c063605c77b51e87185e"
+    assert shards._digest(layout, studies) == recorded
+
+
 def test_writing_twice_gives_the_same_bytes(studies, folder):
     write(studies, folder)
     first = {p.name: p.read_bytes() for p in (folder / "shards").iterdir()}
@@ -170,6 +196,26 @@ def test_shards_that_were_being_rewritten_are_not_read(studies, folder):
         read(folder)
     assert write(studies, folder).pairs == 11
     assert read(folder).studies == tuple(studies)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"name": "another\'s"}'])
+@pytest.mark.parametrize("name", ["shards.json", "000001.json"])
+def test_an_index_that_is_damaged_or_of_another_program_is_refused(studies, folder, name, content):
+    write(studies, folder)
+    (folder / "shards" / name).write_bytes(content)
+    complaint = rf"cannot read shards/{name}: .* Delete it and run `eclip-train shards`"
+    with pytest.raises(DataError, match=complaint):
+        read(folder)
+
+
+def test_a_damaged_index_stops_a_second_call_until_it_is_deleted(studies, folder):
+    write(studies, folder)
+    index = folder / "shards" / "000001.json"
+    index.write_bytes(b"{}")
+    with pytest.raises(DataError, match=r"000001\.json"):
+        write(studies, folder)
+    index.unlink()
+    assert write(studies, folder).kept == 2
 
 
 def test_a_manifest_of_other_studies_is_refused(studies, folder):

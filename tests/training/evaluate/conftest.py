@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from service.arrays import Bools
 from service.bundle.preprocess import ImageSpec
 from training.data.pairs import Pairs
 from training.data.study import ManifestStudy
@@ -62,6 +63,11 @@ def make_pairs(vectors, findings, *, reports=None, patients=None, **maps) -> Pai
         )
     )
     return Pairs(pixels, studies, **maps)
+
+
+def has_nodule(pairs: Pairs) -> Bools:
+    """bool[N]: whether each study has a nodule."""
+    return np.array(["nodule" in study.findings for study in pairs.studies])
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.bundle.labels import LabelSets, Prompts
+from tests.training.evaluate.conftest import has_nodule
 from training.evaluate.calibration import (
     LEAST_STUDIES,
     TOLERATED_ERROR,
@@ -27,7 +28,7 @@ def test_calibration_rises_with_the_margin_and_keeps_the_prevalence(noisy, embed
     probability = 1 / (1 + np.exp(-(calibration.slope * margin + calibration.offset)))
     assert left == {}
     assert calibration.slope > 0
-    assert probability.mean() == pytest.approx(data.pairs.has_finding("nodule").mean(), abs=1e-3)
+    assert probability.mean() == pytest.approx(has_nodule(data.pairs).mean(), abs=1e-3)
 
 
 def test_a_label_with_too_few_on_one_side_stays_uncalibrated_and_says_so(pairs, embedded):

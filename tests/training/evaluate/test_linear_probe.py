@@ -4,6 +4,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
+from tests.training.evaluate.conftest import has_nodule
 from training.evaluate.linear_probe import LEAST_STUDIES, linear_probe, patients_drawn
 from training.evaluate.result import NotMeasured
 
@@ -13,9 +14,9 @@ def test_with_every_patient_it_is_scikit_learns_regression(noisy, embedded):
     value = linear_probe(train, test, ("nodule",)).values["linear_probe/100%"]
     scaler = StandardScaler().fit(train.images)
     model = LogisticRegression(max_iter=1000)
-    model.fit(scaler.transform(train.images), train.pairs.has_finding("nodule"))
+    model.fit(scaler.transform(train.images), has_nodule(train.pairs))
     score = model.decision_function(scaler.transform(test.images))
-    assert value.value == pytest.approx(roc_auc_score(test.pairs.has_finding("nodule"), score))
+    assert value.value == pytest.approx(roc_auc_score(has_nodule(test.pairs), score))
     assert (value.sd, value.chance, value.n) == (None, 0.5, 300)
     assert value.low < value.value < value.high
 

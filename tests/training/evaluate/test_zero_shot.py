@@ -14,6 +14,7 @@ from sklearn.metrics import (
 )
 
 from service.bundle.labels import Calibration, Label, Prompts
+from tests.training.evaluate.conftest import has_nodule
 from training.data.labels import UNLABELLED
 from training.data.pairs import Pairs
 from training.data.study import ManifestStudy
@@ -45,7 +46,7 @@ def auroc(scores, truth):
 def test_ranking_equals_closed_forms(noisy, embedded):
     test = embedded(noisy(), DIRECTIONS)
     row = measure(test, {"nodule": NODULE}).by_label["nodule"]
-    truth = test.pairs.has_finding("nodule")
+    truth = has_nodule(test.pairs)
     for name, score in (("present", present_scores), ("margin", margins)):
         values = score(test.encoder, test.images, [NODULE])[:, 0]
         assert row[f"auroc_{name}"].value == pytest.approx(auroc(values, truth))
@@ -71,7 +72,7 @@ def test_a_finding_of_a_handful_of_patients_is_said_to_be_one(noisy, embedded):
 def test_calls_and_probabilities_are_the_calibrations(noisy, embedded):
     test = embedded(noisy(), DIRECTIONS)
     row = measure(test, {"nodule": CALIBRATED}).by_label["nodule"]
-    truth = test.pairs.has_finding("nodule")
+    truth = has_nodule(test.pairs)
     margin = margins(test.encoder, test.images, [NODULE])[:, 0]
     said, raw = expit(2 * margin - 1), expit(test.encoder.logit_scale * margin)
     assert row["f1"].value == pytest.approx(f1_score(truth, said > 0.5))
@@ -84,7 +85,7 @@ def test_calls_and_probabilities_are_the_calibrations(noisy, embedded):
 def test_a_random_caller_of_the_same_rate_is_f1s_chance(noisy, embedded):
     test = embedded(noisy(count=2000), DIRECTIONS)
     row = measure(test, {"nodule": CALIBRATED}).by_label["nodule"]
-    truth = test.pairs.has_finding("nodule")
+    truth = has_nodule(test.pairs)
     said = expit(2 * margins(test.encoder, test.images, [NODULE])[:, 0] - 1) > 0.5
     rng = np.random.default_rng(0)
     random = [f1_score(truth, rng.permutation(said)) for _ in range(30)]

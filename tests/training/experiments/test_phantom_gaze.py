@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
+from tests.support.drafts import leave_drafts
 from training.experiments.phantom_gaze import protocol
 from training.experiments.phantom_gaze.analyse import main
 from training.experiments.phantom_gaze.differences import (
@@ -80,7 +81,9 @@ def test_a_run_stops_anywhere_and_goes_on_without_running_a_cell_twice(miniature
     run(one_seed, ["guidance"], work, results)
     first = pq.read_table(results).to_pylist()
     finished = {path: path.stat().st_mtime_ns for path in (work / "cells").iterdir()}
+    leave_drafts(work / "cells" / "guidance-duplicate-102.json")
     run(miniature, ["guidance"], work, results)
+    assert {path.suffix for path in (work / "cells").iterdir()} == {".json"}
     rows = pq.read_table(results).to_pylist()
     assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
     assert [row for row in rows if row["seed"] == 101] == first
@@ -102,6 +105,16 @@ def test_what_is_in_the_results_needs_no_cell_on_this_machine(tmp_path):
     (finished / "main-clip-2.json").write_text(json.dumps(rows[1:]))
     assert collect(finished, results) == {("main", "clip", 1), ("main", "clip", 2)}
     assert [tuple(row.values()) for row in pq.read_table(results).to_pylist()] == rows
+
+
+def test_results_remove_what_killed_runs_left(tmp_path):
+    finished, results = tmp_path / "cells", tmp_path / "results.parquet"
+    finished.mkdir()
+    rows = [("main", "clip", 1, PRIMARY, 0.5, "a")]
+    (finished / "main-clip-1.json").write_text(json.dumps(rows))
+    leave_drafts(results)
+    collect(finished, results)
+    assert sorted(tmp_path.iterdir()) == [finished, results]
 
 
 def test_a_difference_is_paired_by_seed():

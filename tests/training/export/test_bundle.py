@@ -14,10 +14,11 @@ from PIL import Image
 
 from service.bundle.manifest import IMAGE_TOWER, TEXT_TOWER, load
 from service.bundle.preprocess import ImageSpec, preprocess
+from tests.support.drafts import leave_drafts
 from tests.training.conftest import MODELS, NORMALISATION, WITH_PATCHES, timm, vit
 from training.evaluate.result import Estimate, Measurement, Result
 from training.export import graphs
-from training.export.bundle import annotate, write_bundle
+from training.export.bundle import annotate, make_room, write_bundle
 from training.export.graphs import CHECKED_BATCHES, TOLERANCE, ParityError, check_parity
 from training.model.clip import WeightsIgnored, from_open_clip
 from training.model.patches import patch_tokens
@@ -170,6 +171,12 @@ def test_a_graph_that_differs_from_torch_is_never_written(
         write_bundle(
             make_clip("vit"), tmp_path / "b", name="x", bundle_version="1", label_sets=label_sets
         )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_removes_what_killed_ones_left(tmp_path):
+    leave_drafts(tmp_path / "b")
+    make_room(tmp_path / "b")
     assert list(tmp_path.iterdir()) == []
 
 

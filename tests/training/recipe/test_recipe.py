@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from training.data.spec import ManifestData
+from training.data.spec import ManifestData, ShardData
 from training.recipe import CONFIGS, RecipeError, load_recipe, read_recipe, recipe_names
 
 
@@ -26,13 +26,14 @@ def test_overrides_take_the_type_of_what_they_override():
 @pytest.mark.parametrize(
     ("override", "nearest"),
     [
-        ("epochs=3", "'optimiser.epochs'"),
+        ("epoch=3", "'optimiser.epochs'"),
         ("optimiser.epoch=3", "'optimiser.epochs'"),
         ("learning-rate=3", "'optimiser.learning_rate'"),
         ("data.trian=3", "'data.train'"),
         ("dta.train=3", "'data.train'"),
         ("modle.name=x", "'model.name'"),
         ("zzz=3", "the nearest is"),
+        ("unit=pixel", "'expert.sigma.unit'"),
     ],
 )
 def test_an_unknown_key_names_the_nearest(override, nearest):
@@ -40,14 +41,78 @@ def test_an_unknown_key_names_the_nearest(override, nearest):
         load_recipe("phantom-tiny", [override])
 
 
+def test_the_section_of_a_key_may_be_left_out_where_one_alone_has_it():
+    flat = ["epochs=3", "batch_size=8", "precision=bf16-mixed", "augment=true", "share=0.5"]
+    full = [
+        "optimiser.epochs=3",
+        "optimiser.batch_size=8",
+        "run.precision=bf16-mixed",
+        "data.augment=true",
+        "expert.share=0.5",
+    ]
+    assert load_recipe("phantom-tiny", flat) == load_recipe("phantom-tiny", full)
+
+
+def test_a_key_that_is_no_sections_is_the_recipes():
+    recipe = load_recipe("phantom-tiny", ["seed=5", "name=mine"])
+    assert (recipe.seed, recipe.data.seed) == (5, 2024)
+    assert (recipe.name, recipe.model.name) == ("mine", "phantom-tiny")
+
+
+def test_a_key_of_several_sections_names_them():
+    complaint = r"'size' is a key of several sections; set one of data\.size, expert\.sigma\.size$"
+    with pytest.raises(RecipeError, match=complaint):
+        load_recipe("phantom-tiny", ["size=64"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "kinds"),
+    [
+        ("phantom-tiny", "data.fractions=[1, 0, 0]", "manifest and shards"),
+        ("phantom-tiny", "path=x", "manifest and shards"),
+        ("own-pairs", "data.train=3", "phantom"),
+        ("own-pairs", "size=3", "phantom"),
+    ],
+)
+def test_a_key_of_another_kind_of_data_names_the_kinds(recipe, override, kinds):
+    with pytest.raises(RecipeError, match=f"is a key of {kinds} data alone") as refused:
+        load_recipe(recipe, [override])
+    assert "nearest" not in str(refused.value)
+
+
+def test_a_whole_data_section_changes_the_kind_and_keeps_what_all_kinds_have():
+    whole = "data={source: shards, path: x}"
+    recipe = load_recipe("phantom-tiny", ["data.augment=true", whole])
+    assert recipe.data == ShardData(source="shards", path="x", augment=True)
+    assert not load_recipe("phantom-tiny", [whole]).data.augment
+    without = "data={source: shards, path: x, augment: false}"
+    assert not load_recipe("phantom-tiny", ["data.augment=true", without]).data.augment
+
+
+def test_a_key_of_the_new_kind_of_data_can_be_set_after_it():
+    changes = ["data={source: manifest, path: x}", "data.fractions=[1, 0, 0]"]
+    data = load_recipe("phantom-tiny", changes).data
+    assert data == ManifestData(source="manifest", path="x", fractions=(1, 0, 0))
+
+
+def test_a_whole_data_section_of_an_unknown_kind_is_refused():
+    with pytest.raises(RecipeError, match=r"^data:"):
+        load_recipe("phantom-tiny", ["data={source: [x], path: x}"])
+
+
 def test_a_key_below_a_single_value_is_refused():
     with pytest.raises(RecipeError, match="'first' would be inside a single value"):
         load_recipe("phantom-tiny", ["optimiser.epochs.first=3"])
 
 
-def test_a_section_cannot_be_set_to_a_single_value():
-    with pytest.raises(RecipeError, match=r"'model' is a section; set one of model\.name"):
-        load_recipe("phantom-tiny", ["model=ViT-B-32"])
+@pytest.mark.parametrize(
+    ("override", "example"), [("model=ViT-B-32", "model.name"), ("expert=null", "expert.share")]
+)
+def test_a_section_cannot_be_set_to_a_single_value(override, example):
+    with pytest.raises(RecipeError) as refused:
+        load_recipe("phantom-tiny", [override])
+    key = override.partition("=")[0]
+    assert str(refused.value) == f"{key!r} is a section; set a key of it, such as {example}"
 
 
 def test_an_override_without_a_value_is_refused():

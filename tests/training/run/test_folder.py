@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.drafts import leave_drafts
 from tests.training.conftest import changed
 from training.fit.trainer import fit
 from training.recipe import RecipeError
@@ -76,6 +77,15 @@ def test_a_checkpoint_that_could_not_be_written_leaves_the_one_before(tmp_path, 
     with pytest.raises(OSError, match="no space"):
         WholeCheckpoints().save_checkpoint({"step": 2}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+def test_a_checkpoint_removes_what_killed_ones_left(tmp_path):
+    path = tmp_path / "last.ckpt"
+    for step in (1, 2):
+        leave_drafts(path)
+        WholeCheckpoints().save_checkpoint({"step": step}, path)
+        assert list(tmp_path.iterdir()) == [path]
+    assert torch.load(path, weights_only=True) == {"step": 2}
 
 
 def test_a_run_of_an_earlier_version_says_what_to_do(finished, tmp_path):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from service.imaging.libraries import decoding
 from training.data.labels import NO_FINDING
 from training.data.sources.table import rows
 from training.data.study import ManifestStudy, Skipped
@@ -66,5 +67,6 @@ def _findings(target: str, kind: str) -> tuple[str, ...]:
 
 
 def _view(path: Path) -> str | None:
-    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ViewPosition"])
-    return header.get("ViewPosition") or None
+    with decoding:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ViewPosition"])
+        return header.get("ViewPosition") or None

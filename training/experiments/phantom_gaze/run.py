@@ -25,7 +25,7 @@ from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
 from service.bundle.labels import Prompts
-from service.files import write_atomically, written_atomically
+from service.files import remove_drafts, write_atomically, written_atomically
 from training.data.dataset import open_pairs
 from training.data.phantom import PROMPTS
 from training.evaluate.encode import TorchEncoder
@@ -108,6 +108,7 @@ def run_seed(protocol: Protocol, cells: Sequence[Cell], work: Path) -> None:
             values = measure(recipe, clip) | _priming(Path(scratch))
         rows = [(*cell.key, metric, value, commit) for metric, value in values.items()]
         path = _finished(work) / f"{cell.part}-{cell.arm}-{cell.seed}.json"
+        remove_drafts(path)
         write_atomically(path, json.dumps(rows).encode())
 
 
@@ -129,6 +130,7 @@ def collect(finished: Path, results: Path) -> set[Key]:
     rows.sort()
     if rows:
         columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True))
+        remove_drafts(results)
         with written_atomically(results) as draft:
             pq.write_table(pa.table(columns, schema=SCHEMA), draft)
     return {row[:3] for row in rows}

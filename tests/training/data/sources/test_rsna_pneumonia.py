@@ -1,7 +1,12 @@
+import logging
+import warnings
+
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from service.imaging.libraries import decoding
 from training.data.sources.rsna_pneumonia import studies
 
 
@@ -60,6 +65,20 @@ def test_a_target_is_pneumonia_and_only_the_normal_have_no_finding(root, read):
 def test_the_view_is_the_dicom_headers(root, read):
     found, _ = read(studies(root))
     assert [study.view for study in found.values()] == ["AP", "PA", None]
+
+
+def test_a_header_is_never_quoted(root, read, caplog):
+    path = root / "stage_2_train_images" / "sick.dcm"
+    with decoding:
+        header = dcmread(path)
+        header.add_new("SpecificCharacterSet", "CS", "JANE DOE")
+        header.save_as(path)
+    with warnings.catch_warnings(record=True) as shown, caplog.at_level(logging.DEBUG, "pydicom"):
+        warnings.simplefilter("always")
+        found, _ = read(studies(root))
+    assert found["sick"].view == "AP"
+    assert [str(warning.message) for warning in shown] == []
+    assert caplog.messages == []
 
 
 def test_images_that_are_missing_or_broken_are_counted(root, read):
