@@ -13,7 +13,7 @@ from service.cases.places import open_existing, renditions_of
 from service.cases.records import NewStudy, StudyRecord
 from service.cases.schema import SCHEMA_VERSION, Passage
 from service.cases.server import ServerStore
-from service.errors import SchemaMismatch, TextInvalid
+from service.errors import QueueFull, SchemaMismatch
 from service.settings import DEMO_LIBRARY
 
 pytestmark = [
@@ -106,21 +106,35 @@ def test_a_copy_keeps_vectors_and_renditions_and_splits_reports_again(
     assert open_library("new").store.count() == len(STUDIES)
 
 
-def test_an_image_that_is_gone_and_a_text_that_is_refused_keep_their_studies_out(
-    old, open_library, tmp_path, monkeypatch
-):
+def test_an_image_that_is_gone_keeps_its_study_out(old, open_library, tmp_path):
     new = open_library("new")
     renditions_of(tmp_path, "old").remove([old.get("s1").images[0].rendition])
     (outcome,) = list(copy(old.store, renditions_of(tmp_path, "old"), new))[:1]
     assert [rejected.place for rejected in outcome.rejected] == [old.get("s1").study_id]
     assert "not on this disk" in outcome.rejected[0].reason
 
-    def refuses(*_):
-        raise TextInvalid("Text 3 is over the bound.")
 
-    monkeypatch.setattr("service.cases.copying.embed_texts", refuses)
-    (outcome,) = copy(old.store, renditions_of(tmp_path, "old"), new)
-    assert (outcome.stored, outcome.rejected[0].reason) == (0, "Text 3 is over the bound.")
+def test_a_text_that_is_refused_keeps_only_its_study_out(old, open_library, tmp_path, monkeypatch):
+    new = open_library("new")
+    monkeypatch.setattr(new.encoder, "_max_text_chars", len(REPORTS[3]) - 1)
+    outcome = sum(copy(old.store, renditions_of(tmp_path, "old"), new), Outcome())
+    refused = [old.get(f"s{number}").study_id for number in range(3, len(STUDIES), 4)]
+    assert sorted(rejected.place for rejected in outcome.rejected) == sorted(refused)
+    assert "over the limit of 23" in outcome.rejected[0].reason
+    assert outcome.stored == new.store.count() == len(STUDIES) - len(refused)
+
+
+def test_an_error_of_the_encoder_is_the_error_of_every_study(
+    old, open_library, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise QueueFull("The queue is full.")
+
+    new = open_library("new")
+    monkeypatch.setattr(new.encoder, "texts", full)
+    outcome = sum(copy(old.store, renditions_of(tmp_path, "old"), new), Outcome())
+    assert (outcome.stored, len(outcome.rejected)) == (0, len(STUDIES))
+    assert outcome.rejected[0].reason == "The queue is full."
 
 
 def test_a_collection_of_version_3_on_a_server_is_refused_and_copied(
