@@ -20,7 +20,7 @@ from rich.markup import escape
 from service.app import create_app, open_library_on_ray, open_other_library, open_services
 from service.bundle.manifest import load
 from service.cases import copying
-from service.cases.ingest import AT_ONCE, Outcome, ingest_in_batches
+from service.cases.ingest import AT_ONCE, Outcome, ingest_in_batches, total
 from service.cases.library import CaseLibrary, Query
 from service.cases.schema import Part
 from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k
@@ -76,7 +76,7 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again at its end
     with open_services(settings) as wired:
         if demo:
-            _show_outcome(sum(_index(wired.library, DEMO_LIBRARY), Outcome()))
+            _show_outcome(total(_index(wired.library, DEMO_LIBRARY)))
         address = f"http://{settings.host}:{settings.port}"
         out.print(f"Workbench: {address}/   API: {address}/docs")
         uvicorn.run(
@@ -111,7 +111,7 @@ def index(
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each encoder on the cluster")] = 0,
 ) -> None:
     """Add studies to the case library. Run it again to resume."""
-    outcome, settings = Outcome(), _settings()
+    outcomes, settings = list[Outcome](), _settings()
     with (
         nullcontext() if rejects is None else rejects.open("w", encoding="utf-8") as file,
         _open_library(settings)
@@ -120,8 +120,9 @@ def index(
     ):
         try:
             for done in _index(library, source, AT_ONCE * (encoders if ray else 1)):
-                outcome += done
+                outcomes.append(done)
         finally:
+            outcome = total(outcomes)
             if file is not None:
                 for rejected in outcome.rejected:
                     file.write(json.dumps(dataclasses.asdict(rejected)) + "\n")
@@ -145,7 +146,7 @@ def copy(
     with open_services(settings) as wired, open_other_library(settings, library) as other:
         (store, renditions), target = other, wired.library.store
         copied = copying.copy(store, renditions, wired.library)
-        _show_outcome(sum(_tracked(copied, copying.missing(store, target)), Outcome()))
+        _show_outcome(total(_tracked(copied, copying.missing(store, target))))
         if store.identity.same_vectors(target.identity):
             alike, searches = copying.searched_alike(store, target, SEARCHES)
             out.print(f"{alike} of {searches} searches find the same ten reports in both libraries")

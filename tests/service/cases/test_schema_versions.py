@@ -8,7 +8,7 @@ from qdrant_client import QdrantClient
 
 from service.cases.copying import copy, missing, searched_alike
 from service.cases.edge import EdgeStore
-from service.cases.ingest import Outcome
+from service.cases.ingest import Outcome, total
 from service.cases.places import open_existing, renditions_of
 from service.cases.records import NewStudy, StudyRecord
 from service.cases.schema import SCHEMA_VERSION, Passage
@@ -92,7 +92,7 @@ def test_a_copy_keeps_vectors_and_renditions_and_splits_reports_again(
     with open_existing(str(tmp_path / "old"), tmp_path, None) as (store, renditions):
         assert store.identity.schema_version == 3
         batches = list(copy(store, renditions, new))
-        assert sum(batches, Outcome()) == Outcome(len(STUDIES))
+        assert total(batches) == Outcome(len(STUDIES))
         assert [outcome.studies for outcome in batches] == [16, 4]
         assert_moved(store, new.store, fresh.store)
         assert searched_alike(store, new.store, 5) == (4, 4)
@@ -117,7 +117,7 @@ def test_an_image_that_is_gone_keeps_its_study_out(old, open_library, tmp_path):
 def test_a_text_that_is_refused_keeps_only_its_study_out(old, open_library, tmp_path, monkeypatch):
     new = open_library("new")
     monkeypatch.setattr(new.encoder, "_max_text_chars", len(REPORTS[3]) - 1)
-    outcome = sum(copy(old.store, renditions_of(tmp_path, "old"), new), Outcome())
+    outcome = total(copy(old.store, renditions_of(tmp_path, "old"), new))
     refused = [old.get(f"s{number}").study_id for number in range(3, len(STUDIES), 4)]
     assert sorted(rejected.place for rejected in outcome.rejected) == sorted(refused)
     assert "over the limit of 23" in outcome.rejected[0].reason
@@ -132,7 +132,7 @@ def test_an_error_of_the_encoder_is_the_error_of_every_study(
 
     new = open_library("new")
     monkeypatch.setattr(new.encoder, "texts", full)
-    outcome = sum(copy(old.store, renditions_of(tmp_path, "old"), new), Outcome())
+    outcome = total(copy(old.store, renditions_of(tmp_path, "old"), new))
     assert (outcome.stored, len(outcome.rejected)) == (0, len(STUDIES))
     assert outcome.rejected[0].reason == "The queue is full."
 
@@ -148,7 +148,7 @@ def test_a_collection_of_version_3_on_a_server_is_refused_and_copied(
     new, fresh = open_library("new"), open_library("fresh")
     fresh.put_many(STUDIES, deadline)
     with open_existing("old", tmp_path, lambda: client) as (store, renditions):
-        assert sum(copy(store, renditions, new), Outcome()) == Outcome(len(STUDIES))
+        assert total(copy(store, renditions, new)) == Outcome(len(STUDIES))
         assert_moved(store, new.store, fresh.store)
 
 
