@@ -167,9 +167,10 @@ def search(
 ) -> None:
     """Find the stored images, reports or passages nearest to a sentence or a radiograph."""
     settings, image = _settings(), _file_content(query)
-    with _as_usage_error():
+    with _as_usage_error("--k"):
         check_k(k, settings.max_k)
-        text = query if image is None else None
+    text = query if image is None else None
+    with _as_usage_error("--mode"):
         wanted = SearchRequest(Query(target=target, k=k), image=image, text=text, mode=mode)
     with open_services(settings) as wired:
         hits = search_library(wired.library, wired.encoder, wanted, Deadline(COMMAND_S))
@@ -204,7 +205,7 @@ def report(
     if bool(images) == bool(replay):
         raise typer.BadParameter("Give either the images of one study, or --replay RECORD.")
     deadline, settings = Deadline(COMMAND_S), _settings()
-    with _as_usage_error():
+    with _as_usage_error("--k"):
         check_k(k, settings.max_k)
     with open_services(settings) as wired:
         reporter = wired.reporter
@@ -237,12 +238,12 @@ def _settings() -> Settings:
 
 
 @contextmanager
-def _as_usage_error() -> Iterator[None]:
-    """Turns a malformed request into a usage error of the command line."""
+def _as_usage_error(option: str) -> Iterator[None]:
+    """Turns a malformed request into a usage error that names the option."""
     try:
         yield
     except RequestMalformed as error:
-        raise typer.BadParameter(error.detail) from None
+        raise typer.BadParameter(error.detail, param_hint=f"'{option}'") from None
 
 
 @contextmanager

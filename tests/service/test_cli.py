@@ -68,14 +68,18 @@ def test_studies_are_indexed_searched_and_cited(manifest):
         assert "Moderate cardiomegaly." in invoke("search", "cardiomegaly", "--mode", mode)
     assert "Moderate cardiomegaly." in invoke("search", f"{REPORTS['s3']} " * 20, "--k", "1")
     assert "image" in invoke("search", DEMO / "radiograph.png", "--target", "image")
-    invoke("search", DEMO / "radiograph.png", "--mode", "sparse", code=2)
     invoke("search", " ", "--mode", "sparse", code=1)
-    invoke("search", "effusion", "--k", "101", code=2)
-    invoke("report", DEMO / "radiograph.png", "--k", "101", code=2)
     for whose in (("--patient-id", "p-s1"), ("--prior-study-id", "s1")):
         written = invoke("report", DEMO / "radiograph.png", *whose)
         assert "FINDINGS" in written
         assert "effusion" not in written.lower()
+
+
+def test_a_usage_error_names_the_option():
+    for command in (("search", "effusion"), ("report", DEMO / "radiograph.png")):
+        assert "Invalid value for '--k'" in invoke(*command, "--k", "101", code=2)
+    for image in (("search", DEMO / "radiograph.png"), ("search", "cat", "--target", "image")):
+        assert "Invalid value for '--mode'" in invoke(*image, "--mode", "sparse", code=2)
 
 
 @pytest.mark.slow
