@@ -143,10 +143,10 @@ def copy(
 ) -> None:
     """Copy another library's studies into this one. Another bundle's studies are embedded again."""
     settings = _settings()
-    with open_services(settings) as wired, open_other_library(settings, library) as other:
+    with open_other_library(settings, library) as other, open_services(settings) as wired:
         (store, renditions), target = other, wired.library.store
         copied = copying.copy(store, renditions, wired.library)
-        _show_outcome(total(_tracked(copied, copying.missing(store, target))))
+        _show_outcome(total(_tracked(copied, copying.missing(store, target))), "copied")
         if store.identity.same_vectors(target.identity):
             alike, searches = copying.searched_alike(store, target, SEARCHES)
             out.print(f"{alike} of {searches} searches find the same ten reports in both libraries")
@@ -269,16 +269,16 @@ def _index(library: CaseLibrary, path: Path, at_once: int = AT_ONCE) -> Iterator
     return _tracked(batches, source.count)
 
 
-def _tracked(batches: Iterable[Outcome], total: int | None) -> Iterator[Outcome]:
+def _tracked(batches: Iterable[Outcome], studies: int | None) -> Iterator[Outcome]:
     """Yields each batch's outcome, and shows the progress on standard error."""
-    with progress_bar(err, total) as advance:
+    with progress_bar(err, studies) as advance:
         for done in batches:
             advance(done.studies)
             yield done
 
 
-def _show_outcome(outcome: Outcome) -> None:
-    out.print(f"{outcome.stored} studies in the library, {len(outcome.rejected)} rejected")
+def _show_outcome(outcome: Outcome, state: str = "in the library") -> None:
+    out.print(f"{outcome.stored} studies {state}, {len(outcome.rejected)} rejected")
     for rejected in outcome.rejected[:SHOWN_REJECTS]:
         err.print(escape(f"  study {rejected.number}: {rejected.reason}"), highlight=False)
 

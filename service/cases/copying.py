@@ -46,16 +46,21 @@ def copy(source: CaseStore, renditions: Renditions, library: CaseLibrary) -> Ite
     Raises BundleMismatch for another hash key.
     """
     theirs, ours = source.identity, library.store.identity
-    if theirs.key_fingerprint != ours.key_fingerprint:
-        raise BundleMismatch(
-            "The two libraries hash identifiers with different keys. Give both the same "
-            "identifiers.key before anything is stored."
-        )
+    require_same_key(source, ours.key_fingerprint)
     lacking = _lacking(source, library.store)
     if theirs.same_vectors(ours):
         return _adopted(lacking, renditions, library, split=theirs != ours)
     entries = (Entry(e.study.study_id, _as_new(e.study, renditions)) for e in lacking)
     return ingest_in_batches(library, entries)
+
+
+def require_same_key(source: CaseStore, fingerprint: str | None) -> None:
+    """Raises BundleMismatch unless the hash key of `source` has this fingerprint."""
+    if source.identity.key_fingerprint != fingerprint:
+        raise BundleMismatch(
+            "The two libraries hash identifiers with different keys. Give both the same "
+            "identifiers.key before anything is stored."
+        )
 
 
 def missing(source: CaseStore, target: CaseStore) -> int:
