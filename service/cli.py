@@ -22,7 +22,7 @@ from service.bundle.manifest import load
 from service.cases import copying
 from service.cases.ingest import AT_ONCE, Outcome, ingest_in_batches, total
 from service.cases.library import CaseLibrary, Query
-from service.cases.schema import Part
+from service.cases.schema import NOBODY, Part
 from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k
 from service.cases.search import search as search_library
 from service.cases.sources import open_source
@@ -170,8 +170,9 @@ def search(
     with _as_usage_error("--k"):
         check_k(k, settings.max_k)
     text = query if image is None else None
+    asked = Query(target=target, k=k, exclude=NOBODY)
     with _as_usage_error("--mode"):
-        wanted = SearchRequest(Query(target=target, k=k), image=image, text=text, mode=mode)
+        wanted = SearchRequest(asked, image=image, text=text, mode=mode)
     with open_services(settings) as wired:
         hits = search_library(wired.library, wired.encoder, wanted, Deadline(COMMAND_S))
     out.print(hits_table(hits))

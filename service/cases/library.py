@@ -22,7 +22,6 @@ from service.cases.passages import split_report
 from service.cases.records import NewStudy, check
 from service.cases.renditions import Renditions, names_of
 from service.cases.schema import (
-    NOBODY,
     CaseFilter,
     EmbeddedStudy,
     Exclusion,
@@ -51,12 +50,14 @@ class Query:
 
     target: Part
     k: int
+    exclude: Exclusion
+    """See `CaseLibrary.exclusion`. No default: a caller that forgot it would show a patient's own
+    cases.
+    """
     offset: int | None = None
     words: str | None = None
     diversity: float | None = None
     where: CaseFilter = CaseFilter()
-    exclude: Exclusion = NOBODY
-    """See `CaseLibrary.exclusion`."""
     min_score: float | None = None
     group_by_study: bool = False
 

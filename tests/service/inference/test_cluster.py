@@ -13,7 +13,7 @@ from service.bundle.manifest import load
 from service.cases.ingest import Outcome, ingest, ingest_in_batches, total
 from service.cases.library import Query
 from service.cases.records import NewStudy, StudyRecord
-from service.cases.schema import EVERYTHING
+from service.cases.schema import EVERYTHING, NOBODY
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.errors import ClusterUnavailable, DeadlineExceeded, StudyInvalid
@@ -107,7 +107,7 @@ def test_a_bad_study_gets_the_same_error_as_here_and_a_call_keeps_its_deadline(s
         (late,) = library.put_many([NewStudy("d", good, ())], Deadline(0.001))
         assert isinstance(late, DeadlineExceeded)
         assert library.store.count(EVERYTHING) == 1
-        assert library.search(fine_vector(library), Query("report", 1))[0].text == "Clear."
+        assert library.search(fine_vector(library), Query("report", 1, NOBODY))[0].text == "Clear."
 
 
 def fine_vector(library):
