@@ -1,9 +1,10 @@
 """Builds the service from its settings: opens every part and makes the HTTP app."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -27,15 +28,16 @@ from service.api.context import Services
 from service.api.middleware import BodyBounds, RequestEnvelope
 from service.bundle.manifest import Bundle, load
 from service.cases.base import CaseStore
+from service.cases.copying import require_same_key
 from service.cases.edge import EdgeStore
 from service.cases.embedding import StudyEncoder
 from service.cases.library import CaseLibrary
-from service.cases.places import open_existing, renditions_of
+from service.cases.places import holds_library, open_existing, renditions_of
 from service.cases.renditions import Renditions
 from service.cases.schema import Identity
 from service.cases.server import CollectionLayout, ServerStore, connect
 from service.deadline import Deadline
-from service.errors import ClusterUnavailable
+from service.errors import ClusterUnavailable, StoreUnavailable
 from service.imaging.decode import ImageLimits
 from service.imaging.deidentify import Pseudonymiser, load_or_create_key
 from service.inference.admission import Admission
@@ -147,12 +149,16 @@ def open_library_on_ray(
         yield library
 
 
-def open_other_library(
-    settings: Settings, name: str
-) -> AbstractContextManager[tuple[CaseStore, Renditions]]:
-    """Opens a library besides the settings' own; see `service.cases.places.open_existing`."""
+@contextmanager
+def open_other_library(settings: Settings, name: str) -> Iterator[tuple[CaseStore, Renditions]]:
+    """Gives a library to copy into the settings' own; see `service.cases.places.open_existing`.
+
+    Raises BundleMismatch if it has another hash key. Nothing of the settings' own is made before.
+    """
     connecting = None if settings.qdrant_url is None else partial(_connect, settings)
-    return open_existing(name, settings.data_dir, connecting)
+    with open_existing(name, settings.data_dir, connecting) as (store, renditions):
+        require_same_key(store, _key_fingerprint(settings.data_dir))
+        yield store, renditions
 
 
 @contextmanager
@@ -194,13 +200,35 @@ def _open_encoder(settings: Settings) -> Encoder:
 @contextmanager
 def open_library(settings: Settings, encoder: StudyEncoder) -> Iterator[CaseLibrary]:
     """Gives the settings' case library, written through this encoder."""
-    key = Pseudonymiser(load_or_create_key(settings.data_dir / "identifiers.key"))
+    _require_key(settings.data_dir)
+    key = Pseudonymiser(load_or_create_key(_key_file(settings.data_dir)))
     store = _open_store(settings, encoder.bundle, key.fingerprint)
     try:
         renditions = renditions_of(settings.data_dir, settings.collection)
         yield CaseLibrary(store, encoder, key, renditions)
     finally:
         store.close()
+
+
+def _key_file(data_dir: Path) -> Path:
+    return data_dir / "identifiers.key"
+
+
+def _key_fingerprint(data_dir: Path) -> str | None:
+    """Returns the fingerprint of the hash key, or None before there is a key."""
+    _require_key(data_dir)
+    path = _key_file(data_dir)
+    return Pseudonymiser(load_or_create_key(path)).fingerprint if path.exists() else None
+
+
+def _require_key(data_dir: Path) -> None:
+    """Raises StoreUnavailable if there is a library whose key is gone. A key comes before it."""
+    if holds_library(data_dir) and not _key_file(data_dir).exists():
+        raise StoreUnavailable(
+            "identifiers.key is missing: restore it from a backup. The case library in the data "
+            "directory was written with it, and without it no stored study can be found by its own "
+            "id."
+        )
 
 
 def _open_store(settings: Settings, bundle: Bundle, key_fingerprint: str) -> CaseStore:

@@ -20,9 +20,9 @@ from rich.markup import escape
 from service.app import create_app, open_library_on_ray, open_other_library, open_services
 from service.bundle.manifest import load
 from service.cases import copying
-from service.cases.ingest import AT_ONCE, Outcome, ingest_in_batches
+from service.cases.ingest import AT_ONCE, Outcome, ingest_in_batches, total
 from service.cases.library import CaseLibrary, Query
-from service.cases.schema import Part
+from service.cases.schema import NOBODY, Part
 from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k
 from service.cases.search import search as search_library
 from service.cases.sources import open_source
@@ -76,7 +76,7 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again at its end
     with open_services(settings) as wired:
         if demo:
-            _show_outcome(sum(_index(wired.library, DEMO_LIBRARY), Outcome()))
+            _show_outcome(total(_index(wired.library, DEMO_LIBRARY)))
         address = f"http://{settings.host}:{settings.port}"
         out.print(f"Workbench: {address}/   API: {address}/docs")
         uvicorn.run(
@@ -111,7 +111,7 @@ def index(
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each encoder on the cluster")] = 0,
 ) -> None:
     """Add studies to the case library. Run it again to resume."""
-    outcome, settings = Outcome(), _settings()
+    outcomes, settings = list[Outcome](), _settings()
     with (
         nullcontext() if rejects is None else rejects.open("w", encoding="utf-8") as file,
         _open_library(settings)
@@ -120,8 +120,9 @@ def index(
     ):
         try:
             for done in _index(library, source, AT_ONCE * (encoders if ray else 1)):
-                outcome += done
+                outcomes.append(done)
         finally:
+            outcome = total(outcomes)
             if file is not None:
                 for rejected in outcome.rejected:
                     file.write(json.dumps(dataclasses.asdict(rejected)) + "\n")
@@ -142,10 +143,10 @@ def copy(
 ) -> None:
     """Copy another library's studies into this one. Another bundle's studies are embedded again."""
     settings = _settings()
-    with open_services(settings) as wired, open_other_library(settings, library) as other:
+    with open_other_library(settings, library) as other, open_services(settings) as wired:
         (store, renditions), target = other, wired.library.store
         copied = copying.copy(store, renditions, wired.library)
-        _show_outcome(sum(_tracked(copied, copying.missing(store, target)), Outcome()))
+        _show_outcome(total(_tracked(copied, copying.missing(store, target))), "copied")
         if store.identity.same_vectors(target.identity):
             alike, searches = copying.searched_alike(store, target, SEARCHES)
             out.print(f"{alike} of {searches} searches find the same ten reports in both libraries")
@@ -166,10 +167,12 @@ def search(
 ) -> None:
     """Find the stored images, reports or passages nearest to a sentence or a radiograph."""
     settings, image = _settings(), _file_content(query)
-    with _as_usage_error():
+    with _as_usage_error("--k"):
         check_k(k, settings.max_k)
-        text = query if image is None else None
-        wanted = SearchRequest(Query(target=target, k=k), image=image, text=text, mode=mode)
+    text = query if image is None else None
+    asked = Query(target=target, k=k, exclude=NOBODY)
+    with _as_usage_error("--mode"):
+        wanted = SearchRequest(asked, image=image, text=text, mode=mode)
     with open_services(settings) as wired:
         hits = search_library(wired.library, wired.encoder, wanted, Deadline(COMMAND_S))
     out.print(hits_table(hits))
@@ -203,7 +206,7 @@ def report(
     if bool(images) == bool(replay):
         raise typer.BadParameter("Give either the images of one study, or --replay RECORD.")
     deadline, settings = Deadline(COMMAND_S), _settings()
-    with _as_usage_error():
+    with _as_usage_error("--k"):
         check_k(k, settings.max_k)
     with open_services(settings) as wired:
         reporter = wired.reporter
@@ -236,12 +239,12 @@ def _settings() -> Settings:
 
 
 @contextmanager
-def _as_usage_error() -> Iterator[None]:
-    """Turns a malformed request into a usage error of the command line."""
+def _as_usage_error(option: str) -> Iterator[None]:
+    """Turns a malformed request into a usage error that names the option."""
     try:
         yield
     except RequestMalformed as error:
-        raise typer.BadParameter(error.detail) from None
+        raise typer.BadParameter(error.detail, param_hint=f"'{option}'") from None
 
 
 @contextmanager
@@ -267,16 +270,16 @@ def _index(library: CaseLibrary, path: Path, at_once: int = AT_ONCE) -> Iterator
     return _tracked(batches, source.count)
 
 
-def _tracked(batches: Iterable[Outcome], total: int | None) -> Iterator[Outcome]:
+def _tracked(batches: Iterable[Outcome], studies: int | None) -> Iterator[Outcome]:
     """Yields each batch's outcome, and shows the progress on standard error."""
-    with progress_bar(err, total) as advance:
+    with progress_bar(err, studies) as advance:
         for done in batches:
             advance(done.studies)
             yield done
 
 
-def _show_outcome(outcome: Outcome) -> None:
-    out.print(f"{outcome.stored} studies in the library, {len(outcome.rejected)} rejected")
+def _show_outcome(outcome: Outcome, state: str = "in the library") -> None:
+    out.print(f"{outcome.stored} studies {state}, {len(outcome.rejected)} rejected")
     for rejected in outcome.rejected[:SHOWN_REJECTS]:
         err.print(escape(f"  study {rejected.number}: {rejected.reason}"), highlight=False)
 

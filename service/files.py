@@ -22,7 +22,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
     folder that holds something (OSError). After an exception the draft is removed and `path` is as
     it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield draft
@@ -32,6 +32,14 @@ def written_atomically(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         _remove(draft)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and its missing parents, and syncs the folders that list the new ones."""
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in new:
+        sync(folder.parent)
 
 
 def remove_drafts(path: Path) -> None:

@@ -5,10 +5,12 @@ import re
 import time
 import uuid
 
+from opentelemetry.trace import NoOpTracer, Tracer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.context import Services
 from service.api.problems import unexpected
 from service.errors import BodyTooLarge, BodyTooSlow, QueueFull
 from service.telemetry import REQUESTS, log, request_stages
@@ -40,8 +42,8 @@ class RequestEnvelope:
         scope.setdefault("state", {})["request_id"] = request_id
         start = time.perf_counter()
         status, started = 500, False
-        method, tracer = scope["method"], scope["app"].state.services.tracer
-        with request_stages() as stages, request_span(tracer, method, sent_headers) as span:
+        method = scope["method"]
+        with request_stages() as stages, request_span(_tracer(scope), method, sent_headers) as span:
 
             async def send_with_headers(message: Message) -> None:
                 nonlocal status, started
@@ -142,6 +144,12 @@ class BodyBounds:
             "bytes. Try again in 1 s.",
             retry_after_s=1,
         )
+
+
+def _tracer(scope: Scope) -> Tracer:
+    """Returns the service's tracer, or one that sends nothing if the services are not open."""
+    services: Services | None = getattr(scope["app"].state, "services", None)
+    return NoOpTracer() if services is None else services.tracer
 
 
 def _server_timing(stages: dict[str, float]) -> str:

@@ -11,7 +11,7 @@ from service.api.inputs import AsJson, Parameters, one_image, read_input
 from service.api.selection import Exclude, Filter
 from service.auth import reader
 from service.cases.library import Query
-from service.cases.schema import Hit, Metadata, Part
+from service.cases.schema import NOBODY, Hit, Metadata, Part
 from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k, search
 
 router = APIRouter(tags=["retrieve"], dependencies=[reader])
@@ -47,6 +47,7 @@ class RetrieveParameters(Parameters):
             offset=self.offset,
             diversity=self.diversity,
             where=self.filter.where(),
+            exclude=NOBODY,  # `search` replaces it
             min_score=self.min_score,
             group_by_study=self.group_by is not None,
         )

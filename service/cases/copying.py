@@ -19,6 +19,7 @@ from service.cases.schema import (
     EVERYTHING,
     NOBODY,
     EmbeddedStudy,
+    Passage,
     Search,
     Study,
 )
@@ -45,16 +46,21 @@ def copy(source: CaseStore, renditions: Renditions, library: CaseLibrary) -> Ite
     Raises BundleMismatch for another hash key.
     """
     theirs, ours = source.identity, library.store.identity
-    if theirs.key_fingerprint != ours.key_fingerprint:
-        raise BundleMismatch(
-            "The two libraries hash identifiers with different keys. Give both the same "
-            "identifiers.key before anything is stored."
-        )
+    require_same_key(source, ours.key_fingerprint)
     lacking = _lacking(source, library.store)
     if theirs.same_vectors(ours):
         return _adopted(lacking, renditions, library, split=theirs != ours)
     entries = (Entry(e.study.study_id, _as_new(e.study, renditions)) for e in lacking)
     return ingest_in_batches(library, entries)
+
+
+def require_same_key(source: CaseStore, fingerprint: str | None) -> None:
+    """Raises BundleMismatch unless the hash key of `source` has this fingerprint."""
+    if source.identity.key_fingerprint != fingerprint:
+        raise BundleMismatch(
+            "The two libraries hash identifiers with different keys. Give both the same "
+            "identifiers.key before anything is stored."
+        )
 
 
 def missing(source: CaseStore, target: CaseStore) -> int:
@@ -98,27 +104,44 @@ def _adopted(
 def _adopt(
     batch: Sequence[EmbeddedStudy], renditions: Renditions, library: CaseLibrary, *, split: bool
 ) -> list[Study | EclipError]:
-    if split:
-        try:
-            batch = _split_again(batch, library.encoder)
-        except EclipError as error:
-            return [error] * len(batch)
-    return library.adopt(batch, renditions)
+    studies = _split_again(batch, library.encoder) if split else batch
+    adopted = iter(library.adopt([s for s in studies if isinstance(s, EmbeddedStudy)], renditions))
+    return [study if isinstance(study, EclipError) else next(adopted) for study in studies]
 
 
-def _split_again(studies: Sequence[EmbeddedStudy], encoder: StudyEncoder) -> list[EmbeddedStudy]:
-    """Returns the studies with new passages and their vectors; all else is as it was."""
-    passages = [split_report(e.study.report or "", e.study.study_id) for e in studies]
-    texts = [[passage.text for passage in group] for group in passages]
-    vectors = embed_texts(texts, encoder, Deadline(BATCH_DEADLINE_S, bulk=True))
+def _split_again(
+    studies: Sequence[EmbeddedStudy], encoder: StudyEncoder
+) -> list[EmbeddedStudy | EclipError]:
+    """Returns each study with new passages and their vectors, or the error of its passages.
+
+    An error of the encoder's call (queue full, deadline passed) is the error of every study.
+    """
+    passages = [_passages(embedded.study, encoder) for embedded in studies]
+    texts = [[p.text for p in group] for group in passages if not isinstance(group, EclipError)]
+    try:
+        vectors = iter(embed_texts(texts, encoder, Deadline(BATCH_DEADLINE_S, bulk=True)))
+    except EclipError as error:
+        return [error] * len(studies)
     return [
-        replace(
+        group
+        if isinstance(group, EclipError)
+        else replace(
             embedded,
             study=replace(embedded.study, passages=group),
-            passage_vectors=tuple(passage_vectors),
+            passage_vectors=tuple(next(vectors)),
         )
-        for embedded, group, passage_vectors in zip(studies, passages, vectors, strict=True)
+        for embedded, group in zip(studies, passages, strict=True)
     ]
+
+
+def _passages(study: Study, encoder: StudyEncoder) -> tuple[Passage, ...] | EclipError:
+    """Returns the passages of the study's report, or the error of one that cannot be embedded."""
+    passages = split_report(study.report or "", study.study_id)
+    try:
+        encoder.check_texts([passage.text for passage in passages])
+    except EclipError as error:
+        return error
+    return passages
 
 
 def _as_new(study: Study, renditions: Renditions) -> NewStudy | StudyInvalid:

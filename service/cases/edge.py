@@ -32,7 +32,7 @@ from service.cases.points import (
 from service.cases.schema import Identity, Search
 from service.cases.words import Words, sought_words
 from service.errors import StoreUnavailable
-from service.files import remove_drafts, written_atomically
+from service.files import make_folder, remove_drafts, written_atomically
 
 _SCANNED_KB = 100_000
 """Kilobytes: a smaller segment is scanned exactly, a larger one gets an HNSW graph."""
@@ -55,7 +55,7 @@ class EdgeStore(CaseStore):
     def __init__(self, path: Path, identity: Identity) -> None:
         super().__init__(identity)
         collection = path / "collection"
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         with ExitStack() as resources:
             resources.enter_context(_only_process(path / "lock"))
             if not collection.exists():

@@ -38,7 +38,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an ingestion, or one batch of it, did. Outcomes add up."""
+    """What an ingestion, or one batch of it, did."""
 
     stored: int = 0
     rejected: tuple[Rejected, ...] = ()
@@ -48,13 +48,10 @@ class Outcome:
         """Number of studies that were stored or rejected."""
         return self.stored + len(self.rejected)
 
-    def __add__(self, other: "Outcome") -> "Outcome":
-        return Outcome(self.stored + other.stored, self.rejected + other.rejected)
-
 
 def ingest(library: CaseLibrary, entries: Iterable[Entry], *, at_once: int = AT_ONCE) -> Outcome:
     """Ingests every study and returns what was done; see `ingest_in_batches`."""
-    return sum(ingest_in_batches(library, entries, at_once=at_once), Outcome())
+    return total(ingest_in_batches(library, entries, at_once=at_once))
 
 
 def ingest_in_batches(
@@ -73,6 +70,15 @@ def ingest_in_batches(
         places = [entry.place for entry in batch.entries]
         yield outcome_of(first, places, batch.results(stored))
         first += len(places)
+
+
+def total(outcomes: Iterable[Outcome]) -> Outcome:
+    """Returns the outcome of all batches together."""
+    stored, rejected = 0, list[Rejected]()
+    for outcome in outcomes:
+        stored += outcome.stored
+        rejected += outcome.rejected
+    return Outcome(stored, tuple(rejected))
 
 
 def outcome_of(first: int, places: Sequence[str], results: Sequence[Study | EclipError]) -> Outcome:

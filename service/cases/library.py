@@ -23,7 +23,6 @@ from service.cases.passages import split_report
 from service.cases.records import NewStudy, check
 from service.cases.renditions import Renditions, names_of
 from service.cases.schema import (
-    NOBODY,
     CaseFilter,
     EmbeddedStudy,
     Exclusion,
@@ -50,6 +49,10 @@ class Query:
     """What is found: images, reports or passages."""
     k: int
     """Most hits that are returned."""
+    exclude: Exclusion
+    """See `CaseLibrary.exclusion`. No default: a caller that forgot it would show a patient's own
+    cases.
+    """
     offset: int | None = None
     """Hits to pass over in one ranking of `DEPTH` hits. None ranks only the k best, which costs
     less; which of several tied hits are among them may then depend on k."""
@@ -57,8 +60,6 @@ class Query:
     """See `Search`, like `diversity`."""
     diversity: float | None = None
     where: CaseFilter = CaseFilter()
-    exclude: Exclusion = NOBODY
-    """See `CaseLibrary.exclusion`."""
     min_score: float | None = None
     """Least cosine of a hit."""
     group_by_study: bool = False

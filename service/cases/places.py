@@ -20,6 +20,11 @@ def renditions_of(data_dir: Path, collection: str) -> Renditions:
     return Renditions(data_dir / _RENDITIONS / collection)
 
 
+def holds_library(data_dir: Path) -> bool:
+    """Returns whether a case library, or the renditions of one, is in the data directory."""
+    return (data_dir / _RENDITIONS).is_dir() or any(data_dir.glob("*/collection"))
+
+
 @contextmanager
 def open_existing(
     name: str, data_dir: Path, connect: Callable[[], QdrantClient] | None

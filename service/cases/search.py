@@ -22,6 +22,7 @@ DEFAULT_HITS = 10
 class SearchRequest:
     """What to search for: one image or one text, how to rank, and which parts to return.
 
+    `search` sets the query's `words` and `exclude`, the latter from `patient_id` and `study_id`.
     Raises RequestMalformed when the parts contradict each other.
     """
 

@@ -18,7 +18,7 @@ from typing import NewType
 
 from pydicom.dataset import Dataset
 
-from service.files import sync
+from service.files import make_folder, sync
 
 StudyRef = NewType("StudyRef", str)
 """Keyed hash of a study's id: `stu_` and 32 hexadecimal digits."""
@@ -111,7 +111,7 @@ def load_or_create_key(path: Path) -> bytes:
 
 def _create_key(path: Path) -> None:
     """Writes a key to a draft and links it to `path`, unless another process was first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as draft:  # mode 0600
         draft.write(secrets.token_hex(KEY_BYTES))
         draft.flush()

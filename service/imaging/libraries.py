@@ -2,25 +2,27 @@
 
 Importing `service.imaging` changes no setting of the process. `decoding` changes these:
 
-- pydicom's value checks are off, its warnings and its logger are silent, and Pillow's logger
+- pydicom's value checks are off, it gives no warnings, its logger is silent, and Pillow's logger
   shows warnings only: below that, both quote header values, which may name a patient.
 - Pillow's limit of pixels (`MAX_IMAGE_PIXELS`) is off: `ImageLimits` decides from the header,
   before any pixel is decoded, and its limit may be higher than Pillow's.
 """
 
 import logging
-import re
 import threading
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import cast
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import ModuleType, SimpleNamespace
 
 from PIL import Image
-from pydicom import config
+from pydicom import config, misc
 
-_PYDICOM = ("ignore", None, Warning, re.compile(r"pydicom\."), 0)
-"""The warning filter, as `warnings.filters` keeps it."""
+_SILENT = SimpleNamespace(warn=lambda *_, **__: None)
+"""What `pydicom.misc`, which gives all warnings of pydicom, has as `warnings` while it is silent.
+
+A warning filter is no guard: when any thread leaves `catch_warnings`, Python restores the filters
+that were there before it, without ours.
+"""
 
 
 class _Shared:
@@ -49,8 +51,8 @@ def _settings() -> Iterator[None]:
         config.disable_value_validation(),
         _level("pydicom", logging.CRITICAL + 1),
         _level("PIL", logging.WARNING),
-        _pydicom_warnings_ignored(),
-        _without_pixel_limit(),
+        _replaced(misc, "warnings", _SILENT),
+        _replaced(Image, "MAX_IMAGE_PIXELS", None),
     ):
         yield
 
@@ -74,21 +76,10 @@ def _level(name: str, level: int) -> Iterator[None]:
 
 
 @contextmanager
-def _pydicom_warnings_ignored() -> Iterator[None]:
-    """Adds and removes one filter: `catch_warnings` would undo what other threads set meanwhile."""
-    filters = cast("list[object]", warnings.filters)
-    filters.insert(0, _PYDICOM)
+def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
+    before = getattr(module, name)
+    setattr(module, name, value)
     try:
         yield
     finally:
-        with suppress(ValueError):
-            filters.remove(_PYDICOM)
-
-
-@contextmanager
-def _without_pixel_limit() -> Iterator[None]:
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+        setattr(module, name, before)

@@ -25,7 +25,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from service.bundle.manifest import pack_vector, unpack_vector
 from service.cases.schema import CaseFilter, Vector
 from service.errors import RecordUnknown, StoreUnavailable
-from service.imaging.deidentify import Pseudonymiser
+from service.imaging.deidentify import Pseudonymiser, StudyRef
 from service.reporting.report import Provenance, Report, ReportRequest
 from service.reporting.sentences import Sentence
 from service.reporting.writer import WrittenBy
@@ -39,7 +39,7 @@ class Cited(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     passage_id: str
-    study_id: str
+    study_id: StudyRef
     score: float
     text: str
 

@@ -25,12 +25,12 @@ class Evidence:
     """One passage that a report may cite.
 
     number: its name in the prompt and the report, from 1 on. score: cosine of the radiograph and
-    the report that the passage stands in. vector: the stored embedding of its text, float32[D].
+    the report that the passage is from. vector: the stored embedding of its text, float32[D].
     """
 
     number: int
     passage_id: str
-    study_id: str
+    study_id: StudyRef
     section: str
     text: str
     score: float

@@ -92,7 +92,8 @@ class Reporter:
         """Yields each sentence that the report may have, as it is written; then the report.
 
         The language model writes if there is one and any evidence. Otherwise, or if it fails and
-        the request has a fallback, the extractive writer does.
+        the request has a fallback, the extractive writer does. A sentence that a writer repeats
+        when it begins again is yielded once.
         """
         task = WritingTask(
             evidence=EvidenceSet(evidence),
@@ -105,7 +106,6 @@ class Reporter:
         with timed("ground"):
             grounding = Grounding(task.evidence, task.classification, self.encoder, deadline)
         attempts: list[_Attempt] = []
-        yielded: list[Sentence] = []
         with closing(self._draft(task, request, deadline)) as steps:
             for step in steps:
                 if isinstance(step, WrittenBy):
@@ -114,8 +114,7 @@ class Reporter:
                 with timed("ground"):
                     sentence = grounding.check(step)
                 attempts[-1].drafted.append((step.part, sentence))
-                if request.wants(sentence) and sentence not in yielded:
-                    yielded.append(sentence)
+                if request.wants(sentence) and not _repeated(step.part, sentence, attempts):
                     yield sentence
         yield self._assemble(task, request, attempts[-1])
 
@@ -163,6 +162,16 @@ def final_report(events: Iterator[object]) -> Report:
     """Returns the report that the events end with."""
     (report,) = (event for event in events if isinstance(event, Report))
     return report
+
+
+def _repeated(part: ReportPart, sentence: Sentence, attempts: Sequence[_Attempt]) -> bool:
+    """Decides whether an earlier draft of the same writer had the sentence in this part."""
+    *earlier, latest = attempts
+    return any(
+        (part, sentence) in attempt.drafted
+        for attempt in earlier
+        if attempt.written_by.kind == latest.written_by.kind
+    )
 
 
 def _abstention(

@@ -105,8 +105,7 @@ def _evidence(
     record: AuditRecord, library: CaseLibrary, pseudonyms: Pseudonymiser
 ) -> Iterator[Evidence]:
     """Yields the recorded passages that the library still has, in the same words."""
-    references = [StudyRef(cited.study_id) for cited in record.evidence]
-    studies = library.get_many(references)
+    studies = library.get_many([cited.study_id for cited in record.evidence])
     for number, cited in enumerate(record.evidence, start=1):
         passage = _passage(number, cited, studies)
         if passage is not None and pseudonyms.text(passage.text) == cited.text:
@@ -116,7 +115,7 @@ def _evidence(
 def _passage(
     number: int, cited: Cited, studies: Mapping[StudyRef, EmbeddedStudy]
 ) -> Evidence | None:
-    study = studies.get(StudyRef(cited.study_id))
+    study = studies.get(cited.study_id)
     if study is None:
         return None
     for passage, vector in zip(study.study.passages, study.passage_vectors, strict=True):

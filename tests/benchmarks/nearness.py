@@ -27,7 +27,7 @@ from service.app import open_services
 from service.cases.ingest import ingest
 from service.cases.library import Query
 from service.cases.records import NewStudy
-from service.cases.schema import Part
+from service.cases.schema import NOBODY, Part
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.settings import DEMO_LIBRARY, Settings
@@ -52,7 +52,10 @@ def main(
             vectors = [one.vector for one in encoded if not isinstance(one, Exception)]
             return {
                 target: np.array(
-                    [wired.library.search(vector, Query(target, 1))[0].score for vector in vectors]
+                    [
+                        wired.library.search(vector, Query(target, 1, NOBODY))[0].score
+                        for vector in vectors
+                    ]
                 )
                 for target in TARGETS
             }

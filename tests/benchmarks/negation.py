@@ -20,6 +20,7 @@ from rich.table import Table
 from service.app import open_services
 from service.cases.ingest import ingest
 from service.cases.library import CaseLibrary, Query
+from service.cases.schema import NOBODY
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.inference.encoder import Encoder
@@ -57,7 +58,7 @@ def _shares(library: CaseLibrary, encoder: Encoder, asked: str, mode: str) -> It
         text = asked.format(finding)
         vector = None if mode == "sparse" else encoder.texts([text], Deadline(PATIENCE_S))[0].vector
         words = None if mode == "dense" else text
-        hits = library.search(vector, Query(target="passage", k=K, words=words))
+        hits = library.search(vector, Query("passage", K, NOBODY, words=words))
         said = [says(hit.text or "", finding) for hit in hits]
         kinds = ("affirmed", "denied", "unclear", "nothing")
         yield [*(said.count(kind) / max(1, len(said)) for kind in kinds), len(said)]

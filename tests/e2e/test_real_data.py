@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from service.app import open_services
 from service.cases.ingest import ingest
 from service.cases.library import Query
-from service.cases.schema import EVERYTHING, CaseFilter
+from service.cases.schema import EVERYTHING, NOBODY, CaseFilter
 from service.cases.sources import open_source
 from service.settings import Settings
 from training.cli import cli
@@ -51,11 +51,13 @@ def test_two_sources_are_searched_together_and_apart(pairs, shared_data, tmp_pat
         counted = library.store.facets(EVERYTHING)["source"]
         assert counted == {"covid_chestxray": 311, "open_i": 2271}
         for source in counted:
-            query = Query("passage", 10, words="pleural effusion", where=CaseFilter((source,)))
+            query = Query(
+                "passage", 10, NOBODY, words="pleural effusion", where=CaseFilter((source,))
+            )
             hits = library.search(None, query)
             assert {hit.source for hit in hits} == {source}
             assert all(re.search("pleura|effus", hit.text, re.I) for hit in hits)
-        both = library.search(None, Query("passage", 100, words="pleural effusion"))
+        both = library.search(None, Query("passage", 100, NOBODY, words="pleural effusion"))
         assert {hit.source for hit in both} == {*counted}
 
 

@@ -68,14 +68,18 @@ def test_studies_are_indexed_searched_and_cited(manifest):
         assert "Moderate cardiomegaly." in invoke("search", "cardiomegaly", "--mode", mode)
     assert "Moderate cardiomegaly." in invoke("search", f"{REPORTS['s3']} " * 20, "--k", "1")
     assert "image" in invoke("search", DEMO / "radiograph.png", "--target", "image")
-    invoke("search", DEMO / "radiograph.png", "--mode", "sparse", code=2)
     invoke("search", " ", "--mode", "sparse", code=1)
-    invoke("search", "effusion", "--k", "101", code=2)
-    invoke("report", DEMO / "radiograph.png", "--k", "101", code=2)
     for whose in (("--patient-id", "p-s1"), ("--prior-study-id", "s1")):
         written = invoke("report", DEMO / "radiograph.png", *whose)
         assert "FINDINGS" in written
         assert "effusion" not in written.lower()
+
+
+def test_a_usage_error_names_the_option():
+    for command in (("search", "effusion"), ("report", DEMO / "radiograph.png")):
+        assert "Invalid value for '--k'" in invoke(*command, "--k", "101", code=2)
+    for image in (("search", DEMO / "radiograph.png"), ("search", "cat", "--target", "image")):
+        assert "Invalid value for '--mode'" in invoke(*image, "--mode", "sparse", code=2)
 
 
 @pytest.mark.slow
@@ -141,9 +145,38 @@ def test_a_library_is_copied_into_another_place(manifest, monkeypatch, data_dir,
     (tmp_path / "new" / "identifiers.key").write_bytes((data_dir / "identifiers.key").read_bytes())
     monkeypatch.setenv("ECLIP_DATA_DIR", str(tmp_path / "new"))
     copied = invoke("copy", data_dir / "studies")
-    assert "3 studies in the library, 0 rejected" in copied
+    assert "3 studies copied, 0 rejected" in copied
     assert "3 of 3 searches find the same ten reports in both" in copied
     assert "Moderate cardiomegaly." in invoke("search", REPORTS["s3"], "--k", "1")
+    assert "0 studies copied, 0 rejected" in invoke("copy", data_dir / "studies")
+
+
+@pytest.mark.slow
+def test_a_copy_that_cannot_be_made_leaves_nothing_behind(
+    manifest, monkeypatch, capsys, data_dir, tmp_path
+):
+    invoke("index", manifest)
+    new = tmp_path / "new"
+    monkeypatch.setenv("ECLIP_DATA_DIR", str(new))
+    code, complaint = fails(monkeypatch, capsys, "copy", data_dir / "studies")
+    assert (code, "the same identifiers.key" in complaint) == (1, True)
+    assert not new.exists()
+    new.mkdir()
+    (new / "identifiers.key").write_text("ab" * 32)
+    code, complaint = fails(monkeypatch, capsys, "copy", data_dir / "studies")
+    assert (code, "the same identifiers.key" in complaint) == (1, True)
+    assert [path.name for path in new.iterdir()] == ["identifiers.key"]
+
+
+@pytest.mark.slow
+def test_a_key_that_is_gone_is_said_to_be_missing(manifest, monkeypatch, capsys, data_dir):
+    invoke("index", manifest)
+    (data_dir / "identifiers.key").unlink()
+    for command in (("index", manifest), ("copy", data_dir / "studies")):
+        code, complaint = fails(monkeypatch, capsys, *command)
+        assert code == 1
+        assert "identifiers.key is missing: restore it from a backup" in complaint
+    assert not (data_dir / "identifiers.key").exists()
 
 
 @pytest.mark.slow

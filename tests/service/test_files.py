@@ -40,7 +40,18 @@ def test_the_draft_is_synced_before_it_is_renamed_and_its_folder_after(path, syn
     monkeypatch.setattr(type(path), "replace", noted)
     with written_atomically(path) as draft:
         draft.write_bytes(b"new")
-    assert synced == [draft, "renamed", path.parent]
+    assert synced[1:] == [draft, "renamed", path.parent]
+
+
+def test_the_folders_that_were_made_are_synced_in_their_folders(tmp_path, synced):
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "a" / "b" / "c" / "file"
+    write_atomically(path, b"new")
+    assert synced[:2] == [tmp_path / "a" / "b", tmp_path / "a"]
+    assert synced[-1] == path.parent
+    synced.clear()
+    write_atomically(path, b"newer")
+    assert len(synced) == 2
 
 
 def test_the_old_file_stays_until_the_draft_is_whole(path):
@@ -100,7 +111,7 @@ def test_a_folder_is_drafted_with_all_its_files_and_synced(path, synced):
         (draft / "inner" / "a").write_bytes(b"a")
     assert (path / "inner" / "a").read_bytes() == b"a"
     assert names(path.parent) == ["file"]
-    assert set(synced[:-2]) == {draft / "inner", draft / "inner" / "a"}
+    assert set(synced[1:-2]) == {draft / "inner", draft / "inner" / "a"}
     assert synced[-2:] == [draft, path.parent]
 
 

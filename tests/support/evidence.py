@@ -7,6 +7,7 @@ import numpy as np
 
 from service.cases.schema import Vector
 from service.deadline import Deadline
+from service.imaging.deidentify import StudyRef
 from service.inference.encoder import Encoder
 from service.reporting.evidence import Evidence
 from service.reporting.evidence_set import EvidenceSet
@@ -28,7 +29,7 @@ def passage(
     return Evidence(
         number=number,
         passage_id=passage_id or f"p{number}",
-        study_id=study_id or f"s{number}",
+        study_id=StudyRef(study_id or f"s{number}"),
         section=section,
         text=text,
         score=score,

@@ -80,6 +80,13 @@ def test_a_defect_is_answered_and_logged_without_its_message(writable, monkeypat
     assert CANARY not in json.dumps([logs, members])
 
 
+def test_a_request_before_the_services_are_open_is_answered_by_a_problem(tmp_path, problem):
+    not_started = in_process(Settings(data_dir=tmp_path))
+    with capture_logs() as logs:
+        problem(not_started.get("/bundle"), 500, "internal")
+    assert [log["status"] for log in logs if log["event"] == "request"] == [500]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/nothing", 404), ("GET", "/classify", 405)]
 )

@@ -7,7 +7,7 @@ from qdrant_client import QdrantClient
 from service.app import open_other_library, open_services
 from service.bundle.manifest import load, seal
 from service.cases.copying import copy, missing, searched_alike
-from service.cases.ingest import Outcome
+from service.cases.ingest import total
 from service.cases.library import CaseLibrary
 from service.cases.places import renditions_of
 from service.cases.records import NewStudy, StudyRecord
@@ -62,7 +62,7 @@ def renditions(tmp_path):
 
 
 def copied(*arguments):
-    return sum(copy(*arguments), Outcome())
+    return total(copy(*arguments))
 
 
 def test_a_library_moves_to_another_engine_as_it_is(library, on_server, renditions):

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from service.cases.ingest import BATCH, Outcome, ingest, ingest_in_batches
+from service.cases.ingest import BATCH, Outcome, ingest, ingest_in_batches, total
 from service.cases.sources import open_source
 from service.settings import DEMO_LIBRARY
 
@@ -59,7 +59,7 @@ def test_ingesting_again_changes_nothing(library, tmp_path):
     path = manifest(tmp_path, [record(f"s{index}") for index in range(40)])
     batches = list(ingest_in_batches(library, open_source(path).entries))
     assert [outcome.studies for outcome in batches] == [BATCH, BATCH, 40 - 2 * BATCH]
-    assert sum(batches, Outcome()) == Outcome(40)
+    assert total(batches) == Outcome(40)
     assert ingested(library, path).stored == 40
     assert library.store.count() == 40
 
@@ -85,7 +85,7 @@ def test_what_was_taken_before_a_source_breaks_is_stored(library):
     outcomes = map(done.append, ingest_in_batches(library, entries()))
     with pytest.raises(OSError, match="unplugged"):
         list(outcomes)
-    assert sum(done, Outcome()).stored == library.store.count() >= 2 * BATCH
+    assert total(done).stored == library.store.count() >= 2 * BATCH
 
 
 def test_of_an_id_that_comes_again_at_once_the_last_one_stays(library, tmp_path):

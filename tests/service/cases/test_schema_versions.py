@@ -8,12 +8,12 @@ from qdrant_client import QdrantClient
 
 from service.cases.copying import copy, missing, searched_alike
 from service.cases.edge import EdgeStore
-from service.cases.ingest import Outcome
+from service.cases.ingest import Outcome, total
 from service.cases.places import open_existing, renditions_of
 from service.cases.records import NewStudy, StudyRecord
 from service.cases.schema import SCHEMA_VERSION, Passage
 from service.cases.server import ServerStore
-from service.errors import SchemaMismatch, TextInvalid
+from service.errors import QueueFull, SchemaMismatch
 from service.settings import DEMO_LIBRARY
 
 pytestmark = [
@@ -92,7 +92,7 @@ def test_a_copy_keeps_vectors_and_renditions_and_splits_reports_again(
     with open_existing(str(tmp_path / "old"), tmp_path, None) as (store, renditions):
         assert store.identity.schema_version == 3
         batches = list(copy(store, renditions, new))
-        assert sum(batches, Outcome()) == Outcome(len(STUDIES))
+        assert total(batches) == Outcome(len(STUDIES))
         assert [outcome.studies for outcome in batches] == [16, 4]
         assert_moved(store, new.store, fresh.store)
         assert searched_alike(store, new.store, 5) == (4, 4)
@@ -106,21 +106,35 @@ def test_a_copy_keeps_vectors_and_renditions_and_splits_reports_again(
     assert open_library("new").store.count() == len(STUDIES)
 
 
-def test_an_image_that_is_gone_and_a_text_that_is_refused_keep_their_studies_out(
-    old, open_library, tmp_path, monkeypatch
-):
+def test_an_image_that_is_gone_keeps_its_study_out(old, open_library, tmp_path):
     new = open_library("new")
     renditions_of(tmp_path, "old").remove([old.get("s1").images[0].rendition])
     (outcome,) = list(copy(old.store, renditions_of(tmp_path, "old"), new))[:1]
     assert [rejected.place for rejected in outcome.rejected] == [old.get("s1").study_id]
     assert "not on this disk" in outcome.rejected[0].reason
 
-    def refuses(*_):
-        raise TextInvalid("Text 3 is over the bound.")
 
-    monkeypatch.setattr("service.cases.copying.embed_texts", refuses)
-    (outcome,) = copy(old.store, renditions_of(tmp_path, "old"), new)
-    assert (outcome.stored, outcome.rejected[0].reason) == (0, "Text 3 is over the bound.")
+def test_a_text_that_is_refused_keeps_only_its_study_out(old, open_library, tmp_path, monkeypatch):
+    new = open_library("new")
+    monkeypatch.setattr(new.encoder, "_max_text_chars", len(REPORTS[3]) - 1)
+    outcome = total(copy(old.store, renditions_of(tmp_path, "old"), new))
+    refused = [old.get(f"s{number}").study_id for number in range(3, len(STUDIES), 4)]
+    assert sorted(rejected.place for rejected in outcome.rejected) == sorted(refused)
+    assert "over the limit of 23" in outcome.rejected[0].reason
+    assert outcome.stored == new.store.count() == len(STUDIES) - len(refused)
+
+
+def test_an_error_of_the_encoder_is_the_error_of_every_study(
+    old, open_library, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise QueueFull("The queue is full.")
+
+    new = open_library("new")
+    monkeypatch.setattr(new.encoder, "texts", full)
+    outcome = total(copy(old.store, renditions_of(tmp_path, "old"), new))
+    assert (outcome.stored, len(outcome.rejected)) == (0, len(STUDIES))
+    assert outcome.rejected[0].reason == "The queue is full."
 
 
 def test_a_collection_of_version_3_on_a_server_is_refused_and_copied(
@@ -134,7 +148,7 @@ def test_a_collection_of_version_3_on_a_server_is_refused_and_copied(
     new, fresh = open_library("new"), open_library("fresh")
     fresh.put_many(STUDIES, deadline)
     with open_existing("old", tmp_path, lambda: client) as (store, renditions):
-        assert sum(copy(store, renditions, new), Outcome()) == Outcome(len(STUDIES))
+        assert total(copy(store, renditions, new)) == Outcome(len(STUDIES))
         assert_moved(store, new.store, fresh.store)
 
 

@@ -1,14 +1,17 @@
 import io
 import logging
+import re
 import subprocess
 import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import pydicom
 import pytest
 from PIL import Image
-from pydicom import config
+from pydicom import config, misc
 
 from service.errors import ImageTooLarge
 from service.imaging.decode import ImageLimits, decode
@@ -24,7 +27,7 @@ def state():
         "pixels": Image.MAX_IMAGE_PIXELS,
         "pydicom": repr(sorted(vars(pydicom.config.settings).items())),
         "config": repr(sorted((k, v) for k, v in vars(pydicom.config).items() if k.islower())),
-        "warnings": repr(warnings.filters),
+        "warnings": repr((warnings.filters, pydicom.misc.warnings)),
         "levels": [logging.getLogger(name).level for name in ("", "PIL", "pydicom")],
     }}
 before = state()
@@ -55,6 +58,7 @@ def settings():
         config.settings.reading_validation_mode,
         logging.getLogger("pydicom").level,
         logging.getLogger("PIL").level,
+        misc.warnings,
         list(warnings.filters),
     )
 
@@ -78,6 +82,44 @@ def test_the_settings_hold_until_the_last_of_several_threads_has_left():
         assert [other.result(10) for other in others] == [during, during]
     assert during[:4] == (None, config.IGNORE, logging.CRITICAL + 1, logging.WARNING)
     assert settings() == before
+
+
+INTERLEAVED = """
+import sys, warnings
+from service.imaging.decode import ImageLimits, decode
+from service.imaging.libraries import decoding
+other = warnings.catch_warnings()
+other.__enter__()
+with decoding:
+    other.__exit__(None, None, None)
+    decode(sys.stdin.buffer.read(), ImageLimits())
+"""
+
+
+def test_pydicom_is_silent_after_another_thread_has_restored_its_warning_filters():
+    """One thread runs the steps of two: the filters belong to the process."""
+    data = dicom_bytes(dicom_dataset(SpecificCharacterSet="ISO_IR 100")).replace(
+        b"ISO_IR 100", b"Doe^Canary"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-W", "always", "-c", INTERLEAVED],
+        input=data,
+        capture_output=True,
+        check=True,
+    )
+    assert b"Doe^Canary" in data
+    assert (ended.stdout, ended.stderr) == (b"", b"")
+
+
+def test_all_warnings_of_pydicom_are_given_by_one_module():
+    """The one that `decoding` silences."""
+    package = Path(pydicom.__file__).parent
+    warning = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"\bwarnings\.warn|from warnings import", path.read_text(encoding="utf-8"))
+    }
+    assert {path for path in warning if not path.startswith("tests/")} == {"misc.py"}
 
 
 def test_a_filter_that_is_added_meanwhile_stays():

@@ -10,10 +10,10 @@ import ray
 
 from service.app import _open_encoder, open_library_on_ray, open_services
 from service.bundle.manifest import load
-from service.cases.ingest import Outcome, ingest, ingest_in_batches
+from service.cases.ingest import Outcome, ingest, ingest_in_batches, total
 from service.cases.library import Query
 from service.cases.records import NewStudy, StudyRecord
-from service.cases.schema import EVERYTHING
+from service.cases.schema import EVERYTHING, NOBODY
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.errors import ClusterUnavailable, DeadlineExceeded, StudyInvalid
@@ -79,7 +79,7 @@ def test_an_encoder_that_is_killed_costs_no_study_and_doubles_none(settings, tmp
         assert victim not in {one.pid for one in encoders()}
         ours = stored(library)
         assert len(encoders()) == 2
-    assert sum(outcomes, Outcome()) == Outcome(240)
+    assert total(outcomes) == Outcome(240)
     theirs = of_one_process(settings, tmp_path / "alone")
     assert ours.keys() == theirs.keys()
     for study_id, one in ours.items():
@@ -107,7 +107,7 @@ def test_a_bad_study_gets_the_same_error_as_here_and_a_call_keeps_its_deadline(s
         (late,) = library.put_many([NewStudy("d", good, ())], Deadline(0.001))
         assert isinstance(late, DeadlineExceeded)
         assert library.store.count(EVERYTHING) == 1
-        assert library.search(fine_vector(library), Query("report", 1))[0].text == "Clear."
+        assert library.search(fine_vector(library), Query("report", 1, NOBODY))[0].text == "Clear."
 
 
 def fine_vector(library):

@@ -6,7 +6,7 @@ import numpy as np
 
 from service.cases.library import Query
 from service.cases.passages import split_report
-from service.cases.schema import EmbeddedStudy, Hit, Study
+from service.cases.schema import NOBODY, EmbeddedStudy, Hit, Study
 from service.deadline import Deadline
 from service.reporting.evidence import PASSAGES_A_STUDY, gather, said_once
 from tests.support.evidence import passage
@@ -44,7 +44,7 @@ class Library:
 
 def gathered(k=None, library=None, **reports):
     library = library or Library(reports)
-    query = Query("report", k or len(library.reports))
+    query = Query("report", k or len(library.reports), NOBODY)
     return gather(library, VECTOR, query, Deadline(60))
 
 
