@@ -25,6 +25,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from service.bundle.manifest import pack_vector, unpack_vector
 from service.cases.schema import CaseFilter, Vector
 from service.errors import RecordUnknown, StoreUnavailable
+from service.files import make_folder, sync
 from service.imaging.deidentify import Pseudonymiser, StudyRef
 from service.reporting.report import Provenance, Report, ReportRequest
 from service.reporting.sentences import Sentence
@@ -174,7 +175,7 @@ def new_id() -> str:
 
 def _append(path: Path, line: bytes) -> None:
     """Appends a whole line and fsyncs it; first ends a line that a crash cut short."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with open(path, "a+b", opener=_private_opener) as file:  # Path.open has no opener
         fcntl.flock(file, fcntl.LOCK_EX)
         end = file.seek(0, os.SEEK_END)
@@ -182,6 +183,8 @@ def _append(path: Path, line: bytes) -> None:
         file.write(b"\n" * bool(torn) + line)
         file.flush()
         os.fsync(file.fileno())
+    if end == 0:
+        sync(path.parent)
 
 
 def _private_opener(path: str, flags: int) -> int:
