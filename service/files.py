@@ -1,5 +1,6 @@
 """Files and folders that are on disk whole or not at all, also after a power cut."""
 
+import glob
 import os
 import secrets
 import shutil
@@ -44,7 +45,7 @@ def make_folder(path: Path) -> None:
 
 def remove_drafts(path: Path) -> None:
     """Removes the drafts of `path` that a killed process left. Nobody else may be writing it."""
-    for draft in path.parent.glob(f".{path.name}.*.part"):
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         _remove(draft)
 
 

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from service import files
-from service.files import write_atomically, written_atomically
+from service.files import remove_drafts, write_atomically, written_atomically
 
 
 @pytest.fixture
@@ -132,3 +132,10 @@ def test_the_last_of_two_writers_at_once_wins(path):
         inner.write_bytes(b"inner")
     assert path.read_bytes() == b"outer"
     assert names(path.parent) == ["file"]
+
+
+def test_only_the_drafts_of_this_file_are_removed(tmp_path):
+    for name in (".a[1].0f.part", ".a1.0f.part", "a[1]"):
+        (tmp_path / name).touch()
+    remove_drafts(tmp_path / "a[1]")
+    assert names(tmp_path) == [".a1.0f.part", "a[1]"]

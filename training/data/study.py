@@ -98,7 +98,15 @@ def read_studies(path: Path) -> Iterator[ManifestStudy]:
             try:
                 yield _STUDY.validate_json(line)
             except ValidationError as error:
-                raise DataError(f"{path.name}, line {number}: {error}") from error
+                raise DataError(f"{path.name}, line {number}: {_faults(error)}") from None
+
+
+def _faults(error: ValidationError) -> str:
+    """What is wrong with which fields, without their values: these may be a patient's."""
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or 'the line'}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_input=False)
+    )
 
 
 def write_studies(path: Path, studies: Iterable[ManifestStudy]) -> None:

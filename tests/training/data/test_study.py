@@ -2,7 +2,14 @@ from dataclasses import replace
 
 import pytest
 
-from training.data.study import Gaze, ManifestStudy, read_studies, split_of, write_studies
+from training.data.study import (
+    DataError,
+    Gaze,
+    ManifestStudy,
+    read_studies,
+    split_of,
+    write_studies,
+)
 
 STUDY = ManifestStudy(
     study_id="s1",
@@ -123,3 +130,11 @@ def test_a_patient_stays_in_one_split_until_the_salt_changes():
 def test_fractions_that_are_no_partition_are_refused(fractions):
     with pytest.raises(ValueError, match="fractions"):
         split_of("p1", fractions)
+
+
+def test_a_bad_line_is_named_without_its_values(tmp_path):
+    path = tmp_path / "studies.jsonl"
+    path.write_text('{"study_id": "s1", "patient_id": ["Jane Doe"], "source": "x"}\n')
+    with pytest.raises(DataError, match=r"line 1: patient_id: .*string") as caught:
+        list(read_studies(path))
+    assert "Doe" not in str(caught.value)
