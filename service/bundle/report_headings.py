@@ -54,12 +54,18 @@ _MAIN = _phrase(
     ("ADDENDUM", "NOTIFICATION", "RECOMMENDATIONS?"),
 )
 _SIGNED = _SIGNATURE.replace(" ", f"{_BLANK}+")
-_LINE = rf"(?:{_KNOWN}|WET{_BLANK}READ|{_SIGNED}|{TITLE.pattern.replace(' ', f'{_BLANK}+')})"
+_ASIDE = (
+    r"ACCESSION NUMBER|ADV|ADVICE|ATTENDING|DISCLAIMER|FOLLOW-?UP|LIMITATIONS?|MRN|NAME"
+    r"|PATIENT(?: NAME)?|PLAN|REFERRING PHYSICIAN|TECHNOLOGIST"
+)
+_TITLE = TITLE.pattern.replace(" ", f"{_BLANK}+")
+_LINE = rf"(?:{_KNOWN}|{_ASIDE}|WET{_BLANK}READ|{_SIGNED}|{_TITLE})"
 _ELSEWHERE = "".join(
     rf"(?<!\b{word}[ \t])"
     for word in ("CT", "MRI", "PRIOR", "CLINICAL", "OUTSIDE", "PHYSICAL", "'s", "’s")
 )
 """What stands before a heading's words where they are about something else: `CT IMPRESSION:`."""
+_CHEST = frozenset(("CHEST", "CXR", "THORAX"))
 _DECORATION = r"[ \t\ufeff\xa0>*_#=-]*"
 _HEADING = re.compile(
     rf"^{_DECORATION}(?:\d{{1,2}}[.)]{_BLANK}*)?(?:"
@@ -68,15 +74,19 @@ _HEADING = re.compile(
     rf"|(?P<known>{_LINE})(?:{_BLANK}?\([\w ]{{1,30}}\))?[ \t\xa0*_]*[:：]"
     rf"|(?-i:(?=[A-Z]))(?P<alone>{_LINE})[ \t\xa0*_=#-]*(?=\r?$)"
     rf"|(?-i:(?P<marked>{_KNOWN})(?:\.|{_BLANK}+[-–—])(?=\s))"
+    rf"|(?-i:(?=[A-Z]))(?P<dashed>{_KNOWN}){_BLANK}+[-–—](?=\s)"
     rf"|(?-i:(?=[A-Z]))(?P<signed>{_SIGNED})\b"
     rf")[*_]*"
-    rf"|(?<=[\s.])(?<!; ){_ELSEWHERE}(?-i:(?P<within>{_MAIN})){_BLANK}?:(?=\s|\Z|[A-Z\[*])"
-    rf"|(?<=[.!?:]\s)(?-i:(?=[A-Z]))(?P<after>{_KNOWN}|REPORT){_BLANK}?:(?=\s|\Z)",
+    rf"|(?<=[\s.])(?<!; ){_ELSEWHERE}"
+    rf"(?-i:(?P<within>{_MAIN}|Findings|Impression|Conclusion)){_BLANK}?:(?=\s|\Z|[A-Z\[*])"
+    rf"|(?:(?<=[.!?:]\s)|(?<=[.!?:]\s\s))(?-i:(?=[A-Z]))"
+    rf"(?P<after>{_KNOWN}|REPORT){_BLANK}?:(?=\s|\Z)",
     re.MULTILINE | re.IGNORECASE,
 )
 """One of the groups holds the words. `service.bundle.report_text` has a table of the forms."""
 _VIEWS = re.compile(
-    rf"^{_DECORATION}(?P<views>[A-Za-z][\w \t\xa0,/().&'-]{{1,79}}?)[ \t\xa0*_]*"
+    rf"^{_DECORATION}(?P<views>[A-Za-z](?:[\w \t\xa0,/().&'-]|(?<=\d):(?=\d\d)){{1,79}}?)"
+    rf"[ \t\xa0*_.]*"
     rf"(?:(?P<colon>:)(?=\s)|(?=\r?$))",
     re.MULTILINE,
 )
@@ -106,14 +116,14 @@ def _begins_here(match: re.Match[str], text: str) -> bool:
     sentence that was wrapped: "No acute\nfindings. Stable nodule."
     """
     written = match[match.lastgroup or 0]
-    wrapped = match.lastgroup == "known" and written[0].islower()
+    wrapped = match.lastgroup == "known" and written[0].islower() and not text.islower()
     alone = match.lastgroup == "alone" and meaning(_words(written)) not in (
         "findings",
         "impression",
         "both",
         "report",
     )
-    if not (wrapped or alone or match.lastgroup == "marked"):
+    if not (wrapped or alone or match.lastgroup in ("dashed", "marked")):
         return True
     return _follows_an_end(text, match.start())
 
@@ -130,6 +140,7 @@ def _views(text: str) -> Iterator[Heading]:
         if meaning(words) == "views" and (
             match["colon"]
             or not text[: match.start()].strip()
+            or (match["views"].isupper() and (_CHEST & {*words.split()}))
             or (match["views"].isupper() and _follows_an_end(text, match.start()))
         ):
             yield Heading(match.start(), match.end(), words, "views")

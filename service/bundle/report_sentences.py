@@ -18,16 +18,37 @@ _HALF_OF_DAY = re.compile(r"\d ?[AaPp]\.?[Mm]\.$")
 _LONGEST = len(" approx.")
 _LIST_NUMBER = re.compile(r"(?:^| )(\d{1,2})\.$")
 _DECIMAL = re.compile(r"(?:^|[^\d/])\d\. \d")
+_TIME = re.compile(r"\b[AP]\.?M\b", re.IGNORECASE)
 _LETTERS = re.compile(r"[^\W\d_]{2}")
+_TOLD = (
+    r"(?:called|communicated|conveyed|discussed|emailed|entered|informed|notified|paged|posted"
+    r"|relayed|reported|telephoned|texted)"
+)
 _ADMINISTRATIVE = re.compile(
-    r"\b(?:discussed|communicated|conveyed|relayed|reported|notified|paged|called|telephoned)\b"
-    r".*\b(?:Dr|doctor|physician|nurse|team|telephone|phone|pager|[AP]\.?M)\b"
-    r"|\bwas (?:notified|paged|called)\b|\b(?:by|via) (?:tele)?phone\b|\bsigned by\b"
-    r"|\b(?:personally )?reviewed (?:the|these|all) (?:images|films|study)\b|\bconsult line\b"
-    r"|\breport has been anonymi[sz]ed\b|\bend of (?:the )?report\b|^(?:Dr|Prof)\b|\bMD$"
-    r"|\b(?:attending|consultant|interpreting|staff) (?:radiologist|staff)\b",
+    # who was called: "These findings were discussed with Dr. Roe at 10 a.m."
+    r"^[\W\d]*(?:(?:these|this|the|all|above|critical|urgent|important|preliminary|case|and|were"
+    r"|was|have|been|has|had|that) )*"
+    r"(?:(?:findings?|results?|report|reads?|study|exam\w*|images?|impressions?|recommendations?"
+    rf"|information|case|above)\b.{{0,80}}?\b)?{_TOLD}\b.{{0,200}}"
+    r"(?:\b(?:Dr|doctor|physician|nurse|team|clinician|telephone|phone|pager|dashboard)\b"
+    r"|(?-i:\bED\b)|_{2,}|\d ?[AP]\.?M\b)"
+    r"|^.{0,60}\b(?:Dr|physician|nurse|team|clinician)\b.{0,40}\bwas "
+    r"(?:called|informed|notified|paged)\b"
+    r"|\b(?:preliminary|wet) read was\b"
+    # who read and signed
+    r"|^(?-i:(?:Dr|DR|Prof)\.? (?!\w+['’]s)[A-Z_])|(?-i:\bM\.?D\.?(?:, ?[A-Z][\w.]*)*$)"
+    r"|(?-i:\b(?:FRCR|GMC)\b)|\bsigned by\b|\bpersonally reviewed\b"
+    r"|\breviewed (?:the|these|all) (?:images|films|study)\b.{0,60}\b(?:agree|concur)"
+    r"|^(?:the )?(?:attending|consultant|interpreting|staff) (?:radiologist|staff)\b"
+    r"|^(?:electronically )?(?:authori[sz]ed|dictated|printed|signed|transcribed|typed|verified)\b"
+    # phrases of letters and templates
+    r"|\b(?:voice|speech)[- ]recognition\b|\bevery effort\b|\bconfidential|\bconsult line\b"
+    r"|^(?:kind regards|please (?:call|contact|do not hesitate)|thank you for|workstation|yours)\b"
+    r"|^page \d+ of\b|\bdiagnostic code\b|\breport has been anonymi[sz]ed\b"
+    r"|\bend of (?:the )?report\b",
     re.IGNORECASE,
 )
+_UNFINISHED = re.compile(r"(?:,|\b(?:and|by|from|of|that|the|to|with))\s*$", re.IGNORECASE)
 
 
 def sentences(body: str) -> list[str]:
@@ -45,7 +66,7 @@ def is_administrative(sentence: str) -> bool:
 
     Example: "Discussed with Dr. Roe by telephone." It is neither evidence nor training text.
     """
-    return bool(_ADMINISTRATIVE.search(sentence)) or not _LETTERS.search(sentence)
+    return bool(_ADMINISTRATIVE.search(sentence)) or not _LETTERS.search(_TIME.sub("", sentence))
 
 
 def has_words(text: str) -> bool:
@@ -54,10 +75,11 @@ def has_words(text: str) -> bool:
 
 
 def _items(body: str) -> Iterator[str]:
-    r"""Paragraphs, and the lines that begin an item of a list; bullets and rules are left out.
+    r"""Paragraphs, and the lines that begin something new; bullets and rules are left out.
 
-    An item begins with a bullet, with a body part and a colon ("Heart: normal"), or with a number
-    that is 1 or counts on: the 2 in "grade\n2. Clear." begins none.
+    A line begins something new if it begins with a bullet, with a body part and a colon ("Heart:
+    normal") or with a number that is 1 or counts on (but not the 2 in "grade\n2. Clear."), and if
+    it is administrative ("Dr. Roe was called").
     """
     lines: list[str] = []
     number = 0
@@ -65,13 +87,20 @@ def _items(body: str) -> Iterator[str]:
         item, label = _ITEM.match(line), _LABEL.match(line)
         counts = item and item["number"] and int(item["number"]) in (1, number + 1)
         is_label = label and meaning(label[1].strip().upper()) == "anatomy"
-        if (item and item["bullet"]) or counts or is_label or not has_words(line):
+        begins = (item and item["bullet"]) or counts or is_label or _is_apart(line, lines)
+        if begins or not has_words(line):
             yield " ".join(lines)
             lines = []
         number = int(item["number"]) if item and counts else number
         if has_words(line):
             lines.append(line[item.end() :] if item and item["bullet"] else line)
     yield " ".join(lines)
+
+
+def _is_apart(line: str, before: list[str]) -> bool:
+    """Whether an administrative line does not go on with the line before."""
+    finished = bool(before) and not _UNFINISHED.search(before[-1])
+    return finished and line.lstrip()[:1].isupper() and is_administrative(line.strip())
 
 
 def _sentences(line: str) -> list[str]:

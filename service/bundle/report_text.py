@@ -40,7 +40,7 @@ _STATED = frozenset({"findings", "impression", "both", "views"})
 """Meanings of headings below which a report describes its image."""
 _PLAIN: dict[Meaning, Meaning] = {"judgement": "impression", "description": "findings"}
 _BLANK_LINE = re.compile(r"\n[ \t\xa0\r]*\n\s*")
-_STOP = re.compile(r"""[.!?]["')\]*_]*(?:\s|\Z)""")
+_STOP = re.compile(r"""(?<![AaPp]\.[Mm])[.!?]["')\]*_]*(?:\s|\Z)""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +132,15 @@ def _parts(text: str) -> list[_Part]:
     places: list[tuple[int, int, str, Meaning]] = [(0, 0, "", "report")]
     last: Meaning = "report"
     described: Meaning = "report"
+    superseded = False
     for heading in found:
+        if final and heading.meaning == "report":
+            superseded = heading.words.startswith("PRELIMINARY")
         if heading.meaning == "anatomy" and last in ("background", "unknown"):
             places.append((heading.start, heading.start, "", described))
         elif _continues(heading, last):
             continue
         else:
-            superseded = final and heading.words.startswith("PRELIMINARY")
             means: Meaning = "other" if superseded else heading.meaning
             places.append((heading.start, heading.end, heading.words, means))
         last = places[-1][3]
@@ -184,15 +186,16 @@ def _is_titled(part: _Part) -> bool:
 
 def _named(report: list[_Part]) -> Iterator[Section]:
     """The sections of one report, each with its name."""
-    report = _resolved(report)
-    for part in report:
-        if part.meaning in _NAMES:
-            name = _NAMES[part.meaning]
-        elif part.meaning == "report":
-            name = REPORT
-        else:
-            name = part.words.lower()
-        yield Section(part.heading, part.body, name or PREAMBLE)
+    for part in _resolved(report):
+        yield Section(part.heading, part.body, _name(part))
+
+
+def _name(part: _Part) -> str:
+    """A section that describes no image never has a name that says so."""
+    if part.meaning == "report":
+        return REPORT
+    name = part.words.lower()
+    return _NAMES.get(part.meaning, name if name and kind_of(name) == "other" else PREAMBLE)
 
 
 def _resolved(report: list[_Part]) -> list[_Part]:
@@ -226,19 +229,23 @@ def _without_preamble(report: list[_Part]) -> list[_Part]:
 def _settled(report: list[_Part]) -> list[_Part]:
     """The same report, with a plain meaning where a heading's words are weak.
 
-    A judgement (`DIAGNOSIS`) is the impression if none is stated and no description follows. A
-    description (`RESULTS`) is the findings if nothing else describes the image.
+    A judgement (`DIAGNOSIS`) is the impression if none is stated and no description follows, and a
+    comment if a description comes before it. A description (`RESULTS`) is the findings if nothing
+    else describes the image.
     """
     concluded = any(part.meaning in ("impression", "both") for part in report)
     described = any(part.states and part.meaning != "impression" for part in report)
     last = max((place for place, part in enumerate(report) if part.states), default=-1)
     weak: dict[Meaning, bool] = {"judgement": concluded, "description": described}
-    return [
-        replace(part, meaning="other")
-        if weak.get(part.meaning) or (part.meaning == "judgement" and place < last)
-        else replace(part, meaning=_PLAIN.get(part.meaning, part.meaning))
-        for place, part in enumerate(report)
-    ]
+
+    def plain(part: _Part, place: int) -> Meaning:
+        if weak.get(part.meaning) or (part.meaning == "judgement" and place < last):
+            return "other"
+        if part.meaning == "comment" and described and not concluded and place > last:
+            return "impression"
+        return _PLAIN.get(part.meaning, part.meaning)
+
+    return [replace(part, meaning=plain(part, place)) for place, part in enumerate(report)]
 
 
 def _with_description(report: list[_Part], *, concluded: bool) -> list[_Part]:
