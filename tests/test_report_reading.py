@@ -519,6 +519,8 @@ def test_what_training_reads_is_read_the_same_once_more(style):
         "FINAL REPORT\n",
         "RESULTS:\n",
         "LUNGS: a.\n",
+        "PA VIEW\n",
+        "PA VIEW a\n",
         "called ",
         "CHEST, ",
         "1.\n",

@@ -1,4 +1,4 @@
-"""Finds the headings of radiology reports."""
+"""Finds the headings of radiology reports, in the forms that `report_text` lists."""
 
 import re
 from collections.abc import Iterator
@@ -135,12 +135,13 @@ def _follows_an_end(text: str, start: int) -> bool:
 
 
 def _views(text: str) -> Iterator[Heading]:
+    first = len(text) - len(text.lstrip())
     for match in _VIEWS.finditer(text):
-        words = _words(match["views"])
+        words, capitals = _words(match["views"]), match["views"].isupper()
         if meaning(words) == "views" and (
             match["colon"]
-            or not text[: match.start()].strip()
-            or (match["views"].isupper() and (_CHEST & {*words.split()}))
-            or (match["views"].isupper() and _follows_an_end(text, match.start()))
+            or match.start() <= first
+            or (capitals and not _CHEST.isdisjoint(words.split()))
+            or (capitals and _follows_an_end(text, match.start()))
         ):
             yield Heading(match.start(), match.end(), words, "views")

@@ -10,8 +10,10 @@ Headings have these forms. The words that count as known are in `service.bundle.
 | capitals at the beginning of a line, then a colon | `CHEST, TWO VIEWS: Clear.` | any |
 | at the beginning of a line, then a colon | `Clinical history: Cough.` | known, in any case |
 | alone on a line | `Findings`, `## Impression`, `FINAL REPORT` | known, in any case |
-| capitals at the beginning of a line, then a dash or a full stop | `IMPRESSION - Normal.` | known |
+| at the beginning of a line, then a dash | `Impression - Normal.` | known, in any case |
+| capitals at the beginning of a line, then a full stop | `IMPRESSION. Normal.` | known |
 | within a line, then a colon | `Clear. IMPRESSION: Normal.` | known, capitals or after a stop |
+| within a line, then a colon | `Clear Impression: Normal.` | findings, impression, conclusion |
 
 A body part is no heading, nor are unknown words within a description. In `FINDINGS: LUNGS: Clear.`
 the sentence is `LUNGS: Clear.`.
