@@ -162,7 +162,10 @@ class ImageUndecodable(EclipError):
 
 
 class ImageNotARadiograph(EclipError):
-    """The image cannot be a radiograph: it is constant, far too small or far too long."""
+    """The image shows no chest: its header names another body part, or its pixels cannot be one.
+
+    It is constant, far too small or far too long.
+    """
 
     type, title, status = "image/not-a-radiograph", "Not a radiograph", 422
 

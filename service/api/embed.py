@@ -54,6 +54,7 @@ class ImageFacts(Answer):
     rows: int
     columns: int
     view: str | None
+    """PA, AP, LATERAL, LATERAL DECUBITUS or OBLIQUE; null where the file does not say."""
     inverted: bool
     """True when the file shows low values as white (MONOCHROME1)."""
     window: WindowOut

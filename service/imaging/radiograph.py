@@ -35,7 +35,7 @@ class RadiographFacts:
     inverted: bool = False
     """Whether the stored polarity was bright = air (MONOCHROME1) and has been turned over."""
     view: str | None = None
-    """DICOM ViewPosition (PA, AP, LL …), if the file has one."""
+    """PA, AP, LATERAL, LATERAL DECUBITUS or OBLIQUE, if the file says so."""
     spacing_mm: tuple[float, float] | None = None
     """Row and column spacing on the detector in mm, if the file has it."""
     corrections: tuple[str, ...] = ()

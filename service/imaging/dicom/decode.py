@@ -12,6 +12,7 @@ from service.imaging.dicom.elements import numbers
 from service.imaging.dicom.grayscale import display
 from service.imaging.dicom.header import CheckShape, check_header, read_dataset
 from service.imaging.dicom.pixels import stored_values
+from service.imaging.dicom.view import view
 from service.imaging.radiograph import Radiograph
 
 
@@ -47,7 +48,7 @@ def _radiograph(dataset: Dataset, file: bytes) -> Radiograph:
         format="dicom",
         window=shown.window,
         inverted=shown.inverted,
-        view=tags.get("ViewPosition"),
+        view=view(dataset),
         spacing_mm=_spacing(dataset),
         provenance=tags,
     )

@@ -10,6 +10,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from service.errors import ImageNotARadiograph, ImageUndecodable, ImageUnsupported
 from service.imaging.deidentify import ALLOWED
+from service.imaging.dicom import region, view
 from service.imaging.dicom.elements import text
 
 PROJECTION = frozenset({"CR", "DX", "RG", "OT", "SC", ""})
@@ -22,9 +23,11 @@ _VRS = frozenset(
 _MAX_FIRST_ELEMENT = 1024
 _CHARACTER_SET = Tag("SpecificCharacterSet")
 _PIXEL_DATA = Tag("PixelData")
+_WORDS = [*map(Tag, (*region.STATEMENTS, *region.DESCRIPTIONS, *view.ELEMENTS))]
 _LUTS = [Tag("ModalityLUTSequence"), Tag("VOILUTSequence")]
 _READ: list[BaseTag | int] = [
     *_LUTS,
+    *_WORDS,
     *map(Tag, ALLOWED),
     *map(Tag, (
         "PixelData", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "HighBit",
@@ -40,6 +43,8 @@ _MAX_HEADER = 2**20
 """Bytes read in front of the pixels."""
 _MAX_LUTS = 2**19
 """Bytes of one LUT sequence."""
+_MAX_WORDS = 2**16
+"""Bytes of a description or a sequence of codes."""
 _MAX_VALUE = 2**10
 """Bytes of any other value that is read."""
 _UNDEFINED = 0xFFFFFFFF
@@ -90,6 +95,7 @@ def check_header(dataset: Dataset, check_shape: CheckShape) -> None:
         raise ImageUnsupported("The DICOM has several frames. Send one file for each frame.")
     if text(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
         raise ImageUnsupported("The DICOM is in colour. Send a monochrome radiograph.")
+    region.check_region(dataset)
     check_shape(int(dataset.Rows), int(dataset.Columns))
 
 
@@ -139,6 +145,8 @@ def _max_bytes(tag: int) -> int:
     """The longest value accepted for an element; elements that are skipped have no bound."""
     if tag in _LUTS:
         return _MAX_LUTS
+    if tag in _WORDS:
+        return _MAX_WORDS
     return _MAX_VALUE if tag in _READ or tag == _CHARACTER_SET else _UNDEFINED
 
 

@@ -7,6 +7,7 @@ import pytest
 from service.cases.ingest import BATCH, Outcome, ingest, ingest_in_batches, total
 from service.cases.sources import open_source
 from service.settings import DEMO_LIBRARY
+from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 
 PICTURE = next(iter(sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))))
 
@@ -53,6 +54,14 @@ def test_bad_lines_are_rejected_with_their_number_and_reason(library, tmp_path):
     assert "colour" in reasons[6]
     assert not any("canary-7" in reason for reason in reasons.values())
     assert outcome.stored == library.store.count() == 2
+
+
+def test_a_study_of_another_region_is_rejected_by_its_region(library, tmp_path):
+    path = manifest(tmp_path, [record("s1", images=["knee.dcm"]), record("s2", images=["a.jpg"])])
+    (tmp_path / "knee.dcm").write_bytes(dicom_bytes(dicom_dataset(BodyPartExamined="KNEE")))
+    (rejected,) = ingested(library, path).rejected
+    assert (rejected.number, library.store.count()) == (1, 1)
+    assert "another region, knee" in rejected.reason
 
 
 def test_ingesting_again_changes_nothing(library, tmp_path):

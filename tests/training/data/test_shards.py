@@ -9,6 +9,7 @@ import webdataset
 from PIL import Image
 
 from service.bundle.preprocess import ImageSpec, preprocess
+from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 from tests.support.drafts import leave_drafts
 from tests.support.paths import ROOT
 from training.data import shards
@@ -157,10 +158,14 @@ def test_writing_twice_gives_the_same_bytes(studies, folder):
 def test_images_that_cannot_be_read_are_counted_and_left_out(studies, folder):
     (folder / studies[2].images[0]).write_bytes(b"damaged")
     (folder / studies[5].images[0]).unlink()
+    hand = dicom_bytes(dicom_dataset(BodyPartExamined="HAND"))
+    (folder / studies[7].images[0]).write_bytes(hand)
     written = write(studies, folder)
-    assert written.pairs == 9
-    assert written.unread == {"ImageUnsupported": 1, "FileNotFoundError": 1}
-    kept = [study for index, study in enumerate(studies) if index not in (2, 5)]
+    assert written.pairs == 8
+    assert written.unread == {
+        "ImageUnsupported": 1, "FileNotFoundError": 1, "ImageNotARadiograph": 1,
+    }  # fmt: skip
+    kept = [study for index, study in enumerate(studies) if index not in (2, 5, 7)]
     stored = read(folder)
     assert list(stored.studies) == kept
     np.testing.assert_array_equal(stored.images[:], study_pairs(kept, folder, SPEC).images)
