@@ -7,8 +7,6 @@ import io
 import math
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
 
 from service.bundle.preprocess import ImageSpec, shrink_factor
@@ -19,11 +17,12 @@ from service.errors import (
     ImageUndecodable,
     ImageUnsupported,
 )
-from service.imaging import jpeg, png
+from service.imaging import aspect, jpeg, png
 from service.imaging.dicom.decode import decode_dicom
 from service.imaging.dicom.header import looks_like_dicom
+from service.imaging.gray import to_gray
 from service.imaging.libraries import decoding
-from service.imaging.radiograph import Format, Pixels, Radiograph, Window
+from service.imaging.radiograph import Format, Radiograph
 
 MIN_SIDE = 32
 """Pixels on the shorter side of the smallest radiograph."""
@@ -31,12 +30,8 @@ MAX_ASPECT = 10
 """Longest side divided by the shortest. Resized, a longer strip would take gigabytes."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
-_STRIP = 256
-"""Rows that are stretched at a time."""
 _QUARTER_TURNS = frozenset({5, 6, 7, 8})
 """EXIF orientations that swap rows and columns."""
-_DEEP = frozenset({"I", "I;16", "I;16B", "I;16L"})
-"""Pillow's modes of more than 8 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +112,7 @@ def _decode_picture(
         png.check_work(data)
     else:
         jpeg.check_work(data)
+        jpeg.check_readable(data)
     try:
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
             limits.check_shape(image.height, image.width)
@@ -124,51 +120,62 @@ def _decode_picture(
                 raise ImageUnsupported(
                     "The file has several frames. Send each frame as a file of its own."
                 )
-            columns, rows = _upright(image)
-            if spec is not None:
-                _shrink(image, shrink_factor((columns, rows), spec))
-            ImageOps.exif_transpose(image, in_place=True)
-            pixels, window = _to_gray(image)
+            return _radiograph(image, data, kind, limits, spec)
     except EclipError:
         raise
     except Exception as error:  # damaged metadata can make Pillow raise anything
         reason = type(error).__name__
-    else:
-        return Radiograph(pixels=pixels, rows=rows, columns=columns, format=kind, window=window)
     raise ImageUndecodable(f"The {kind.upper()} is damaged or truncated ({reason}). Send it again.")
 
 
-def _upright(image: Image.Image) -> tuple[int, int]:
-    """Width and height after the turn that EXIF asks for."""
-    quarter_turn = image.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS
-    return (image.height, image.width) if quarter_turn else image.size
+def _radiograph(
+    image: Image.Image, data: bytes, kind: Format, limits: ImageLimits, spec: ImageSpec | None
+) -> Radiograph:
+    columns, rows, ratio = _upright(image)
+    rows, columns = aspect.squared_shape(rows, columns, ratio)
+    limits.check_shape(rows, columns)
+    if spec is not None:
+        _shrink(image, shrink_factor((columns, rows), spec))
+    lower = None
+    if kind == "png":
+        png.check_complete(data, image)
+        png.scale_transparency(data, image)
+        lower = png.lower_bytes(data)
+    ImageOps.exif_transpose(image, in_place=True)
+    pixels, window, corrections = to_gray(image, lower)
+    if ratio != 1:
+        pixels = aspect.squared(pixels, ratio)
+        corrections = (*corrections, aspect.correction(ratio))
+    return Radiograph(
+        pixels=pixels,
+        rows=rows,
+        columns=columns,
+        format=kind,
+        window=window,
+        corrections=corrections,
+    )
+
+
+def _upright(image: Image.Image) -> tuple[int, int, float]:
+    """Width, height, and a pixel's height divided by its width, after the turn of EXIF."""
+    across, down = _densities(image)
+    ratio = aspect.pixel_ratio(across, down)
+    if image.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS:
+        return image.height, image.width, 1 / ratio
+    return image.width, image.height, ratio
+
+
+def _densities(image: Image.Image) -> tuple[float, float]:
+    """Pixels per unit of length, across and down: of PNG's pHYs, or of JFIF's header."""
+    names = ("aspect", "dpi") if image.format == "PNG" else ("jfif_density",)
+    known = [image.info[name] for name in names if name in image.info]
+    return known[0] if known else (1, 1)
 
 
 def _shrink(image: Image.Image, factor: float) -> None:
     """Lets a JPEG be decoded at a half, a quarter or an eighth, as far as `factor` allows."""
     if factor >= 2:
         image.draft(image.mode, (math.ceil(image.width / factor), math.ceil(image.height / factor)))
-
-
-def _to_gray(image: Image.Image) -> tuple[Pixels, Window]:
-    """Deep images are stretched from their range of values; others become 8-bit luma."""
-    if image.mode not in _DEEP:
-        return np.array(image.convert("L")), Window(0, 255, "stored-range")
-    values = np.asarray(image)
-    low, high = int(values.min()), int(values.max())
-    return stretch(values, low, high), Window(low, high, "value-range")
-
-
-def stretch(values: npt.NDArray[np.integer], low: int, high: int) -> npt.NDArray[np.uint16]:
-    """Maps low…high of integers [rows, columns] onto 0…65535.
-
-    It works strip by strip, because a float64 image takes four times the memory of a uint16 one.
-    """
-    levels = np.empty(values.shape, np.uint16)
-    for top in range(0, len(values), _STRIP):
-        strip = values[top : top + _STRIP].astype(np.int64)
-        levels[top : top + _STRIP] = np.rint((strip - low) * (65535 / max(high - low, 1)))
-    return levels
 
 
 def _check_content(radiograph: Radiograph) -> None:

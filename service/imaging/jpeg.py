@@ -6,7 +6,7 @@ Markers are those of ITU-T T.81 annex B, and of T.87 annex C for JPEG-LS.
 import re
 from collections.abc import Iterator
 
-from service.errors import ImageUndecodable
+from service.errors import ImageUndecodable, ImageUnsupported
 
 MAX_SCANS = 100
 """Scans: in a progressive JPEG each is a pass over all pixels."""
@@ -16,6 +16,9 @@ MAX_STUFFING = 2**16
 """Bytes between segments before the first scan: each is a step of Pillow's reader."""
 _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # without RSTn, which occurs inside scans
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+_READABLE = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
+"""Sequential and progressive frames, with Huffman or arithmetic coding."""
+_APP14 = 0xEE
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
 
@@ -31,6 +34,33 @@ def check_work(data: bytes) -> None:
                 f"The JPEG has more than {MAX_SCANS} scans, {MAX_SEGMENTS} segments or "
                 f"{MAX_STUFFING} bytes of stuffing. Save it again as a baseline JPEG."
             )
+
+
+def check_readable(data: bytes) -> None:
+    """Raises ImageUnsupported for a JPEG of a kind that Pillow does not read, or reads by guess.
+
+    A file without a whole frame header passes, because its decoder reports it.
+    """
+    frame = next(((m, at) for m, _, at in _segments(data) if m in _FRAME_HEADERS), None)
+    if frame is None or len(data) < frame[1] + 8:
+        return
+    marker, at = frame
+    bits, components = data[at + 2], data[at + 7]
+    if marker not in _READABLE:
+        reason = "is lossless or hierarchical"
+    elif bits != 8:
+        reason = f"has {bits} bits a sample"
+    elif components not in (1, 3, 4):
+        reason = f"has {components} components"
+    elif components == 4 and not _is_adobe(data):
+        reason = "is in CMYK and does not say how (it lacks Adobe's marker)"
+    else:
+        return
+    raise ImageUnsupported(f"The JPEG {reason}. Save it as a PNG, or as a baseline JPEG in gray.")
+
+
+def _is_adobe(data: bytes) -> bool:
+    return any(m == _APP14 and data[at + 2 : at + 7] == b"Adobe" for m, _, at in _segments(data))
 
 
 def shape(data: bytes) -> tuple[int, int, int]:

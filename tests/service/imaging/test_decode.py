@@ -1,6 +1,5 @@
 import io
 import logging
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -25,10 +24,10 @@ from tests.service.imaging.conftest import (
     dicom_bytes,
     dicom_dataset,
     picture,
-    png_chunk,
     png_header,
     ramp,
 )
+from tests.service.imaging.pictures import TURNS
 
 LIMITS = ImageLimits(max_bytes=2**20, max_pixels=10**6)
 COLOUR = Image.fromarray(np.stack([ramp(), ramp()[::-1], ramp() // 2], axis=-1))
@@ -86,18 +85,6 @@ def test_sixteen_bit_png_is_stretched_over_its_own_values():
     assert radiograph.window.source == "value-range"
 
 
-TURNS = {
-    1: lambda image: image,
-    2: np.fliplr,
-    3: lambda image: np.rot90(image, 2),
-    4: np.flipud,
-    5: np.transpose,
-    6: lambda image: np.rot90(image, -1),
-    7: lambda image: np.rot90(image, 2).T,
-    8: np.rot90,
-}
-
-
 @pytest.mark.parametrize("orientation", TURNS)
 def test_a_jpegs_orientation_is_applied(orientation):
     exif = Image.Exif()
@@ -133,19 +120,6 @@ def test_a_truncated_picture_is_undecodable_and_never_padded(kind, share):
     data = NOISY[kind]
     with pytest.raises(ImageUndecodable, match="truncated"):
         decode(data[: int(len(data) * share)], LIMITS)
-
-
-@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
-def test_sixteen_bit_png_with_several_channels_becomes_eight_bit_luma(colour, channels):
-    values = np.repeat(ramp(np.uint16, 65535)[..., None], channels, axis=-1).astype(">u2")
-    rows, columns = values.shape[:2]
-    lines = b"".join(b"\0" + line.tobytes() for line in values)
-    data = (
-        png_header(columns, rows, bits=16, colour=colour)
-        + png_chunk(b"IDAT", zlib.compress(lines))
-        + png_chunk(b"IEND", b"")
-    )
-    np.testing.assert_array_equal(decode(data, LIMITS).pixels, values[..., 0] >> 8)
 
 
 LARGE = Image.fromarray(ramp()).resize((800, 600))
