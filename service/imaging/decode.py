@@ -132,7 +132,7 @@ def _radiograph(
     image: Image.Image, data: bytes, kind: Format, limits: ImageLimits, spec: ImageSpec | None
 ) -> Radiograph:
     columns, rows, ratio = _upright(image)
-    rows, columns = aspect.squared_shape(rows, columns, ratio)
+    rows, columns = aspect.square_shape(rows, columns, ratio)
     limits.check_shape(rows, columns)
     if spec is not None:
         _shrink(image, shrink_factor((columns, rows), spec))

@@ -12,9 +12,18 @@ from PIL import Image
 from service.errors import ImageNotARadiograph, ImageUndecodable
 from service.imaging.radiograph import Pixels, Window
 
+Layers = tuple[Pixels, Pixels | None]
+"""Gray values, and how opaque each pixel is (0 to the dtype's greatest; None: all opaque)."""
 TRANSPARENT = "Transparent pixels are shown on black."
+STRAYS = "A few values far from all others, such as letters, are shown black or white."
+_STRAY = 0.001
+"""Share of the pixels, at either end, that may be letters or faults of the detector."""
+_FAR = 8
+"""They are left out where they stretch the range of values by more than this factor."""
 _STRIP = 256
 """Rows that are computed at a time: a float64 image takes four times the memory of a uint16 one."""
+_PART = 2**20
+"""Values that are counted at a time: numpy takes eight bytes for each."""
 _LUMA = np.array([19595, 38470, 7471], np.uint32)
 """Shares of red, green and blue in 65536, the same as Pillow's."""
 
@@ -29,36 +38,36 @@ def to_gray(
     Raises ImageNotARadiograph if all is transparent, ImageUndecodable for an index outside the
     palette.
     """
-    values, opacity = _shallow(image) if _is_shallow(image, lower) else _deep(image, lower)
+    is_deep = lower is not None or image.mode == "I;16"
+    values, opacity = _deep(image, lower) if is_deep else _shallow(image)
     if opacity is not None and not opacity.any():
         raise ImageNotARadiograph(
             "Every pixel is transparent. Save the image without transparency."
         )
     window = Window(0, 255, "stored-range")
+    said: list[str] = []
     if values.dtype != np.uint8:
-        seen = values if opacity is None else values[opacity > 0]
-        window = Window(int(seen.min()), int(seen.max()), "value-range")
-        values = stretch(values, window.low, window.high)
-    if opacity is None:
-        return values, window, ()
-    return _on_black(values, opacity), window, (TRANSPARENT,)
+        window, said = _value_range(values if opacity is None else values[opacity > 0])
+        values = _stretch(values, window.low, window.high)
+    if opacity is not None:
+        values, said = _on_black(values, opacity), [*said, TRANSPARENT]
+    return values, window, tuple(said)
 
 
-def stretch(values: npt.NDArray[np.integer], low: float, high: float) -> npt.NDArray[np.uint16]:
-    """Maps low…high of integers [rows, columns] onto 0…65535, and clips others."""
-    levels = np.empty(values.shape, np.uint16)
-    for top in range(0, len(values), _STRIP):
-        strip = values[top : top + _STRIP].clip(low, high).astype(np.float64)
-        levels[top : top + _STRIP] = np.rint((strip - low) * (65535 / max(high - low, 1)))
-    return levels
+def _value_range(values: Pixels) -> tuple[Window, list[str]]:
+    """The least and the greatest value, but for a few that would leave no grays to the others.
 
-
-Layers = tuple[Pixels, Pixels | None]
-"""Gray values, and how opaque each pixel is (0 to the dtype's greatest; None: all opaque)."""
-
-
-def _is_shallow(image: Image.Image, lower: Image.Image | None) -> bool:
-    return lower is None and image.mode != "I;16"
+    Example: letters of 65535 on a radiograph of 0…4095 leave it nearly black.
+    """
+    counts = np.zeros(2**16, np.int64)
+    for part in np.array_split(values.ravel(), values.size // _PART + 1):
+        counts += np.bincount(part, minlength=2**16)
+    low, high = (int(end) for end in np.flatnonzero(counts)[[0, -1]])
+    shares = counts.cumsum() / values.size
+    first, last = (int(end) for end in np.searchsorted(shares, [_STRAY, 1 - _STRAY]))
+    if first == last or high - low <= _FAR * (last - first):
+        return Window(low, high, "value-range"), []
+    return Window(first, last, "value-range"), [STRAYS]
 
 
 def _shallow(image: Image.Image) -> Layers:
@@ -93,6 +102,15 @@ def _luma(samples: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
     for top in range(0, len(samples), _STRIP):
         luma[top : top + _STRIP] = (samples[top : top + _STRIP] @ _LUMA + 2**15) >> 16
     return luma
+
+
+def _stretch(values: Pixels, low: float, high: float) -> npt.NDArray[np.uint16]:
+    """Maps low…high onto 0…65535, and clips other values."""
+    levels = np.empty(values.shape, np.uint16)
+    for top in range(0, len(values), _STRIP):
+        strip = values[top : top + _STRIP].clip(low, high).astype(np.float64)
+        levels[top : top + _STRIP] = np.rint((strip - low) * (65535 / max(high - low, 1)))
+    return levels
 
 
 def _on_black(levels: Pixels, opacity: Pixels) -> Pixels:

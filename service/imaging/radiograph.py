@@ -28,9 +28,9 @@ class RadiographFacts:
 
     format: Format
     rows: int
-    """Rows of the stored image, turned upright."""
+    """Rows of the stored image, turned upright and in square pixels."""
     columns: int
-    """Columns of the stored image, turned upright."""
+    """Columns of the stored image, turned upright and in square pixels."""
     window: Window
     inverted: bool = False
     """Whether the stored polarity was bright = air (MONOCHROME1) and has been turned over."""

@@ -3,9 +3,10 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from service.settings import DEMO_BUNDLE
-from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
+from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture, ramp
 
 
 def vectors(answer):
@@ -42,6 +43,15 @@ def test_the_facts_of_a_dicom_stand_beside_its_vector(client):
         "window": {"low": 0.0, "high": 1000.0, "source": "value-range"},
         "corrections": [],
     }
+
+
+def test_corrections_of_a_picture_stand_beside_its_vector(client):
+    data = picture(Image.fromarray(ramp()), "JPEG", dpi=(72, 144))
+    facts = client.post("/embed/image", content=data).json()["items"][0]["image"]
+    assert facts["corrections"] == [
+        "The pixels were made square: the file has them 0.5 times as high as wide."
+    ]
+    assert (facts["rows"], facts["columns"]) == (40, 96)
 
 
 def test_base64_is_the_same_vector_in_little_endian_floats(client, radiograph):

@@ -82,12 +82,11 @@ def reckoned(colours: np.ndarray, opacity: np.ndarray, stretched: bool) -> np.nd
     return gray * opacity
 
 
-def halved(values: np.ndarray, axis: int) -> np.ndarray:
-    """Half as many values along an axis: each is a weighted mean of four (1, 3, 3, 1)."""
-    values = np.moveaxis(values, axis, 0)
-    padded = np.concatenate([values[:1] * 0, values, values[:1] * 0])
-    known = np.concatenate([[0], np.ones(len(values)), [0]])
-    shape = (-1, *[1] * (values.ndim - 1))
-    total = sum(w * padded[k : k + len(values) : 2] for k, w in enumerate((1, 3, 3, 1)))
-    weight = sum(w * known[k : k + len(values) : 2] for k, w in enumerate((1, 3, 3, 1)))
-    return np.moveaxis(total / weight.reshape(shape), 0, axis)
+def doubled(values: np.ndarray, axis: int) -> np.ndarray:
+    """Twice as many values along an axis, each between its two nearest (3:1)."""
+    before = np.delete(np.insert(values, 0, values.take(0, axis), axis), -1, axis)
+    after = np.delete(np.insert(values, values.shape[axis], values.take(-1, axis), axis), 0, axis)
+    pairs = np.stack([3 * values + before, 3 * values + after], axis=axis + 1) / 4
+    shape = list(values.shape)
+    shape[axis] *= 2
+    return pairs.reshape(shape)

@@ -11,6 +11,7 @@ from PIL import Image
 from service.bundle.preprocess import ImageSpec
 from service.errors import (
     ImageNotARadiograph,
+    ImageTooLarge,
     ImageUndecodable,
     ImageUnsupported,
 )
@@ -24,8 +25,8 @@ from tests.service.imaging.pictures import (
     RGB_ALPHA,
     TURNS,
     density,
+    doubled,
     exif,
-    halved,
     png,
     reckoned,
 )
@@ -84,7 +85,7 @@ def test_grays_of_any_png_equal_a_reckoning_by_hand(data):
 
     radiograph = decode(file, LIMITS)
 
-    expected = TURNS[turn](grays if across == down else halved(grays, int(across > down)))
+    expected = TURNS[turn](grays if across == down else doubled(grays, int(across < down)))
     levels = 65535 if bits == 16 else 255
     assert radiograph.pixels.dtype == (np.uint16 if bits == 16 else np.uint8)
     roundings = 1 + (colours.shape[2] == 3) + (opacity.min() < 1) + (across != down)
@@ -101,6 +102,24 @@ def test_twelve_of_sixteen_bits_in_colour_keep_all_their_levels():
         radiograph.pixels, np.rint(ramp(np.uint16, 4095) * (65535 / 4095))
     )
     assert (radiograph.window.low, radiograph.window.high) == (0, 4095)
+
+
+@pytest.mark.parametrize("stray", [[65535], [65535, 0]])
+def test_a_few_stray_values_do_not_blacken_the_rest(stray):
+    values = ramp(np.uint16, 2000) + 30_000
+    values[0, : len(stray)] = stray
+    radiograph = decode(png(values[..., None], 16, GRAY), LIMITS)
+    assert np.percentile(radiograph.pixels, [1, 50, 99]) == pytest.approx(
+        [655, 32767, 64880], abs=200
+    )
+    assert "far from all others" in radiograph.corrections[0]
+
+
+@pytest.mark.parametrize("top", [255, 1023, 4095, 65535])
+def test_a_range_without_strays_is_shown_whole(top):
+    radiograph = decode(png(ramp(np.uint16, top)[..., None], 16, GRAY), LIMITS)
+    assert (radiograph.window.low, radiograph.window.high) == (0, top)
+    assert radiograph.corrections == ()
 
 
 def test_colour_under_transparency_is_not_seen():
@@ -191,14 +210,13 @@ SMOOTH = picture(Image.fromarray(ramp()).resize((400, 320)), "JPEG", quality=95)
     ("unit", "across", "down", "shape"),
     [
         (1, 72, 72, (320, 400)),
-        (1, 72, 144, (160, 400)),
-        (2, 40, 20, (320, 200)),
-        (0, 2, 1, (320, 200)),
+        (1, 72, 144, (320, 800)),
+        (2, 40, 20, (640, 400)),
+        (0, 2, 1, (640, 400)),
         (0, 1, 1, (320, 400)),
         (1, 300, 301, (320, 400)),
         (1, 0, 0, (320, 400)),
         (1, 72, 0, (320, 400)),
-        (1, 1, 100, (320, 400)),
     ],
 )
 def test_a_jpegs_pixels_are_made_square(unit, across, down, shape):
@@ -211,7 +229,7 @@ def test_a_jpegs_pixels_are_made_square(unit, across, down, shape):
 
 def test_the_correction_names_the_ratio():
     (said,) = decode(jfif(SMOOTH, 1, 150, 100), LIMITS).corrections
-    assert said == "The pixels are 1.5 times as high as wide; they were resampled to squares."
+    assert said == "The pixels were made square: the file has them 1.5 times as high as wide."
 
 
 def test_a_turned_jpeg_is_made_square_along_its_other_axis():
@@ -219,20 +237,28 @@ def test_a_turned_jpeg_is_made_square_along_its_other_axis():
     orientation[0x0112] = 6
     turned = picture(Image.open(io.BytesIO(SMOOTH)), "JPEG", exif=orientation, dpi=(144, 72))
     radiograph = decode(turned, LIMITS)
-    assert radiograph.pixels.shape == (200, 320)
+    assert radiograph.pixels.shape == (400, 640)
 
 
-def test_a_jpeg_is_not_shrunk_below_what_its_square_pixels_need():
+def test_a_jpeg_is_shrunk_by_the_size_of_its_square_pixels():
     spec = ImageSpec(height=64, width=64, reducing_gap=2)
     radiograph = decode(jfif(SMOOTH, 1, 72, 144), LIMITS, spec)
-    assert (radiograph.rows, radiograph.columns) == (160, 400)
-    assert min(radiograph.pixels.shape) >= 128
+    assert (radiograph.rows, radiograph.columns) == (320, 800)
+    assert radiograph.pixels.shape == (160, 400)
 
 
-def test_what_is_too_long_in_square_pixels_is_refused():
-    data = picture(Image.fromarray(ramp()).resize((900, 100)), "JPEG", dpi=(72, 144))
+@pytest.mark.parametrize(("unit", "across", "down"), [(1, 1, 100), (0, 65535, 1)])
+def test_pixels_that_are_far_too_long_are_refused(unit, across, down):
+    with pytest.raises(ImageUndecodable, match="density"):
+        decode(jfif(SMOOTH, unit, across, down), LIMITS)
+
+
+def test_limits_hold_for_square_pixels():
+    tall = picture(Image.fromarray(ramp()).resize((100, 900)), "JPEG", dpi=(144, 72))
     with pytest.raises(ImageNotARadiograph, match="as long as wide"):
-        decode(data, LIMITS)
+        decode(tall, LIMITS)
+    with pytest.raises(ImageTooLarge):
+        decode(jfif(SMOOTH, 1, 9, 1), LIMITS)
 
 
 def frame_header(data: bytes, **changes: int) -> bytes:
