@@ -30,7 +30,12 @@ _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), 
 
 
 def size(data: bytes) -> tuple[int, int]:
-    """Returns rows and columns of the IHDR chunk; Pillow waits for pixel data to give them."""
+    """Returns rows and columns of the IHDR chunk; Pillow waits for pixel data to give them.
+
+    Raises ImageUndecodable where another chunk is the first, as in Apple's own kind of PNG.
+    """
+    if data[12:16] != b"IHDR":
+        raise ImageUndecodable("The PNG does not begin with its header (IHDR). Save it again.")
     return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
 
 

@@ -157,6 +157,13 @@ def test_a_pixel_without_a_colour_in_the_palette_is_refused(palette):
         decode(png(noise(200), 8, PALETTE, *palette), LIMITS)
 
 
+def test_a_png_that_does_not_begin_with_its_header_is_refused():
+    data = png(noise(255), 8, GRAY)
+    apples = data[:8] + png_chunk(b"CgBI", b"\x50\0\x20\x02") + data[8:]
+    with pytest.raises(ImageUndecodable, match="IHDR"):
+        decode(apples, LIMITS)
+
+
 @pytest.mark.parametrize(("interlaced", "whole"), [(False, 73 * 40), (True, 8 * 10 * 2)])
 @pytest.mark.parametrize("more", [0, 7])
 def test_a_png_whose_rows_end_early_is_refused(interlaced, whole, more):
