@@ -23,39 +23,43 @@ _WORDS = {
     "breast": "breast* mamm[aeo]* seno mlo",
     "hand": "hands? finger* thumbs? daumen *metacarp* bone_age mains? doigts? manos? dedos? mao",
     "wrist": """
-        wrists? handgelenk* handwurzel* carp[aou]* scaphoid* poignets? muneca polso punho pols""",
+        wrists? handgelenk* handwurzel* carp[aou]* s[ck]aphoid* poignets? muneca polso punho
+        pols""",
     "forearm": "forearms? unterarm* avant_bras antebra* avambraccio onderarm radius* ulna*",
     "elbow": "elbows? ellenbog* ellbog* elleboog coudes? codo gomito cotovelo",
     "shoulder": """
         should* schulter* schouder* epaules? hombros? ombros? spalla scapul* omoplat* clavic*
         klavik* schlue?ssel* collarbone *acromio* ac_joints? axill*""",
-    "arm": "arms? upperarm *humer* oberarm* bovenarm bras brazos? braccio braco",
+    "arm": "arms? upperarm *humer* omero oberarm* bovenarm bras brazos? braccio braco",
     "hip": "hips? hue?ft* hanches? cadera anca quadril heup* acetabul* frog_leg*",
     "abdomen": """
         abd(?!_[aeu]l) abdo* abdmen abdp* addom* bauch* buik vientre ventre kub kidneys? niere*
         renal liver leber foie spleen milz pancrea* stomach magen *gastri* bowel* *intestin*
-        *colon duoden* jejun* ileum gall* bile* biliary adrenal* ureter* urethra* appendix""",
+        *colon duoden* jejun* ileum gall* bile* biliary adrenal* ureter* urethra* urinary
+        appendix""",
     "pelvis": """
         *pelvi[cs]* pelv becken* bekken* bassin bacia bacino ilium iliac* sacroil* si_joints?
-        *bladder prostat* uterus ovar[iy]* *rectum* cervix vagina vulva penis scrotum testi[sc]*
-        buttocks? groin inguinal""",
+        *bladder prostat* uterus ovar[iy]* *rectum* anus cervix vagina vulva penis scrotum
+        testi[sc]* buttocks? groin inguinal""",
     "knee": "knees? knie* genoux? rodilla* ginocchi* joelhos? patell*",
     "leg": """
         legs? lowerleg tibia* tib_fib* fibula* femur* femor* thighs? calf calves unterschenkel*
-        oberschenkel* beine? jambes? cuisses? pierna* muslo gamba perna""",
+        oberschenkel* beine? beinganz* (?:onder|boven)been jambes? cuisses? pierna* muslo
+        gamba perna""",
     "ankle": """
         ankles? sprungg* knoe?chel* chevilles? tobillos? caviglia tornozelo enkel malleol*""",
     "foot": """
         foot feet *fuss fuss[bgekrw]* pieds? pies? piede voet* heels? calcan* kalkan* fersen?* toes?
-        zehen? orteils? hallux* tars[aou]* metatars* sesamoid* *plantar* plantodorsal""",
-    "extremity": "*extremi* extre?m? *limbs? membr[eo]s? gliedmass*",
+        *zehen? orteils? hallux* tars[aou]* metatars* sesamoid* *plantar* plantodorsal""",
+    "extremity": "*extremi* extre?m? [ul]?ext exm *limbs? membr[eo]s? gliedmass*",
     "head": """
         heads? headneck *skull* schae?del* schedel kopf hoofd crane cranium cranio(?!_caud)*
         neurocran* *cranial_cav* tete cabe[zc]a testa craneo brain* gehirn cerebr* cerebell* sella*
         mastoid* sinus sinuses *nasal nase nasenbein* nnh nose face facial gesicht* *orbit* eyes?
-        (?<![lr])ears? optic_canal zygoma* *acanthi* submento* scalp cheek* eyelid cornea tongue""",
+        (?<![lr])ears? optic_canal zygoma* *acanthi* *auditory* submento* scalp cheek* eyelid cornea
+        tongue""",
     "jaw_or_teeth": """
-        jaws? mandib* maxill* *kiefer* teeth tooth dental* dent[ei]s? zahn* zaehne mouth tmj
+        jaws? *mandib* maxill* *kiefer* teeth tooth dental* dent[ei]s? zahn* zaehne mouth tmj
         temporomandib* panoramic orthopan* occlusal""",
     "neck": """
         neck* hals cou cuello collo pescoco *larynx *pharynx thyroid* carotid* parotid*""",
@@ -64,13 +68,16 @@ _WORDS = {
 
 The first region that fits a word counts. So "neckchest" is the chest.
 """
-_TESTIMONY = """
-    picc cvc *catheter* lines? tubes? pacemaker pneumo* effusion tb icu lordot* pre_op*
-    acute_abd* abd*_series"""
-"""More words of chest examinations in free text. Example: "PICC line, left arm"."""
+_UNCLEAR = """
+    picc cvc *catheter* lines? tubes? placement pacemaker pneumo* effusion tb icu lordot* pre_op*
+    acute_abd* abd*_series pain swelling schmerz* douleur* dolor*"""
+"""Words of free text that may belong to a chest: what is checked there, why the patient came.
+
+Examples: "PICC line, left arm", "leg pain".
+"""
 _AMBIGUOUS = re.compile(
-    r"\b(?:c arms?|back|bras|cou|crane|dos|ears?|enkel|eyes?|face|hart|mains?|mao|pies?|seno|sinus"
-    r"|testa)\b"
+    r"\b(?:c arms?|back|bras|cou|crane|dos|ears?|enkel|ext|eyes?|face|hart|mains?|mao|pies?|seno"
+    r"|sinus|testa)\b"
 )
 """Not body parts in free text. Examples: "C-arm", "main campus", "de pie", "de face", "sinus"."""
 _THORACIC = r"(?:thora[ck]\w*|torac\w*|dorsal\w*|dorso)"
@@ -115,4 +122,4 @@ def _expand(word: str) -> str:
 
 
 _STATED = _pattern()
-_DESCRIBED = _pattern(_TESTIMONY)
+_DESCRIBED = _pattern(_UNCLEAR)

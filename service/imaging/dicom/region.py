@@ -17,8 +17,8 @@ STATEMENTS = ("BodyPartExamined", "AnatomicRegionSequence", "PrimaryAnatomicStru
 DESCRIPTIONS = (
     "ViewPosition", "ViewCodeSequence",
     "AcquisitionDeviceProcessingDescription", "ProtocolName", "PerformedProtocolCodeSequence",
-    "SeriesDescription", "ProcedureCodeSequence", "RequestedProcedureCodeSequence",
-    "RequestedProcedureDescription", "StudyDescription",
+    "PerformedProcedureStepDescription", "SeriesDescription", "ProcedureCodeSequence",
+    "RequestedProcedureCodeSequence", "RequestedProcedureDescription", "StudyDescription",
 )  # fmt: skip
 """Elements that decide where no statement does; most are free text, and may hold a name."""
 

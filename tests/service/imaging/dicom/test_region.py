@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
 
 from service.errors import ImageNotARadiograph
 from service.imaging.decode import decode
@@ -29,11 +30,11 @@ elbow: ELBOW|ELLENBOGEN|COUDE|CODO
 arm: ARM|RARM|HUMERUS|UPPERARM|OBERARM
 shoulder: SHOULDER|RIGHT SHOULDER A|SCHULTER|EPAULE|HOMBRO|CLAVICLE|SCAPULA|ACJOINT|AXILLA
 extremity: EXTREMITY|EXTREMITIES|LOWER EXTREMITIE|UPPER EXTREMITY|LEFT UPPER EXTRE|LOWER LIMB
-extremity: EXTREMITÄT|UPPER_EXTREMITY
+extremity: EXTREMITÄT|UPPER_EXTREMITY|UP_EXM|LOWER_EXT|UEXT
 leg: LEG|LEGS|FEMUR|TIBIA|FIBULA|TIBIAFIBULA|TIB/FIB|THIGH|CALF|UNTERSCHENKEL|JAMBE
 knee: KNEE|KNEES|RKNEE|KNEE LAT|KNEELAT|KNIE|GENOU|RODILLA|PATELLA
 ankle: ANKLE|SPRUNGGELENK|CHEVILLE
-foot: FOOT|FEET|L FOOT|FUSS|FUß|PIED|TOE|HEEL|CALCANEUS|VORFUSS|SESAMOID
+foot: FOOT|FEET|L FOOT|FUSS|FUß|PIED|TOE|HEEL|CALCANEUS|VORFUSS|GROSSZEHE|SESAMOID
 hip: HIP|HIPS|HUEFTE|HÜFTE|HANCHE|CADERA
 pelvis: PELVIS|PELVIS AP|BECKEN|BASSIN|SIJOINT|BLADDER
 abdomen: ABDOMEN|ABDOMENPELVIS|ABD|ABDOMEN_1V|KUB|BAUCH|ADDOME|KIDNEY|LIVER|LARGEINTESTINE
@@ -153,6 +154,8 @@ def test_a_sides_modifier_is_no_region():
         {"StudyDescription": "PICC LINE, LEFT ARM"},
         {"StudyDescription": "ACUTE ABDOMEN SERIES"},
         {"StudyDescription": "PREOP HIP"},
+        {"StudyDescription": "NASOGASTRIC PLACEMENT"},
+        {"RequestedProcedureDescription": "Abdominal pain"},
         {"StudyDescription": "No Finding"},
         {"StudyDescription": "C-ARM"},
         {"StudyDescription": "MAIN HOSPITAL, BACK ENTRANCE"},
@@ -176,6 +179,7 @@ def test_descriptions_that_may_mean_a_chest_pass(elements):
         ({"StudyDescription": "Non-ossifying fibroma of distal tibia"}, "leg"),
         ({"ProtocolName": "Becken a.p."}, "pelvis"),
         ({"RequestedProcedureDescription": "ABD 1V"}, "abdomen"),
+        ({"PerformedProcedureStepDescription": "KNEE 4V"}, "knee"),
         ({"AcquisitionDeviceProcessingDescription": "SKULL, LAT"}, "head"),
         ({"ProcedureCodeSequence": coded("37362-1", "LN", "XR Lumbar spine")}, "spine"),
         ({"PerformedProtocolCodeSequence": coded("P1", "99LOCAL", "Foot, 3 views")}, "foot"),
@@ -199,6 +203,18 @@ def test_no_text_of_the_header_is_in_the_error(keyword, name, part):
     said = refusal(**{keyword: f"{name}^{part}"})
     assert f"another region, {part.lower()}." in said
     assert name.casefold() not in said.casefold()
+
+
+def test_every_common_region_of_the_standard_is_known():
+    names = {code.meaning for code in codes.cid4031.concepts.values()}
+    assert {name for name in names if not stated_regions(name)} == {"Phantom"}
+    passing = {name for name in names if "chest" in stated_regions(name)}
+    assert passing == {
+        "Apex of Lung", "Bronchus", "Chest", "Chest and Abdomen", "Chest, Abdomen and Pelvis",
+        "Entire body", "Esophagus", "Esophagus, stomach and duodenum", "Heart", "Mediastinum",
+        "Neck and Chest", "Neck, Chest and Abdomen", "Neck, Chest, Abdomen and Pelvis", "Rib",
+        "Sternoclavicular joint", "Sternum", "Trachea",
+    }  # fmt: skip
 
 
 @given(st.text(max_size=300))
