@@ -197,7 +197,7 @@ def test_a_statement_outweighs_a_description():
 
 
 @pytest.mark.parametrize("keyword", ["BodyPartExamined", "StudyDescription", "SeriesDescription"])
-@given(st.from_regex(r"[Q-Zq-zÄ-Ü]{5,9}", fullmatch=True), st.sampled_from(["HAND", "Knee"]))
+@given(st.from_regex(r"[Q-Zq-z]{5,9}", fullmatch=True), st.sampled_from(["HAND", "Knee"]))
 @settings(max_examples=30)
 def test_no_text_of_the_header_is_in_the_error(keyword, name, part):
     said = refusal(**{keyword: f"{name}^{part}"})
