@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from training.data.labels import NO_FINDING, uncertain
+from training.data.labels import NO_FINDING, present, uncertain
 from training.data.study import DataError, ManifestStudy
 
 SEED = 0
@@ -93,9 +93,10 @@ def draw(subset: Subset, studies: Iterable[ManifestStudy]) -> list[ManifestStudy
     """Returns `subset.each` studies for each finding; raises SubsetError if one has too few."""
     classes: dict[str, list[ManifestStudy]] = {finding: [] for finding in subset.findings}
     for study in studies:
-        present = set(study.findings or ()) & classes.keys()
-        if study.images and len(present) == 1 and not uncertain(study) & classes.keys():
-            classes[present.pop()].append(study)
+        found = present(study) & classes.keys()
+        if study.images and len(found) == 1 and not uncertain(study) & classes.keys():
+            (finding,) = found
+            classes[finding].append(study)
     few = {name: len(members) for name, members in classes.items() if len(members) < subset.each}
     if few:
         counts = ", ".join(f"{name} {count}" for name, count in few.items())
