@@ -81,7 +81,7 @@ def choose(name_or_list: str, source: str, studies: Sequence[ManifestStudy]) -> 
             raise SubsetError(f"{name_or_list} is a subset of {subset.source}, not of {source}")
         chosen = draw(subset, studies)
     elif Path(name_or_list).is_file():
-        chosen = listed(Path(name_or_list).read_text(encoding="utf-8").split("\n"), studies)
+        chosen = listed(_lines(Path(name_or_list)), studies)
     else:
         raise SubsetError(
             f"no subset or file {name_or_list!r}; the subsets are {', '.join(SUBSETS)}"
@@ -128,6 +128,13 @@ def listed(lines: Iterable[str], studies: Iterable[ManifestStudy]) -> list[Manif
             f"{missing} of the {len(wanted)} lines name no study or image of the data set"
         )
     return chosen
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise SubsetError(f"{path.name} is not UTF-8 text; save it in that encoding") from None
 
 
 def _keys(line: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, Validati
 from service.bundle.preprocess import ReducingGap
 from training.data.gaze import Sigma
 from training.data.spec import DATA_KINDS, DataSpec, FrozenSpec, PairData
-from training.errors import TrainingError
+from training.errors import USAGE_FAULT, TrainingError
 from training.recipe.methods import METHODS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -22,6 +22,8 @@ SECTIONS = ("data", "model", "expert", "optimiser", "run")
 
 class RecipeError(TrainingError, ValueError):
     """A recipe, or an override of it, that cannot be run."""
+
+    exit_status = USAGE_FAULT
 
 
 class ModelSpec(FrozenSpec):

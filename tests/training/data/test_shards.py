@@ -16,7 +16,7 @@ from training.data.experts import Experts
 from training.data.gaze import Sigma
 from training.data.manifest import write_manifest
 from training.data.phantom import PhantomConfig, phantom
-from training.data.reading import study_pairs
+from training.data.reading import ImageUnreadable, study_pairs
 from training.data.shard_index import ShardLayout
 from training.data.shards import open_shards, write_shards
 from training.data.study import DataError, Gaze, ManifestStudy
@@ -155,12 +155,19 @@ def test_writing_twice_gives_the_same_bytes(studies, folder):
     assert {p.name: p.read_bytes() for p in (folder / "shards").iterdir()} == first
 
 
-def test_images_that_cannot_be_read_are_counted_and_left_out(studies, folder):
-    (folder / studies[2].images[0]).write_bytes(b"damaged")
-    (folder / studies[5].images[0]).unlink()
+def test_images_that_cannot_be_read_are_named_and_left_out(studies, folder):
+    damaged, missing = studies[2].images[0], studies[5].images[0]
+    (folder / damaged).write_bytes(b"damaged")
+    (folder / missing).unlink()
     written = write(studies, folder)
     assert written.pairs == 9
-    assert written.unread == {"ImageUnsupported": 1, "FileNotFoundError": 1}
+    assert list(written.unread) == [damaged, missing]
+    assert written.unread[missing] == "No such file or directory."
+    assert damaged not in written.unread[damaged]
+    for image, reason in written.unread.items():
+        said = f"cannot read {image} of study .*: {reason[:20]}"
+        with pytest.raises(ImageUnreadable, match=said):
+            study_pairs([s for s in studies if image in s.images], folder, SPEC)
     kept = [study for index, study in enumerate(studies) if index not in (2, 5)]
     stored = read(folder)
     assert list(stored.studies) == kept
@@ -241,6 +248,23 @@ def test_an_image_that_comes_back_is_taken_in(studies, folder):
     image.write_bytes(data)
     again = write(studies, folder)
     assert (again.pairs, again.kept, again.unread) == (11, 2, {})
+
+
+def test_an_index_of_version_0_1_counted_what_could_not_be_read(studies, folder):
+    (folder / studies[2].images[0]).unlink()
+    write(studies, folder)
+    index = folder / "shards" / "000000.json"
+    record = json.loads(index.read_text())
+    index.write_text(json.dumps(record | {"unread": {"FileNotFoundError": 1}}))
+    assert len(read(folder)) == 10
+
+
+def test_a_damaged_tar_is_named_when_it_is_read(studies, folder):
+    write(studies, folder)
+    tar = folder / "shards" / "000001.tar"
+    tar.write_bytes(bytes(tar.stat().st_size))
+    with pytest.raises(DataError, match=r"000001\.tar is damaged at byte"):
+        read(folder).images[:]
 
 
 FORK = """
