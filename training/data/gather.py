@@ -13,13 +13,17 @@ PARQUET, JSONL = "studies.parquet", "studies.jsonl"
 
 
 def gather(entries: Iterable[ManifestStudy | Skipped]) -> tuple[list[ManifestStudy], Counter[str]]:
-    """Returns the studies of a source, and how many were skipped for each reason."""
+    """Returns the studies of a source, and how many were skipped for each reason.
+
+    Raises DataError for an image outside of the data set's folder.
+    """
     studies: list[ManifestStudy] = []
     skipped: Counter[str] = Counter()
     for study in entries:
         if isinstance(study, Skipped):
             skipped[study.reason] += 1
         else:
+            _check_inside(study)
             studies.append(study)
     return studies, skipped
 
@@ -39,6 +43,15 @@ def with_gaze(
             "the manifest with gaze names none of these images; both must be of one data set"
         )
     return joined
+
+
+def _check_inside(study: ManifestStudy) -> None:
+    for image in map(PurePosixPath, study.images):
+        if image.is_absolute() or ".." in image.parts:
+            raise DataError(
+                f"study {study.study_id!r} has the image {str(image)!r}, which is outside of the "
+                "data set's folder; download the published file again"
+            )
 
 
 def _joined(study: ManifestStudy, gaze_of: Mapping[str, tuple[Gaze, ...]]) -> ManifestStudy:

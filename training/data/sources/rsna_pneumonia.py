@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
-from pydicom.errors import InvalidDicomError
 
 from service.imaging.libraries import decoding
 from training.data.labels import NO_FINDING
@@ -45,7 +44,9 @@ def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
             continue
         try:
             view = _view(root / image)
-        except (InvalidDicomError, EOFError, ValueError):
+        except OSError:
+            raise
+        except Exception:  # pydicom raises whatever a damaged header makes of it
             yield Skipped("image is not a DICOM file")
             continue
         if patient not in classes:
@@ -84,4 +85,4 @@ def _boxed(table: Path) -> dict[str, bool]:
 def _view(path: Path) -> str | None:
     with decoding:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ViewPosition"])
-        return header.get("ViewPosition") or None
+        return str(header.get("ViewPosition") or "") or None

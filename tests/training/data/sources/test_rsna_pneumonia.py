@@ -1,6 +1,7 @@
 import logging
 import warnings
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -131,3 +132,15 @@ def test_a_cell_that_cannot_be_read_is_named(root, table, change, said):
     rewrite(root, table, change)
     with pytest.raises(DataError, match=f"{table}, .*{said}"):
         list(studies(root))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_header_that_is_damaged_anywhere_is_read_or_counted(root, read, seed):
+    path = root / "stage_2_train_images" / "sick.dcm"
+    rng = np.random.default_rng(seed)
+    data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    places = rng.integers(128, len(data), 6)
+    data[places] = rng.integers(0, 256, 6)
+    path.write_bytes(data[: rng.integers(132, len(data))].tobytes())
+    found, skipped = read(studies(root))
+    assert ("sick" in found) + skipped["image is not a DICOM file"] == 1
