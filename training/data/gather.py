@@ -15,17 +15,26 @@ PARQUET, JSONL = "studies.parquet", "studies.jsonl"
 def gather(entries: Iterable[ManifestStudy | Skipped]) -> tuple[list[ManifestStudy], Counter[str]]:
     """Returns the studies of a source, and how many were skipped for each reason.
 
-    Raises DataError for an image outside of the data set's folder.
+    A study that is repeated in every field is skipped. Raises DataError for two different studies
+    of one id, and for an image outside of the data set's folder.
     """
-    studies: list[ManifestStudy] = []
+    studies: dict[str, ManifestStudy] = {}
     skipped: Counter[str] = Counter()
     for study in entries:
         if isinstance(study, Skipped):
             skipped[study.reason] += 1
+            continue
+        _check_inside(study)
+        if study == studies.get(study.study_id):
+            skipped["repeated"] += 1
+        elif study.study_id in studies:
+            raise DataError(
+                f"two different studies have the id {study.study_id!r}; download the published "
+                "files again, or leave one of the two out"
+            )
         else:
-            _check_inside(study)
-            studies.append(study)
-    return studies, skipped
+            studies[study.study_id] = study
+    return list(studies.values()), skipped
 
 
 def with_gaze(

@@ -57,7 +57,7 @@ def _study(views: list[Row], folder: str, report: str, split: Split) -> Manifest
         study_id=f"{patient}-{study}",
         patient_id=patient,
         source=SOURCE,
-        images=tuple(_image(row, "Path") for row in views),
+        images=tuple(dict.fromkeys(_image(row, "Path") for row in views)),
         report=report,
         view=first["AP/PA"].upper() or None,
         findings=chexpert_findings(first),

@@ -43,7 +43,7 @@ def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[ManifestStud
     for (patient, study), images in _images(root).items():
         folder = f"files/p{patient[:2]}/p{patient}"
         report = root / folder / f"s{study}.txt"
-        wanted = [(view, name) for view in views for name in sorted(images[view])]
+        wanted = [(view, name) for view in views for name in sorted(set(images[view]))]
         present = [
             (view, path)
             for view, name in wanted

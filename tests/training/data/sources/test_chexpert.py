@@ -153,3 +153,9 @@ def test_a_table_that_is_missing_is_counted_and_both_are_refused(write, read, la
     (root / "train.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"none of train\.csv, valid\.csv"):
         list(studies(root))
+
+
+def test_a_row_that_is_repeated_adds_no_image(write, read, layout):
+    layout["train.csv"] += layout["train.csv"][:1]
+    found, _ = read(studies(write(layout)))
+    assert found["patient00001-study1"].images == (IMAGE,)
