@@ -173,6 +173,8 @@ def test_the_demo_can_be_made_small(invoke, monkeypatch, tmp_path):
             ["data", "nothing", "--root", ".", "--out", "pairs"],
             "there are chexpert, covid_chestxray",
         ),
+        (["export", "nothing", "bundle"], "RecipeError: no model 'nothing'"),
+        (["fit", "latin.yaml", "run"], "RecipeError: cannot read latin.yaml"),
         (["shards", "phantom-tiny", "out"], "RecipeError: shards are made from a manifest"),
         (["evaluate", "nothing", "nothing.jsonl"], "does not exist"),
         (["evaluate", ".", "studies.jsonl", "--suite", "retrieval,zeroshot"], "no zeroshot"),
@@ -184,6 +186,7 @@ def test_a_command_that_asks_for_what_is_not_there_ends_with_2(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "studies.jsonl").touch()
+    (tmp_path / "latin.yaml").write_bytes("name: übung".encode("latin-1"))
     assert complaint in fails(*arguments, status=USAGE_FAULT)
 
 
@@ -284,4 +287,5 @@ def test_a_split_without_studies_is_refused(fails, tmp_path):
 def test_labels_that_cannot_be_read_are_refused(fails, finished, tmp_path):
     (tmp_path / "labels.json").write_text('{"mine": {"mass": {}}}')
     arguments = [finished.run, tmp_path / "b", "--labels", tmp_path / "labels.json"]
-    assert "labels.json does not hold label sets" in fails("export", *arguments)
+    complaint = fails("export", *arguments)
+    assert "labels.json does not hold label sets: mine.mass.present: Field required." in complaint

@@ -129,7 +129,12 @@ def read_labels(path: Path) -> LabelSets:
     try:
         return LabelSets.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise DataError(f"{path.name} does not hold label sets: {error}") from error
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"{path.name} does not hold label sets: {where and f'{where}: '}{first['msg']}. "
+            "training/configs/chexpert.labels.json shows the form"
+        ) from error
 
 
 def one_set(label_sets: LabelSets) -> dict[str, Label]:

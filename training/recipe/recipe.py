@@ -146,10 +146,10 @@ def read_recipe(path: Path) -> Recipe:
 
     Raises RecipeError, with what to do, for the form without sections that earlier versions wrote.
     """
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8-sig")
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"cannot read {path} as YAML or JSON: {error}") from error
     if not isinstance(values, Mapping):
         raise RecipeError(f"{path} is not a recipe; begin with a copy of one in training/configs")
