@@ -1,33 +1,31 @@
 """eclip-train: prepare data, train a recipe, evaluate it, and export it as a bundle.
 
 Typical order: data → fit → export → evaluate.
+
+Exit status: 1 for data or files that cannot be used, 2 for a command or recipe that asks for what
+is not there, 70 for a fault of this program.
 """
 # Modules that load torch are imported inside the commands, so that --help answers at once.
 
 import logging
 import sys
+import traceback
 import warnings
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.progress import Progress, track
-from rich.table import Table
 
 from service.errors import EclipError
-from training.data.sources import SOURCES, read_source
+from training.console import complain, counts, out, show_result, show_summary, show_unread
+from training.data.labels import Uncertain
+from training.data.sources import SOURCES
 from training.data.subsets import SUBSETS, choose
-from training.errors import TrainingError
+from training.errors import DATA_FAULT, OWN_FAULT, TrainingError
 from training.evaluate import MEASURES
 
-if TYPE_CHECKING:
-    from training.evaluate.result import Result
-    from training.survey import Summary
-
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-out = Console()
 DEMO = Path("service/demo")
 CHEXPERT_LABELS = Path(__file__).parent / "configs" / "chexpert.labels.json"
 Overrides = Annotated[
@@ -41,16 +39,25 @@ RecipeName = Annotated[str, typer.Argument(help="A recipe's name or path")]
 
 
 def main() -> None:
-    """Runs the command line. An error that the user can put right is one line, no traceback."""
+    """Runs the command line. An error that the user can put right is one sentence, no traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("training").setLevel(logging.INFO)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"pytorch_lightning\.")  # a resumed run has files
     try:
         cli()
-    except (TrainingError, EclipError, FileExistsError, FileNotFoundError) as error:
-        Console(stderr=True).print(f"[red]{type(error).__name__}:[/red] {error}", highlight=False)
-        sys.exit(1)
+    except TrainingError as error:
+        _complain(error, error.exit_status)
+    except (EclipError, OSError) as error:
+        _complain(error, DATA_FAULT)
+    except Exception as error:
+        traceback.print_exc()
+        _complain(error, OWN_FAULT)
+
+
+def _complain(error: Exception, status: int) -> NoReturn:
+    complain(error)
+    sys.exit(status)
 
 
 @cli.command()
@@ -77,7 +84,7 @@ def data(
 
     if name not in SOURCES:
         raise typer.BadParameter(f"there are {', '.join(SOURCES)}", param_hint="NAME")
-    entries = track(read_source(name, root), "Reading", total=None, console=out)
+    entries = track(SOURCES[name](root), "Reading", total=None, console=out)
     studies, skipped = gather(entries)
     if subset is not None:
         studies = choose(subset, name, studies)
@@ -85,14 +92,14 @@ def data(
         studies = with_gaze(studies, read_manifest(gaze))
     if not studies:
         raise DataError(
-            f"no study of {name} lies in {root} (skipped: {_counts(skipped)}); see "
+            f"no study of {name} lies in {root} (skipped: {counts(skipped)}); see "
             f"training/data/sources/{name}.py for the files that belong there"
         )
     images = [image for study in studies for image in study.images]
     for image in track(images, "Copying", console=out):
         place(root / image, destination / image)
     write_manifests(destination, studies)
-    _show_summary(summarise(studies), skipped)
+    show_summary(summarise(studies), skipped)
 
 
 @cli.command()
@@ -126,8 +133,9 @@ def shards(
         )
     out.print(
         f"{written.pairs} images in {written.shards} shards, {written.kept} of them finished "
-        f"earlier; images that could not be read: {_counts(written.unread)}"
+        "earlier"
     )
+    show_unread(written.unread)
 
 
 @cli.command()
@@ -168,6 +176,13 @@ def evaluate(
             exists=True, dir_okay=False, help="labels.json with prompts. Default: the bundle's own"
         ),
     ] = None,
+    uncertain: Annotated[
+        Uncertain,
+        typer.Option(
+            help="What findings count as of which the labeller was not sure: left out of the "
+            "measures, present or absent"
+        ),
+    ] = "ignored",
     against: Annotated[
         Path | None,
         typer.Option(
@@ -184,8 +199,10 @@ def evaluate(
     from training.evaluate.page import PAGE, write
 
     measures = MEASURES if suite == "all" else tuple(suite.split(","))
-    result = Evaluation(manifest, train_share, measures, labels)(source, against)
-    _show_result(result)
+    if unknown := sorted(set(measures) - set(MEASURES)):
+        raise typer.BadParameter(f"no {', '.join(unknown)}", param_hint="--suite")
+    result = Evaluation(manifest, train_share, measures, labels, uncertain)(source, against)
+    show_result(result)
     if destination is not None:
         write(result, destination)
         out.print(f"Written: {destination / PAGE}")
@@ -249,48 +266,6 @@ def demo(
 
     bundle = make_demo(load_recipe("phantom-tiny", overrides or []), run, destination)
     out.print(bundle.model_card, markup=False, highlight=False)
-
-
-def _show_summary(summary: "Summary", skipped: Counter[str]) -> None:
-    from training.survey import MODEL
-
-    out.print(f"{summary.studies} studies of {summary.patients} patients")
-    out.print(f"image–report pairs: {summary.pairs}")
-    out.print(f"views: {_counts(summary.views)}")
-    if (reports := summary.reports) is None:
-        out.print("reports: none")
-    else:
-        out.print(
-            f"reports: {reports.distinct} distinct; median {reports.median_words:.0f} words, "
-            f"95th percentile {reports.words_95th:.0f}"
-        )
-        out.print(f"longer than the {reports.context} tokens of {MODEL}: {reports.truncated:.1%}")
-    out.print(f"skipped: {_counts(skipped)}")
-
-
-def _counts(counter: Counter[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counter.most_common()) or "none"
-
-
-def _show_result(result: "Result") -> None:
-    from training.evaluate.compare import largest
-    from training.evaluate.result import COLUMNS
-
-    out.print(", ".join(f"{name}: {value}" for name, value in result.about.items()), markup=False)
-    for name, section in result.sections.items():
-        for note in section.notes:
-            out.print(f"{name}: {note}", markup=False)
-        if section.values:
-            table = Table()
-            table.add_column(name, no_wrap=True)
-            for column in COLUMNS:
-                table.add_column(column)
-            for key, estimate in section.values.items():
-                table.add_row(key, *estimate.cells())
-            out.print(table)
-    for other, differences in result.differences.items():
-        worst, gap = largest(differences)
-        out.print(f"against {other}: the largest difference is {gap:.1e}, of {worst}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import open_clip
 
+from training.data.labels import is_labelled, uncertain
 from training.data.study import ManifestStudy
 from training.model.tokenizer import from_open_clip
 
@@ -33,17 +34,23 @@ class Summary:
     pairs: int
     patients: int
     views: Counter[str]
+    unlabelled: int
+    uncertain: int
+    """Labelled studies in which some finding is uncertain."""
     reports: Lengths | None
     """None if there is no report."""
 
 
 def summarise(studies: Sequence[ManifestStudy]) -> Summary:
-    """Counts studies, pairs, patients and views, and measures the reports."""
+    """Counts studies, pairs, patients, views and labels, and measures the reports."""
+    labelled = [study for study in studies if is_labelled(study)]
     return Summary(
         studies=len(studies),
         pairs=sum(bool(study.images and study.report) for study in studies),
         patients=len({study.patient_id for study in studies}),
         views=Counter(study.view or "not stated" for study in studies if study.images),
+        unlabelled=len(studies) - len(labelled),
+        uncertain=sum(bool(uncertain(study)) for study in labelled),
         reports=_lengths([study.report for study in studies if study.report]),
     )
 

@@ -11,6 +11,7 @@ from service.bundle.manifest import load
 from training import cli
 from training.data.manifest import read_manifest
 from training.data.study import ManifestStudy, split_of, write_studies
+from training.errors import DATA_FAULT, OWN_FAULT, USAGE_FAULT
 
 PATIENTS = 12
 
@@ -29,13 +30,13 @@ def invoke():
 def fails(monkeypatch, capsys):
     """Run the installed command; returns its one line of complaint."""
 
-    def run(*arguments):
+    def run(*arguments, status=DATA_FAULT):
         monkeypatch.setattr(sys, "argv", ["eclip-train", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        assert ended.value.code != 0
+        assert ended.value.code == status
         complaint = capsys.readouterr().err
-        assert "Traceback" not in complaint
+        assert ("Traceback" in complaint) == (status == OWN_FAULT)
         return " ".join(complaint.split())
 
     return run
@@ -168,20 +169,94 @@ def test_the_demo_can_be_made_small(invoke, monkeypatch, tmp_path):
         ),
         (["fit", "phantom-tiny", "run", "model.name=nothing"], "RecipeError: no model 'nothing'"),
         (["fit", "phantom-tiny", "run", "method=eklip"], "there are clip, duplicate"),
-        (["fit", "own-pairs", "run", "data.path=nothing.jsonl"], "nothing.jsonl"),
-        (["export", "local-dir:x", "bundle", "--pretrained", "w.pt"], "its own weights"),
         (
             ["data", "nothing", "--root", ".", "--out", "pairs"],
             "there are chexpert, covid_chestxray",
         ),
+        (["export", "nothing", "bundle"], "RecipeError: no model 'nothing'"),
+        (["fit", "latin.yaml", "run"], "RecipeError: cannot read latin.yaml"),
+        (["shards", "phantom-tiny", "out"], "RecipeError: shards are made from a manifest"),
         (["evaluate", "nothing", "nothing.jsonl"], "does not exist"),
+        (["evaluate", ".", "studies.jsonl", "--suite", "retrieval,zeroshot"], "no zeroshot"),
+        (["evaluate", ".", "studies.jsonl", "--uncertain", "maybe"], "'maybe' is not one of"),
     ],
 )
-def test_what_a_user_can_mend_is_said_without_a_traceback(
+def test_a_command_that_asks_for_what_is_not_there_ends_with_2(
     fails, monkeypatch, tmp_path, arguments, complaint
 ):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies.jsonl").touch()
+    (tmp_path / "latin.yaml").write_bytes("name: übung".encode("latin-1"))
+    assert complaint in fails(*arguments, status=USAGE_FAULT)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (
+            ["fit", "own-pairs", "run", "data.path=nothing.jsonl"],
+            "file or directory: nothing.jsonl",
+        ),
+        (["fit", "own-pairs", "run", "data.path=."], "is not a manifest"),
+        (["export", "local-dir:x", "bundle", "--pretrained", "w.pt"], "its own weights"),
+        (["data", "chexpert", "--root", ".", "--out", "o"], "holds none of train.csv, valid.csv"),
+        (["data", "mimic_cxr", "--root", ".", "--out", "o"], "holds no mimic-cxr-2.0.0-chexpert"),
+        (["data", "egd_cxr", "--root", ".", "--out", "o"], "holds no master_sheet.csv"),
+    ],
+)
+def test_data_that_cannot_be_used_end_with_1(fails, monkeypatch, tmp_path, arguments, complaint):
+    monkeypatch.chdir(tmp_path)
     assert complaint in fails(*arguments)
+
+
+def test_a_file_without_permission_is_named(fails, monkeypatch, downloaded, tmp_path):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied", "metadata.csv")
+
+    monkeypatch.setattr("training.data.sources.table._open_text", refused)
+    arguments = ["--root", downloaded, "--out", tmp_path / "out"]
+    complaint = fails("data", "covid_chestxray", *arguments)
+    assert complaint == "PermissionError: Permission denied: metadata.csv"
+
+
+def test_a_fault_of_ours_ends_with_70_and_shows_where(fails, monkeypatch, downloaded, tmp_path):
+    monkeypatch.setattr("training.survey.summarise", lambda _: 1 / 0)
+    arguments = ["--root", downloaded, "--out", tmp_path / "out"]
+    complaint = fails("data", "covid_chestxray", *arguments, status=OWN_FAULT)
+    assert complaint.endswith("ZeroDivisionError: division by zero")
+
+
+def test_a_cell_that_cannot_be_read_is_named(fails, tmp_path):
+    (tmp_path / "labels.csv").write_text("filename,label,subtype,patient\na.png,sick,,1\n")
+    arguments = ["--root", tmp_path, "--out", tmp_path / "out"]
+    complaint = fails("data", "pediatric_pneumonia", *arguments)
+    assert "DataError: labels.csv, row 2, column label: 'sick' is none of" in complaint
+
+
+def test_a_damaged_image_stops_an_evaluation_and_is_named(fails, tmp_path):
+    study = ManifestStudy("s1", "p", "test", ("1.png",), "Normal.")
+    write_studies(tmp_path / "studies.jsonl", [study])
+    (tmp_path / "1.png").write_bytes(b"")
+    complaint = fails("evaluate", cli.DEMO.absolute() / "bundle", tmp_path / "studies.jsonl")
+    assert "ImageUnreadable: cannot read 1.png of study 's1': " in complaint
+
+
+def test_shards_name_what_they_leave_out(invoke, tiny_model, tmp_path):
+    studies = []
+    for number in range(24):
+        levels = np.random.default_rng(number).integers(0, 256, (48, 40)).astype(np.uint8)
+        Image.fromarray(levels).save(tmp_path / f"{number}.png")
+        studies.append(ManifestStudy(f"s{number}", "p", "test", (f"{number}.png",), "Normal."))
+    for number in range(22):
+        (tmp_path / f"{number}.png").write_bytes(b"")
+    write_studies(tmp_path / "studies.jsonl", studies)
+    recipe = [f"model.name={tiny_model}", f"data.path={tmp_path / 'studies.jsonl'}"]
+    said = invoke("shards", "own-pairs", tmp_path / "shards", *recipe)
+    assert "2 images in 1 shards" in said
+    assert "images that could not be read: 22" in said
+    assert "left out: 19.png (" in said
+    assert "left out: 20.png" not in said
+    assert "and 2 more" in said
 
 
 def test_a_bundle_that_exists_is_not_overwritten(fails, finished, tmp_path):
@@ -212,4 +287,5 @@ def test_a_split_without_studies_is_refused(fails, tmp_path):
 def test_labels_that_cannot_be_read_are_refused(fails, finished, tmp_path):
     (tmp_path / "labels.json").write_text('{"mine": {"mass": {}}}')
     arguments = [finished.run, tmp_path / "b", "--labels", tmp_path / "labels.json"]
-    assert "labels.json does not hold label sets" in fails("export", *arguments)
+    complaint = fails("export", *arguments)
+    assert "labels.json does not hold label sets: mine.mass.present: Field required." in complaint

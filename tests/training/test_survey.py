@@ -34,5 +34,17 @@ def test_a_report_is_truncated_where_open_clip_would_cut_it(words, share):
     assert summary.reports.truncated == share
 
 
+def test_the_summary_counts_what_is_known_of_findings():
+    summary = summarise(
+        [
+            STUDY,
+            replace(STUDY, findings=()),
+            replace(STUDY, findings=("edema",), metadata={"uncertain": "nodule"}),
+            replace(STUDY, metadata={"uncertain": "nodule"}),
+        ]
+    )
+    assert (summary.unlabelled, summary.uncertain) == (2, 1)
+
+
 def test_a_data_set_without_reports_has_no_lengths():
     assert summarise([replace(STUDY, report="")]).reports is None

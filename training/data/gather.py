@@ -13,15 +13,28 @@ PARQUET, JSONL = "studies.parquet", "studies.jsonl"
 
 
 def gather(entries: Iterable[ManifestStudy | Skipped]) -> tuple[list[ManifestStudy], Counter[str]]:
-    """Returns the studies of a source, and how many were skipped for each reason."""
-    studies: list[ManifestStudy] = []
+    """Returns the studies of a source, and how many were skipped for each reason.
+
+    A study that is repeated in every field is skipped. Raises DataError for two different studies
+    of one id, and for an image outside of the data set's folder.
+    """
+    studies: dict[str, ManifestStudy] = {}
     skipped: Counter[str] = Counter()
     for study in entries:
         if isinstance(study, Skipped):
             skipped[study.reason] += 1
+            continue
+        _check_inside(study)
+        if study == studies.get(study.study_id):
+            skipped["repeated"] += 1
+        elif study.study_id in studies:
+            raise DataError(
+                f"two different studies have the id {study.study_id!r}; download the published "
+                "files again, or leave one of the two out"
+            )
         else:
-            studies.append(study)
-    return studies, skipped
+            studies[study.study_id] = study
+    return list(studies.values()), skipped
 
 
 def with_gaze(
@@ -39,6 +52,15 @@ def with_gaze(
             "the manifest with gaze names none of these images; both must be of one data set"
         )
     return joined
+
+
+def _check_inside(study: ManifestStudy) -> None:
+    for image in map(PurePosixPath, study.images):
+        if image.is_absolute() or ".." in image.parts:
+            raise DataError(
+                f"study {study.study_id!r} has the image {str(image)!r}, which is outside of the "
+                "data set's folder; download the published file again"
+            )
 
 
 def _joined(study: ManifestStudy, gaze_of: Mapping[str, tuple[Gaze, ...]]) -> ManifestStudy:

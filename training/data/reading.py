@@ -7,10 +7,25 @@ import numpy as np
 
 from service.arrays import UInt8
 from service.bundle.preprocess import ImageSpec, preprocess
+from service.errors import EclipError
 from service.imaging.decode import ImageLimits, decode
 from training.data.gaze import Sigma, aligned_heatmap
 from training.data.pairs import Pair, Pairs
 from training.data.study import DataError, ManifestStudy
+
+
+class ImageUnreadable(DataError):
+    """An image that is missing or damaged, or that the service would refuse.
+
+    image: its path in the manifest. reason: why, without the path.
+    """
+
+    def __init__(self, study: ManifestStudy, reason: str) -> None:
+        self.image, self.reason = study.images[0], reason
+        super().__init__(
+            f"cannot read {self.image} of study {study.study_id!r}: {reason} Replace the file, or "
+            "take the study out of the manifest. `eclip-train shards` leaves out such images"
+        )
 
 
 def study_pairs(
@@ -18,7 +33,8 @@ def study_pairs(
 ) -> Pairs:
     """Returns the first image of each study that has one, decoded as the service decodes it.
 
-    Heatmaps are drawn where a `sigma` is given. Raises DataError if no study has an image.
+    Heatmaps are drawn where a `sigma` is given. Raises DataError if no study has an image,
+    ImageUnreadable for the first image that cannot be read.
     """
     imaged = [study for study in studies if study.images]
     if not imaged:
@@ -29,8 +45,18 @@ def study_pairs(
 
 
 def read_pair(folder: Path, study: ManifestStudy, spec: ImageSpec, sigma: Sigma | None) -> Pair:
-    """Returns a study's first image and, where a `sigma` is given, its readers' heatmap."""
-    image = decode((folder / study.images[0]).read_bytes(), ImageLimits(), spec)
+    """Returns a study's first image and, where a `sigma` is given, its readers' heatmap.
+
+    Raises ImageUnreadable, with the study, its file and the reason.
+    """
+    try:
+        image = decode((folder / study.images[0]).read_bytes(), ImageLimits(), spec)
+    except EclipError as error:
+        raise ImageUnreadable(study, error.detail) from error
+    except OSError as error:
+        raise ImageUnreadable(study, f"{error.strerror or error}.") from error
+    except ValueError as error:  # of a path, such as one with a NUL
+        raise ImageUnreadable(study, f"{error}.") from error
     shape = (image.rows, image.columns)
     heatmap = None if sigma is None else heatmap_on(study, shape, spec, sigma)
     return Pair(preprocess(image.pixels, spec), study, heatmap)

@@ -27,7 +27,7 @@ class ShardLayout(BaseModel):
 class Shard(BaseModel):
     """NNNNNN.json, the index of NNNNNN.tar: what it was made of, its checksum, its members."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     made_of: str
     """sha256 of the studies and of how their images were prepared."""
@@ -36,8 +36,8 @@ class Shard(BaseModel):
     """Which of the given studies are in the tar; the others' images could not be read."""
     images: tuple[Span, ...]
     heatmaps: tuple[Span, ...]
-    unread: dict[str, int]
-    """Images that could not be read: name of the error → how many."""
+    unread: dict[str, str]
+    """Images that could not be read: path → why. Version 0.1 counted them: error → how many."""
 
 
 Index = TypeVar("Index", ShardLayout, Shard)

@@ -11,7 +11,6 @@ import io
 import json
 import os
 import tarfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -25,13 +24,12 @@ from PIL import Image
 
 from service.arrays import UInt8
 from service.bundle.preprocess import ImageSpec
-from service.errors import EclipError
 from service.files import remove_drafts, write_atomically, written_atomically
 from training.data.gaze import Sigma
 from training.data.manifest import read_manifest, write_manifest
 from training.data.pairs import Pair, Pairs
 from training.data.parallel import process_pool
-from training.data.reading import read_pair
+from training.data.reading import ImageUnreadable, read_pair
 from training.data.shard_index import LAYOUT, Shard, ShardLayout, Span, read_index, read_layout
 from training.data.splits import split_studies
 from training.data.study import DataError, ManifestStudy, Split
@@ -49,7 +47,8 @@ class Written:
     shards: int
     kept: int
     """Shards from an earlier call, undamaged and of the same studies."""
-    unread: Counter[str]
+    unread: dict[str, str]
+    """Images that could not be read: path → why."""
 
 
 def write_shards(
@@ -60,7 +59,7 @@ def write_shards(
     sigma: Sigma | None,
     on_shard: Callable[[], None] = lambda: None,
 ) -> Written:
-    """Writes every study that has an image, with one process a core.
+    """Writes every study whose image can be read, with one process a core.
 
     A second call resumes the first: it verifies the checksums of finished shards and writes only
     those that are missing, damaged, made of other studies, or lack images that could not be read.
@@ -83,7 +82,7 @@ def write_shards(
     write_manifest(destination / MANIFEST, stored)
     remove_drafts(destination / LAYOUT)
     write_atomically(destination / LAYOUT, layout.model_dump_json(indent=1).encode())
-    unread = sum((Counter(shard.unread) for shard in shards), Counter[str]())
+    unread = {image: reason for shard in shards for image, reason in shard.unread.items()}
     return Written(len(stored), len(shards), kept, unread)
 
 
@@ -162,7 +161,12 @@ class StoredImages:
     def _read(self, place: npt.NDArray[np.int64]) -> UInt8:
         tar, offset, size = place.tolist()
         data = os.pread(_descriptor(self.tars[tar]), size, offset)
-        levels: UInt8 = np.asarray(Image.open(io.BytesIO(data)))
+        try:
+            levels: UInt8 = np.asarray(Image.open(io.BytesIO(data)))
+        except (OSError, SyntaxError) as error:
+            raise DataError(
+                f"{self.tars[tar].name} is damaged at byte {offset}; run `eclip-train shards` again"
+            ) from error
         return levels
 
 
@@ -189,16 +193,16 @@ def _ensure_shard(
 
 def _read_pairs(
     studies: Sequence[ManifestStudy], folder: Path, layout: ShardLayout
-) -> Iterator[tuple[int, Pair | str]]:
+) -> Iterator[tuple[int, Pair | ImageUnreadable]]:
     for row, study in enumerate(studies):
         try:
             yield row, read_pair(folder, study, layout.spec, layout.sigma)
-        except (EclipError, OSError) as error:
-            yield row, type(error).__name__
+        except ImageUnreadable as error:
+            yield row, error
 
 
 def _write_shard(
-    tar: Path, made_of: str, number: int, read: Sequence[tuple[int, Pair | str]]
+    tar: Path, made_of: str, number: int, read: Sequence[tuple[int, Pair | ImageUnreadable]]
 ) -> Shard:
     pairs = [(row, pair) for row, pair in read if isinstance(pair, Pair)]
     with written_atomically(tar) as draft:
@@ -216,7 +220,9 @@ def _write_shard(
             rows=tuple(row for row, _ in pairs),
             images=tuple(span for name, span in spans if name == "image.png"),
             heatmaps=tuple(span for name, span in spans if name == "heatmap.png"),
-            unread=Counter(pair for _, pair in read if isinstance(pair, str)),
+            unread={
+                each.image: each.reason for _, each in read if isinstance(each, ImageUnreadable)
+            },
         )
 
 

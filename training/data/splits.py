@@ -1,5 +1,6 @@
 """Splits studies by patient, and checks that the splits share nothing."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
@@ -15,12 +16,14 @@ def split_studies(
 ) -> dict[Split, list[ManifestStudy]]:
     """Returns the studies of each split: the published split, else the patient's by hash.
 
-    Raises LeakageError if two splits share anything.
+    Raises LeakageError if two splits share anything, DataError if a split has a study twice.
     """
     splits: dict[Split, list[ManifestStudy]] = {"train": [], "validation": [], "test": []}
     for study in studies:
         splits[study.split or split_of(study.patient_id, fractions)].append(study)
     check_disjoint(splits)
+    for members in splits.values():
+        _check_unique(members)
     return splits
 
 
@@ -42,6 +45,16 @@ def check_disjoint(splits: Mapping[Split, Sequence[ManifestStudy]]) -> None:
             )
     if shared:
         raise LeakageError(f"{'; '.join(shared)}. Correct the splits in the manifest")
+
+
+def _check_unique(studies: Sequence[ManifestStudy]) -> None:
+    counts = Counter((study.source, study.study_id) for study in studies)
+    twice = [study_id for (_, study_id), count in counts.items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{len(twice)} study ids are in the manifest more than once, such as {twice[0]!r}. "
+            "Name all images of a study in one line, and give every study an id of its own"
+        )
 
 
 def _patients(studies: Sequence[ManifestStudy]) -> set[str]:

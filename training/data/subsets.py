@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from training.data.labels import NO_FINDING, uncertain
+from training.data.labels import NO_FINDING, present, uncertain
 from training.data.study import DataError, ManifestStudy
 
 SEED = 0
@@ -81,7 +81,7 @@ def choose(name_or_list: str, source: str, studies: Sequence[ManifestStudy]) -> 
             raise SubsetError(f"{name_or_list} is a subset of {subset.source}, not of {source}")
         chosen = draw(subset, studies)
     elif Path(name_or_list).is_file():
-        chosen = listed(Path(name_or_list).read_text(encoding="utf-8").split("\n"), studies)
+        chosen = listed(_lines(Path(name_or_list)), studies)
     else:
         raise SubsetError(
             f"no subset or file {name_or_list!r}; the subsets are {', '.join(SUBSETS)}"
@@ -93,9 +93,10 @@ def draw(subset: Subset, studies: Iterable[ManifestStudy]) -> list[ManifestStudy
     """Returns `subset.each` studies for each finding; raises SubsetError if one has too few."""
     classes: dict[str, list[ManifestStudy]] = {finding: [] for finding in subset.findings}
     for study in studies:
-        present = set(study.findings) & classes.keys()
-        if study.images and len(present) == 1 and not uncertain(study) & classes.keys():
-            classes[present.pop()].append(study)
+        found = present(study) & classes.keys()
+        if study.images and len(found) == 1 and not uncertain(study) & classes.keys():
+            (finding,) = found
+            classes[finding].append(study)
     few = {name: len(members) for name, members in classes.items() if len(members) < subset.each}
     if few:
         counts = ", ".join(f"{name} {count}" for name, count in few.items())
@@ -127,6 +128,13 @@ def listed(lines: Iterable[str], studies: Iterable[ManifestStudy]) -> list[Manif
             f"{missing} of the {len(wanted)} lines name no study or image of the data set"
         )
     return chosen
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise SubsetError(f"{path.name} is not UTF-8 text; save it in that encoding") from None
 
 
 def _keys(line: str) -> tuple[str, ...]:

@@ -96,8 +96,10 @@ def _lesions(test: EmbeddedPairs, prompts: Mapping[str, Prompts]) -> Iterator[Re
     if test.pairs.lesions is None or not prompts:
         return
     texts = [ensemble(test.encoder, prompt.present) for prompt in prompts.values()]
-    there = Findings.of(test.pairs.studies, prompts).there
-    for row in np.flatnonzero(there.sum(axis=1) == 1).tolist():
+    findings = Findings.of(test.pairs.studies, prompts)
+    there = findings.there
+    alone = findings.known.all(axis=1) & (there.sum(axis=1) == 1)
+    for row in np.flatnonzero(alone).tolist():
         inside = test.pairs.lesions[row] >= LESION_LEVEL
         yield Region(row, texts[int(there[row].argmax())], inside)
 

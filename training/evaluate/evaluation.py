@@ -10,6 +10,7 @@ from service.bundle.labels import Label, LabelSets
 from service.bundle.preprocess import ImageSpec
 from training.data.dataset import open_pairs
 from training.data.gaze import Sigma
+from training.data.labels import Uncertain
 from training.data.manifest import read_manifest
 from training.data.pairs import Pairs
 from training.data.reading import study_pairs
@@ -34,13 +35,14 @@ class Evaluation:
 
     train_share: fraction of patients treated as training data if the manifest publishes no split.
     None: use the fractions of the source's recipe if known, else 0. labels: a file with one set of
-    prompts; None: use the bundle's own.
+    prompts; None: use the bundle's own. uncertain_as: what uncertain findings count as.
     """
 
     manifest: Path
     train_share: float | None
     measures: tuple[str, ...]
     labels: Path | None = None
+    uncertain_as: Uncertain = "ignored"
 
     def __call__(self, source: Path, against: Path | None = None) -> Result:
         """Measures `source`, and its differences from `against` and from its own int8 graphs."""
@@ -74,7 +76,15 @@ class Evaluation:
         train: Pairs | None,
     ) -> Result:
         about = {"encoder": named(encoder, source), "manifest": self.manifest.name}
-        return run_suite(encoder, test, train, labels, measures=self.measures, about=about)
+        return run_suite(
+            encoder,
+            test,
+            train,
+            labels,
+            measures=self.measures,
+            uncertain_as=self.uncertain_as,
+            about=about,
+        )
 
     def _fractions(self, encoder: DualEncoder) -> Fractions:
         """Returns the fractions that keep training data out of the test, or what was asked for."""
@@ -119,7 +129,12 @@ def read_labels(path: Path) -> LabelSets:
     try:
         return LabelSets.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise DataError(f"{path.name} does not hold label sets: {error}") from error
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"{path.name} does not hold label sets: {where and f'{where}: '}{first['msg']}. "
+            "training/configs/chexpert.labels.json shows the form"
+        ) from error
 
 
 def one_set(label_sets: LabelSets) -> dict[str, Label]:

@@ -36,7 +36,8 @@ def linear_probe(
     asked = Findings.of(test.pairs.studies, labels)
     counts = patient_counts(test.patients)
     values: dict[str, Estimate] = {}
-    notes = list(asked.unanswered())
+    notes = [*asked.left_out(), *asked.unanswered()]
+    notes += [f"training studies {note}" for note in learned.left_out()]
     for share in SHARES:
         draws = [
             patients_drawn(train.patients, share, seed + draw)
@@ -101,7 +102,7 @@ def _estimate(draws: list[dict[str, Floats]], asked: Findings, counts: Counts) -
         float(np.mean([roc_auc_score(*_answers(asked, label, s)) for label, s in scores.items()]))
         for scores in draws
     ]
-    mean, studies = float(np.mean(macros)), len(asked.there)
+    mean, studies = float(np.mean(macros)), asked.counted
     if len(draws) > 1:
         return Estimate(value=mean, n=studies, chance=0.5, sd=float(np.std(macros, ddof=1)))
     resampled = [

@@ -44,7 +44,9 @@ def retrieval(test: EmbeddedPairs, labels: tuple[str, ...]) -> Measurement:
                 values[f"recall@{recall.k}/{name}"] = recall
     else:
         notes.append("no recall: no study has a report")
-    for name, precision in _class_precisions(test, labels):
+    findings = Findings.of(test.pairs.studies, labels)
+    notes += (f"class precision, {note}" for note in findings.left_out())
+    for name, precision in _class_precisions(test, findings):
         values[name] = precision
     if not any(name.startswith("precision") for name in values):
         notes.append("no class precision: too few studies are known to have one of the labels")
@@ -134,12 +136,12 @@ def _drawn_one(
     return np.asarray(np.clip(1 - none, 0, 1))
 
 
-def _class_precisions(test: EmbeddedPairs, labels: tuple[str, ...]) -> list[tuple[str, Estimate]]:
+def _class_precisions(test: EmbeddedPairs, findings: Findings) -> list[tuple[str, Estimate]]:
     """Returns precision@k, image → report and image → image.
 
-    Two studies are alike if they share a label, or if neither has any.
+    Two studies are alike if they share a label, or if neither has any. Studies of which a label is
+    unknown neither search nor are found.
     """
-    findings = Findings.of(test.pairs.studies, labels)
     known: Bools = np.asarray(findings.known.all(axis=1))
     if not findings.there[known].any():  # all would be alike
         return []

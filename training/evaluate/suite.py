@@ -1,11 +1,12 @@
 """Runs the suite: every measure of one encoder on one test set, as one result."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
 from service.bundle.labels import Prompts
+from training.data.labels import Uncertain, is_labelled, resolved, uncertain
 from training.data.pairs import Pairs
 from training.data.splits import check_disjoint
 from training.data.study import DataError
@@ -55,28 +56,42 @@ def run_suite(
     labels: Mapping[str, Prompts],
     *,
     measures: Sequence[str] = MEASURES,
+    uncertain_as: Uncertain = "ignored",
     about: Mapping[str, JsonValue] | None = None,
 ) -> Result:
     """Measures `encoder` on `test`. What these studies cannot answer becomes a note.
 
     test, train: pairs at the encoder's input size, with heatmaps and lesions if attention is
     measured; reports and findings may be missing. labels: name of a finding → its prompts, with its
-    calibration if it is a Label. about: facts to put into the result. Raises LeakageError if test
-    and train share anything, DataError for an unknown measure.
+    calibration if it is a Label. uncertain_as: what uncertain findings of both count as. about:
+    facts to put into the result. Raises LeakageError if test and train share anything, DataError
+    for an unknown measure.
     """
     if unknown := sorted(set(measures) - set(MEASURES)):
         raise DataError(f"unknown measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
     if train is not None:
         check_disjoint({"train": train.studies, "test": test.studies})
     subject = SuiteInput(
-        EmbeddedPairs(encoder, test),
-        None if train is None else EmbeddedPairs(encoder, train),
+        EmbeddedPairs(encoder, _resolved(test, uncertain_as)),
+        None if train is None else EmbeddedPairs(encoder, _resolved(train, uncertain_as)),
         labels,
     )
     return Result(
-        about=dict(about or {}) | _facts(subject),
+        about=dict(about or {}) | _facts(subject) | _label_facts(test, uncertain_as),
         sections={name: _section(subject, name) for name in measures},
     )
+
+
+def _resolved(pairs: Pairs, policy: Uncertain) -> Pairs:
+    return replace(pairs, studies=tuple(resolved(study, policy) for study in pairs.studies))
+
+
+def _label_facts(test: Pairs, policy: Uncertain) -> dict[str, JsonValue]:
+    doubtful = sum(len(uncertain(study)) for study in test.studies if is_labelled(study))
+    return {
+        "test studies without labels": sum(not is_labelled(study) for study in test.studies),
+        "uncertain labels": f"{doubtful}, {policy}",
+    }
 
 
 def _section(subject: SuiteInput, name: str) -> Measurement:

@@ -87,11 +87,13 @@ def zero_shot(test: EmbeddedPairs, prompts: Mapping[str, Prompts], counts: Count
         for at, label in enumerate(findings.labels)
         if findings.answered(at)
     }
+    if not findings.labelled.any():
+        raise NotMeasured("nobody labelled these studies")
     if not rows:
         raise NotMeasured("every label is in all or in none of the studies")
     single, why_not = _single_label(scores, counts)
     return Measurement(
-        values=_macro(rows, len(test.pairs)) | single,
+        values=_macro(rows, findings.counted) | single,
         by_label={
             label: {
                 name: _estimate(value, int(findings.known[:, findings.labels.index(label)].sum()))
@@ -100,6 +102,7 @@ def zero_shot(test: EmbeddedPairs, prompts: Mapping[str, Prompts], counts: Count
             for label, row in rows.items()
         },
         notes=(
+            *findings.left_out(),
             *findings.unanswered(),
             *_rare(findings, test.patients),
             *_uncalibrated(rows, prompts),

@@ -12,9 +12,10 @@ from training.evaluate.encode import EmbeddedPairs, TorchEncoder
 from training.evaluate.evaluation import read_labels, validation_pairs
 from training.export.bundle import make_room, write_bundle
 from training.export.int8 import with_int8
-from training.model.clip import Clip, from_open_clip
-from training.recipe import Recipe, RecipeError
+from training.model.clip import Clip
+from training.recipe import ModelSpec, Recipe, RecipeError
 from training.run.folder import is_run, load_run
+from training.run.models import open_clip_model
 from training.run.record import last_measured
 
 
@@ -55,7 +56,8 @@ class Export:
     def __call__(self, source: str, directory: Path) -> Exported:
         """Writes the bundle of a run's folder, or of a model that open_clip names.
 
-        Raises FileExistsError if `directory` exists, ParityError if ONNX differs from torch.
+        Raises FileExistsError if `directory` exists, RecipeError if `source` is neither a run nor
+        a model, ParityError if ONNX differs from torch.
         """
         make_room(directory)
         model = self._open(source)
@@ -67,8 +69,10 @@ class Export:
 
     def _open(self, source: str) -> Exportable:
         if not is_run(Path(source)):
-            clip = from_open_clip(source, self.pretrained).with_reducing_gap(self.reducing_gap)
-            return Exportable(clip, source.split("/")[-1])
+            model = ModelSpec(
+                name=source, pretrained=self.pretrained, reducing_gap=self.reducing_gap
+            )
+            return Exportable(open_clip_model(model), source.split("/")[-1])
         if self.reducing_gap is not None:
             raise RecipeError(
                 "a run is exported with the reducing gap that it was trained with; leave "

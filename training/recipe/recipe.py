@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, Validati
 from service.bundle.preprocess import ReducingGap
 from training.data.gaze import Sigma
 from training.data.spec import DATA_KINDS, DataSpec, FrozenSpec, PairData
-from training.errors import TrainingError
+from training.errors import USAGE_FAULT, TrainingError
 from training.recipe.methods import METHODS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -22,6 +22,8 @@ SECTIONS = ("data", "model", "expert", "optimiser", "run")
 
 class RecipeError(TrainingError, ValueError):
     """A recipe, or an override of it, that cannot be run."""
+
+    exit_status = USAGE_FAULT
 
 
 class ModelSpec(FrozenSpec):
@@ -144,10 +146,10 @@ def read_recipe(path: Path) -> Recipe:
 
     Raises RecipeError, with what to do, for the form without sections that earlier versions wrote.
     """
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8-sig")
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"cannot read {path} as YAML or JSON: {error}") from error
     if not isinstance(values, Mapping):
         raise RecipeError(f"{path} is not a recipe; begin with a copy of one in training/configs")

@@ -17,6 +17,19 @@ def test_studies_are_kept_and_reasons_counted():
     assert skipped == {"no image": 2, "empty report": 1}
 
 
+def test_a_study_that_is_repeated_is_skipped_and_one_that_differs_is_refused():
+    studies, skipped = gather([STUDY, replace(STUDY)])
+    assert (studies, skipped) == ([STUDY], {"repeated": 1})
+    with pytest.raises(DataError, match="two different studies have the id 's1'"):
+        gather([STUDY, replace(STUDY, patient_id="p2")])
+
+
+@pytest.mark.parametrize("image", ["../1.png", "a/../../1.png", "/1.png"])
+def test_an_image_outside_of_the_data_set_is_refused(image):
+    with pytest.raises(DataError, match="outside of the data set's folder"):
+        gather([replace(STUDY, images=(image,))])
+
+
 @pytest.fixture
 def image(tmp_path):
     path = tmp_path / "downloaded.png"

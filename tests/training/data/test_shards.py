@@ -17,7 +17,7 @@ from training.data.experts import Experts
 from training.data.gaze import Sigma
 from training.data.manifest import write_manifest
 from training.data.phantom import PhantomConfig, phantom
-from training.data.reading import study_pairs
+from training.data.reading import ImageUnreadable, study_pairs
 from training.data.shard_index import ShardLayout
 from training.data.shards import open_shards, write_shards
 from training.data.study import DataError, Gaze, ManifestStudy
@@ -56,6 +56,7 @@ def read(folder, split="train", fractions=WHOLE, spec=SPEC):
 
 
 def test_pairs_in_shards_are_the_pairs_in_memory(studies, folder):
+    studies = [replace(studies[0], findings=None), *studies[1:]]
     assert write(studies, folder).pairs == 11
     stored, direct = read(folder), study_pairs(studies, folder, SPEC, SIGMA)
     assert stored.studies == direct.studies
@@ -139,7 +140,7 @@ def test_shards_of_version_0_1_are_of_the_same_studies():
     seen = ("PA", ("nodule",), (gaze,), "train", {"age": 61})
     studies = [
         ManifestStudy("s1", "p1", "case", ("s1.png",), report, *seen),
-        ManifestStudy("s2", "p2", "case", ("s2.png",), "No effusion."),
+        ManifestStudy("s2", "p2", "case", ("s2.png",), "No effusion.", findings=()),
     ]
     layout = ShardLayout(spec=SPEC, sigma=SIGMA, shards=1)
     recorded = "8a087abd346753b5d92cb9fc4e54181649fdc2fe6341c063605c77b51e87185e"
@@ -155,16 +156,20 @@ def test_writing_twice_gives_the_same_bytes(studies, folder):
     assert {p.name: p.read_bytes() for p in (folder / "shards").iterdir()} == first
 
 
-def test_images_that_cannot_be_read_are_counted_and_left_out(studies, folder):
-    (folder / studies[2].images[0]).write_bytes(b"damaged")
-    (folder / studies[5].images[0]).unlink()
-    hand = dicom_bytes(dicom_dataset(BodyPartExamined="HAND"))
-    (folder / studies[7].images[0]).write_bytes(hand)
+def test_images_that_cannot_be_read_are_named_and_left_out(studies, folder):
+    damaged, missing, hand = (studies[index].images[0] for index in (2, 5, 7))
+    (folder / damaged).write_bytes(b"damaged")
+    (folder / missing).unlink()
+    (folder / hand).write_bytes(dicom_bytes(dicom_dataset(BodyPartExamined="HAND")))
     written = write(studies, folder)
     assert written.pairs == 8
-    assert written.unread == {
-        "ImageUnsupported": 1, "FileNotFoundError": 1, "ImageNotARadiograph": 1,
-    }  # fmt: skip
+    assert list(written.unread) == [damaged, missing, hand]
+    assert written.unread[missing] == "No such file or directory."
+    assert damaged not in written.unread[damaged]
+    for image, reason in written.unread.items():
+        said = f"cannot read {image} of study .*: {reason[:20]}"
+        with pytest.raises(ImageUnreadable, match=said):
+            study_pairs([s for s in studies if image in s.images], folder, SPEC)
     kept = [study for index, study in enumerate(studies) if index not in (2, 5, 7)]
     stored = read(folder)
     assert list(stored.studies) == kept
@@ -245,6 +250,23 @@ def test_an_image_that_comes_back_is_taken_in(studies, folder):
     image.write_bytes(data)
     again = write(studies, folder)
     assert (again.pairs, again.kept, again.unread) == (11, 2, {})
+
+
+def test_an_index_of_version_0_1_counted_what_could_not_be_read(studies, folder):
+    (folder / studies[2].images[0]).unlink()
+    write(studies, folder)
+    index = folder / "shards" / "000000.json"
+    record = json.loads(index.read_text())
+    index.write_text(json.dumps(record | {"unread": {"FileNotFoundError": 1}}))
+    assert len(read(folder)) == 10
+
+
+def test_a_damaged_tar_is_named_when_it_is_read(studies, folder):
+    write(studies, folder)
+    tar = folder / "shards" / "000001.tar"
+    tar.write_bytes(bytes(tar.stat().st_size))
+    with pytest.raises(DataError, match=r"000001\.tar is damaged at byte"):
+        read(folder).images[:]
 
 
 FORK = """

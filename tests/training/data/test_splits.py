@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from training.data.splits import LeakageError, check_disjoint, split_studies
-from training.data.study import ManifestStudy, split_of
+from training.data.study import DataError, ManifestStudy, split_of
 
 WHAT_TO_DO = "Correct the splits in the manifest"
 ONE = ManifestStudy("s1", "p1", "a", ("1.png",), "Normal.")
@@ -60,3 +60,10 @@ def test_a_patient_whose_studies_disagree_on_the_split_is_a_leak():
         split_studies(
             [replace(ONE, split="test"), replace(OTHER, patient_id="p1")], (1.0, 0.0, 0.0)
         )
+
+
+def test_a_study_that_is_listed_twice_is_named():
+    studies = [ONE, OTHER, replace(ONE, images=("3.png",))]
+    with pytest.raises(DataError, match=r"1 study ids .* more than once, such as 's1'"):
+        split_studies(studies, (1, 0, 0))
+    assert len(split_studies([ONE, replace(ONE, source="b")], (1, 0, 0))["train"]) == 2

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from training.data.labels import CHEXPERT, NO_FINDING, chexpert_metadata
+from training.data.labels import CHEXPERT, NO_FINDING, as_uncertain
 from training.data.sources import SOURCES
 from training.data.sources.nih_cxr14 import SOURCE as NIH
 from training.data.study import ManifestStudy
@@ -49,7 +49,7 @@ def test_a_study_drawn_stays_when_others_are_added():
         study("x", "edema", "consolidation"),
         study("x", "edema", images=()),
         study("x"),
-        study("x", "edema", metadata=chexpert_metadata(dict.fromkeys(CHEXPERT, "-1.0"))),
+        study("x", "edema", metadata=as_uncertain(CHEXPERT)),
     ],
     ids=["two findings", "no image", "none", "uncertain of another"],
 )
@@ -60,9 +60,8 @@ def test_only_a_study_with_exactly_one_listed_finding_is_drawn(unfit):
 
 
 def test_a_finding_that_the_subset_does_not_list_is_no_hindrance():
-    devices = dict.fromkeys(CHEXPERT, "") | {"Fracture": "-1.0"}
     studies = [s for s in pool(3) if s.study_id != "s0-edema"]
-    with_devices = study("x", "edema", "support devices", metadata=chexpert_metadata(devices))
+    with_devices = study("x", "edema", "support devices", metadata=as_uncertain(["Fracture"]))
     assert with_devices in draw(SMALL, [*studies, with_devices])
 
 

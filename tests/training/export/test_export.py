@@ -39,7 +39,7 @@ def test_labels_of_ones_own_go_into_the_bundle(finished, written, tmp_path):
 def test_an_open_clip_model_may_be_served_with_shrunk_images(
     make_clip, written, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(module, "from_open_clip", lambda *_: make_clip("vit"))
+    monkeypatch.setattr("training.run.models.from_open_clip", lambda *_: make_clip("vit"))
     Export(LABELS)("ViT-B-32", tmp_path / "exact")
     Export(LABELS, reducing_gap=2)("ViT-B-32", tmp_path / "fast")
     assert [call["image"].reducing_gap for call in written] == [None, 2]

@@ -15,15 +15,18 @@ discs that were shown after every twentieth image (the publishers' image_prepara
 validation.py). They are left out.
 """
 
-import csv
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from training.data.sources.mimic_files import image_under, report_under
+from training.data.sources.table import Row, rows
 from training.data.study import DataError, Gaze, ManifestStudy
 
 SOURCE = "egd_cxr"
+PADS = tuple(f"image_{side}_pad" for side in ("left", "right", "top", "bottom"))
+SHEET_COLUMNS = ("dicom_id", "path", "patient_id", *PADS)
+FIXATION_COLUMNS = ("DICOM_ID", "FPOGX", "FPOGY", "FPOGD", "FPOGV")
 _SCREEN = (1920, 1080)
 _CUT_FROM_SLIDES = 5
 
@@ -34,21 +37,23 @@ Fixation = tuple[float, float, float]
 def studies(root: Path) -> Iterator[ManifestStudy]:
     """Yields one study for each image that was downloaded; `study_id` is its dicom_id.
 
-    Image paths are relative to `root`. Fixations outside of the image are left out. Raises
-    DataError if fixations.csv names an image that master_sheet.csv lacks.
+    Image paths are relative to `root`. Fixations outside of the image, or without a place, are left
+    out. Raises DataError if fixations.csv names an image that master_sheet.csv lacks.
     """
-    with (root / "master_sheet.csv").open(encoding="utf-8", newline="") as file:
-        sheet = {row["dicom_id"]: row for row in csv.DictReader(file)}
+    sheet = {
+        row.required("dicom_id"): row for row in rows(root / "master_sheet.csv", SHEET_COLUMNS)
+    }
     fixations = _fixations(root / "fixations.csv", sheet)
     for dicom_id, row in sheet.items():
-        image = image_under(root, row["path"])
+        path = row.required("path")
+        image = image_under(root, path)
         if image:
             yield ManifestStudy(
                 study_id=dicom_id,
-                patient_id=row["patient_id"],
+                patient_id=row.identifier("patient_id"),
                 source=SOURCE,
                 images=(image,),
-                report=report_under(root, row["path"]),
+                report=report_under(root, path),
                 gaze=_gaze(fixations.get(dicom_id, []), row),
             )
 
@@ -56,29 +61,28 @@ def studies(root: Path) -> Iterator[ManifestStudy]:
 def _fixations(path: Path, images: Collection[str]) -> Mapping[str, list[Fixation]]:
     """Returns the valid fixations on each image and calibration slide, in their order."""
     fixations: dict[str, list[Fixation]] = defaultdict(list)
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if int(row["FPOGV"]):
-                x, y, seconds = (float(row[name]) for name in ("FPOGX", "FPOGY", "FPOGD"))
-                fixations[row["DICOM_ID"]].append((x, y, 1000 * seconds))
+    for row in rows(path, FIXATION_COLUMNS):
+        x, y = row.figure("FPOGX"), row.figure("FPOGY")
+        if row.figure("FPOGV") and x is not None and y is not None:
+            fixations[row["DICOM_ID"]].append((x, y, 1000 * row.least("FPOGD", 0)))
     slides = {dicom_id[:-_CUT_FROM_SLIDES] for dicom_id in images}
     unknown = fixations.keys() - images - slides
     if unknown:
-        rows = sum(len(fixations[dicom_id]) for dicom_id in unknown)
+        count = sum(len(fixations[dicom_id]) for dicom_id in unknown)
         raise DataError(
-            f"{path.name}: {rows} fixations on {len(unknown)} images that are neither in "
+            f"{path.name}: {count} fixations on {len(unknown)} images that are neither in "
             f"master_sheet.csv nor calibration slides, for example {min(unknown)!r}; download both "
             "files again"
         )
     return fixations
 
 
-def _gaze(fixations: list[Fixation], row: Mapping[str, str]) -> tuple[Gaze, ...]:
+def _gaze(fixations: list[Fixation], row: Row) -> tuple[Gaze, ...]:
     """Returns the fixations that fall on the image as a reading; () if there are none."""
-    left, right, top, bottom = (
-        float(row[f"image_{side}_pad"]) for side in ("left", "right", "top", "bottom")
-    )
+    left, right, top, bottom = (row.least(pad, 0) for pad in PADS)
     width, height = _SCREEN[0] - left - right, _SCREEN[1] - top - bottom
+    if width <= 0 or height <= 0:
+        raise row.fault(PADS[0], "the margins leave nothing of the screen")
     on_image = [
         ((x * _SCREEN[0] - left) / width, (y * _SCREEN[1] - top) / height, duration)
         for x, y, duration in fixations

@@ -13,10 +13,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from training.data.labels import CHEXPERT, chexpert_findings, chexpert_metadata
+from training.data.labels import CHEXPERT
 from training.data.report import description
+from training.data.sources.chexpert_labels import chexpert_findings, chexpert_metadata
+from training.data.sources.mimic_files import read_text
 from training.data.sources.table import rows
-from training.data.study import ManifestStudy, Skipped, Split
+from training.data.study import DataError, ManifestStudy, Skipped, Split
 
 SOURCE = "mimic_cxr"
 FRONTAL = ("PA", "AP")
@@ -27,18 +29,21 @@ def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[ManifestStud
     """Yields one study for each report, with its images of `views`, in the order of `views`.
 
     The report is its findings and impression, else its impression, else its findings, else its
-    last paragraph. Findings are the CheXpert labeller's on that report; the split is the official
-    one.
+    last paragraph. Findings are the CheXpert labeller's on that report, None if its table has no
+    row for the study; the split is the official one.
     """
-    labels = {r["study_id"]: r for r in rows(_table(root, "chexpert"), ("study_id", *CHEXPERT))}
+    labels = {
+        row.identifier("study_id"): row
+        for row in rows(_table(root, "chexpert"), ("study_id", *CHEXPERT))
+    }
     splits = {
-        r["study_id"]: _SPLITS[r["split"]]
-        for r in rows(_table(root, "split"), ("study_id", "split"))
+        row.identifier("study_id"): row.choice("split", _SPLITS)
+        for row in rows(_table(root, "split"), ("study_id", "split"))
     }
     for (patient, study), images in _images(root).items():
         folder = f"files/p{patient[:2]}/p{patient}"
         report = root / folder / f"s{study}.txt"
-        wanted = [(view, name) for view in views for name in sorted(images[view])]
+        wanted = [(view, name) for view in views for name in sorted(set(images[view]))]
         present = [
             (view, path)
             for view, name in wanted
@@ -50,7 +55,9 @@ def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[ManifestStud
             yield Skipped("no image file")
         elif not report.is_file():
             yield Skipped("no report file")
-        elif not (text := description(report.read_text(encoding="utf-8"))):
+        elif (text := _description(report)) is None:
+            yield Skipped("report is not UTF-8 text")
+        elif not text:
             yield Skipped("empty report")
         else:
             row = labels.get(study)
@@ -61,19 +68,27 @@ def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[ManifestStud
                 images=tuple(path for _, path in present),
                 report=text,
                 view=present[0][0],
-                findings=chexpert_findings(row) if row else (),
+                findings=chexpert_findings(row) if row else None,
                 split=splits.get(study),
                 metadata=chexpert_metadata(row) if row else {},
             )
 
 
+def _description(report: Path) -> str | None:
+    """Returns what a report says of the image, "" if nothing; None if it is not UTF-8."""
+    try:
+        return description(read_text(report))
+    except DataError:
+        return None
+
+
 def _images(root: Path) -> dict[tuple[str, str], dict[str, list[str]]]:
-    """{(patient, study): {view: dicom ids}}."""
+    """Returns {(patient, study): {view: dicom ids}}."""
     images: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     columns = ("subject_id", "study_id", "dicom_id", "ViewPosition")
     for row in rows(_table(root, "metadata"), columns):
-        key = (row["subject_id"], row["study_id"])
-        images[key][row["ViewPosition"]].append(row["dicom_id"])
+        key = (row.identifier("subject_id"), row.identifier("study_id"))
+        images[key][row["ViewPosition"].upper()].append(row.required("dicom_id"))
     return images
 
 

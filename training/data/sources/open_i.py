@@ -33,8 +33,8 @@ _NOT_INDEXED = ("", "no indexing")
 def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
     """Yields one study for each report, without images if none of its frontal ones is there.
 
-    Findings are the headings of the collection's MeSH coding. The XML form states no view, so
-    all its images are taken, in its order.
+    Findings are the headings of the collection's MeSH coding, None if nobody coded the report. The
+    XML form states no view, so all its images are taken, in its order.
     """
     return _from_xml(root) if (root / XML).is_dir() else _from_tables(root)
 
@@ -63,9 +63,10 @@ def _from_xml(root: Path) -> Iterator[ManifestStudy | Skipped]:
 def _from_tables(root: Path) -> Iterator[ManifestStudy | Skipped]:
     images = _frontal(root)
     for row in rows(present(root, "indiana_reports.csv", "reports.csv"), REPORT_COLUMNS):
-        frontal = tuple(image for image in images[row["uid"]] if (root / image).is_file())
+        uid = row.identifier("uid")
+        frontal = tuple(image for image in images[uid] if (root / image).is_file())
         yield _study(
-            uid=row["uid"],
+            uid=uid,
             findings=row["findings"],
             impression=row["impression"],
             problems=row["Problems"].split(";"),
@@ -92,7 +93,7 @@ def _study(
         images=images,
         report=report,
         view=view,
-        findings=_findings(problems),
+        findings=_findings(problems) or None,
     )
 
 
@@ -106,6 +107,7 @@ def _frontal(root: Path) -> dict[str, list[str]]:
     images: dict[str, list[str]] = defaultdict(list)
     if (root / PROJECTIONS).is_file():
         for row in rows(root / PROJECTIONS, ("uid", "filename", "projection")):
-            if row["projection"] == "Frontal":
-                images[row["uid"]].append(f"images/images_normalized/{row['filename']}")
+            if row["projection"].lower() == "frontal":
+                image = f"images/images_normalized/{row.required('filename')}"
+                images[row.identifier("uid")].append(image)
     return images

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from training.data.labels import NO_FINDING
 from training.data.sources.table import rows
-from training.data.study import DataError, ManifestStudy, Skipped
+from training.data.study import ManifestStudy, Skipped
 
 SOURCE = "pediatric_pneumonia"
 COLUMNS = ("filename", "label", "subtype", "patient")
@@ -21,20 +21,17 @@ _FINDINGS = {"normal": (NO_FINDING,), "pneumonia": ("pneumonia",)}
 def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
     """Yields one study for each image; raises DataError for a label that is neither of the two."""
     for row in rows(root / "labels.csv", COLUMNS):
-        if row["label"] not in _FINDINGS:
-            raise DataError(
-                f"labels.csv has the label {row['label']!r}; there are normal and pneumonia"
-            )
-        image = f"images/{row['filename']}"
+        findings = row.choice("label", _FINDINGS)
+        image = f"images/{row.required('filename')}"
         if not (root / image).is_file():
             yield Skipped("no image file")
             continue
         yield ManifestStudy(
             study_id=Path(row["filename"]).stem,
-            patient_id=row["patient"],
+            patient_id=row.identifier("patient"),
             source=SOURCE,
             images=(image,),
             report="",
-            findings=_FINDINGS[row["label"]],
-            metadata={"subtype": row["subtype"]} if row["subtype"] else {},
+            findings=findings,
+            metadata={"subtype": row["subtype"].lower()} if row["subtype"] else {},
         )

@@ -13,19 +13,32 @@ main_data/<id>/fixations.csv: timestamp_{start,end}_fixation, seconds; {x,y}_pos
 image.
 """
 
-import csv
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from training.data.sources.mimic_files import image_under
+from training.data.sources.mimic_files import image_under, read_text
+from training.data.sources.table import Row, rows
 from training.data.study import DataError, Gaze, ManifestStudy
 
 SOURCE = "reflacx"
+READING_COLUMNS = (
+    "id",
+    "eye_tracking_data_discarded",
+    "image",
+    "dicom_id",
+    "subject_id",
+    "image_size_x",
+    "image_size_y",
+)
+TIMES = ("timestamp_start_fixation", "timestamp_end_fixation")
+PLACE = ("x_position", "y_position")
+DEGREES = tuple(f"angular_resolution_{axis}_pixels_per_degree" for axis in "xy")
+SHOWN = tuple(f"{edge}_shown_from_image" for edge in ("xmin", "ymin", "xmax", "ymax"))
 _MIMIC_PATH = re.compile(r"files/p\d+/p\d+/s\d+/[^/]+\.dcm$")
-_DISCARDED = {"true": True, "false": False}
+_DISCARDED = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 
-Row = Mapping[str, str]
 Fixation = tuple[float, float, float, tuple[float, float], tuple[float, float, float, float]]
 """x, y, milliseconds, span of one degree, part of the image shown; as in Gaze."""
 
@@ -35,16 +48,16 @@ def studies(root: Path) -> Iterator[ManifestStudy]:
 
     Image paths are relative to `root`. Each reading is a gaze and a paragraph of the report, in the
     order of the metadata. Left out are readings whose eye tracking was discarded, and fixations
-    outside of the image.
+    outside of the image or without a place.
     """
     main = root / "main_data"
     for dicom_id, readings in _readings(main).items():
         image = image_under(root, _mimic_path(readings[0]))
         if image:
-            gaze = (_gaze(main / row["id"] / "fixations.csv", row) for row in readings)
+            gaze = (_gaze(main / row.required("id") / "fixations.csv", row) for row in readings)
             yield ManifestStudy(
                 study_id=dicom_id,
-                patient_id=readings[0]["subject_id"],
+                patient_id=readings[0].identifier("subject_id"),
                 source=SOURCE,
                 images=(image,),
                 report="\n".join(_transcription(main / row["id"]) for row in readings),
@@ -59,15 +72,14 @@ def _readings(main: Path) -> dict[str, list[Row]]:
         raise FileNotFoundError(f"no metadata_phase_*.csv in {main}; download main_data/ there")
     readings: dict[str, list[Row]] = {}
     for table in tables:
-        with table.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if not _DISCARDED[row["eye_tracking_data_discarded"].lower()]:
-                    readings.setdefault(row["dicom_id"], []).append(row)
+        for row in rows(table, READING_COLUMNS):
+            if not row.choice("eye_tracking_data_discarded", _DISCARDED):
+                readings.setdefault(row.required("dicom_id"), []).append(row)
     return readings
 
 
 def _mimic_path(row: Row) -> str:
-    match = _MIMIC_PATH.search(row["image"].strip())
+    match = _MIMIC_PATH.search(row["image"].replace("\\", "/"))
     if not match:
         raise DataError(
             f"reading {row['id']} has an image that is not a path of MIMIC-CXR; download "
@@ -77,29 +89,32 @@ def _mimic_path(row: Row) -> str:
 
 
 def _transcription(folder: Path) -> str:
-    return " ".join((folder / "transcription.txt").read_text(encoding="utf-8").split())
+    return " ".join(read_text(folder / "transcription.txt").split())
 
 
 def _gaze(path: Path, reading: Row) -> Gaze:
     """Returns the fixations of one reading that fall on the image."""
-    width, height = float(reading["image_size_x"]), float(reading["image_size_y"])
-    with path.open(encoding="utf-8", newline="") as file:
-        fixations = [_fixation(row, width, height) for row in csv.DictReader(file)]
-    inside = [(x, y, *rest) for x, y, *rest in fixations if 0.0 <= x <= 1.0 and 0.0 <= y <= 1.0]
-    return Gaze(*zip(*inside, strict=True))
+    width, height = (reading.least(f"image_size_{axis}", 1) for axis in "xy")
+    placed = (
+        _fixation(row, width, height)
+        for row in rows(path, (*TIMES, *PLACE, *DEGREES, *SHOWN))
+        if all(row[column] for column in PLACE)
+    )
+    inside = [(x, y, *rest) for x, y, *rest in placed if 0.0 <= x <= 1.0 and 0.0 <= y <= 1.0]
+    try:
+        return Gaze(*zip(*inside, strict=True))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}; download the file again") from None
 
 
 def _fixation(row: Row, width: float, height: float) -> Fixation:
-    start, end = (float(row[f"timestamp_{edge}_fixation"]) for edge in ("start", "end"))
-    degree_x, degree_y = (
-        float(row[f"angular_resolution_{axis}_pixels_per_degree"]) for axis in "xy"
-    )
-    left, top, right, bottom = (
-        float(row[f"{edge}_shown_from_image"]) for edge in ("xmin", "ymin", "xmax", "ymax")
-    )
+    start, end = (row.least(time, 0) for time in TIMES)
+    x, y = (row.least(axis, -math.inf) for axis in PLACE)
+    degree_x, degree_y = (row.least(column, 0) for column in DEGREES)
+    left, top, right, bottom = (row.least(edge, -math.inf) for edge in SHOWN)
     return (
-        float(row["x_position"]) / width,
-        float(row["y_position"]) / height,
+        x / width,
+        y / height,
         1000 * (end - start),
         (degree_x / width, degree_y / height),
         (

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
-from pydicom.errors import InvalidDicomError
 
 from service.imaging.libraries import decoding
 from training.data.labels import NO_FINDING
@@ -21,7 +20,13 @@ from training.data.sources.table import rows
 from training.data.study import ManifestStudy, Skipped
 
 SOURCE = "rsna_pneumonia"
-_NORMAL = "Normal"
+_CLASSES = {
+    "normal": (NO_FINDING,),
+    "no lung opacity / not normal": (),
+    "lung opacity": (),
+}
+"""Findings where no opacity is boxed."""
+_TARGETS = {"1": True, "1.0": True, "0": False, "0.0": False}
 
 
 def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
@@ -30,23 +35,22 @@ def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
     `Target` is 1 where readers boxed an opacity suspicious for pneumonia. The class is kept in
     the metadata.
     """
-    classes = {
-        row["patientId"]: row["class"]
-        for row in rows(root / "stage_2_detailed_class_info.csv", ("patientId", "class"))
-    }
-    targets = {
-        row["patientId"]: row["Target"]
-        for row in rows(root / "stage_2_train_labels.csv", ("patientId", "Target"))
-    }
-    for patient, target in targets.items():
+    classes = _classes(root / "stage_2_detailed_class_info.csv")
+    labels = root / "stage_2_train_labels.csv"
+    for patient, boxed in _boxed(labels).items():
         image = f"stage_2_train_images/{patient}.dcm"
         if not (root / image).is_file():
             yield Skipped("no image file")
             continue
         try:
             view = _view(root / image)
-        except InvalidDicomError:
+        except OSError:
+            raise
+        except Exception:  # pydicom raises whatever a damaged header makes of it
             yield Skipped("image is not a DICOM file")
+            continue
+        if patient not in classes:
+            yield Skipped("no class")
             continue
         yield ManifestStudy(
             study_id=patient,
@@ -55,18 +59,30 @@ def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
             images=(image,),
             report="",
             view=view,
-            findings=_findings(target, classes[patient]),
-            metadata={"class": classes[patient].lower()},
+            findings=("pneumonia",) if boxed else _CLASSES[classes[patient]],
+            metadata={"class": classes[patient]},
         )
 
 
-def _findings(target: str, kind: str) -> tuple[str, ...]:
-    if target == "1":
-        return ("pneumonia",)
-    return (NO_FINDING,) if kind == _NORMAL else ()
+def _classes(table: Path) -> dict[str, str]:
+    """Returns {patient: class, in lower case}."""
+    names = {name: name for name in _CLASSES}
+    return {
+        row.identifier("patientId"): row.choice("class", names)
+        for row in rows(table, ("patientId", "class"))
+    }
+
+
+def _boxed(table: Path) -> dict[str, bool]:
+    """Returns {patient: whether any of its rows is a box}."""
+    boxed: dict[str, bool] = {}
+    for row in rows(table, ("patientId", "Target")):
+        patient = row.identifier("patientId")
+        boxed[patient] = row.choice("Target", _TARGETS) or boxed.get(patient, False)
+    return boxed
 
 
 def _view(path: Path) -> str | None:
     with decoding:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ViewPosition"])
-        return header.get("ViewPosition") or None
+        return str(header.get("ViewPosition") or "") or None

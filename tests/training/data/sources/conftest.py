@@ -16,7 +16,7 @@ Layout = dict[str, object]
 
 @pytest.fixture
 def write(tmp_path) -> Callable[[Layout], Path]:
-    """{path: text, rows or None for an image} → a folder; `.gz` is zipped."""
+    """{path: text, bytes, rows or None for an image} → a folder; `.gz` is zipped."""
 
     def write(layout: Layout) -> Path:
         for name, content in layout.items():
@@ -25,7 +25,9 @@ def write(tmp_path) -> Callable[[Layout], Path]:
             if content is None:
                 Image.new("L", (32, 32)).save(path)
             elif isinstance(content, str):
-                path.write_text(content)
+                path.write_text(content, encoding="utf-8")
+            elif isinstance(content, bytes):
+                path.write_bytes(content)
             else:
                 _write_table(path, content)
         return tmp_path

@@ -2,6 +2,7 @@ import pytest
 
 from training.data.labels import CHEXPERT, uncertain
 from training.data.sources.chexpert import REPORTS, studies
+from training.data.study import DataError
 
 
 def row(path, view="Frontal", projection="AP", **labels):
@@ -73,3 +74,88 @@ def test_reports_of_chexpert_plus_are_read_where_they_are_there(write, read, lay
     found, _ = read(studies(write(layout)))
     assert found["patient00001-study1"].report == "IMPRESSION: 1. Heart enlarged."
     assert found["patient64541-study1"].report == ""
+
+
+IMAGE = "train/patient00001/study1/view1_frontal.jpg"
+
+
+@pytest.fixture
+def changed(write, read, layout):
+    """Reads the data set with other cells in the first row."""
+
+    def changed(**cells):
+        layout["train.csv"][0] |= cells
+        found, _ = read(studies(write(layout)))
+        return found["patient00001-study1"]
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("age", "read_as"),
+    [("68", 68), ("68.0", 68), (" 68 ", 68), ("0", 0), ("", None), ("nan", None), ("NaN", None)],
+)
+def test_an_age_may_be_a_decimal_number_or_unknown(changed, age, read_as):
+    assert changed(Age=age).metadata.get("age") == read_as
+
+
+@pytest.mark.parametrize(
+    ("label", "verdict"),
+    [
+        *dict.fromkeys(("1", "1.0", "1.00", " 1.0 "), "present").items(),
+        *dict.fromkeys(("-1", "-1.0", "u", "U"), "uncertain").items(),
+        *dict.fromkeys(("0", "0.0", "-0.0", "", "nan", "NaN"), "neither").items(),
+    ],
+)
+def test_a_label_is_read_however_it_is_written(changed, label, verdict):
+    study = changed(Pneumonia=label)
+    assert ("pneumonia" in study.findings) == (verdict == "present")
+    assert ("pneumonia" in uncertain(study)) == (verdict == "uncertain")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"CheXpert-v1.0-small/{IMAGE}",
+        f"CheXpert-v1.0/{IMAGE}",
+        IMAGE,
+        f"./data/CheXpert-v1.0/{IMAGE}",
+        f"/{IMAGE}",
+        "CheXpert-v1.0-small\\" + IMAGE.replace("/", "\\"),
+    ],
+)
+def test_a_path_may_begin_anywhere_and_be_of_windows(changed, path):
+    assert changed(Path=path).images == (IMAGE,)
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ({"Age": "old"}, "column Age: 'old' is not a number"),
+        ({"Pneumonia": "2"}, "column Pneumonia: '2' is not a label"),
+        ({"Pneumonia": "yes"}, "column Pneumonia: 'yes' is not a number"),
+        ({"Frontal/Lateral": "Back"}, "column Frontal/Lateral: 'Back' is none of frontal, lateral"),
+        ({"Path": ""}, "column Path: the cell is blank"),
+        ({"Path": "view1_frontal.jpg"}, "column Path: it is not a path such as"),
+    ],
+)
+def test_a_cell_that_cannot_be_read_is_named(changed, cells, said):
+    with pytest.raises(DataError, match=f"train.csv, row 2, {said}"):
+        changed(**cells)
+
+
+def test_a_table_that_is_missing_is_counted_and_both_are_refused(write, read, layout):
+    del layout["valid.csv"]
+    root = write(layout)
+    found, skipped = read(studies(root))
+    assert {study.split for study in found.values()} == {"train"}
+    assert skipped["no table valid.csv"] == 1
+    (root / "train.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"none of train\.csv, valid\.csv"):
+        list(studies(root))
+
+
+def test_a_row_that_is_repeated_adds_no_image(write, read, layout):
+    layout["train.csv"] += layout["train.csv"][:1]
+    found, _ = read(studies(write(layout)))
+    assert found["patient00001-study1"].images == (IMAGE,)

@@ -63,11 +63,17 @@ def test_a_view_that_is_not_stated_is_none(tmp_path):
     assert study.view is None
 
 
+def test_cells_of_another_case_or_saved_as_numbers_are_the_same(tmp_path):
+    (study,) = read(tmp_path, {"patientid": "7.0", "modality": "X-Ray", "clinical_notes": "x"})
+    assert study.patient_id == "7"
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
         ({"clinical_notes": " \n"}, "no clinical note"),
         ({"modality": "CT"}, "not a radiograph"),
+        ({"modality": ""}, "not a radiograph"),
         ({"image": None}, "no image file"),
     ],
     ids=str,
@@ -82,8 +88,15 @@ def test_what_is_no_radiograph_with_a_note_is_passed_over(tmp_path, row, reason)
     ("finding", "findings"),
     [
         ("No Finding", ("no finding",)),
-        ("todo", ()),
-        ("", ()),
+        ("todo", None),
+        ("", None),
+        ("Unknown", None),
+        ("unknown ", None),
+        ("TODO", None),
+        ("nan", None),
+        ("Pneumonia/todo", ("pneumonia",)),
+        ("Pneumonia/Viral/COVID-19, Pneumonia/Bacterial/E.Coli", ("covid-19", "e.coli")),
+        ("Pneumonia/Viral/COVID-19", ("covid-19",)),
         ("Pneumonia", ("pneumonia",)),
         ("Pneumonia/Fungal/Pneumocystis", ("pneumocystis",)),
         ("COVID-19, ARDS", ("covid-19", "ards")),

@@ -5,6 +5,7 @@ from PIL import Image
 
 from training.data.sources import read_source
 from training.data.sources.egd_cxr import studies
+from training.data.study import DataError
 
 FIXATIONS = (
     "SESSION_ID,MEDIA_ID,DICOM_ID,CNT,Time (in secs),TIMETICK(f=10000000),FPOGX,FPOGY,FPOGS,FPOGD,"
@@ -139,3 +140,37 @@ def test_an_image_without_its_report_is_an_error(tmp_path):
     next(tmp_path.rglob("*.txt")).unlink()
     with pytest.raises(FileNotFoundError):
         list(read_source("egd_cxr", tmp_path))
+
+
+def test_fixations_in_any_order_and_saved_again_are_read(tmp_path):
+    later, earlier = look(0.4, 0.1, FPOGV="1.0"), look(0.5, 0.2, FPOGV="1")
+    study, _ = read(tmp_path, later, earlier, look("", "", FPOGV="1"), look("nan", 0.5))
+    assert study.gaze[0].y == pytest.approx((0.1, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"FPOGV": "yes"}, "column FPOGV: 'yes' is not a number"),
+        ({"FPOGD": ""}, "column FPOGD: '' is not a number from 0 up"),
+        ({"FPOGD": "-0.1"}, "column FPOGD: '-0.1' is not a number from 0 up"),
+    ],
+)
+def test_a_cell_that_cannot_be_read_is_named(tmp_path, columns, said):
+    write(tmp_path, [look(0.5, 0.5) | columns])
+    with pytest.raises(DataError, match=rf"fixations\.csv, row 2, {said}"):
+        list(studies(tmp_path))
+
+
+def test_margins_that_leave_no_image_are_refused(tmp_path):
+    write(tmp_path, [look(0.5, 0.5)], left=1900)
+    with pytest.raises(DataError, match=r"master_sheet\.csv, row 2, .* leave nothing"):
+        list(studies(tmp_path))
+
+
+def test_a_report_in_another_encoding_is_named(tmp_path):
+    write(tmp_path, [look(0.5, 0.5)])
+    report = next(tmp_path.rglob("*.txt"))
+    report.write_bytes("37°".encode("latin-1"))
+    with pytest.raises(DataError, match=report.name):
+        list(studies(tmp_path))

@@ -2,6 +2,7 @@ import pytest
 
 from training.data.labels import CHEXPERT, uncertain
 from training.data.sources.mimic_cxr import studies
+from training.data.study import DataError
 
 FOLDER = "files/p10/p10000032"
 REPORT = "                FINAL REPORT\n FINDINGS:\n\n Clear lungs.\n\n IMPRESSION:  Normal.\n"
@@ -92,8 +93,56 @@ def test_a_view_whose_file_is_missing_leaves_the_others(write, read, layout):
     assert found["50414267"].view == "AP"
 
 
-def test_a_study_that_the_labeller_left_out_has_no_findings(write, read, layout):
+def test_a_study_that_the_labeller_left_out_is_unlabelled(write, read, layout):
     del layout["mimic-cxr-2.0.0-chexpert.csv.gz"][0]
     found, _ = read(studies(write(layout)))
-    assert found["50414267"].findings == ()
+    assert found["50414267"].findings is None
     assert found["50414267"].metadata == {}
+
+
+def test_a_table_without_any_of_the_studies_labels_none_of_them(write, read, layout):
+    layout["mimic-cxr-2.0.0-chexpert.csv.gz"] = [labels("1", **{"Edema": "1.0"})]
+    found, _ = read(studies(write(layout)))
+    assert found["50414267"].findings is None
+
+
+def test_ids_that_were_saved_as_numbers_match(write, read, layout):
+    for name in ("chexpert", "split"):
+        for row in layout[f"mimic-cxr-2.0.0-{name}.csv.gz"]:
+            row["study_id"] += ".0"
+    for row in layout["mimic-cxr-2.0.0-metadata.csv"]:
+        row["subject_id"] += ".0"
+    found, _ = read(studies(write(layout)))
+    study = found["50414267"]
+    assert (study.patient_id, study.split) == ("10000032", "validation")
+    assert study.findings == ("pleural effusion",)
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        ("FINDINGS: 37°, clear.".encode("latin-1"), None),
+        ("FINDINGS: clear.".encode("utf-16"), None),
+        (b"", None),
+        ("\ufeffFINDINGS: 37°, clear.\r\n".encode(), "FINDINGS: 37°, clear."),
+    ],
+    ids=["latin-1", "utf-16", "zero bytes", "byte order mark"],
+)
+def test_a_report_that_cannot_be_read_is_counted(write, read, layout, report, said):
+    layout[f"{FOLDER}/s50414267.txt"] = report
+    found, skipped = read(studies(write(layout)))
+    assert [study.report for study in found.values()] == ([said] if said else [])
+    assert skipped["report is not UTF-8 text"] + skipped["empty report"] == (not said)
+
+
+def test_a_split_that_is_none_of_the_three_is_named(write, layout):
+    layout["mimic-cxr-2.0.0-split.csv.gz"][1]["split"] = "holdout"
+    said = r"split\.csv\.gz, row 3, column split: 'holdout' is none of train, validate, test"
+    with pytest.raises(DataError, match=said):
+        list(studies(write(layout)))
+
+
+def test_a_table_that_is_missing_is_named(write, layout):
+    del layout["mimic-cxr-2.0.0-chexpert.csv.gz"]
+    with pytest.raises(FileNotFoundError, match=r"mimic-cxr-2\.0\.0-chexpert\.csv"):
+        list(studies(write(layout)))

@@ -53,3 +53,29 @@ def test_the_revised_labels_come_first(write, read, layout):
     layout["Data_Entry_2017_v2020.csv"] = [entry(NAMES[0], "Nodule")]
     found, _ = read(studies(write(layout)))
     assert [study.findings for study in found.values()] == [("nodule",)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "findings"),
+    [
+        (" Effusion | Pleural_Thickening ", ("pleural effusion", "pleural thickening")),
+        ("EFFUSION|pleural thickening", ("pleural effusion", "pleural thickening")),
+        ("No Finding|Mass", ("mass",)),
+        ("no finding", ("no finding",)),
+        ("Mass|Mass|", ("mass",)),
+        ("", None),
+        ("nan", None),
+    ],
+)
+def test_labels_are_read_however_they_are_written(write, read, layout, labels, findings):
+    layout["Data_Entry_2017.csv"][0] |= {"Finding Labels": labels, "Patient ID": "1.0"}
+    found, _ = read(studies(write(layout)))
+    assert found["00000001_000"].findings == findings
+    assert found["00000001_000"].patient_id == "1"
+
+
+@pytest.mark.parametrize("missing", ["test_list.txt", "Data_Entry_2017.csv"])
+def test_a_file_that_is_missing_is_named(write, layout, missing):
+    del layout[missing]
+    with pytest.raises(FileNotFoundError, match=missing):
+        list(studies(write(layout)))

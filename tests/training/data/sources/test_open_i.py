@@ -95,12 +95,25 @@ def test_the_frontal_projections_are_the_images(write, read):
     assert found["2"].view is None
 
 
-def test_problems_are_lower_case_names_and_what_was_not_indexed_is_none(write, read):
+def test_problems_are_lower_case_names_and_what_was_not_indexed_is_unlabelled(write, read):
     problems = {"1": "Catheters, Indwelling;Nodule ;Nodule", "2": "No Indexing", "3": ""}
     table = [row(uid, Problems=text, findings="x") for uid, text in problems.items()]
     found, _ = read(studies(write({"reports.csv": table})))
     findings = [study.findings for study in found.values()]
-    assert findings == [("catheters, indwelling", "nodule"), (), ()]
+    assert findings == [("catheters, indwelling", "nodule"), None, None]
+
+
+def test_tables_that_were_saved_again_match(write, read):
+    root = write(
+        {
+            "indiana_reports.csv": [row("1.0", findings="Clear.", impression="nan")],
+            "indiana_projections.csv": [{"uid": "1", "filename": "a.png", "projection": "FRONTAL"}],
+            "images/images_normalized/a.png": None,
+        }
+    )
+    found, _ = read(studies(root))
+    assert found["1"].images == ("images/images_normalized/a.png",)
+    assert found["1"].report == "FINDINGS: Clear."
 
 
 def test_a_report_that_says_nothing_is_counted(write, read):

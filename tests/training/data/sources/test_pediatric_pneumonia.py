@@ -36,8 +36,16 @@ def test_what_is_normal_has_no_finding_and_the_rest_pneumonia(root, read):
 
 def test_an_unknown_label_is_refused(write):
     root = write({"labels.csv": [ROWS[0] | {"label": "other"}]})
-    with pytest.raises(DataError, match="'other'"):
+    said = r"labels\.csv, row 2, column label: 'other' is none of normal, pneumonia"
+    with pytest.raises(DataError, match=said):
         list(studies(root))
+
+
+def test_labels_of_another_case_are_the_same(write, read):
+    table = [ROWS[1] | {"label": " Pneumonia", "subtype": "Virus"}]
+    found, _ = read(studies(write({"labels.csv": table, "images/b.jpg": None})))
+    assert found["b"].findings == ("pneumonia",)
+    assert found["b"].metadata == {"subtype": "virus"}
 
 
 def test_the_published_subset_is_half_normal(shared_data, read):

@@ -8,6 +8,7 @@ from PIL import Image
 from training.data.gaze import Sigma, heatmap
 from training.data.sources import read_source
 from training.data.sources.reflacx import studies
+from training.data.study import DataError
 
 METADATA = (
     "id,split,eye_tracking_data_discarded,image,dicom_id,subject_id,image_size_x,image_size_y,"
@@ -176,3 +177,42 @@ def test_an_image_that_is_no_path_of_mimic_cxr_is_refused_by_its_reading(tmp_pat
 def test_a_folder_without_the_metadata_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="metadata_phase"):
         list(read_source("reflacx", tmp_path))
+
+
+def test_fixations_without_a_place_are_left_out_and_times_may_be_unsorted(tmp_path):
+    late, early = look(x=400, seconds=(2.0, 2.5)), look(x=200, seconds=(0.5, 0.75))
+    gaze = read_gaze(tmp_path, late, early, look(x="nan"), look(y=""))
+    assert gaze.x == (0.2, 0.1)
+    assert gaze.duration == (500.0, 250.0)
+
+
+@pytest.mark.parametrize(
+    ("fixation", "said"),
+    [
+        (look(x="left"), "row 2, column x_position: 'left' is not a number"),
+        (look(seconds=("", 1)), "row 2, column timestamp_start_fixation: '' is not a number"),
+        (look(seconds=(2.0, 1.0)), "durations must be finite and not negative"),
+        (look(degree=(0, 50)), "degrees must be finite and positive"),
+        (look(shown=(900, 0, 100, HEIGHT)), "shown must be"),
+    ],
+)
+def test_a_fixation_that_cannot_be_read_is_named(tmp_path, fixation, said):
+    write(tmp_path, {3: [("P300R000001", FIRST, [fixation])]})
+    with pytest.raises(DataError, match=f"fixations.csv.*{said}"):
+        list(studies(tmp_path))
+
+
+@pytest.mark.parametrize(("written", "kept"), [("FALSE", 1), ("0", 1), ("TRUE", 0), ("1.0", 0)])
+def test_whether_gaze_was_discarded_is_read_however_it_is_written(tmp_path, written, kept):
+    write(tmp_path, {3: [("P300R000001", FIRST, [look()])]})
+    metadata = tmp_path / "main_data" / "metadata_phase_3.csv"
+    metadata.write_text(metadata.read_text().replace("False", written))
+    assert len(list(studies(tmp_path))) == kept
+
+
+def test_a_transcription_in_another_encoding_is_named(tmp_path):
+    write(tmp_path, {3: [("P300R000001", FIRST, [look()])]})
+    folder = tmp_path / "main_data" / "P300R000001"
+    (folder / "transcription.txt").write_bytes("37°".encode("latin-1"))
+    with pytest.raises(DataError, match=r"transcription\.txt: the text is not UTF-8"):
+        list(studies(tmp_path))

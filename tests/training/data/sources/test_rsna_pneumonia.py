@@ -1,6 +1,7 @@
 import logging
 import warnings
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -8,6 +9,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 
 from service.imaging.libraries import decoding
 from training.data.sources.rsna_pneumonia import studies
+from training.data.study import DataError
 
 
 def write_dicom(path, view):
@@ -87,3 +89,58 @@ def test_images_that_are_missing_or_broken_are_counted(root, read):
     found, skipped = read(studies(root))
     assert list(found) == ["other"]
     assert skipped == {"no image file": 1, "image is not a DICOM file": 1}
+
+
+def rewrite(root, name, *changes):
+    path = root / name
+    text = path.read_text()
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    path.write_text(text)
+
+
+def test_tables_that_were_saved_again_are_read(root, read):
+    rewrite(root, "stage_2_train_labels.csv", (",1\n", ",1.0\n"), (",0\n", ",0.0\n"))
+    rewrite(root, "stage_2_detailed_class_info.csv", ("Normal", "normal "), ("class", "Class"))
+    found, _ = read(studies(root))
+    assert [study.findings for study in found.values()] == [("pneumonia",), ("no finding",), ()]
+
+
+def test_one_box_of_several_rows_is_a_finding(root, read):
+    with (root / "stage_2_train_labels.csv").open("a") as file:
+        file.write("sick,,,,,0\n")
+    found, _ = read(studies(root))
+    assert found["sick"].findings == ("pneumonia",)
+
+
+def test_a_patient_without_a_class_is_counted(root, read):
+    rewrite(root, "stage_2_detailed_class_info.csv", ("well", "unwell"))
+    found, skipped = read(studies(root))
+    assert "well" not in found
+    assert skipped == {"no class": 1}
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "said"),
+    [
+        ("stage_2_train_labels.csv", (",1\n", ",2\n"), "row 2, column Target: '2' is none of"),
+        ("stage_2_detailed_class_info.csv", ("Normal", "Well"), "column class: 'Well' is none of"),
+    ],
+)
+def test_a_cell_that_cannot_be_read_is_named(root, table, change, said):
+    rewrite(root, table, change)
+    with pytest.raises(DataError, match=f"{table}, .*{said}"):
+        list(studies(root))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_header_that_is_damaged_anywhere_is_read_or_counted(root, read, seed):
+    path = root / "stage_2_train_images" / "sick.dcm"
+    rng = np.random.default_rng(seed)
+    data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    places = rng.integers(128, len(data), 6)
+    data[places] = rng.integers(0, 256, 6)
+    path.write_bytes(data[: rng.integers(132, len(data))].tobytes())
+    found, skipped = read(studies(root))
+    assert ("sick" in found) + skipped["image is not a DICOM file"] == 1
