@@ -1,0 +1,30 @@
+"""Reads ids from paths, with slashes, whether a client or a proxy sends these as `/` or as `%2F`.
+
+Importing this module registers the path convertor `id`: `/studies/{study_id:id}`.
+"""
+
+from typing import Annotated
+
+from fastapi import Path
+from starlette.convertors import Convertor, register_url_convertor
+
+from service.identifiers import RULE, Identifier
+
+_MEANING = f"The caller's own id, or a reference. {RULE}."
+StudyId = Annotated[Identifier, Path(description=_MEANING)]
+PatientId = Annotated[Identifier, Path(description=_MEANING)]
+
+
+class _IdConvertor(Convertor[str]):
+    """Takes the rest of a path, so that `Identifier` sees and judges every id."""
+
+    regex = "(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("id", _IdConvertor())
