@@ -1,6 +1,7 @@
 """Reads ids from paths, with slashes, whether a client or a proxy sends these as `/` or as `%2F`.
 
-Importing this module registers the path convertor `id`: `/studies/{study_id:id}`.
+Importing this module registers the path convertors `study_id` and `patient_id`. A path that ends in
+`/image` is of an image, never of a study.
 """
 
 from typing import Annotated
@@ -15,10 +16,11 @@ StudyId = Annotated[Identifier, Path(description=_MEANING)]
 PatientId = Annotated[Identifier, Path(description=_MEANING)]
 
 
-class _IdConvertor(Convertor[str]):
+class _Rest(Convertor[str]):
     """Takes the rest of a path, so that `Identifier` sees and judges every id."""
 
-    regex = "(?s:.+)"
+    def __init__(self, regex: str) -> None:
+        self.regex = regex
 
     def convert(self, value: str) -> str:
         return value
@@ -27,4 +29,5 @@ class _IdConvertor(Convertor[str]):
         return value
 
 
-register_url_convertor("id", _IdConvertor())
+register_url_convertor("patient_id", _Rest("(?s:.+)"))
+register_url_convertor("study_id", _Rest("(?s:.+)(?<!/image)"))

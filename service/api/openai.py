@@ -152,4 +152,4 @@ def _encode(
     images = [decode_base64(item) for item in inputs if is_data_uri(item)]
     encoded_texts = iter(wired.encoder.texts(texts, deadline) if texts else ())
     encoded_images = iter(wired.encoder.views(images, deadline) if images else ())
-    return [next(encoded_images if is_data_uri(item) else encoded_texts) for item in inputs]
+    return [next(encoded_images) if is_data_uri(item) else next(encoded_texts) for item in inputs]

@@ -87,7 +87,7 @@ def _allowed(request: Request) -> str:
     """Returns the methods that the path has. Starlette names those of its first route only."""
 
     def takes(method: str) -> bool:
-        asked = request.scope | {"method": method}
+        asked = {**request.scope, "method": method}
         return any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
 
     return ", ".join(method for method, as_method in _METHODS.items() if takes(as_method))

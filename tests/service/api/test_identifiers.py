@@ -80,8 +80,12 @@ def test_ids_in_the_paths_of_a_live_server_follow_the_rule(serve, tmp_path):
 
 def test_an_id_is_never_taken_for_an_image_of_another_study(writable, problem):
     """`GET /studies/x/image` asks for the image of `x`: no study may be named so."""
-    for answer in (put(writable, "x/image", "p"), post(writable, "x/image", "p")):
-        assert RULE in problem(answer, 400, "request/malformed")["detail"]
+    assert RULE in problem(post(writable, "x/image", "p"), 400, "request/malformed")["detail"]
+    assert put(writable, "x/image", "p").status_code == 405
+    assert writable.delete("/studies/x%2Fimage").headers["allow"] == "GET, HEAD"
+    assert (
+        RULE in problem(writable.delete("/patients/x%2Fimage"), 400, "request/malformed")["detail"]
+    )
 
 
 @pytest.mark.slow
