@@ -96,6 +96,7 @@ class OpenAIModels(Answer):
     data: list[OpenAIModel]
 
 
+@router.get("/models/", include_in_schema=False)
 @router.get("/models")
 def models(wired: Wired) -> OpenAIModels:
     """Returns the bundle in use, as a list of one model."""

@@ -70,7 +70,9 @@ def parse_json(text: str | bytes) -> Any:
     try:
         return from_json(encoded, allow_inf_nan=False)
     except ValueError as error:
-        raise RequestMalformed(f"The JSON cannot be read: {error}.") from None
+        raise RequestMalformed(
+            f"The JSON cannot be read: {error}. Send one JSON text in UTF-8."
+        ) from None
 
 
 def json_object(body: bytes) -> dict[str, Any]:

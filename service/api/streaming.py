@@ -32,9 +32,9 @@ async def _never_silent(events: AsyncIterator[str]) -> AsyncIterator[str]:
         try:
             while not (await asyncio.wait([coming], timeout=KEEP_ALIVE_S))[0]:
                 yield _COMMENT
-        finally:  # where the client has left, the work hears of it, and ends by itself
+        finally:  # a client that leaves cancels the work's deadline (see `Work`): wait for its end
             with CancelScope(shield=True):
                 await asyncio.wait([coming])
-        if (told := coming.result()) is None:
+        if (made := coming.result()) is None:
             return
-        yield told
+        yield made

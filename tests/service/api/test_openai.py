@@ -71,7 +71,7 @@ def test_an_error_shows_its_words_in_openais_own_client(openai):
     assert refused.value.response.json()["detail"] == refused.value.body["message"]
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models/gpt"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models/org/gpt"])
 def test_every_problem_under_v1_has_openais_error(client, path):
     members = client.get(path).json()
     assert members["error"]["message"] == members["detail"]
