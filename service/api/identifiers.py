@@ -19,8 +19,7 @@ PatientId = Annotated[Identifier, Path(description=_MEANING)]
 class _Rest(Convertor[str]):
     """Takes the rest of a path, so that `Identifier` sees and judges every id."""
 
-    def __init__(self, regex: str) -> None:
-        self.regex = regex
+    regex = "(?s:.+)"
 
     def convert(self, value: str) -> str:
         return value
@@ -29,5 +28,11 @@ class _Rest(Convertor[str]):
         return value
 
 
-register_url_convertor("patient_id", _Rest("(?s:.+)"))
-register_url_convertor("study_id", _Rest("(?s:.+)(?<!/image)"))
+class _RestButAnImage(_Rest):
+    """Takes the rest of a path that is not the path of an image."""
+
+    regex = f"{_Rest.regex}(?<!/image)"
+
+
+register_url_convertor("patient_id", _Rest())
+register_url_convertor("study_id", _RestButAnImage())

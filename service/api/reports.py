@@ -23,7 +23,7 @@ from service.identifiers import Identifier
 from service.inference.encoder import EncodedImage
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS
-from service.reporting.report import DEFAULT_K, Report, ReportRequest
+from service.reporting.report import DEFAULT_K, LONGEST_NOTE, Report, ReportRequest
 from service.reporting.sentences import Sentence
 
 router = APIRouter(tags=["report"], dependencies=[reader])
@@ -32,9 +32,9 @@ router = APIRouter(tags=["report"], dependencies=[reader])
 class ReportParameters(Parameters):
     """Parameters of /generate-report. All images are views of one study."""
 
-    indication: Annotated[str | None, Field(max_length=2000)] = None
+    indication: Annotated[str | None, Field(max_length=LONGEST_NOTE)] = None
     """Reason for the examination. The language model reads it."""
-    comparison: Annotated[str | None, Field(max_length=2000)] = None
+    comparison: Annotated[str | None, Field(max_length=LONGEST_NOTE)] = None
     """Earlier examinations. The language model reads it."""
     prior_study_id: Identifier | None = None
     """An earlier study of the patient. The language model reads its report."""
