@@ -120,13 +120,13 @@ class BodyBounds:
             return
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "0")
-        encoding = headers.get("content-encoding", "identity").lower()
+        compressed = headers.get("content-encoding", "").strip().lower() not in ("", "identity")
         late = asyncio.get_running_loop().time() + self.seconds
         received, whole = 0, False
 
         async def counted() -> Message:
             nonlocal received, whole
-            if encoding != "identity":
+            if compressed:
                 raise EncodingUnsupported(
                     "The request body is compressed. Send it without `Content-Encoding`."
                 )

@@ -1,3 +1,4 @@
+import json
 import unicodedata
 
 import pytest
@@ -5,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from service.cases.records import NewStudy
+from service.cases.sources import open_source
 from service.errors import RequestMalformed
 from service.identifiers import LONGEST, RULE, Identifier, canonical
 
@@ -41,6 +44,17 @@ def test_an_id_that_a_url_cannot_carry_or_a_reader_cannot_see_is_refused_with_th
     with pytest.raises(ValidationError) as invalid:
         Padded(patient_id=value)
     assert invalid.value.errors()[0]["msg"] == RULE
+
+
+@pytest.mark.parametrize("field", ["study_id", "patient_id"])
+def test_a_manifest_is_held_to_the_same_rule(tmp_path, field):
+    ids = [*ACCEPTED, *(name for name in REFUSED if name != "\ud800")]
+    line = {"study_id": "s", "report": "Effusion."}
+    path = tmp_path / "studies.jsonl"
+    path.write_text("\n".join(json.dumps(line | {field: name}) for name in ids))
+    results = [entry.study for entry in open_source(path).entries]
+    assert all(isinstance(study, NewStudy) for study in results[: len(ACCEPTED)])
+    assert all(RULE in error.detail for error in results[len(ACCEPTED) :])
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,7 @@ def test_a_compressed_body_is_refused_in_words(client, problem, path):
     assert answer.headers["accept-encoding"] == "identity"
 
 
-def test_a_body_that_says_it_is_not_compressed_is_read(client):
-    headers = {"content-encoding": "identity"}
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+def test_a_body_that_says_it_is_not_compressed_is_read(client, encoding):
+    headers = {"content-encoding": encoding}
     assert client.post("/embed/text", json={"texts": ["a"]}, headers=headers).status_code == 200
