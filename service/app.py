@@ -25,7 +25,7 @@ from service.api import (
     studies,
 )
 from service.api.context import Services
-from service.api.middleware import BodyBounds, RequestEnvelope
+from service.api.middleware import BodyBounds, Heads, RequestEnvelope
 from service.bundle.manifest import Bundle, load
 from service.cases.base import CaseStore
 from service.cases.copying import require_same_key
@@ -85,6 +85,7 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
         seconds=settings.body_s,
     )
     app.add_middleware(RequestEnvelope)
+    app.add_middleware(Heads)
     for module in (
         embed, classify, retrieve, reports, studies, patients, attention, openai, health, page,
     ):  # fmt: skip

@@ -2,6 +2,8 @@
 
 EclipError
     RequestMalformed     400
+    NotAcceptable        406
+    EncodingUnsupported  415
     BodyTooSlow          408
     BodyTooLarge         413
     Unauthenticated      401
@@ -75,6 +77,18 @@ class RequestMalformed(EclipError):
     """The request does not have the form that the contract describes."""
 
     type, title, status = "request/malformed", "Malformed request", 400
+
+
+class NotAcceptable(EclipError):
+    """The answer has none of the media types that the `Accept` header allows."""
+
+    type, title, status = "request/not-acceptable", "Not acceptable", 406
+
+
+class EncodingUnsupported(EclipError):
+    """The request body is compressed (`Content-Encoding`)."""
+
+    type, title, status = "request/encoding", "Unsupported content encoding", 415
 
 
 class BodyTooSlow(EclipError):

@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     max_texts: PositiveInt = 256
     """Texts in one request. More are answered 400."""
     max_text_chars: PositiveInt = 20_000
-    """Characters of one text. More are answered 422."""
+    """Characters of one text, also of a study's report. More are answered 422."""
     max_k: PositiveInt = 100
     """Largest `k` of a search or a report. More is answered 400."""
 

@@ -15,9 +15,15 @@ from service.api.answers import (
     encoded_vector,
 )
 from service.api.context import Wired, Work
-from service.api.inputs import Parameters, encode_uploads, read_input, read_json, some_images
+from service.api.inputs import (
+    Parameters,
+    check_count,
+    encode_uploads,
+    read_input,
+    read_json,
+    some_images,
+)
 from service.auth import reader
-from service.errors import RequestMalformed
 from service.inference.encoder import EncodedImage
 
 router = APIRouter(prefix="/embed", tags=["embed"], dependencies=[reader])
@@ -119,11 +125,7 @@ async def embed_image(request: Request, wired: Wired) -> ImageEmbeddings:
 async def embed_text(request: Request, wired: Wired) -> TextEmbeddings:
     """Returns a unit vector for each text, in the same space as the images' vectors."""
     body = await read_json(request, EmbedTextBody)
-    if len(body.texts) > wired.settings.max_texts:
-        raise RequestMalformed(
-            f"The request has {len(body.texts)} texts, over the limit of "
-            f"{wired.settings.max_texts}. Send them in several requests."
-        )
+    check_count(len(body.texts), wired.settings.max_texts, "texts")
     work = Work(request, items=len(body.texts), bulk=True)
     encoded = await work.run(wired.encoder.texts, body.texts)
     items = [

@@ -1,33 +1,43 @@
 """Reads the images and parameters of a request, in each of the three forms a caller may send.
 
 The forms are `multipart/form-data` (`files`, repeated, and parameters as fields), a raw image with
-parameters in the query string, and JSON (`images: [{id?, data: base64}]` and the parameters).
+parameters in the query string, and JSON (`images: [{id?, data: base64}]` and the parameters). A
+URL-encoded form is a form without images.
 """
 
-import base64
-import binascii
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from service.api.parsing import (
+    MAX_FIELDS,
+    decode_base64,
+    is_fields,
+    is_json_object,
+    json_object,
+    media_type,
+    parse_fields,
+    parse_json,
+)
 from service.api.problems import malformed
 from service.deadline import Deadline
-from service.errors import EclipError, ImageUndecodable, RequestMalformed
+from service.errors import EclipError, RequestMalformed
 from service.inference.encoder import EncodedImage, Encoder
 
-MAX_FIELDS = 64
-"""Fields of a form, files not counted."""
-MAX_FIELD_BYTES = 4 << 20
-"""Bytes of one field of a form."""
-MAX_JSON_VALUES = 500_000
-"""Values in a JSON text: more than any request needs, and quick enough to parse."""
+FORM = "multipart/form-data"
 
 
 def _json_text(value: Any) -> Any:
@@ -39,9 +49,16 @@ AsJson = BeforeValidator(_json_text)
 
 
 class Parameters(BaseModel):
-    """Base of every endpoint's parameters. Unknown names are refused."""
+    """Base of every endpoint's parameters. Unknown names are refused; null is as if left out."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class ImageItem(BaseModel):
@@ -52,13 +69,13 @@ class ImageItem(BaseModel):
     id: Annotated[str | None, Field(max_length=256)] = None
     """The caller's id of the image. The answer repeats it."""
     data: str
-    """The bytes of a PNG, JPEG or DICOM file, in base64."""
+    """The bytes of a PNG, JPEG or DICOM file, in base64 or as a data URI."""
 
 
 class ImageItems(BaseModel):
     """The images of a JSON request."""
 
-    images: Annotated[list[ImageItem], Field(max_length=1024, fail_fast=True)] = []
+    images: Annotated[list[ImageItem], Field(fail_fast=True)] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +92,23 @@ ParametersT = TypeVar("ParametersT", bound=BaseModel)
 async def read_input(
     request: Request, model: type[ParametersT], max_images: int
 ) -> tuple[list[Upload], ParametersT]:
-    """Returns the uploads in order and the validated parameters. Raises RequestMalformed."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
+    """Returns the uploads in order and the validated parameters. Raises RequestMalformed.
+
+    The content type names the form. What has another type is JSON if it begins as an object does,
+    and else a raw image.
+    """
+    kind = media_type(request)
+    if kind == FORM:
         uploads, values = await _read_form(request, max_images)
-    elif kind == "application/json":
-        uploads, values = _read_json(await request.body())
+        return uploads, validate(model, values)
+    body = await request.body()
+    if kind == "application/json" or is_json_object(body):
+        uploads, values = _read_json(body, max_images)
+    elif kind == "application/x-www-form-urlencoded" and is_fields(body):
+        uploads, values = [], parse_fields(body)
     else:
-        body = await request.body()
         uploads = [Upload(None, body)] if body else []
         values = dict(request.query_params)
-    if len(uploads) > max_images:
-        raise RequestMalformed(
-            f"The request has {len(uploads)} images, over the limit of {max_images}. Send fewer."
-        )
     return uploads, validate(model, values)
 
 
@@ -100,7 +120,8 @@ async def read_json(request: Request, model: type[ParametersT]) -> ParametersT:
 @asynccontextmanager
 async def open_form(request: Request, max_files: int) -> AsyncIterator[FormData]:
     """Gives the multipart form. Raises RequestMalformed."""
-    form = request.form(max_files=max_files, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+    most_bytes = request.app.state.settings.max_body_bytes
+    form = request.form(max_files=max_files, max_fields=MAX_FIELDS, max_part_size=most_bytes)
     try:
         async with form as fields:
             for name, value in fields.multi_items():
@@ -119,23 +140,12 @@ def validate(model: type[ParametersT], values: Any) -> ParametersT:
         raise malformed(error.errors(include_input=False, include_url=False)) from None
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Returns the value of a JSON text. Raises RequestMalformed, also for NaN and infinities."""
-    encoded = text.encode() if isinstance(text, str) else text
-    if sum(encoded.count(mark) for mark in (b"[", b"{", b",")) > MAX_JSON_VALUES:
-        raise RequestMalformed(f"The JSON has more than {MAX_JSON_VALUES} values. Send fewer.")
-    try:
-        return from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        raise RequestMalformed(f"The JSON cannot be read: {error}.") from None
-
-
-def json_object(body: bytes) -> dict[str, Any]:
-    """Returns the JSON object that is the body. Raises RequestMalformed."""
-    value = parse_json(body)
-    if not isinstance(value, dict):
-        raise RequestMalformed('The body must be a JSON object, such as {"text": "Effusion."}.')
-    return value
+def check_count(count: int, most: int, things: str) -> None:
+    """Raises RequestMalformed for a request with too many images or texts."""
+    if count > most:
+        raise RequestMalformed(
+            f"The request has {count} {things}, over the limit of {most}. Send fewer at a time."
+        )
 
 
 def one_image(uploads: Sequence[Upload]) -> bytes:
@@ -173,11 +183,9 @@ def encode_uploads(
 def decode_item(item: ImageItem) -> Upload:
     """Decodes the base64 of one image. An image that cannot be decoded carries its own error."""
     try:
-        return Upload(item.id, base64.b64decode(item.data, validate=True))
-    except (binascii.Error, ValueError):
-        return Upload(
-            item.id, ImageUndecodable("`data` is not base64. Send the file's bytes in base64.")
-        )
+        return Upload(item.id, decode_base64(item.data))
+    except EclipError as error:
+        return Upload(item.id, error)
 
 
 def _require_unicode(text: str) -> None:
@@ -190,9 +198,11 @@ def _require_unicode(text: str) -> None:
         ) from None
 
 
-def _read_json(body: bytes) -> tuple[list[Upload], dict[str, Any]]:
+def _read_json(body: bytes, max_images: int) -> tuple[list[Upload], dict[str, Any]]:
     values = json_object(body)
-    items = validate(ImageItems, {"images": values.pop("images", [])}).images
+    images = values.pop("images", None) or []
+    check_count(len(images) if isinstance(images, list) else 0, max_images, "images")
+    items = validate(ImageItems, {"images": images}).images
     return [decode_item(item) for item in items], values
 
 
@@ -201,6 +211,11 @@ async def _read_form(request: Request, max_images: int) -> tuple[list[Upload], M
         files = [item for item in fields.getlist("files") if isinstance(item, UploadFile)]
         if sum(isinstance(value, UploadFile) for _, value in fields.multi_items()) > len(files):
             raise RequestMalformed("The form has a file in another field. Send files as `files`.")
+        if len(files) < len(fields.getlist("files")):
+            raise RequestMalformed(
+                "A part `files` of the form has no file name, so it is text. Send it as a file, "
+                'with `filename="1.png"` in its Content-Disposition.'
+            )
         uploads = [Upload(None, await file.read()) for file in files]
         values = {name: text for name, text in fields.items() if isinstance(text, str)}
     return uploads, values

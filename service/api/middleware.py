@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.context import Services
 from service.api.problems import unexpected
-from service.errors import BodyTooLarge, BodyTooSlow, QueueFull
+from service.errors import BodyTooLarge, BodyTooSlow, EncodingUnsupported, QueueFull
 from service.telemetry import REQUESTS, log, request_stages
 from service.tracing import answered, request_span, trace_id
 
@@ -22,7 +22,9 @@ _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 
 class RequestEnvelope:
-    """Middleware that adds X-Request-ID and Server-Timing, and counts, traces and logs requests.
+    """Middleware that adds headers to every answer, and counts, traces and logs requests.
+
+    No answer may be stored on its way or by a browser, because most hold a patient's data.
 
     A request is named by its route template, never by its path, which may hold an identifier. An
     unexpected exception becomes an answer and a log line without the exception's message.
@@ -52,6 +54,7 @@ class RequestEnvelope:
                     headers = MutableHeaders(scope=message)
                     headers["X-Request-ID"] = request_id
                     headers["X-Content-Type-Options"] = "nosniff"
+                    headers.setdefault("Cache-Control", "no-store")
                     total = {"total": time.perf_counter() - start}
                     headers["Server-Timing"] = _server_timing(stages | total)
                 await send(message)
@@ -61,11 +64,11 @@ class RequestEnvelope:
             except ClientDisconnect:
                 status = _CLIENT_LEFT
             except Exception as error:  # caught here, as uvicorn would log its message
-                answer = unexpected(request_id, error)
+                answer = unexpected(scope, error)
                 if not started:
                     await answer(scope, receive, send_with_headers)
             finally:
-                route = getattr(scope.get("route"), "path", "none")
+                route = getattr(scope.get("route"), "path_format", "none")
                 REQUESTS.labels(route, str(status)).inc()
                 answered(span, method, route, status)
                 log().info(
@@ -80,8 +83,26 @@ class RequestEnvelope:
                 )
 
 
+class Heads:
+    """Middleware that answers HEAD as GET, without the body (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on, as GET if it is HEAD."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if "body" in message else message)
+
+        await self.app({**scope, "method": "GET"}, receive, send_without_body)
+
+
 class BodyBounds:
-    """Middleware that refuses bodies that are too large, too slow, or too many at once.
+    """Middleware that refuses bodies: too large, too slow, too many at once, or compressed.
 
     A body over `max_bytes` is refused at once when its declared length says so, else while it
     arrives. A body must arrive within `seconds`. All bodies of requests in progress share
@@ -97,12 +118,18 @@ class BodyBounds:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "0")
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "0")
+        compressed = headers.get("content-encoding", "").strip().lower() not in ("", "identity")
         late = asyncio.get_running_loop().time() + self.seconds
         received, whole = 0, False
 
         async def counted() -> Message:
             nonlocal received, whole
+            if compressed:
+                raise EncodingUnsupported(
+                    "The request body is compressed. Send it without `Content-Encoding`."
+                )
             if declared.isdigit() and int(declared) > self.max_bytes:
                 raise self._too_large()
             if whole:

@@ -43,6 +43,7 @@ _PROBLEM = {
         "status": {"type": "integer"},
         "detail": {"type": "string"},
         "request_id": {"type": "string"},
+        "error": {"type": "object", "description": "Under /v1/ only: the error in OpenAI's form."},
     },
 }
 
@@ -113,7 +114,11 @@ def _study_batch_body() -> dict[str, Any]:
             "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
         },
     }
-    content = {"application/x-ndjson": {"schema": line}, "multipart/form-data": {"schema": form}}
+    content = {
+        "application/x-ndjson": {"schema": line},
+        "application/json": {"schema": {"type": "array", "items": line}},
+        "multipart/form-data": {"schema": form},
+    }
     return {"required": True, "content": content}
 
 

@@ -1,15 +1,13 @@
 """Answers DELETE /patients: removes all of a patient's studies from the case library."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 
 from service.api.answers import Answer
 from service.api.context import Wired
+from service.api.identifiers import PatientId
 from service.auth import writer
 
 router = APIRouter(prefix="/patients", tags=["studies"])
-PatientId = Annotated[str, Path(min_length=1, max_length=256, pattern=r"\S")]
 
 
 class PatientRemoved(Answer):
@@ -19,7 +17,7 @@ class PatientRemoved(Answer):
     """Number of studies that were removed."""
 
 
-@router.delete("/{patient_id}", dependencies=[writer])
+@router.delete("/{patient_id:patient_id}", dependencies=[writer])
 def delete_patient(patient_id: PatientId, wired: Wired) -> PatientRemoved:
     """Removes every study of the patient. Repeating the request is safe and removes 0 studies."""
     return PatientRemoved(studies=wired.library.delete_patient(patient_id))

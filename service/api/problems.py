@@ -7,11 +7,22 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
 
-from service.errors import EclipError, RequestMalformed
+from service.errors import EclipError, EncodingUnsupported, RequestMalformed, Unauthenticated
 from service.telemetry import ERRORS, log
 
 MEDIA_TYPE = "application/problem+json"
+OPENAI = "/v1/"
+"""Start of the paths whose clients look for an `error` in the answer, as OpenAI's have one."""
+_HEADERS: dict[type[EclipError], dict[str, str]] = {
+    Unauthenticated: {"WWW-Authenticate": "Bearer"},
+    EncodingUnsupported: {"Accept-Encoding": "identity"},
+}
+"""Error → headers that HTTP wants with it (RFC 9110, 11.6.1 and 12.5.3)."""
+_METHODS = {"DELETE": "DELETE", "GET": "GET", "HEAD": "GET", "POST": "POST", "PUT": "PUT"}
+"""Method → the method as which it is answered."""
 
 
 class Problem(JSONResponse):
@@ -42,11 +53,11 @@ def malformed(errors: list[Any]) -> RequestMalformed:
 def problem(request: Request, error: EclipError) -> Problem:
     """Returns the response for a typed error."""
     ERRORS.labels(error.urn).inc()
-    headers = {}
+    headers = dict(_HEADERS.get(type(error), {}))
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    members = {**describe(error), "status": error.status, "request_id": _request_id(request)}
-    return Problem(members | error.extensions, error.status, headers)
+    members = describe(error) | error.extensions
+    return _problem(request.scope, error.status, members, headers)
 
 
 async def _typed(request: Request, error: Exception) -> Problem:
@@ -64,31 +75,47 @@ async def _http(request: Request, error: Exception) -> Problem:
     members = {
         "type": "about:blank",
         "title": error.detail,
-        "status": error.status_code,
         "detail": f"{error.detail}. See /docs for all endpoints.",
-        "request_id": _request_id(request),
     }
-    return Problem(members, error.status_code, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = _allowed(request)
+    return _problem(request.scope, error.status_code, members, headers)
 
 
-def unexpected(request_id: str, error: Exception) -> Problem:
+def _allowed(request: Request) -> str:
+    """Returns the methods that the path has. Starlette names those of its first route only."""
+
+    def takes(method: str) -> bool:
+        asked = {**request.scope, "method": method}
+        return any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(method for method, as_method in _METHODS.items() if takes(as_method))
+
+
+def unexpected(scope: Scope, error: Exception) -> Problem:
     """Returns the response for a defect. The log has its type and place, never its message."""
     ERRORS.labels("urn:eclip:internal").inc()
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     place = f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else "unknown"
+    request_id = scope["state"]["request_id"]
     log().error("unexpected error", request_id=request_id, error=type(error).__name__, place=place)
     members = {
         "type": "urn:eclip:internal",
         "title": "Internal error",
-        "status": 500,
         "detail": "The service has a defect. Report it to the operator with the request id.",
-        "request_id": request_id,
     }
-    return Problem(members, 500)
+    return _problem(scope, 500, members, {})
 
 
-def _request_id(request: Request) -> str:
-    request_id: str = request.scope["state"]["request_id"]
-    return request_id
+def _problem(
+    scope: Scope, status: int, members: dict[str, Any], headers: dict[str, str]
+) -> Problem:
+    """Returns the problem. Under /v1/ it has `error` too, all that OpenAI's clients show."""
+    whole = members | {"status": status, "request_id": scope["state"]["request_id"]}
+    if scope["path"].startswith(OPENAI):
+        error = {"message": members["detail"], "type": members["type"], "param": None, "code": None}
+        whole["error"] = error
+    return Problem(whole, status, headers)

@@ -4,23 +4,26 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from pydantic import Field, TypeAdapter
 
+from service.api.accept import negotiate
 from service.api.answers import Answer, BundleName, FindingOut
 from service.api.context import Services, Wired, Work
 from service.api.inputs import AsJson, Parameters, raised, read_input, some_images
 from service.api.problems import describe, unexpected
 from service.api.selection import Exclude, Filter
+from service.api.streaming import EVENT_STREAM, EventStream, event
 from service.auth import reader
-from service.cases.records import Identifier
+from service.cases.manifest import MAX_VIEWS
 from service.cases.search import check_k
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
+from service.identifiers import Identifier
 from service.inference.encoder import EncodedImage
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS
-from service.reporting.report import DEFAULT_K, Report, ReportRequest
+from service.reporting.report import DEFAULT_K, LONGEST_NOTE, Report, ReportRequest
 from service.reporting.sentences import Sentence
 
 router = APIRouter(tags=["report"], dependencies=[reader])
@@ -29,9 +32,9 @@ router = APIRouter(tags=["report"], dependencies=[reader])
 class ReportParameters(Parameters):
     """Parameters of /generate-report. All images are views of one study."""
 
-    indication: Annotated[str | None, Field(max_length=2000)] = None
+    indication: Annotated[str | None, Field(max_length=LONGEST_NOTE)] = None
     """Reason for the examination. The language model reads it."""
-    comparison: Annotated[str | None, Field(max_length=2000)] = None
+    comparison: Annotated[str | None, Field(max_length=LONGEST_NOTE)] = None
     """Earlier examinations. The language model reads it."""
     prior_study_id: Identifier | None = None
     """An earlier study of the patient. The language model reads its report."""
@@ -171,6 +174,8 @@ class GeneratedReport(Answer):
         )
 
 
+_KINDS = ("application/json", *FORMATS, EVENT_STREAM)
+"""Media types of the answer, the usual one first."""
 _EVIDENCE = TypeAdapter(list[EvidenceOut])
 _PROBLEM = TypeAdapter(dict[str, str])
 
@@ -178,45 +183,34 @@ _PROBLEM = TypeAdapter(dict[str, str])
 @router.post(
     "/generate-report",
     response_model=GeneratedReport,
-    responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in FORMATS}}},
+    responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in _KINDS[1:]}}},
 )
 async def generate_report(request: Request, wired: Wired) -> GeneratedReport | Response:
     """Returns findings and impression, written from the nearest cases.
 
-    The answer is JSON, or text, Markdown or FHIR where `Accept` names that first. With
-    `stream=true` it is a stream of server-sent events.
+    The answer is JSON, or what `Accept` prefers: text, Markdown, FHIR, or server-sent events. With
+    `stream=true` it is the events, whatever `Accept` says.
     """
-    uploads, parameters = await read_input(request, ReportParameters, wired.settings.max_images)
+    most = min(MAX_VIEWS, wired.settings.max_images)
+    uploads, parameters = await read_input(request, ReportParameters, most)
+    kind = EVENT_STREAM if parameters.stream else _wanted(request)
     check_k(parameters.k, wired.settings.max_k)
     _check_filter(parameters.filter)
     views = [raised(upload.data) for upload in some_images(uploads)]
     work = Work(request, items=len(views), seconds=wired.settings.report_s)
     images = await work.run(wired.encoder.views, views)
     asked = parameters.asked()
-    if parameters.stream:
-        events = work.iterate(_server_sent, wired, images, asked, request.state.request_id)
-        return StreamingResponse(events, media_type="text/event-stream")
+    if kind == EVENT_STREAM:
+        return EventStream(work.iterate(_server_sent, wired, images, asked, request))
     report = await work.run(wired.reporter.report, images, asked)
-    kind = _wanted(request.headers.get("accept", ""))
-    if kind:
+    if kind in FORMATS:
         return Response(FORMATS[kind](report), media_type=kind)
     return GeneratedReport.of(report, BundleName.of(wired.bundle))
 
 
-def _wanted(accept: str) -> str | None:
-    """Returns the media type, other than JSON, that `Accept` names first, or None for JSON.
-
-    Example: "text/html, text/markdown;q=0.9, */*" → "text/markdown".
-    """
-    for named in accept.split(","):
-        kind, _, quality = (part.strip().lower() for part in named.partition(";"))
-        if quality in ("q=0", "q=0.0"):
-            continue
-        if kind in FORMATS:
-            return kind
-        if kind in ("application/json", "*/*"):
-            break
-    return None
+def _wanted(request: Request) -> str:
+    """Returns the media type that the client prefers. Raises NotAcceptable."""
+    return negotiate(", ".join(request.headers.getlist("accept")), _KINDS)
 
 
 def _check_filter(where: Filter) -> None:
@@ -232,27 +226,23 @@ def _server_sent(
     wired: Services,
     images: Sequence[EncodedImage],
     asked: ReportRequest,
-    request_id: str,
+    request: Request,
     deadline: Deadline,
 ) -> Iterator[str]:
     """Yields `evidence`, then each checked `sentence`, then `report`; or `error` at the end."""
     try:
-        for event in wired.reporter.events(images, asked, deadline):
-            if isinstance(event, Report):
-                report = GeneratedReport.of(event, BundleName.of(wired.bundle))
-                yield _event("report", report.model_dump_json())
-            elif isinstance(event, Sentence):
-                yield _event("sentence", SentenceOut.of(event).model_dump_json())
+        for made in wired.reporter.events(images, asked, deadline):
+            if isinstance(made, Report):
+                report = GeneratedReport.of(made, BundleName.of(wired.bundle))
+                yield event("report", report.model_dump_json())
+            elif isinstance(made, Sentence):
+                yield event("sentence", SentenceOut.of(made).model_dump_json())
             else:
-                yield _event("evidence", _evidence_json(event))
+                yield event("evidence", _evidence_json(made))
     except EclipError as error:
-        yield _event("error", _PROBLEM.dump_json(describe(error)).decode())
+        yield event("error", _PROBLEM.dump_json(describe(error)).decode())
     except Exception as error:  # the answer has begun: only an event can report a defect now
-        yield _event("error", bytes(unexpected(request_id, error).body).decode())
-
-
-def _event(name: str, data: str) -> str:
-    return f"event: {name}\ndata: {data}\n\n"
+        yield event("error", bytes(unexpected(request.scope, error).body).decode())
 
 
 def _evidence_json(evidence: Sequence[Evidence]) -> str:

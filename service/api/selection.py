@@ -2,18 +2,17 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from service.cases.records import Identifier
+from service.api.inputs import Parameters
 from service.cases.schema import CaseFilter
+from service.identifiers import Identifier
 
 AnyOf = Annotated[tuple[str, ...], Field(max_length=64, fail_fast=True)]
 
 
-class Filter(BaseModel):
+class Filter(Parameters):
     """Conditions on stored cases. A case must meet all of them; each allows any of its values."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     source: AnyOf = ()
     """Where the study comes from."""
@@ -29,10 +28,8 @@ class Filter(BaseModel):
         return CaseFilter(self.source, self.view, self.findings, self.section)
 
 
-class Exclude(BaseModel):
+class Exclude(Parameters):
     """The patient or study, by the caller's own ids, whose cases are left out."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     patient_id: Identifier | None = None
     """Leaves out all studies of this patient."""

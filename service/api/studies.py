@@ -5,35 +5,38 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 from starlette.datastructures import FormData, UploadFile
 
 from service.api.answers import Answer, BundleName, FailedItem, batch_items
 from service.api.context import Wired, Work
+from service.api.identifiers import StudyId
 from service.api.inputs import (
+    FORM,
     AsJson,
     ImageItem,
+    Parameters,
     Upload,
     decode_item,
     open_form,
-    parse_json,
     raised,
     read_input,
     validate,
 )
+from service.api.parsing import is_json_list, media_type, parse_json
 from service.api.selection import Filter
 from service.auth import reader, writer
 from service.cases.manifest import MAX_VIEWS
-from service.cases.records import Identifier, NewStudy, StudyRecord, Word
+from service.cases.records import NewStudy, StudyRecord, Word
 from service.cases.schema import Metadata, Study
 from service.errors import EclipError, RequestMalformed, StudyInvalid
+from service.identifiers import Identifier
 
 router = APIRouter(prefix="/studies", tags=["studies"])
-StudyId = Annotated[str, Path(min_length=1, max_length=256, pattern=r"\S")]
 
 
-class StudyParameters(StudyRecord):
+class StudyParameters(Parameters, StudyRecord):
     """The fields of a study. In a form or a query string, lists and objects are JSON text."""
 
     findings: Annotated[list[Word], Field(max_length=64, fail_fast=True), AsJson] = []
@@ -120,10 +123,11 @@ class StudyCounts(Answer):
     findings: dict[str, int]
 
 
-@router.put("/{study_id}", dependencies=[writer])
+@router.put("/{study_id:study_id}", dependencies=[writer])
 async def put_study(study_id: StudyId, request: Request, wired: Wired) -> StudyOut:
     """Stores a study and replaces an earlier version. It is on disk before the answer."""
-    uploads, parameters = await read_input(request, StudyParameters, wired.settings.max_images)
+    most = min(MAX_VIEWS, wired.settings.max_images)
+    uploads, parameters = await read_input(request, StudyParameters, most)
     images = tuple(raised(upload.data) for upload in uploads)
     new = NewStudy(study_id, parameters.record(), images)
     return StudyOut.of(await Work(request).run(wired.library.put, new))
@@ -131,7 +135,7 @@ async def put_study(study_id: StudyId, request: Request, wired: Wired) -> StudyO
 
 @router.post("", dependencies=[writer])
 async def post_studies(request: Request, wired: Wired) -> StudyBatch:
-    """Stores a batch, sent as NDJSON or as a form with `studies` (a JSON list) and `files`."""
+    """Stores a batch: NDJSON, a JSON list, or a form with `studies` (a JSON list) and `files`."""
     lines = await _read_batch(request, wired.settings.max_images)
     good = [line for line in lines if isinstance(line, NewStudy)]
     work = Work(request, items=len(lines), bulk=True)
@@ -154,34 +158,38 @@ def count_studies(wired: Wired, filter: Annotated[Filter, Query()]) -> StudyCoun
     return StudyCounts(studies=store.count(where), **store.facets(where))
 
 
-@router.get("/{study_id}", dependencies=[reader])
-def get_study(study_id: StudyId, wired: Wired) -> StudyOut:
-    """Returns the stored study, by the caller's id or by the reference in a hit."""
-    return StudyOut.of(wired.library.get(study_id))
-
-
-@router.delete("/{study_id}", dependencies=[writer], status_code=204)
-def delete_study(study_id: StudyId, wired: Wired) -> None:
-    """Removes the study, its vectors and its renditions."""
-    wired.library.delete(study_id)
-
-
-@router.get("/{study_id}/image", dependencies=[reader], response_class=Response)
+@router.get("/{study_id:study_id}/image", dependencies=[reader], response_class=Response)
 def get_image(study_id: StudyId, wired: Wired, index: int = 0) -> Response:
     """Returns the rendition of one image: a JPEG without metadata."""
     return Response(wired.library.rendition(study_id, index), media_type="image/jpeg")
 
 
+@router.get("/{study_id:study_id}", dependencies=[reader])
+def get_study(study_id: StudyId, wired: Wired) -> StudyOut:
+    """Returns the stored study, by the caller's id or by the reference in a hit."""
+    return StudyOut.of(wired.library.get(study_id))
+
+
+@router.delete("/{study_id:study_id}", dependencies=[writer], status_code=204)
+def delete_study(study_id: StudyId, wired: Wired) -> None:
+    """Removes the study, its vectors and its renditions."""
+    wired.library.delete(study_id)
+
+
 async def _read_batch(request: Request, max_studies: int) -> list[NewStudy | EclipError]:
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if media_type(request) == FORM:
         async with open_form(request, max_files=MAX_VIEWS * max_studies) as form:
             values, files = _study_list(form), await _named_files(form)
         _check_count(len(values), max_studies)
         batch = [_new_study(value, files) for value in values]
         _check_all_named(values, files)
         return batch
-    body = io.BytesIO(await request.body())
-    lines = list(islice((line for line in body if line.strip()), max_studies + 1))
+    whole = await request.body()
+    if is_json_list(whole):
+        values = parse_json(whole)
+        _check_count(len(values), max_studies)
+        return [_new_study(value, {}) for value in values]
+    lines = list(islice((line for line in io.BytesIO(whole) if line.strip()), max_studies + 1))
     _check_count(len(lines), max_studies)
     return [_new_study_line(line) for line in lines]
 

@@ -224,9 +224,9 @@ class CaseLibrary:
 
         It holds the patient, the study, and the patient of the study if that is stored.
         """
-        study = self.pseudonyms.study(study_id) if study_id else None
+        study = None if study_id is None else self.pseudonyms.study(study_id)
         stored = self.store.get(study) if study else None
-        patient = self.pseudonyms.patient(patient_id) if patient_id else None
+        patient = None if patient_id is None else self.pseudonyms.patient(patient_id)
         patients = {patient, stored.patient_id if stored else None}
         return Exclusion(tuple(sorted(filter(None, patients))), study)
 
@@ -242,7 +242,7 @@ class CaseLibrary:
             patient = study.record.patient_id
             accepted = AcceptedStudy(
                 reference,
-                self.pseudonyms.patient(patient) if patient else None,
+                None if patient is None else self.pseudonyms.patient(patient),
                 digest,
                 study,
                 split_report(study.record.report or "", reference),

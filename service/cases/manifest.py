@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from service.cases.records import Identifier, NewStudy, StudyRecord
+from service.cases.records import NewStudy, StudyRecord
 from service.errors import EclipError, StudyInvalid
+from service.identifiers import Identifier
 
 IMAGES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg"})
 """Suffixes of the files that hold radiographs."""

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service.cases.schema import Metadata
 from service.errors import StudyInvalid
+from service.identifiers import Identifier
 
 IDENTIFYING = re.compile(
     r"name|birth|dob|mrn|accession|address|phone|ssn|patient|study_?id"
@@ -16,7 +17,6 @@ IDENTIFYING = re.compile(
 )
 """Metadata keys that look like patient identifiers. Example: "PatientName", "SOPInstanceUID"."""
 
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"\S")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
@@ -27,7 +27,7 @@ class StudyRecord(BaseModel):
 
     patient_id: Identifier | None = None
     source: Annotated[Word, Field(description="Where the study comes from.")] = "local"
-    report: Annotated[str | None, Field(max_length=20_000)] = None
+    report: str | None = None
     view: Word | None = None
     findings: Annotated[list[Word], Field(max_length=64, fail_fast=True)] = []
     metadata: Annotated[

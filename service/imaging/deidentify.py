@@ -19,6 +19,7 @@ from typing import NewType
 from pydicom.dataset import Dataset
 
 from service.files import make_folder, sync
+from service.identifiers import canonical
 
 StudyRef = NewType("StudyRef", str)
 """Keyed hash of a study's id: `stu_` and 32 hexadecimal digits."""
@@ -51,9 +52,8 @@ class Pseudonymiser:
     """Hashes patient ids, study ids and texts with a key (HMAC-SHA256).
 
     Without the key nobody can reverse a hash. A reference is returned as it is, so that a caller
-    may send one back as an id. Two ids are the same if they differ only in blanks at their ends
-    (DICOM pads its values with them, PS3.5 6.2) or in the Unicode form of their letters.
-    Example: "é1 " in NFD and "é1" in NFC.
+    may send one back as an id. `service.identifiers` says which ids are the same, and which are
+    refused (RequestMalformed).
     """
 
     __slots__ = ("_key",)
@@ -65,15 +65,15 @@ class Pseudonymiser:
 
     def study(self, study_id: str) -> StudyRef:
         """Returns the reference of a study; a reference is returned as it is."""
-        if _STUDY.fullmatch(study_id):
-            return StudyRef(study_id)
-        return StudyRef(f"stu_{self._digest('study', study_id)}")
+        plain = canonical(study_id)
+        return StudyRef(plain if _STUDY.fullmatch(plain) else f"stu_{self._digest('study', plain)}")
 
     def patient(self, patient_id: str) -> PatientRef:
         """Returns the reference of a patient; a reference is returned as it is."""
-        if _PATIENT.fullmatch(patient_id):
-            return PatientRef(patient_id)
-        return PatientRef(f"pat_{self._digest('patient', patient_id)}")
+        plain = canonical(patient_id)
+        return PatientRef(
+            plain if _PATIENT.fullmatch(plain) else f"pat_{self._digest('patient', plain)}"
+        )
 
     def text(self, text: str) -> str:
         """Returns the hash of words that may name somebody: `txt_` and 32 hexadecimal digits."""

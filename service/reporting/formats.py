@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from html import escape
 from typing import Any
 
 from service.reporting.report import Report
@@ -41,28 +42,32 @@ def json_text(report: Report) -> str:
 def fhir(report: Report) -> str:
     """Returns the report as a FHIR R4 DiagnosticReport in JSON.
 
-    Its status is `preliminary`. It has no subject: the caller adds the patient. Each sentence is a
-    contained Observation, whose notes are the texts of its evidence.
+    It has no subject: the caller adds the patient. Each sentence is a contained Observation, whose
+    notes are the texts of its evidence. The narrative is the plain text. Without a report the
+    status is `cancelled`, and only the narrative says why: readers take `conclusion` for the
+    impression.
     """
     written = [*report.findings, *report.impression]
     observations = [
         _observation(f"s{number}", sentence, report)
         for number, sentence in enumerate(written, start=1)
     ]
-    text = base64.b64encode(plain_text(report).encode()).decode()
+    text = _string(plain_text(report))
+    data = base64.b64encode(text.encode()).decode()
     resource: dict[str, Any] = {
         "resourceType": "DiagnosticReport",
-        "status": "preliminary",
+        "text": {"status": "additional", "div": f"<div {_XHTML}><pre>{escape(text)}</pre></div>"},
+        "status": "cancelled" if report.abstained else "preliminary",
         "category": [{"coding": [_RADIOLOGY]}],
-        "code": {"text": "Chest radiograph"},
-        "presentedForm": [{"contentType": "text/plain", "data": text}],
+        "code": {"coding": [_CHEST], "text": "Chest radiograph"},
+        "presentedForm": [{"contentType": "text/plain; charset=utf-8", "data": data}],
     }
     if written:
         resource["contained"] = observations
         resource["result"] = [{"reference": f"#{item['id']}"} for item in observations]
-    conclusion = report.abstained or " ".join(sentence.text for sentence in report.impression)
-    if conclusion:
-        resource["conclusion"] = conclusion
+    if report.impression:
+        concluded = " ".join(item.text + _flag(item) for item in report.impression)
+        resource["conclusion"] = _string(concluded)
     return json.dumps(resource, ensure_ascii=False)
 
 
@@ -78,6 +83,10 @@ _RADIOLOGY = {
     "code": "RAD",
     "display": "Radiology",
 }
+_CHEST = {"system": "http://loinc.org", "code": "30745-4", "display": "XR Chest Views"}
+_XHTML = 'xmlns="http://www.w3.org/1999/xhtml"'
+_NOT_IN_XML = dict.fromkeys({*range(32), 0xFFFE, 0xFFFF} - {*map(ord, "\t\n\r")}, " ")
+"""Characters that neither FHIR's strings nor XML may hold → a space."""
 
 
 def _parts(report: Report, render: Callable[[str], str]) -> Iterator[tuple[str, str]]:
@@ -125,6 +134,10 @@ def _flag(sentence: Sentence) -> str:
     return f" ({'; '.join(marks)})" if marks else ""
 
 
+def _string(text: str) -> str:
+    return text.translate(_NOT_IN_XML)
+
+
 def _observation(name: str, sentence: Sentence, report: Report) -> dict[str, Any]:
     flagged = [flag.strip()] if (flag := _flag(sentence)) else []
     return {
@@ -132,6 +145,6 @@ def _observation(name: str, sentence: Sentence, report: Report) -> dict[str, Any
         "id": name,
         "status": "preliminary",
         "code": {"text": "Sentence of a chest radiograph's report"},
-        "valueString": sentence.text,
-        "note": [{"text": text} for text in [*_cited(report, [sentence]), *flagged]],
+        "valueString": _string(sentence.text),
+        "note": [{"text": _string(text)} for text in [*_cited(report, [sentence]), *flagged]],
     }

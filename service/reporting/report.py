@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.cases.schema import CaseFilter
+from service.errors import RequestMalformed
 from service.inference.zero_shot import Finding
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.sentences import Sentence
@@ -11,11 +12,16 @@ from service.reporting.writer import WrittenBy
 
 DEFAULT_K = 8
 """Studies that evidence comes from, unless the request says otherwise."""
+LONGEST_NOTE = 2000
+"""Characters: the longest indication or comparison."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRequest:
-    """A request for a report. `where` restricts the cases that evidence may come from."""
+    """A request for a report. `where` restricts the cases that evidence may come from.
+
+    Raises RequestMalformed for an indication or a comparison over `LONGEST_NOTE`.
+    """
 
     k: int = DEFAULT_K
     subject: Subject = Subject()
@@ -32,6 +38,15 @@ class ReportRequest:
     """Writer that takes over if the language model fails; None: the model's error is raised."""
     ungrounded: Literal["drop", "flag"] = "drop"
     """Whether unsupported sentences are withheld, or stay in the report with their status."""
+
+    def __post_init__(self) -> None:
+        notes = {"indication": self.indication, "comparison": self.comparison}
+        for name, note in notes.items():
+            if len(note or "") > LONGEST_NOTE:
+                raise RequestMalformed(
+                    f"{name}: it has {len(note or '')} characters, over the limit of "
+                    f"{LONGEST_NOTE}. Shorten it."
+                )
 
     def wants(self, sentence: Sentence) -> bool:
         """Decides whether the sentence may stand in the report."""

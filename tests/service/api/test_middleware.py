@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import re
@@ -94,3 +95,62 @@ def test_what_does_not_exist_is_a_problem_too(client, method, path, status):
     answer = client.request(method, path)
     assert answer.status_code == answer.json()["status"] == status
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_no_answer_may_be_stored_on_its_way(client, writable, radiograph):
+    writable.put("/studies/s1", files={"files": radiograph}, data={"report": "Effusion."})
+    report = {"files": {"files": radiograph}, "headers": {"accept": "application/fhir+json"}}
+    answers = [
+        writable.get("/studies/s1"),
+        writable.get("/studies/s1/image"),
+        writable.get("/studies/unknown"),
+        writable.get("/studies"),
+        writable.get("/nothing"),
+        writable.post("/embed/image", content=b"x"),
+        client.post("/retrieve", json={"text": "effusion"}),
+        client.post("/generate-report", **report),
+        client.get("/v1/models"),
+    ]
+    for answer in answers:
+        assert answer.headers["cache-control"] == "no-store", answer.url
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/bundle", "/", "/openapi.json", "/studies/none"])
+def test_head_is_answered_as_get_without_the_body(client, path):
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    for name in ("content-type", "content-length"):
+        assert head.headers[name] == got.headers[name]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/studies/s1", "DELETE, GET, HEAD, PUT"),
+        ("PATCH", "/studies", "GET, HEAD, POST"),
+        ("OPTIONS", "/embed/text", "POST"),
+        ("HEAD", "/classify", "POST"),
+        ("GET", "/patients/p1", "DELETE"),
+        ("DELETE", "/", "GET, HEAD"),
+        ("TRACE", "/v1/models", "GET, HEAD"),
+    ],
+)
+def test_a_refused_method_names_every_method_of_the_path(client, method, path, allowed):
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize("path", ["/embed/text", "/classify", "/studies", "/v1/embeddings"])
+def test_a_compressed_body_is_refused_in_words(client, problem, path):
+    body = gzip.compress(b'{"texts": ["Effusion."]}')
+    headers = {"content-encoding": "GZIP", "content-type": "application/json"}
+    answer = client.post(path, content=body, headers=headers)
+    told = problem(answer, 415, "request/encoding")["detail"]
+    assert "Content-Encoding" in told
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+def test_a_body_that_says_it_is_not_compressed_is_read(client, encoding):
+    headers = {"content-encoding": encoding}
+    assert client.post("/embed/text", json={"texts": ["a"]}, headers=headers).status_code == 200

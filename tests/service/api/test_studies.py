@@ -151,7 +151,7 @@ def test_identifiers_never_come_back(writable):
     [
         ({}, 422, "study/invalid"),
         ({"report": "  "}, 422, "study/invalid"),
-        ({"report": "x" * 20_001}, 400, "request/malformed"),
+        ({"report": "x" * 20_001}, 422, "text/invalid"),
         ({"report": REPORT, "findings": "effusion"}, 400, "request/malformed"),
         ({"report": REPORT, "metadata": {"a": {"b": 1}}}, 400, "request/malformed"),
         ({"report": REPORT, "metadata": {"patient_name": "x"}}, 422, "study/invalid"),

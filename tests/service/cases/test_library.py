@@ -8,7 +8,13 @@ from PIL import Image
 from service.cases.library import Query
 from service.cases.operations import Remove, Selection
 from service.cases.records import NewStudy, StudyRecord
-from service.errors import EclipError, ImageUnsupported, StudyInvalid, StudyUnknown
+from service.errors import (
+    EclipError,
+    ImageUnsupported,
+    RequestMalformed,
+    StudyInvalid,
+    StudyUnknown,
+)
 from service.settings import DEMO_LIBRARY
 
 PICTURES = [path.read_bytes() for path in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:4]]
@@ -27,6 +33,13 @@ def everything(library, deadline, patient_id=None, study_id=None):
 
 def files(tmp_path: Path):
     return sorted((tmp_path / "renditions").rglob("*.jpg"))
+
+
+@pytest.mark.parametrize("subject", [("", None), (None, ""), ("p//1", None)])
+def test_an_excluded_id_that_is_none_is_refused(library, subject):
+    """An empty variable in a script would else leave the patient's own cases in."""
+    with pytest.raises(RequestMalformed):
+        library.exclusion(*subject)
 
 
 def test_a_study_comes_back_under_its_own_id_and_its_pseudonym(library, deadline):

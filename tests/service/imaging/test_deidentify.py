@@ -1,5 +1,7 @@
 import multiprocessing
+import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -7,21 +9,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
+from service.errors import RequestMalformed
 from service.imaging.deidentify import Pseudonymiser, allowed_tags, load_or_create_key
 
 KEY = bytes(range(32))
 
 
+IDS = st.text("aBÄ山1-:", min_size=1, max_size=8)
 ANY_TEXT = st.text(st.characters(), min_size=1)  # lone surrogates too
 
 
-@given(ANY_TEXT, ANY_TEXT)
+@given(IDS, IDS)
 def test_ids_are_hashed_by_kind_and_key(one, other):
     ours, theirs = Pseudonymiser(KEY), Pseudonymiser(KEY[::-1])
     assert ours.study(one) == Pseudonymiser(KEY).study(one)
     assert ours.study(one)[4:] != ours.patient(one)[4:]
     assert ours.study(one) != theirs.study(one)
     assert (ours.patient(one) == ours.patient(other)) == (one == other)
+
+
+@given(ANY_TEXT)
+def test_any_text_is_hashed_and_an_id_is_hashed_or_refused(text):
+    names = Pseudonymiser(KEY)
+    assert re.fullmatch("txt_[0-9a-f]{32}", names.text(text))
+    with suppress(RequestMalformed):
+        assert re.fullmatch("stu_[0-9a-f]{32}", names.study(text))
 
 
 def test_a_pseudonym_passes_unchanged():

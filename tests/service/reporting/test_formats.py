@@ -3,6 +3,7 @@
 import base64
 import json
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
@@ -76,7 +77,7 @@ def test_as_markdown_a_sentence_cannot_become_markup():
 @pytest.mark.parametrize("one", [WRITTEN, report(abstained="No case."), report([(HOSTILE, (2,))])])
 def test_as_fhir_it_is_a_valid_diagnostic_report(one):
     resource = DiagnosticReport.model_validate_json(fhir(one))
-    assert resource.status == "preliminary"
+    assert resource.status == ("cancelled" if one.abstained else "preliminary")
     named = [reference.reference.removeprefix("#") for reference in resource.result or []]
     assert named == [observation.id for observation in resource.contained or []]
     values = [observation.valueString for observation in resource.contained or []]
@@ -89,6 +90,35 @@ def test_as_fhir_each_sentence_brings_the_passages_it_cites():
     first, _ = json.loads(fhir(WRITTEN))["contained"]
     assert [note["text"] for note in first["note"]] == ["[1] Passage 1.", "[3] Passage 3."]
     assert json.loads(fhir(WRITTEN))["conclusion"] == "Effusion."
+
+
+def test_as_fhir_a_withheld_report_has_no_conclusion_but_the_reason_in_its_narrative():
+    resource = json.loads(fhir(report(abstained="No case < 0.5 & near.")))
+    assert {"conclusion", "result", "contained"}.isdisjoint(resource)
+    assert resource["status"] == "cancelled"
+    narrative = ElementTree.fromstring(resource["text"]["div"])
+    assert "No case < 0.5 & near." in "".join(narrative.itertext())
+
+
+def test_as_fhir_the_conclusion_of_a_doubtful_sentence_says_so():
+    doubtful = Sentence("Effusion.", (1,), 0.3, "unsupported")
+    told = json.loads(fhir(replace(report(), impression=(doubtful,))))["conclusion"]
+    assert told == "Effusion. (unsupported)"
+
+
+def test_as_fhir_characters_that_xml_forbids_become_spaces():
+    resource = json.loads(fhir(report([("Small\x0ceffusion.", (1,))], [("A\x00b.", (1,))])))
+    assert resource["contained"][0]["valueString"] == "Small effusion."
+    assert resource["conclusion"] == "A b."
+    ElementTree.fromstring(resource["text"]["div"])
+
+
+def test_as_fhir_the_examination_is_coded_and_the_text_names_its_encoding():
+    resource = json.loads(fhir(WRITTEN))
+    (coding,) = resource["code"]["coding"]
+    assert (coding["system"], coding["code"]) == ("http://loinc.org", "30745-4")
+    assert resource["presentedForm"][0]["contentType"] == "text/plain; charset=utf-8"
+    assert "subject" not in resource
 
 
 @pytest.mark.parametrize("write", FORMATS.values())

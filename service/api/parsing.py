@@ -1,0 +1,108 @@
+"""Parses what requests hold: media types, JSON, URL-encoded fields, base64 and data URIs."""
+
+import base64
+import re
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from fastapi import Request
+from pydantic_core import from_json
+
+from service.errors import ImageUndecodable, RequestMalformed
+
+MAX_FIELDS = 64
+"""Fields of a form, files not counted."""
+MAX_JSON_VALUES = 500_000
+"""Values in a JSON text: more than any request needs, and quick enough to parse."""
+_BOM = b"\xef\xbb\xbf"
+_JSON_OBJECT = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\{")
+_JSON_LIST = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\[")
+_FIELDS = re.compile(rb"[!-~]+")
+"""URL-encoded fields: printable ASCII, which no image is."""
+_DATA_URI = re.compile(r"data:[^\s,]*,", re.IGNORECASE)
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+"""The two letters of URL-safe base64 → those of the standard one (RFC 4648)."""
+_BLANKS = b" \t\r\n"
+
+
+def media_type(request: Request) -> str:
+    """Returns the request's media type in lower case, without parameters. Empty if it has none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def is_json_object(body: bytes) -> bool:
+    """Returns whether the body begins as a JSON object does, and is not a DICOM file."""
+    return _JSON_OBJECT.match(body) is not None and body[128:132] != b"DICM"
+
+
+def is_json_list(body: bytes) -> bool:
+    """Returns whether the body begins as a JSON list does."""
+    return _JSON_LIST.match(body) is not None
+
+
+def is_fields(body: bytes) -> bool:
+    """Returns whether the body can be URL-encoded fields. An image never can."""
+    return _FIELDS.fullmatch(body) is not None
+
+
+def parse_fields(body: bytes) -> dict[str, str]:
+    """Returns the fields of a URL-encoded form. Raises RequestMalformed."""
+    try:
+        return dict(
+            parse_qsl(
+                body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
+            )
+        )
+    except ValueError:
+        raise RequestMalformed(
+            f"The form cannot be read: it is not UTF-8, or has more than {MAX_FIELDS} fields."
+        ) from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Returns the value of a JSON text. Raises RequestMalformed, also for NaN and infinities.
+
+    A byte order mark at the start is passed over (RFC 8259, 8.1).
+    """
+    encoded = (text.encode() if isinstance(text, str) else text).removeprefix(_BOM)
+    if sum(encoded.count(mark) for mark in (b"[", b"{", b",")) > MAX_JSON_VALUES:
+        raise RequestMalformed(f"The JSON has more than {MAX_JSON_VALUES} values. Send fewer.")
+    try:
+        return from_json(encoded, allow_inf_nan=False)
+    except ValueError as error:
+        raise RequestMalformed(
+            f"The JSON cannot be read: {error}. Send one JSON text in UTF-8."
+        ) from None
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Returns the JSON object that is the body. Raises RequestMalformed."""
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        raise RequestMalformed('The body must be a JSON object, such as {"text": "Effusion."}.')
+    return value
+
+
+def is_data_uri(text: str) -> bool:
+    """Returns whether the text is a data URI. "data: no effusion, no mass" is none."""
+    return _DATA_URI.match(text) is not None
+
+
+def decode_base64(text: str) -> bytes:
+    """Returns the bytes of base64, or of a data URI in base64 (RFC 2397).
+
+    Line breaks, the URL-safe alphabet and absent padding are accepted. Raises ImageUndecodable, or
+    RequestMalformed for a data URI that is not in base64.
+    """
+    if is_data_uri(text):
+        header, _, data = text.partition(",")
+        if not header.lower().endswith(";base64"):
+            raise RequestMalformed(
+                "A data URI is not in base64. Send images as `data:image/png;base64,…`."
+            )
+        text = unquote(data) if "%" in data else data
+    try:
+        plain = text.encode("ascii").translate(_STANDARD, _BLANKS).rstrip(b"=")
+        return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
+    except ValueError:
+        raise ImageUndecodable("`data` is not base64. Send the file's bytes in base64.") from None

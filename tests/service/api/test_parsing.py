@@ -1,0 +1,79 @@
+import base64
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.api.parsing import decode_base64, is_data_uri, is_fields, is_json_object, parse_json
+from service.errors import EclipError, ImageUndecodable, RequestMalformed
+from tests.support.paths import RADIOGRAPH
+
+DATA = bytes(range(256)) + b"\xfb\xff"
+PLAIN = base64.b64encode(DATA).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN,
+        base64.encodebytes(DATA).decode(),
+        PLAIN.replace("/", "/\r\n "),
+        base64.urlsafe_b64encode(DATA).decode(),
+        PLAIN.rstrip("="),
+        f"data:image/png;base64,{PLAIN}",
+        f"DATA:image/png;name=1.png;BASE64,{PLAIN}",
+        f"data:;base64,{PLAIN}",
+        f"data:image/png;base64,{PLAIN}".replace("+", "%2B").replace("=", "%3D"),
+    ],
+)
+def test_base64_is_read_as_clients_write_it(text):
+    assert decode_base64(text) == DATA
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("%%%", ImageUndecodable),
+        ("A", ImageUndecodable),
+        ("AAAA!AAA", ImageUndecodable),
+        ("AA==AAAA", ImageUndecodable),
+        ("Äpfel", ImageUndecodable),
+        ("C:/images/1.png", ImageUndecodable),
+        ("data:image/png;base64,%%%", ImageUndecodable),
+        ("data:image/png,plain", RequestMalformed),
+    ],
+)
+def test_what_is_not_base64_is_refused(text, error):
+    with pytest.raises(error):
+        decode_base64(text)
+
+
+@given(st.text())
+def test_no_text_raises_anything_else(text):
+    with suppress(EclipError):
+        decode_base64(text)
+
+
+def test_a_sentence_is_no_data_uri():
+    assert is_data_uri("data:image/png;base64,AAAA")
+    assert not is_data_uri("data: no effusion, no mass")
+    assert not is_data_uri("data:")
+
+
+@pytest.mark.parametrize("text", [b'\xef\xbb\xbf{"a": 1}', '\ufeff{"a": 1}', b' {"a": 1}\r\n'])
+def test_a_byte_order_mark_before_json_is_passed_over(text):
+    assert parse_json(text) == {"a": 1}
+
+
+@pytest.mark.parametrize("text", [b"{\xff}", b'{"a": "\xc4"}', b'{"a": NaN}', b"", b"{", "\ufeff"])
+def test_what_is_not_json_is_malformed(text):
+    with pytest.raises(RequestMalformed, match="JSON"):
+        parse_json(text)
+
+
+def test_no_image_is_taken_for_json_or_for_fields():
+    preamble = b"{".ljust(128) + b"DICM"
+    for image in (RADIOGRAPH.read_bytes(), b"\xff\xd8\xff\xe0", preamble):
+        assert not is_json_object(image)
+        assert not is_fields(image)
