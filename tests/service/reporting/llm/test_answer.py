@@ -1,6 +1,7 @@
 """A report in JSON is read while it arrives, whatever a model wraps around it."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -36,7 +37,7 @@ THOUGHTS = [
     "<|START_THINKING|>{}<|END_THINKING|>",
     "<unused94>thought\n{}<unused95>",
     "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>",
-    "<|channel|>commentary to=user<|message|>{}<|end|><|channel|>final <|constrain|>json<|message|>",
+    "<|channel|>commentary to=us<|message|>{}<|end|><|channel|>final <|constrain|>json<|message|>",
     "<|channel>thought\n{}<channel|>",
     "analysis{}assistantfinal",
     "<think>{}</think><think>again</think>",
@@ -45,18 +46,36 @@ THOUGHTS = [
     "</think>\n\n",
     "",
 ]
-PROSE = ["", "Here is the report: ", "Sure {as asked} [1]:\n", "JSON\n", "\ufeff", " \r\n\t", "[THINK"]
+PROSE = [
+    "",
+    "Here is the report: ",
+    "Sure {as asked} [1]:\n",
+    "JSON\n",
+    "\ufeff",
+    " \r\n\t",
+    "[THINK",
+]
 FENCES = [("```json\n", "\n```"), ("```\n", "```"), ("~~~JSON\n", "\n~~~"), ("[", "]"), ("", "")]
 WRAPPERS = [('{"report": ', "}"), ("<answer>", "</answer>"), ("", "")]
 ENDS = ["", "\n", "\n\nLet me know if you need more.", "<|return|>", "\n{x}", "\n" + OTHER]
-HOSTILE = ["```", "~~~json", "</think>", "<think>", '"}]}', "{", "}", "[/THINK]", "“smart” ‘quotes’"]
+HOSTILE = [
+    "```",
+    "~~~json",
+    "</think>",
+    "<think>",
+    '"}]}',
+    "{",
+    "}",
+    "[/THINK]",
+    "“smart” ‘quotes’",
+]
 """What text from outside may hold within a sentence."""
 
 
 def pieces_of(text, cuts):
     """The text, cut after each of these characters."""
     bounds = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
-    return [text[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(bounds)]
 
 
 def by_part(drafts):

@@ -75,10 +75,15 @@ def test_where_no_tokens_are_counted_a_refused_prompt_is_asked_with_the_nearer_h
     assert [shown(request) for request in vllm.requests] == [[*range(1, 10)], [1, 2, 3, 4], [1, 2]]
 
 
-def test_a_server_that_refuses_every_prompt_is_an_error_and_may_be_asked_again(draft, vllm):
-    vllm.status = 400
+def test_a_server_to_which_every_prompt_is_too_long_is_an_error_and_may_be_asked_again(draft, vllm):
+    vllm.most_passages = 0
     for _ in range(MAX_FAILURES):
-        with pytest.raises(ReportUngrounded, match="refuses even the shortest prompt"):
+        with pytest.raises(ReportUngrounded, match=r"even the shortest prompt.*maximum context"):
             draft()
-    vllm.status = 200
+    vllm.most_passages = None
     assert draft().model == "tiny"
+
+
+def test_a_longer_answer_gets_room_where_no_tokens_are_counted(model, vllm):
+    assert model.draft(NINE, Deadline(60), longer=True).passages == 5
+    assert vllm.requests[0]["max_tokens"] == 200
