@@ -254,7 +254,7 @@ class Server:
         """Returns what to raise for an error that the server answered."""
         if error.too_long:
             return _TooLong(error.said)
-        log().warning("language model refuses", status=error.status, said=error.message)
+        log().warning("language model error", status=error.status, said=error.message)
         if error.status is None or error.status >= 500:
             self._breaker.record_failure()
         elif error.status not in _PASSING:
