@@ -16,9 +16,6 @@ from pydantic_core import from_json
 
 from service.reporting.sentences import PARTS, Draft
 
-MAX_CHARS = 100_000
-"""Characters of an answer, its thoughts included; a longer one is not read."""
-
 _NAME = r"(?:\w+:)?(?:think|thinking|thoughts?|reasoning|reflection)"
 _TO = r"(?:[^<]|<\|constrain\|>)*<\|message\|>"
 _OPENS = (
@@ -78,8 +75,6 @@ def read_drafts(pieces: Iterable[str]) -> Iterator[Draft]:
     seen: set[Draft] = set()
     for piece in pieces:
         text += piece
-        if len(text) > MAX_CHARS:
-            raise ValueError("The answer is too long.")
         if "{" in piece and (lead := _LEAD.match(text)):
             yield from _unseen(_finished(text[lead.end() :]), seen)
     yield from _unseen(_whole(text), seen)

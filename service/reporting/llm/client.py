@@ -15,7 +15,7 @@ def openai_client(url: str, api_key: str | None) -> openai.OpenAI:
     base = base_url(url)
     client = openai.OpenAI(
         base_url=base,
-        api_key=api_key or "none",
+        api_key=(api_key or "").strip() or "none",  # files of secrets end with a line break
         max_retries=0,
         http_client=openai.DefaultHttpxClient(
             event_hooks={"response": [bound_body]},

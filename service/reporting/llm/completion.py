@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import httpx2
 import openai
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from service.errors import ReportCut, ReportUngrounded
 from service.reporting.llm.upstream_error import page
 
+MAX_CHARS = 100_000
+"""Characters of an answer; one whose server does not end it is cut there."""
 _CUT = frozenset({"length", "max_tokens", "model_length"})
 """Values of `finish_reason` of an answer that met the greatest length, as servers write it."""
 _FILTERED = frozenset({"content_filter", "safety", "recitation"})
@@ -19,8 +21,16 @@ _ERROR = frozenset({"error", "message", "detail"})
 """Members of an error that stands in the place of a chunk."""
 
 
+def _joined(content: object) -> object:
+    """Returns the text of a content that is given in parts, as Mistral gives it."""
+    if not isinstance(content, list):
+        return content
+    parts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    return "".join(str(part.get("text", "")) for part in parts)
+
+
 class _Text(BaseModel):
-    content: str | None = None
+    content: Annotated[str | None, BeforeValidator(_joined)] = None
     refusal: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
@@ -50,7 +60,8 @@ class Completion:
         """Takes the raw response of `openai.OpenAI`, whose body is not read yet."""
         self._raw = raw
         self._finish: str | None = None
-        self._refused = self._reasoned = self._written = False
+        self._written = 0
+        self._refused = self._reasoned = False
 
     def pieces(self) -> Iterator[str]:
         """Yields the text as it arrives, and "" for what is not text.
@@ -61,6 +72,9 @@ class Completion:
             for choice in chunk.choices or ():
                 if choice.index == 0:
                     yield self._read(choice)
+            if self._written > MAX_CHARS:
+                self._finish = "length"
+                return
 
     def close(self) -> None:
         """Ends the writing."""
@@ -106,7 +120,7 @@ class Completion:
         said = choice.delta or choice.message or _Text()
         self._refused |= bool(said.refusal)
         self._reasoned |= bool(said.reasoning or said.reasoning_content)
-        self._written |= bool(said.content)
+        self._written += len(said.content or "")
         return said.content or ""
 
 

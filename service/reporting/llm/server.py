@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import openai
-from pydantic import BaseModel
+from pydantic import BaseModel, PositiveInt
 
 from service.deadline import Deadline
 from service.errors import DeadlineExceeded, LlmRefused, LlmUnavailable, ReportUngrounded
@@ -32,6 +32,8 @@ RESPONSE_FORMAT: Any = {
 }
 _PASSING = frozenset({408, 409, 425, 429})
 """Statuses of a server that is busy."""
+_UNLISTED = frozenset({403, 404, 405, 501})
+"""Statuses of `/v1/models` where a server does not list its models, or not for this key."""
 _SHORTER = "Send a shorter indication and comparison and no prior study, lower ECLIP_LLM_MAX_TOKENS"
 
 
@@ -39,7 +41,7 @@ class _PromptSize(BaseModel):
     """Tokens of a prompt, and of the model's context."""
 
     count: int
-    max_model_len: int
+    max_model_len: PositiveInt
 
 
 class _NotCounted(Exception):
@@ -128,7 +130,7 @@ class Server:
                         timeout=min(CONNECT_S, deadline.remaining)
                     )
                 except openai.APIStatusError as error:
-                    if self._wanted is None or error.status_code not in (404, 405, 501):
+                    if self._wanted is None or error.status_code not in _UNLISTED:
                         raise
                     return self._wanted
                 if title := page(listing.text):

@@ -88,8 +88,9 @@ def remedy(status: int) -> str:
     if status < 400:
         return "It redirects, which is not followed: set ECLIP_LLM_URL to the address it names."
     return (
-        "The server must take a system message, `seed`, `max_tokens` (ECLIP_LLM_MAX_TOKENS) and a "
-        "`response_format` of type json_schema: change its settings, or serve another model."
+        "The server must take a system message, `temperature`, `seed`, `max_tokens` "
+        "(ECLIP_LLM_MAX_TOKENS) and a `response_format` of type json_schema: change its settings, "
+        "or serve another model."
     )
 
 

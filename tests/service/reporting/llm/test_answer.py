@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.reporting.llm import answer
 from service.reporting.llm.answer import read_drafts
 from service.reporting.sentences import Draft
 
@@ -192,10 +191,3 @@ def test_a_text_that_is_not_a_report_is_an_error(content, size):
     pieces = [content[start : start + size] for start in range(0, len(content), size)]
     with pytest.raises(ValueError, match="no report"):
         list(read_drafts(pieces))
-
-
-def test_an_answer_without_end_is_not_read_on(monkeypatch):
-    monkeypatch.setattr(answer, "MAX_CHARS", 1000)
-    endless = iter(lambda: "thinking ", None)
-    with pytest.raises(ValueError, match="too long"):
-        list(read_drafts(endless))

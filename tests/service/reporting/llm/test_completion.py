@@ -6,6 +6,7 @@ import pytest
 
 from service.deadline import Deadline
 from service.errors import LlmRefused, LlmUnavailable, ReportCut, ReportUngrounded
+from service.reporting.llm import completion
 from service.reporting.writer import WrittenBy
 from tests.service.reporting.llm.example import NINE, PROMPT, TASK, read
 from tests.support.openai_server import GOOD, shown
@@ -51,6 +52,14 @@ STREAMS = {
     "thoughts apart": events(chunk({"content": None, "reasoning_content": "Hm."}), *PARTS),
     "an error of none": events(*(part | {"error": None} for part in PARTS)),
     "the end with the text": events(*PARTS[:2], chunk({"content": TEXT[HALF:]}, "stop")),
+    "parts of a content": events(
+        chunk({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]}),
+        *(
+            chunk({"content": [{"type": "text", "text": text}]})
+            for text in (TEXT[:HALF], TEXT[HALF:])
+        ),
+        PARTS[-1],
+    ),
     "a byte-order mark": b"\xef\xbb\xbf" + events(*PARTS),
 }
 
@@ -111,6 +120,13 @@ def test_a_cut_answer_is_asked_for_again_with_more_room_and_then_told(model, vll
         list(model.write(TASK, Deadline(60)))
     assert [request["max_tokens"] for request in vllm.requests] == [100, 200]
     assert [len(shown(request)) for request in vllm.requests] == [2, 1]
+
+
+def test_an_answer_without_end_is_not_read_on(draft, vllm, monkeypatch):
+    monkeypatch.setattr(completion, "MAX_CHARS", 50)
+    vllm.content, vllm.stalls_after = "thinking " * 9, 70
+    with pytest.raises(ReportCut):
+        draft()
 
 
 def test_a_whole_report_counts_even_where_blanks_behind_it_are_cut(draft, vllm):

@@ -50,7 +50,9 @@ def test_a_longer_draft_has_room_for_fewer_passages(model, vllm):
 
 
 COUNTS_NOT = {
-    "fails": lambda handler: handler.answer(500, {}),
+    "knows no such path": lambda handler: handler.answer(405, {"detail": "Method Not Allowed"}),
+    "fails": lambda handler: handler.answer(501, {}),
+    "knows no context": lambda handler: handler.answer(200, {"count": 9, "max_model_len": -1}),
     "answers in another form": lambda handler: handler.answer(200, {"tokens": []}),
     "answers with a page": lambda handler: handler.answer(200, b"<html>"),
     "hangs": Handler.hang,

@@ -57,7 +57,7 @@ def test_a_model_that_is_listed_twice_is_one(draft, vllm):
     assert draft().model == "tiny"
 
 
-@pytest.mark.parametrize("status", [404, 405, 501])
+@pytest.mark.parametrize("status", [403, 404, 405, 501])
 def test_a_server_that_lists_no_models_is_asked_for_the_wanted_one(vllm, open_model, status):
     vllm.listing, vllm.listing_status = b"", status
     assert read(open_model(vllm.url, wanted="mine").draft(PROMPT, Deadline(60))).model == "mine"
