@@ -43,10 +43,15 @@ class _Choice(BaseModel):
     finish_reason: str | None = None
 
 
+class _Usage(BaseModel):
+    completion_tokens: int | None = None
+
+
 class _Chunk(BaseModel):
     """A piece of a streamed answer, or a whole one; one that reports token counts has no choice."""
 
     choices: list[_Choice] | None = None
+    usage: _Usage | None = None
 
 
 class NotTheApi(ValueError):
@@ -60,6 +65,7 @@ class Completion:
         """Takes the raw response of `openai.OpenAI`, whose body is not read yet."""
         self._raw = raw
         self._finish: str | None = None
+        self._tokens: int | None = None
         self._written = 0
         self._refused = self._reasoned = False
 
@@ -69,6 +75,7 @@ class Completion:
         Raises openai.APIError if the server reports an error within its answer, and NotTheApi.
         """
         for chunk in self._chunks():
+            self._tokens = (chunk.usage and chunk.usage.completion_tokens) or self._tokens
             for choice in chunk.choices or ():
                 if choice.index == 0:
                     yield self._read(choice)
@@ -89,7 +96,7 @@ class Completion:
         """Returns the error that says why a text that has ended is not a report."""
         finish = (self._finish or "").lower()
         if finish in _CUT:
-            return cut(max_tokens)
+            return cut(max_tokens, self._tokens)
         if finish in _FILTERED:
             why = "was stopped by the server's content filter"
         elif self._refused:
@@ -124,13 +131,25 @@ class Completion:
         return said.content or ""
 
 
-def cut(max_tokens: int) -> ReportCut:
-    """Returns the error of an answer that was cut before the report's end."""
+def cut(max_tokens: int, tokens: int | None = None) -> ReportCut:
+    """Returns the error of an answer that was cut before the report's end.
+
+    max_tokens: how many the answer may have. tokens: how many it has, if the server says so.
+    """
+    shorter = "ask for fewer cases (`k`), or serve a model with a longer context"
+    if tokens is not None and tokens < max_tokens:
+        why = (
+            f"after {tokens} tokens it met the end of the model's context. To make room, {shorter}"
+        )
+    else:
+        why = (
+            f"it met {max_tokens} tokens, or the end of the model's context. Raise "
+            f"ECLIP_LLM_MAX_TOKENS, {shorter}"
+        )
     return ReportCut(
-        f"The language model's answer was cut: it met {max_tokens} tokens or the end of the "
-        "model's context. Raise ECLIP_LLM_MAX_TOKENS, ask for fewer cases (`k`), or serve a model "
-        "with a longer context. Some models spend most of an answer on blanks or thoughts: have "
-        "the server write JSON without blanks, and turn thoughts off."
+        f"The language model's answer was cut (finish_reason: length): {why}. Some models spend "
+        "most of an answer on blanks or thoughts: have the server write JSON without blanks, and "
+        "turn thoughts off."
     )
 
 

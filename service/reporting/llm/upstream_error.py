@@ -70,6 +70,8 @@ class UpstreamError:
             status = error.status_code
             retry_after_s = _retry_after_s(error.response.headers)
         words = _words(error.body)[:_READ_CHARS]
+        if isinstance(error, openai.APIStatusError) and error.response.has_redirect_location:
+            words = f"Location: {error.response.headers['location']}"
         return cls(status, _shown(words, sent), _too_long(status, words, error), retry_after_s)
 
     @property

@@ -116,9 +116,26 @@ def test_an_answer_without_a_report_says_why_and_is_asked_for_once(
 @pytest.mark.parametrize("said", [{"content": TEXT[:HALF]}, {"reasoning_content": "Hm."}, {}])
 def test_a_cut_answer_is_asked_for_again_with_more_room_and_then_told(model, vllm, said, finish):
     vllm.raw = [events(chunk(said), chunk({}, finish))]
-    with pytest.raises(ReportCut, match=r"cut: it met 200 tokens"):
+    with pytest.raises(ReportCut, match=r"cut \(finish_reason: length\): it met 200 tokens"):
         list(model.write(TASK, Deadline(60)))
     assert [request["max_tokens"] for request in vllm.requests] == [100, 200]
+    assert [len(shown(request)) for request in vllm.requests] == [2, 1]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_where_the_server_counts_its_tokens_the_end_of_the_context_is_named(model, vllm, streamed):
+    """More tokens of answer would not help there."""
+    usage = {"prompt_tokens": 4000, "completion_tokens": 96}
+    if streamed:
+        end = chunk({}, "length") | {"usage": usage}
+        vllm.raw = [events(chunk({"content": TEXT[:HALF]}), end)]
+    else:
+        vllm.answer = whole({"content": TEXT[:HALF]}, "length") | {"usage": usage}
+    with pytest.raises(
+        ReportCut, match="after 96 tokens it met the end of the model's context"
+    ) as cut:
+        list(model.write(TASK, Deadline(60)))
+    assert "ECLIP_LLM_MAX_TOKENS" not in cut.value.detail
     assert [len(shown(request)) for request in vllm.requests] == [2, 1]
 
 
