@@ -127,12 +127,12 @@ def _steps(started: StartedDraft, start: float) -> Generator[WrittenBy | Draft, 
     asked, on the clock of time.perf_counter.
     """
     spent_s = time.perf_counter() - start
-    yield WrittenBy("vllm", started.model, started.passages)
-    with closing(started.sentences) as sentences:
+    with closing(started):
+        yield WrittenBy("vllm", started.model, started.passages)
         try:
             while True:
                 start = time.perf_counter()
-                draft = next(sentences, None)
+                draft = next(started.sentences, None)
                 spent_s += time.perf_counter() - start
                 if draft is None:
                     return

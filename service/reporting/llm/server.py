@@ -1,6 +1,6 @@
 """Talks to one OpenAI-compatible server: begins a draft and reads it as it is written."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -58,12 +58,13 @@ class StartedDraft:
 
     model: the model's name. passages: how many of the evidence the model was shown, nearest first.
     sentences: yields each sentence as it is written; raises as `LanguageModel.draft` does. Closing
-    it ends the writing.
+    it ends the writing. close: ends it too, before any sentence is asked for.
     """
 
     model: str
     passages: int
     sentences: Generator[Draft, None, None]
+    close: Callable[[], None]
 
 
 class Server:
@@ -92,8 +93,10 @@ class Server:
         if cooldown_s := self.cooldown_s:
             raise _unavailable("failed or was busy just now", cooldown_s)
         model = self._model(deadline)
-        max_tokens *= 2 if longer else 1
-        fitting = self._fitting(model, prompt, max_tokens, deadline, longer=longer)
+        most = max_tokens * (2 if longer else 1)
+        fitting = self._fitting(model, prompt, most, deadline, longer=longer)
+        if fitting == 0 and longer:
+            raise cut(max_tokens)
         if fitting == 0:
             raise ReportUngrounded(
                 f"The language model's context is too short for one passage and {max_tokens} "
@@ -102,12 +105,10 @@ class Server:
         said = ""
         for passages in halves(fitting):
             try:
-                sentences = self._begin(model, prompt.shortened(passages), max_tokens, deadline)
+                return self._begin(model, prompt.shortened(passages), most, deadline)
             except _TooLong as error:
                 said = str(error)
                 log().warning("prompt too long", passages=passages, said=said)
-            else:
-                return StartedDraft(model, passages, sentences)
         raise ReportUngrounded(
             f"The language model's server says that even the shortest prompt is too long{said}. "
             f"{_SHORTER}, or serve a model with a longer context."
@@ -175,8 +176,8 @@ class Server:
 
     def _begin(
         self, model: str, prompt: Prompt, max_tokens: int, deadline: Deadline
-    ) -> Generator[Draft, None, None]:
-        """Returns the sentences of a draft, whose first words are there; raises _TooLong."""
+    ) -> StartedDraft:
+        """Begins a draft, and returns it once its first words are there; raises _TooLong."""
         deadline.check()
         chat: Any = prompt.messages()
         with self._translate_errors(prompt.texts()):
@@ -193,20 +194,17 @@ class Server:
         with ExitStack() as undo:
             completion = undo.enter_context(closing(Completion(raw)))
             pieces = undo.enter_context(closing(self._pieces(completion, prompt, deadline)))
-            first = next(filter(None, pieces), "")
-            return self._sentences(completion, first, pieces, max_tokens, undo.pop_all())
+            text = chain([next(filter(None, pieces), "")], pieces)
+            resources = undo.pop_all()
+        sentences = self._sentences(completion, text, max_tokens, resources)
+        return StartedDraft(model, len(prompt.passages), sentences, resources.close)
 
     def _sentences(
-        self,
-        completion: Completion,
-        first: str,
-        rest: Iterator[str],
-        max_tokens: int,
-        resources: ExitStack,
+        self, completion: Completion, text: Iterator[str], max_tokens: int, resources: ExitStack
     ) -> Generator[Draft, None, None]:
         with resources:
             try:
-                yield from read_drafts(chain([first], rest))
+                yield from read_drafts(text)
             except _TooLong:
                 raise cut(max_tokens) from None
             except ValueError:

@@ -3,11 +3,11 @@
 import pytest
 
 from service.deadline import Deadline
-from service.errors import ReportUngrounded
+from service.errors import ReportCut, ReportUngrounded
 from service.reporting.llm import server
 from service.reporting.llm.circuit_breaker import MAX_FAILURES
 from service.reporting.llm.context import halves, passages_that_fit
-from tests.service.reporting.llm.example import NINE, PROMPT, read
+from tests.service.reporting.llm.example import NINE, PROMPT, TASK, read
 from tests.support.openai_server import Handler, shown, words
 
 
@@ -47,6 +47,13 @@ def test_a_longer_draft_has_room_for_fewer_passages(model, vllm):
     vllm.context = tokens(9) + 50
     assert model.draft(NINE, Deadline(60)).passages == 9
     assert 0 < model.draft(NINE, Deadline(60), longer=True).passages < 9
+
+
+def test_a_cut_answer_whose_context_has_no_room_for_a_longer_one_says_so(model, vllm):
+    vllm.context, vllm.content, vllm.finish = tokens(1) + 50, '{"findings": [', "length"
+    with pytest.raises(ReportCut, match=r"100 tokens.*longer context"):
+        list(model.write(TASK, Deadline(60)))
+    assert len(vllm.requests) == 1
 
 
 COUNTS_NOT = {
