@@ -247,8 +247,9 @@ class Server:
         except httpx2.HTTPError as error:
             raise self._failed(f"failed ({type(error).__name__})") from None
         except ValueError as error:
-            what = f": {error}" if isinstance(error, NotTheApi) else ""
-            raise self._failed(f"does not speak the OpenAI API{what}") from None
+            what = f" ({error})" if isinstance(error, NotTheApi) else ""
+            how = f"does not speak the OpenAI API{what}: check ECLIP_LLM_URL"
+            raise self._failed(how) from None
 
     def _answered(self, error: UpstreamError) -> Exception:
         """Returns what to raise for an error that the server answered."""
