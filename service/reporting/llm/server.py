@@ -246,7 +246,7 @@ class Server:
             raise self._answered(UpstreamError.of(error, sent)) from None
         except httpx2.HTTPError as error:
             raise self._failed(f"failed ({type(error).__name__})") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             what = f" ({error})" if isinstance(error, NotTheApi) else ""
             how = f"does not speak the OpenAI API{what}: check ECLIP_LLM_URL"
             raise self._failed(how) from None

@@ -21,17 +21,21 @@ MOST_RETRY_S = 86_400.0
 _TOO_LONG = re.compile(
     r"context_length_exceeded|exceed_context_size|ContextWindowExceeded"
     r"|maximum (?:context|prompt|input|model) length"
-    r"|(?:exceed|overflow|longer than|greater than|fit).{0,60}context|context.{0,20}overflow"
-    r"|\b(?:prompt|inputs?|messages?)\b.{0,60}too (?:long|large)"
+    r"|(?:exceed|overflow|longer than|greater than|fit).{0,60}(?:context|n_ctx)"
+    r"|context.{0,20}overflow"
+    r"|\b(?:prompt|inputs?|messages?)\b.{0,60}too (?:long|large|big)|input length should be"
     r"|(?:prompt|input|token) (?:length|tokens?|count)\b.{0,60}(?:exceed|greater than)"
     r"|\binputs`? (?:tokens \+|must have less)|too many (?:input )?tokens"
-    r"|reduce (?:the length|your message)",
+    r"|reduce (?:the length|your (?:message|prompt|input))",
     re.IGNORECASE,
 )
 """What OpenAI, vLLM, llama.cpp, TGI, Ollama, LiteLLM, SGLang, LM Studio, TensorRT-LLM and hosted
 services say of a prompt that does not fit."""
 _ANSWER_TOO_LONG = re.compile(r"too large: (\d+)\D.*maximum context length is (\d+)", re.DOTALL)
 """vLLM's message, with what was asked for and the whole context."""
+
+_ANSWER = re.compile(r"max_\w*tokens", re.IGNORECASE)
+_PROMPT = re.compile(r"prompt|input|message|request|total", re.IGNORECASE)
 
 _WORD = re.compile(r"\w+")
 _ORDINARY = frozenset(
@@ -105,11 +109,14 @@ def page(text: str) -> str | None:
     return f"an HTML page{named}, perhaps of a proxy"
 
 
-def _words(body: object) -> str:
+def _words(body: object, depth: int = 5) -> str:
     """Returns the message of an error's body, in any form that servers give it.
 
-    The `input` of FastAPI's validation errors, which repeats the request, is left out.
+    The `input` of FastAPI's validation errors, which repeats the request, is left out. depth: of
+    objects within each other that are read.
     """
+    if depth == 0:
+        return ""
     match body:
         case str():
             return page(body) or body
@@ -118,9 +125,11 @@ def _words(body: object) -> str:
         case {"loc": [*place], "msg": str(message)}:
             return f"{'.'.join(map(str, place))}: {message}"
         case {"message": inner} | {"error": inner} | {"detail": inner}:
-            return _words(inner)
+            return _words(inner, depth - 1)
         case [*items]:
-            return "; ".join(filter(None, map(_words, items[:3])))
+            return "; ".join(filter(None, (_words(item, depth - 1) for item in items[:3])))
+        case dict():
+            return ", ".join(f"{name}: {one}" for name, one in body.items() if isinstance(one, str))
     return ""
 
 
@@ -135,6 +144,8 @@ def _too_long(status: int | None, words: str, error: openai.APIError) -> bool:
         return False
     if asked := _ANSWER_TOO_LONG.search(words):
         return int(asked[1]) < int(asked[2])
+    if _ANSWER.search(words) and not _PROMPT.search(words):
+        return False
     return status == 413 or bool(_TOO_LONG.search(f"{error.code} {error.type} {words}"))
 
 

@@ -54,5 +54,7 @@ def test_the_environment_of_another_program_names_no_organisation(monkeypatch):
 
 def test_a_web_page_is_not_taken_for_the_api(draft, vllm):
     vllm.listing = b"<!DOCTYPE html><title>Open WebUI</title>"
-    with pytest.raises(LlmUnavailable, match=r"not speak the OpenAI API.*Open WebUI.*ECLIP_LLM_URL"):
+    with pytest.raises(
+        LlmUnavailable, match=r"not speak the OpenAI API.*Open WebUI.*ECLIP_LLM_URL"
+    ):
         draft()

@@ -203,7 +203,16 @@ def test_a_context_that_ends_within_a_stream_is_a_cut(model, vllm):
 
 
 @pytest.mark.parametrize(
-    "stream", [b"data: {\n\n", b"data: \xff\n\n", b'data: "x"\n\n', b"data: []\n\n", b"\x00", b"{}"]
+    "stream",
+    [
+        b"data: " + b"[" * 99_999 + b"\n\n",
+        b"data: {\n\n",
+        b"data: \xff\n\n",
+        b'data: "x"\n\n',
+        b"data: []\n\n",
+        b"\x00",
+        b"{}",
+    ],
 )
 def test_a_stream_of_another_form_is_a_typed_error(draft, vllm, stream):
     vllm.raw = [stream]

@@ -159,6 +159,14 @@ TOO_LONG = {
             metadata={"raw": '{"message":"maximum context length is 4096"}'},
         ),
     ),
+    "llama.cpp, batch": (
+        500,
+        message("input is too large to process. increase the physical batch size", code=500),
+    ),
+    "old llama.cpp": (400, {"content": "Input prompt is too big compared to KV size."}),
+    "GPT4All": (400, message("The prompt size exceeds the context window size.")),
+    "n_ctx": (400, message("Prompt exceeds n_ctx: 3000 > 2048")),
+    "DashScope": (400, message("Range of input length should be [1, 30720]", code="invalid")),
     "nginx": (413, b"<html><head><title>413 Request Entity Too Large</title></head></html>"),
 }
 
@@ -201,6 +209,24 @@ REFUSED = {
         ),
         "5000",
     ),
+    "Groq's range": (
+        400,
+        message(
+            "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` "
+            "is less than the `context_window` for this model"
+        ),
+        "8192",
+    ),
+    "DeepSeek's range": (
+        400,
+        message("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]"),
+        "8192",
+    ),
+    "answer and context": (
+        400,
+        message("max_new_tokens (9000) exceeds the context window (4096)"),
+        "9000",
+    ),
     "no chat": (400, message("The model does not support Chat Completions API"), "Completions"),
     "filter": (
         400,
@@ -229,7 +255,12 @@ REFUSED = {
     "method": (405, b"", "ECLIP_LLM_URL"),
     "empty": (400, {}, "json_schema"),
     "nothing": (400, {"error": None}, "json_schema"),
-    "other": (400, {"error": {"message": {"deep": 1}}}, "json_schema"),
+    "deep": (400, {"error": {"message": {"why": "Tools are off"}}}, "why: Tools are off"),
+    "AWS": (400, {"Message": "Tools are off"}, "Tools are off"),
+    "deeper": (400, b'{"error":' * 700 + b"1" + b"}" * 700, "json_schema"),
+    "deep without words": (400, b'{"x":' * 900 + b"1" + b"}" * 900, "json_schema"),
+    "bottomless": (400, b'{"error":' * 9999, "json_schema"),
+    "RFC 9457": (400, {"title": "Bad", "detail": "Tools are off"}, "Tools are off"),
     "redirect": (307, b"", "redirects"),
 }
 
