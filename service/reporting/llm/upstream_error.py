@@ -31,7 +31,9 @@ _TOO_LONG = re.compile(
 )
 """What OpenAI, vLLM, llama.cpp, TGI, Ollama, LiteLLM, SGLang, LM Studio, TensorRT-LLM and hosted
 services say of a prompt that does not fit."""
-_ANSWER_TOO_LONG = re.compile(r"too large: (\d+)\D.*maximum context length is (\d+)", re.DOTALL)
+_ANSWER_TOO_LONG = re.compile(
+    r"too large: (\d{1,9})\b.*maximum context length is (\d{1,9})\b", re.DOTALL
+)
 """vLLM's message, with what was asked for and the whole context."""
 
 _ANSWER = re.compile(r"max_\w*tokens", re.IGNORECASE)
@@ -42,7 +44,7 @@ _ORDINARY = frozenset(
     _WORD.findall(
         f"{SYSTEM.lower()} a an be been but can cannot does for got has have however if in into it "
         "its must on only than that this to too use was were will with you your available error "
-        "failed large length limit long size small support supported type unknown"
+        "failed large length limit long size support supported type unknown"
     )
 )
 """Words that tell nothing of a patient, even where a report has them too."""
@@ -183,7 +185,7 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         try:
             at = parsedate_to_datetime(given)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return min(seconds, MOST_RETRY_S) if isfinite(seconds) and seconds > 0 else None

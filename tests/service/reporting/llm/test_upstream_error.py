@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import httpx2
 import openai
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from service.deadline import Deadline
 from service.errors import LlmRefused, LlmUnavailable, ReportUngrounded
 from service.reporting.llm.circuit_breaker import COOLDOWN_S, LONGEST_REST_S
-from service.reporting.llm.upstream_error import MOST_CHARS, UpstreamError
+from service.reporting.llm.upstream_error import MOST_CHARS, MOST_RETRY_S, UpstreamError
 from tests.service.reporting.llm.example import NINE, PASSAGES, PROMPT, TASK, read
 from tests.support.openai_server import shown
 
@@ -377,12 +378,29 @@ def test_no_word_of_the_prompt_comes_back_in_an_error(model, vllm, quote, form, 
     assert "\n" not in refused.value.detail
 
 
-@given(st.text(max_size=40), st.text(max_size=20))
-def test_a_message_is_bounded_and_on_one_line(text, sent):
-    error = openai.APIError("", None, body={"message": text * 50})
-    said = UpstreamError.of(error, sent).message
-    assert len(said) <= MOST_CHARS + 1
-    assert said.isprintable()
+HUGE = f"too large: {'9' * 5000} maximum context length is 4"
+TEXTS = st.text(max_size=40) | st.sampled_from(
+    ["error", "message", "detail", "loc", "msg", "code", HUGE]
+)
+BODIES = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXTS,
+    lambda bodies: st.lists(bodies, max_size=4) | st.dictionaries(TEXTS, bodies, max_size=4),
+    max_leaves=12,
+)
+DATES = st.from_regex(
+    r"[A-Z][a-z]{2}, [0-9]{1,2} [JM]a[nyr] [0-9]{2,6} [0-9:]{1,8} [+-][0-9]{1,30}", fullmatch=True
+)
+
+
+@given(BODIES, TEXTS, DATES | st.text("0123456789-+.eE ", max_size=40))
+def test_any_error_is_read_and_its_message_is_bounded_and_on_one_line(body, sent, wait):
+    request = httpx2.Request("POST", "http://vllm/v1")
+    headers = {"retry-after": wait.strip()}
+    response = httpx2.Response(503, headers=headers, request=request)
+    error = UpstreamError.of(openai.APIStatusError("", response=response, body=body), sent)
+    assert len(error.message) <= MOST_CHARS + 1
+    assert error.message.isprintable()
+    assert error.retry_after_s is None or 0 < error.retry_after_s <= MOST_RETRY_S
 
 
 def test_a_server_to_which_even_one_passage_is_too_long_is_quoted_once(model, vllm):
