@@ -102,22 +102,20 @@ def _finished(text: str) -> _Answer:
 
 def _whole(text: str) -> _Answer:
     """Returns the report of a whole answer; where one begins the answer, no other counts."""
-    if lead := _LEAD.match(text):
-        reports = [report[0]] if (report := _report_at(text, lead.end())) else []
-    else:
-        reports = _reports(text)
-    if not reports:
+    lead = _LEAD.match(text)
+    found = _report_at(text, lead.end()) if lead else next(iter(_reports(text)), None)
+    if found is None:
         raise ValueError("The answer holds no report.")
-    return reports[0]
+    return found[0]
 
 
-def _reports(text: str) -> list[_Answer]:
-    """Returns the reports of an answer that are not within its thoughts.
+def _reports(text: str) -> list[tuple[_Answer, int]]:
+    """Returns the reports of an answer that are not within its thoughts, and where each ends.
 
     Thoughts without an end hold no report, except one that is the last thing in the answer: the
     model then forgot to end them.
     """
-    found: list[_Answer] = []
+    found: list[tuple[_Answer, int]] = []
     position, thinking = 0, False
     while token := _TOKEN.search(text, position):
         position = token.end()
@@ -129,7 +127,7 @@ def _reports(text: str) -> list[_Answer]:
         elif report := _report_at(text, token.start()):
             position = report[1]
             if not thinking or _TAIL.fullmatch(text, position):
-                found.append(report[0])
+                found.append(report)
     return found
 
 
