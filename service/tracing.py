@@ -3,6 +3,7 @@
 Like a log line, a span names its route by template and holds no identifier.
 """
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,10 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NoOpTracer, Span, SpanKind, Status, StatusCode, Tracer
+from structlog import get_logger
 
+CLOSE_S = 2.0
+"""Seconds that a collector may take for the remaining spans when the server ends."""
 _NAME = "eclip"
 _tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
 """The tracer of the current request, if any."""
@@ -25,14 +29,30 @@ _tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
 def sending_spans(endpoint: str | None) -> Iterator[Tracer]:
     """Gives a tracer whose spans go to an OTLP collector (its `/v1/traces` over HTTP).
 
-    At the end the remaining spans are sent. Without an endpoint nothing is sent. While the
-    collector is away its spans are lost, and requests are served as usual.
+    At the end the remaining spans are sent, for at most `CLOSE_S`. Without an endpoint nothing is
+    sent. While the collector is away its spans are lost, and requests are served as usual.
     """
     if endpoint is None:
         yield NoOpTracer()
         return
-    with spans_to(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint))) as tracer:
+    with spans_to(_BriefEnd(OTLPSpanExporter(endpoint=endpoint))) as tracer:
         yield tracer
+
+
+class _BriefEnd(BatchSpanProcessor):
+    """Sends spans in batches; at the end, leaves those that are not sent within `CLOSE_S`.
+
+    OpenTelemetry's own shutdown tries each remaining batch for ten seconds, thirty in all.
+    """
+
+    def shutdown(self) -> None:
+        """Sends the remaining spans, or logs that some are lost."""
+        sending = threading.Thread(target=super().shutdown, daemon=True)
+        sending.start()
+        sending.join(CLOSE_S)
+        if sending.is_alive():
+            why = f"the collector did not take all of them within {CLOSE_S:g} s"
+            get_logger().warning("spans lost", why=why)
 
 
 @contextmanager

@@ -58,6 +58,12 @@ class Prompt:
         """Returns the prompt with the first `count` passages, which are the nearest."""
         return replace(self, passages=self.passages[:count])
 
+    def texts(self) -> str:
+        """Returns all texts of patients in the prompt, one a line."""
+        task = self.task
+        given = (task.indication or "", task.comparison or "", *task.prior)
+        return "\n".join([*given, *(item.text for item in self.passages)])
+
     def messages(self) -> list[dict[str, str]]:
         """Returns the chat messages; everything from outside is one JSON document."""
         task = self.task

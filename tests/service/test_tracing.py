@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import socket
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,8 +13,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from structlog.testing import capture_logs
 
+from service import tracing
 from service.settings import Settings
-from service.tracing import spans_to
+from service.tracing import sending_spans, spans_to
 from tests.support.server import in_process
 
 CANARY = "Doe-Jane-19610304"
@@ -72,6 +74,21 @@ def test_a_defect_is_an_error_of_its_span_without_its_message(client, spans, mon
     (span,) = spans()
     assert not span.status.is_ok
     assert CANARY not in f"{span.status.description}{span.events}"
+
+
+@pytest.mark.timeout(9)  # OpenTelemetry alone takes ten seconds or more
+@pytest.mark.parametrize("waiting", [1, 2000])
+@pytest.mark.parametrize("collector", ["silent", "absent"])
+def test_a_collector_that_takes_no_spans_does_not_hold_up_the_end(
+    closed_port, monkeypatch, collector, waiting
+):
+    monkeypatch.setattr(tracing, "CLOSE_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent, capture_logs() as logs:
+        port = silent.getsockname()[1] if collector == "silent" else closed_port
+        with sending_spans(f"http://127.0.0.1:{port}/v1/traces") as tracer:
+            for _ in range(waiting):
+                tracer.start_span("request").end()
+    assert [log["event"] for log in logs] == ["spans lost"]
 
 
 @pytest.mark.slow

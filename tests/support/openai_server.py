@@ -33,15 +33,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """`/v1/models`."""
+        self.server.paths.append(self.path)
         if self.server.listing_trickles:
             self._trickle()
         else:
             models = {"object": "list", "data": self.server.models}
-            self.answer(200, self.server.listing or models)
+            self.answer(self.server.listing_status, self.server.listing or models)
 
     def do_POST(self) -> None:
         """`/tokenize` or `/v1/chat/completions`."""
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.paths.append(self.path)
         if self.path == "/tokenize":
             self._count(request["messages"])
         else:
@@ -52,8 +54,11 @@ class Handler(BaseHTTPRequestHandler):
         """Sends a whole answer: bytes as they are, anything else as JSON."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
-        self.send_header("content-type", "application/json")
+        kind = "text/html" if data.lstrip().startswith(b"<") else "application/json"
+        self.send_header("content-type", kind)
         self.send_header("content-length", str(len(data)))
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
 
@@ -83,7 +88,9 @@ class Handler(BaseHTTPRequestHandler):
         if server.hangs:
             self.hang()
         elif server.most_passages is not None and len(shown(request)) > server.most_passages:
-            self.answer(400, {"error": {"message": "maximum context length"}})
+            self.answer(*server.too_long)
+        elif server.raw is not None:
+            self._stream_raw(server.raw)
         elif status != 200 or server.answer:
             self.answer(status, server.answer or {})
         else:
@@ -100,8 +107,18 @@ class Handler(BaseHTTPRequestHandler):
             if self.server.cuts_after is not None and start >= self.server.cuts_after:
                 self.hang_up()
                 return
+        finish = self.server.finishes.pop(0) if self.server.finishes else self.server.finish
+        if finish:
+            self._send_event({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
         self._send_event({"choices": []})
         self._send("data: [DONE]\n\n")
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _stream_raw(self, pieces: list[bytes]) -> None:
+        """Streams bytes as they are."""
+        self._begin_stream("text/event-stream; charset=utf-8")
+        for piece in filter(None, pieces):
+            self._send_bytes(piece)
         self.wfile.write(b"0\r\n\r\n")
 
     def _stall(self) -> None:
@@ -135,7 +152,9 @@ class Handler(BaseHTTPRequestHandler):
         self._send(f"data: {json.dumps(_CHUNK | members)}\n\n")
 
     def _send(self, text: str) -> None:
-        data = text.encode()
+        self._send_bytes(text.encode())
+
+    def _send_bytes(self, data: bytes) -> None:
         try:
             self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
             self.wfile.flush()
@@ -151,6 +170,8 @@ class OpenAIServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests: list[dict[str, Any]] = []
         """Bodies of the chat requests so far."""
+        self.paths: list[str] = []
+        """Paths of all requests so far."""
         self.left = threading.Event()
         """Set once any client has left in the middle of an answer."""
         self.ending = threading.Event()
@@ -159,6 +180,7 @@ class OpenAIServer(ThreadingHTTPServer):
         self.models: list[dict[str, object]] = [MODEL]
         self.listing: object = None
         """Answer to `/v1/models`, instead of `models`."""
+        self.listing_status = 200
         self.listing_trickles = False
         """Whether that answer comes byte by byte and never ends."""
 
@@ -167,12 +189,22 @@ class OpenAIServer(ThreadingHTTPServer):
         self.count: Callable[[Handler], object] | None = None
         """Answers `/tokenize` instead."""
         self.most_passages: int | None = None
-        """Passages in a prompt above which it is refused with 400."""
+        """Passages in a prompt above which it is answered with `too_long`."""
+        self.too_long: tuple[int, object] = (400, {"error": {"message": "maximum context length"}})
+        """Status and body."""
 
         self.content = json.dumps(GOOD)
         """Text that is streamed."""
         self.contents: list[str] = []
         """Texts that are streamed first, one a request."""
+        self.finish: str | None = "stop"
+        """The `finish_reason` of a stream; None: it is never sent."""
+        self.finishes: list[str] = []
+        """Reasons that the first streams end with; then `finish`."""
+        self.raw: list[bytes] | None = None
+        """The pieces of a stream's body, instead of `content`."""
+        self.headers: dict[str, str] = {}
+        """Headers of every answer that is not a stream."""
         self.status = 200
         self.statuses: list[int] = []
         """Statuses of the first requests, the last first; then `status`."""

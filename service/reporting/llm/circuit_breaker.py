@@ -1,7 +1,9 @@
-"""Stops asking a server for a while after it has failed several times in a row."""
+"""Stops asking a server for a while after it has failed several times in a row, or asked for it."""
 
 import time
 
+LONGEST_REST_S = 60.0
+"""Seconds: the longest rest that a server is given when it asks for one."""
 MAX_FAILURES = 2
 """Failures in a row after which a server is not asked for `COOLDOWN_S`."""
 COOLDOWN_S = 5.0
@@ -24,6 +26,10 @@ class CircuitBreaker:
         self._failures += 1
         if self._failures >= MAX_FAILURES:
             self._until = time.monotonic() + COOLDOWN_S
+
+    def rest(self, seconds: float) -> None:
+        """Begins a cool-down that the server asks for."""
+        self._until = max(self._until, time.monotonic() + min(seconds, LONGEST_REST_S))
 
     def record_success(self) -> None:
         """Ends the row of failures."""

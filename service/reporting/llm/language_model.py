@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from itertools import count
 
 from service.deadline import Deadline
-from service.errors import LlmUnavailable, QueueFull, ReportUngrounded
+from service.errors import LlmRefused, LlmUnavailable, QueueFull, ReportCut
 from service.reporting.llm.circuit_breaker import COOLDOWN_S
 from service.reporting.llm.server import Server, StartedDraft
 from service.reporting.prompt import Prompt
@@ -28,11 +28,12 @@ class LanguageModel:
         base_urls: Sequence[str],
         api_key: str | None,
         *,
+        model: str | None = None,
         timeout_s: float,
         max_tokens: int,
         at_once: int,
     ) -> None:
-        self._servers = [Server(url, api_key) for url in base_urls]
+        self._servers = [Server(url, api_key, model) for url in base_urls]
         self._turn = count()
         self._timeout_s, self._max_tokens = timeout_s, max_tokens
         self._slots = threading.BoundedSemaphore(at_once)
@@ -42,22 +43,26 @@ class LanguageModel:
     ) -> Generator[WrittenBy | Draft, None, None]:
         """Yields who writes, then each sentence (see `service.reporting.writer.Writer`).
 
-        Retries once if the stream breaks or the answer is not valid JSON; in the second case the
-        retry may have twice the tokens. Holds a slot meanwhile. Raises QueueFull if there is none,
-        LlmUnavailable, DeadlineExceeded or ReportUngrounded.
+        Writes once more if the stream breaks, and if the answer was cut; in the second case with
+        twice the tokens. Holds a slot meanwhile. Raises QueueFull if there is none, LlmUnavailable,
+        DeadlineExceeded or ReportUngrounded.
         """
         prompt = Prompt.of(task)
         with self.slot():
+            start = time.perf_counter()
             started = self.draft(prompt, deadline)
             try:
-                yield from _steps(started)
+                yield from _steps(started, start)
+            except LlmRefused:
+                raise
             except LlmUnavailable:
                 longer = False
-            except ReportUngrounded:
+            except ReportCut:
                 longer = True
             else:
                 return
-            yield from _steps(self.draft(prompt, deadline, longer=longer))
+            start = time.perf_counter()
+            yield from _steps(self.draft(prompt, deadline, longer=longer), start)
 
     @contextmanager
     def slot(self) -> Iterator[None]:
@@ -76,52 +81,58 @@ class LanguageModel:
     def draft(self, prompt: Prompt, deadline: Deadline, *, longer: bool = False) -> StartedDraft:
         """Begins a draft on the first server, in turn, that answers.
 
-        If none does, asks all of them once more after a pause. With `longer`, the answer may have
-        twice the tokens. Closing the draft's sentences ends the writing; so does the deadline,
-        when the next token comes. Raises LlmUnavailable, DeadlineExceeded or ReportUngrounded.
+        If none does, asks all of them once more after a pause, unless all refuse or ask for a
+        longer one. With `longer`, the answer may have twice the tokens. Closing the draft's
+        sentences ends the writing; so does the deadline, when the next token comes. Raises
+        LlmUnavailable, DeadlineExceeded or ReportUngrounded.
         """
         bounded = deadline.within(self._timeout_s)
-        max_tokens = self._max_tokens * (2 if longer else 1)
         pause = random.uniform(*PAUSE_S)  # noqa: S311 - no secret
         try:
-            return self._start_draft(prompt, max_tokens, bounded)
+            return self._start_draft(prompt, bounded, longer=longer)
+        except LlmRefused:
+            raise
         except LlmUnavailable:
             all_cooling = all(server.cooldown_s > 0 for server in self._servers)
             if pause >= bounded.remaining or all_cooling:
                 raise
         time.sleep(pause)
-        return self._start_draft(prompt, max_tokens, bounded)
+        return self._start_draft(prompt, bounded, longer=longer)
 
     def close(self) -> None:
         """Closes the connections."""
         for server in self._servers:
             server.close()
 
-    def _start_draft(self, prompt: Prompt, max_tokens: int, deadline: Deadline) -> StartedDraft:
-        """Asks each server once, beginning with the next in turn."""
+    def _start_draft(self, prompt: Prompt, deadline: Deadline, *, longer: bool) -> StartedDraft:
+        """Asks each server once, beginning with the next in turn.
+
+        If one is unavailable that may answer later, raises its error rather than a refusal.
+        """
         deadline.check()
         turn = next(self._turn) % len(self._servers)
         failures = []
         for server in self._servers[turn:] + self._servers[:turn]:
             try:
-                return server.start_draft(prompt, max_tokens, deadline)
+                return server.start_draft(prompt, self._max_tokens, deadline, longer=longer)
             except LlmUnavailable as failure:
                 failures.append(failure)
-        raise failures[0]
+        raise min(failures, key=lambda failure: isinstance(failure, LlmRefused))
 
 
-def _steps(started: StartedDraft) -> Generator[WrittenBy | Draft, None, None]:
+def _steps(started: StartedDraft, start: float) -> Generator[WrittenBy | Draft, None, None]:
     """Yields who writes and what; records the time that the model took.
 
-    That is without the time that the caller takes between two sentences.
+    That is without the time that the caller takes between two sentences. start: when the server was
+    asked, on the clock of time.perf_counter.
     """
-    yield WrittenBy("vllm", started.model, started.passages)
-    spent_s = 0.0
-    with closing(started.sentences) as sentences:
+    spent_s = time.perf_counter() - start
+    with closing(started):
+        yield WrittenBy("vllm", started.model, started.passages)
         try:
             while True:
                 start = time.perf_counter()
-                draft = next(sentences, None)
+                draft = next(started.sentences, None)
                 spent_s += time.perf_counter() - start
                 if draft is None:
                     return

@@ -1,20 +1,24 @@
 """Talks to one OpenAI-compatible server: begins a draft and reads it as it is written."""
 
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from itertools import chain
+from typing import Any
 
 import httpx2
 import openai
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, PositiveInt
 
 from service.deadline import Deadline
-from service.errors import DeadlineExceeded, LlmUnavailable, ReportUngrounded
+from service.errors import DeadlineExceeded, LlmRefused, LlmUnavailable, ReportUngrounded
 from service.reporting.llm.answer import read_drafts
 from service.reporting.llm.circuit_breaker import COOLDOWN_S, CircuitBreaker
+from service.reporting.llm.client import openai_client
+from service.reporting.llm.completion import Completion, NotTheApi, cut
 from service.reporting.llm.context import halves, passages_that_fit
-from service.reporting.llm.timed_body import bound_body
+from service.reporting.llm.names import chosen, offered
+from service.reporting.llm.upstream_error import UpstreamError, page, remedy
 from service.reporting.prompt import ANSWER_SCHEMA, Prompt
 from service.reporting.sentences import Draft
 from service.telemetry import log
@@ -26,35 +30,26 @@ RESPONSE_FORMAT: Any = {
     "type": "json_schema",
     "json_schema": {"name": "report", "schema": ANSWER_SCHEMA, "strict": True},
 }
-
-
-class _Model(BaseModel):
-    id: str
-
-
-class _Models(BaseModel):
-    data: Annotated[list[_Model], Field(min_length=1)]
+_PASSING = frozenset({408, 409, 425, 429})
+"""Statuses of a server that is busy."""
+_UNLISTED = frozenset({403, 404, 405, 501})
+"""Statuses of `/v1/models` where a server does not list its models, or not for this key."""
+_SHORTER = "Send a shorter indication and comparison and no prior study, lower ECLIP_LLM_MAX_TOKENS"
 
 
 class _PromptSize(BaseModel):
     """Tokens of a prompt, and of the model's context."""
 
     count: int
-    max_model_len: int
+    max_model_len: PositiveInt
 
 
-class _Delta(BaseModel):
-    content: str | None = None
+class _NotCounted(Exception):
+    """The server has no vLLM `/tokenize`, or it fails."""
 
 
-class _Choice(BaseModel):
-    delta: _Delta
-
-
-class _Chunk(BaseModel):
-    """A piece of an answer; one that reports token counts has no choice."""
-
-    choices: list[_Choice]
+class _TooLong(Exception):
+    """The server says that the prompt does not fit into the model's context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +58,21 @@ class StartedDraft:
 
     model: the model's name. passages: how many of the evidence the model was shown, nearest first.
     sentences: yields each sentence as it is written; raises as `LanguageModel.draft` does. Closing
-    it ends the writing.
+    it ends the writing. close: ends it too, before any sentence is asked for.
     """
 
     model: str
     passages: int
     sentences: Generator[Draft, None, None]
+    close: Callable[[], None]
 
 
 class Server:
     """One server of a language model."""
 
-    def __init__(self, base_url: str, api_key: str | None) -> None:
-        self._client = openai.OpenAI(
-            base_url=base_url,
-            api_key=api_key or "none",
-            max_retries=0,
-            http_client=openai.DefaultHttpxClient(event_hooks={"response": [bound_body]}),
-        )
+    def __init__(self, base_url: str, api_key: str | None, model: str | None) -> None:
+        self._client = openai_client(base_url, api_key)
+        self._wanted = model
         self._breaker = CircuitBreaker()
 
     @property
@@ -88,34 +80,38 @@ class Server:
         """Seconds for which the server is not asked after repeated failures; 0 if it is."""
         return self._breaker.cooldown_s
 
-    def start_draft(self, prompt: Prompt, max_tokens: int, deadline: Deadline) -> StartedDraft:
+    def start_draft(
+        self, prompt: Prompt, max_tokens: int, deadline: Deadline, *, longer: bool = False
+    ) -> StartedDraft:
         """Begins a draft from as many passages as fit into the model's context with the answer.
 
-        If the server refuses the prompt all the same, asks again with the nearer half of the
-        passages, and so on. Raises LlmUnavailable, DeadlineExceeded or ReportUngrounded.
+        If the server says all the same that the prompt is too long, asks again with the nearer half
+        of the passages, and so on. With `longer`, the answer may have twice the tokens, and half of
+        the passages make room for them where nobody counts tokens. The draft has begun once its
+        first word is there. Raises LlmUnavailable, DeadlineExceeded or ReportUngrounded.
         """
         if cooldown_s := self.cooldown_s:
-            raise _unavailable("failed just now", cooldown_s)
+            raise _unavailable("failed or was busy just now", cooldown_s)
         model = self._model(deadline)
-        fitting = self._fitting(model, prompt, max_tokens, deadline)
+        most = max_tokens * (2 if longer else 1)
+        fitting = self._fitting(model, prompt, most, deadline, longer=longer)
+        if fitting == 0 and longer:
+            raise cut(max_tokens)
         if fitting == 0:
             raise ReportUngrounded(
                 f"The language model's context is too short for one passage and {max_tokens} "
-                "tokens of answer. Send a shorter indication and comparison and no prior study, "
-                "lower ECLIP_LLM_MAX_TOKENS, or serve a model with a longer context."
+                f"tokens of answer. {_SHORTER}, or serve a model with a longer context."
             )
+        said = ""
         for passages in halves(fitting):
             try:
-                with self._translate_errors():
-                    stream = self._complete(model, prompt.shortened(passages), max_tokens, deadline)
-            except openai.BadRequestError as error:
-                log().warning("prompt refused", passages=passages, error=type(error).__name__)
-            else:
-                return StartedDraft(model, passages, self._sentences(stream, deadline))
+                return self._begin(model, prompt.shortened(passages), most, deadline)
+            except _TooLong as error:
+                said = str(error)
+                log().warning("prompt too long", passages=passages, said=said)
         raise ReportUngrounded(
-            "The language model's server refuses even the shortest prompt. Send a shorter "
-            "indication and comparison and no prior study, lower ECLIP_LLM_MAX_TOKENS, or serve a "
-            "model with a longer context and structured outputs."
+            f"The language model's server says that even the shortest prompt is too long{said}. "
+            f"{_SHORTER}, or serve a model with a longer context."
         )
 
     def close(self) -> None:
@@ -123,31 +119,48 @@ class Server:
         self._client.close()
 
     def _model(self, deadline: Deadline) -> str:
-        """Returns the name of the first model served.
+        """Returns the name of the model to ask.
 
-        A server that does not answer this short request counts as failed.
+        A server that does not answer this short request counts as failed. One that does not list
+        its models is asked for the wanted one.
         """
         try:
-            with self._translate_errors():
-                listing = self._client.with_raw_response.models.list(
-                    timeout=min(CONNECT_S, deadline.remaining)
-                )
-                return _Models.model_validate_json(listing.content).data[0].id
+            with self._translate_errors(""):
+                try:
+                    listing = self._client.with_raw_response.models.list(
+                        timeout=min(CONNECT_S, deadline.remaining)
+                    )
+                except openai.APIStatusError as error:
+                    if self._wanted is None or error.status_code not in _UNLISTED:
+                        raise
+                    return self._wanted
+                if title := page(listing.text):
+                    raise NotTheApi(title)
+                return chosen(offered(listing.text), self._wanted)
         except DeadlineExceeded:
             deadline.check()
             raise self._failed("does not answer") from None
 
-    def _fitting(self, model: str, prompt: Prompt, max_tokens: int, deadline: Deadline) -> int:
-        """Returns how many passages fit; all of them if the server does not count tokens."""
+    def _fitting(
+        self, model: str, prompt: Prompt, max_tokens: int, deadline: Deadline, *, longer: bool
+    ) -> int:
+        """Returns how many passages fit.
+
+        If the server does not count tokens: all of them, or half where the answer is longer.
+        """
 
         def excess(passages: int) -> int:
             size = self._count_tokens(model, prompt.shortened(passages), deadline)
-            return size.count + max_tokens - size.max_model_len if size else 0
+            return size.count + max_tokens - size.max_model_len
 
-        return passages_that_fit(len(prompt.passages), excess)
+        count = len(prompt.passages)
+        try:
+            return passages_that_fit(count, excess)
+        except _NotCounted:
+            return (count + 1) // 2 if longer else count
 
-    def _count_tokens(self, model: str, prompt: Prompt, deadline: Deadline) -> _PromptSize | None:
-        """Asks vLLM's `/tokenize`; None from a server that has no such endpoint."""
+    def _count_tokens(self, model: str, prompt: Prompt, deadline: Deadline) -> _PromptSize:
+        """Asks vLLM's `/tokenize`; raises _NotCounted."""
         deadline.check()
         try:
             answer = self._client.post(
@@ -158,60 +171,66 @@ class Server:
             )
             return _PromptSize.model_validate_json(answer.content)
         except (openai.APIError, httpx2.HTTPError, ValueError) as error:
-            log().warning("tokens not counted", error=type(error).__name__)
-            return None
+            log().info("tokens not counted", error=type(error).__name__)
+            raise _NotCounted from None
 
-    def _complete(
+    def _begin(
         self, model: str, prompt: Prompt, max_tokens: int, deadline: Deadline
-    ) -> "openai.Stream[Any]":
+    ) -> StartedDraft:
+        """Begins a draft, and returns it once its first words are there; raises _TooLong."""
         deadline.check()
         chat: Any = prompt.messages()
-        return self._client.chat.completions.create(
-            model=model,
-            messages=chat,
-            temperature=TEMPERATURE,
-            seed=prompt.task.seed,
-            max_tokens=max_tokens,
-            response_format=RESPONSE_FORMAT,
-            stream=True,
-            timeout=_timeout(deadline),
-        )
+        with self._translate_errors(prompt.texts()):
+            raw = self._client.chat.completions.with_raw_response.create(
+                model=model,
+                messages=chat,
+                temperature=TEMPERATURE,
+                seed=prompt.task.seed,
+                max_tokens=max_tokens,
+                response_format=RESPONSE_FORMAT,
+                stream=True,
+                timeout=_timeout(deadline),
+            )
+        with ExitStack() as undo:
+            completion = undo.enter_context(closing(Completion(raw)))
+            pieces = undo.enter_context(closing(self._pieces(completion, prompt, deadline)))
+            text = chain([next(filter(None, pieces), "")], pieces)
+            resources = undo.pop_all()
+        sentences = self._sentences(completion, text, max_tokens, resources)
+        return StartedDraft(model, len(prompt.passages), sentences, resources.close)
 
     def _sentences(
-        self, stream: "openai.Stream[Any]", deadline: Deadline
+        self, completion: Completion, text: Iterator[str], max_tokens: int, resources: ExitStack
     ) -> Generator[Draft, None, None]:
-        with closing(stream), closing(self._pieces(stream, deadline)) as pieces:
+        with resources:
             try:
-                yield from read_drafts(pieces)
+                yield from read_drafts(text)
+            except _TooLong:
+                raise cut(max_tokens) from None
             except ValueError:
-                raise ReportUngrounded(
-                    "The language model's answer is not the JSON report it was asked for. Try "
-                    "again, raise ECLIP_LLM_MAX_TOKENS, or serve a model that follows structured "
-                    "outputs."
-                ) from None
+                if not completion.ended:
+                    raise self._failed("ended its answer too early") from None
+                raise completion.flaw(max_tokens) from None
 
     def _pieces(
-        self, stream: "openai.Stream[Any]", deadline: Deadline
+        self, completion: Completion, prompt: Prompt, deadline: Deadline
     ) -> Generator[str, None, None]:
         """Yields the text as it arrives."""
-        with self._translate_errors():
-            for chunk in stream:
+        with self._translate_errors(prompt.texts()):
+            for piece in completion.pieces():
                 deadline.check()
-                choices = _Chunk.model_validate(chunk, from_attributes=True).choices
-                yield from (choice.delta.content or "" for choice in choices)
+                yield piece
             self._breaker.record_success()
 
     @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
+    def _translate_errors(self, sent: str) -> Iterator[None]:
         """Raises the client's errors as the service's own, and counts the server's failures.
 
-        A body that is not JSON, or of another form, is a failure too. A refused prompt
-        (openai.BadRequestError) passes unchanged.
+        A body that is not JSON, or of another form, is a failure too. sent: the texts of the
+        prompt, which no error may repeat. Raises _TooLong for a prompt that is too long.
         """
         try:
             yield
-        except openai.BadRequestError:
-            raise
         except (openai.APITimeoutError, httpx2.TimeoutException) as error:
             if isinstance(error.__cause__ or error, httpx2.ConnectTimeout):
                 raise self._failed("cannot be reached") from None
@@ -219,12 +238,34 @@ class Server:
                 "The language model did not answer in time. Try again, or raise "
                 "ECLIP_LLM_TIMEOUT_S."
             ) from None
-        except openai.APIStatusError as error:
-            if error.status_code >= 500:
-                raise self._failed(f"failed ({error.status_code})") from None
-            raise _unavailable(f"refuses ({error.status_code})", COOLDOWN_S) from None
-        except (openai.APIError, httpx2.HTTPError, ValueError) as error:
+        except openai.APIConnectionError as error:
+            reached = not isinstance(error.__cause__, httpx2.ConnectError)
+            how = "broke the connection" if reached else "cannot be reached"
+            raise self._failed(how) from None
+        except openai.APIError as error:
+            raise self._answered(UpstreamError.of(error, sent)) from None
+        except httpx2.HTTPError as error:
             raise self._failed(f"failed ({type(error).__name__})") from None
+        except (ValueError, RecursionError) as error:
+            what = f" ({error})" if isinstance(error, NotTheApi) else ""
+            how = f"does not speak the OpenAI API{what}: check ECLIP_LLM_URL"
+            raise self._failed(how) from None
+
+    def _answered(self, error: UpstreamError) -> Exception:
+        """Returns what to raise for an error that the server answered."""
+        if error.too_long:
+            return _TooLong(error.said)
+        log().warning("language model error", status=error.status, said=error.message)
+        if error.status is None or error.status >= 500:
+            self._breaker.record_failure()
+        elif error.status not in _PASSING:
+            return LlmRefused(
+                f"The language model server refuses the request{error.said}. {remedy(error.status)}"
+            )
+        if error.retry_after_s:
+            self._breaker.rest(error.retry_after_s)
+        what = "is busy" if error.status in _PASSING else "failed"
+        return _unavailable(f"{what}{error.said}", error.retry_after_s or COOLDOWN_S)
 
     def _failed(self, how: str) -> LlmUnavailable:
         self._breaker.record_failure()

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from service.api import streaming
 from service.app import open_language_model
 from service.settings import DEMO_LIBRARY, Settings
+from tests.support.openai_server import OpenAIServer
 from tests.support.server import in_process
 
 FIRST = json.loads(DEMO_LIBRARY.read_text().splitlines()[0])
@@ -189,6 +190,25 @@ def test_an_extractive_report_in_its_stead_must_be_asked_for_and_says_so(without
     assert sentences(body)
     assert body["generator"]["kind"] == "extractive"
     assert "language model server" in body["generator"]["fallback"]
+
+
+def test_a_language_model_that_refuses_answers_502_in_its_words_and_none_of_the_callers(
+    client, problem, radiograph
+):
+    quoted = "Doe-Jane, smoker"
+    reporter = client.app.state.services.reporter
+    with (
+        OpenAIServer.running() as server,
+        open_language_model(Settings(llm_url=server.url)) as model,
+        app_with(client, replace(reporter, language_model=model)) as app,
+    ):
+        server.status, server.answer = 400, {"error": f"Cannot parse {quoted}: no chat template"}
+        asked = {"files": {"files": radiograph}, "data": {"indication": quoted}}
+        with capture_logs() as logs:
+            refused = problem(app.post("/generate-report", **asked), 502, "llm/refused")
+    assert "no chat template" in refused["detail"]
+    for told in (str(refused), str(logs)):
+        assert not re.search("doe|jane|smoker", told, re.IGNORECASE)
 
 
 def test_a_filter_of_sections_is_refused_since_no_case_has_one(client, problem, radiograph):

@@ -7,7 +7,14 @@ import pytest
 from service.app import open_services
 from service.cases.records import NewStudy, StudyRecord
 from service.cases.schema import CaseFilter
-from service.errors import DeadlineExceeded, LlmUnavailable, QueueFull, ReportUngrounded
+from service.errors import (
+    DeadlineExceeded,
+    LlmRefused,
+    LlmUnavailable,
+    QueueFull,
+    ReportCut,
+    ReportUngrounded,
+)
 from service.reporting.evidence import Evidence, Subject, said_once
 from service.reporting.pipeline import Reporter
 from service.reporting.prompt import Prompt
@@ -88,7 +95,9 @@ def test_a_writers_unsupported_sentence_is_withheld(reporter, image, deadline):
     assert report.provenance.prompt
 
 
-@pytest.mark.parametrize("error", [LlmUnavailable, ReportUngrounded, DeadlineExceeded])
+@pytest.mark.parametrize(
+    "error", [LlmUnavailable, LlmRefused, ReportUngrounded, ReportCut, DeadlineExceeded]
+)
 def test_who_asks_for_a_fallback_gets_the_extractive_report_and_the_reason(
     reporter, image, deadline, error
 ):

@@ -23,12 +23,22 @@ def vllm() -> Iterator[OpenAIServer]:
 
 
 @pytest.fixture
+def other() -> Iterator[OpenAIServer]:
+    """Another server."""
+    with OpenAIServer.running() as server:
+        yield server
+
+
+@pytest.fixture
 def open_model() -> Iterator[Callable[..., LanguageModel]]:
     """Opens a client of some URLs, by default with a timeout that no test reaches."""
     models = []
 
-    def open_(*urls: str, timeout_s: float = 60, key: str | None = None) -> LanguageModel:
-        models.append(LanguageModel(urls, key, timeout_s=timeout_s, max_tokens=100, at_once=2))
+    def open_(
+        *urls: str, timeout_s: float = 60, key: str | None = None, wanted: str | None = None
+    ) -> LanguageModel:
+        limits = {"timeout_s": timeout_s, "max_tokens": 100, "at_once": 2}
+        models.append(LanguageModel(urls, key, model=wanted, **limits))
         return models[-1]
 
     yield open_

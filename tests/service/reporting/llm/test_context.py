@@ -3,11 +3,11 @@
 import pytest
 
 from service.deadline import Deadline
-from service.errors import ReportUngrounded
+from service.errors import ReportCut, ReportUngrounded
 from service.reporting.llm import server
 from service.reporting.llm.circuit_breaker import MAX_FAILURES
 from service.reporting.llm.context import halves, passages_that_fit
-from tests.service.reporting.llm.example import NINE, PROMPT, read
+from tests.service.reporting.llm.example import NINE, PROMPT, TASK, read
 from tests.support.openai_server import Handler, shown, words
 
 
@@ -49,8 +49,17 @@ def test_a_longer_draft_has_room_for_fewer_passages(model, vllm):
     assert 0 < model.draft(NINE, Deadline(60), longer=True).passages < 9
 
 
+def test_a_cut_answer_whose_context_has_no_room_for_a_longer_one_says_so(model, vllm):
+    vllm.context, vllm.content, vllm.finish = tokens(1) + 50, '{"findings": [', "length"
+    with pytest.raises(ReportCut, match=r"100 tokens.*longer context"):
+        list(model.write(TASK, Deadline(60)))
+    assert len(vllm.requests) == 1
+
+
 COUNTS_NOT = {
-    "fails": lambda handler: handler.answer(500, {}),
+    "knows no such path": lambda handler: handler.answer(405, {"detail": "Method Not Allowed"}),
+    "fails": lambda handler: handler.answer(501, {}),
+    "knows no context": lambda handler: handler.answer(200, {"count": 9, "max_model_len": -1}),
     "answers in another form": lambda handler: handler.answer(200, {"tokens": []}),
     "answers with a page": lambda handler: handler.answer(200, b"<html>"),
     "hangs": Handler.hang,
@@ -75,10 +84,15 @@ def test_where_no_tokens_are_counted_a_refused_prompt_is_asked_with_the_nearer_h
     assert [shown(request) for request in vllm.requests] == [[*range(1, 10)], [1, 2, 3, 4], [1, 2]]
 
 
-def test_a_server_that_refuses_every_prompt_is_an_error_and_may_be_asked_again(draft, vllm):
-    vllm.status = 400
+def test_a_server_to_which_every_prompt_is_too_long_is_an_error_and_may_be_asked_again(draft, vllm):
+    vllm.most_passages = 0
     for _ in range(MAX_FAILURES):
-        with pytest.raises(ReportUngrounded, match="refuses even the shortest prompt"):
+        with pytest.raises(ReportUngrounded, match=r"even the shortest prompt.*maximum context"):
             draft()
-    vllm.status = 200
+    vllm.most_passages = None
     assert draft().model == "tiny"
+
+
+def test_a_longer_answer_gets_room_where_no_tokens_are_counted(model, vllm):
+    assert model.draft(NINE, Deadline(60), longer=True).passages == 5
+    assert vllm.requests[0]["max_tokens"] == 200

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from service.deadline import Deadline
 from service.reporting.prompt import ANSWER_SCHEMA, SYSTEM
 from tests.service.reporting.llm.example import INJECTION, PASSAGES, PROMPT, TASK, read
@@ -36,8 +38,10 @@ def test_a_longer_draft_may_take_twice_the_tokens(model, vllm):
     assert [request["max_tokens"] for request in vllm.requests] == [100, 200]
 
 
-def test_tokens_are_counted_with_the_servers_key(vllm, open_model):
+@pytest.mark.parametrize("key", ["secret", "secret\n"])
+def test_tokens_are_counted_with_the_servers_key(vllm, open_model, key):
+    """And without the line break that ends a file of secrets."""
     keys = []
     vllm.count = lambda handler: keys.append(handler.headers["authorization"])
-    open_model(vllm.url, key="secret").draft(PROMPT, Deadline(60))
+    open_model(vllm.url, key=key).draft(PROMPT, Deadline(60))
     assert keys == ["Bearer secret"]

@@ -6,7 +6,7 @@ from service.deadline import Deadline
 from service.errors import DeadlineExceeded, LlmUnavailable
 from service.reporting.llm import server
 from service.reporting.sentences import Draft
-from tests.service.reporting.llm.example import PROMPT, read
+from tests.service.reporting.llm.example import PROMPT, TASK, read
 
 FIRST = Draft("findings", "Small left effusion.", (1,))
 WELL_INTO_THE_SECOND = 110
@@ -26,6 +26,14 @@ def test_a_sentence_is_yielded_while_the_next_is_written(model, vllm):
     assert not vllm.left.is_set()
     sentences.close()
     assert vllm.left.wait(LEAVES_S), "closing the sentences ends the writing"
+
+
+def test_a_client_that_leaves_before_the_first_sentence_ends_the_writing(model, vllm):
+    vllm.content, vllm.stalls_after = "{" * 20, 10
+    steps = model.write(TASK, Deadline(60))
+    next(steps)
+    steps.close()
+    assert vllm.left.wait(LEAVES_S)
 
 
 def test_a_client_that_leaves_ends_the_writing(model, vllm):

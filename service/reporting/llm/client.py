@@ -1,0 +1,42 @@
+"""Makes the HTTP client of one language model server."""
+
+import httpx2
+import openai
+
+from service.reporting.llm.timed_body import bound_body
+
+
+def openai_client(url: str, api_key: str | None) -> openai.OpenAI:
+    """Returns a client that asks once and follows no redirect, which could lead prompts elsewhere.
+
+    url: the base address; one without a path means its `/v1`. Proxies that the environment names
+    (`HTTPS_PROXY`, `NO_PROXY`) are used, except for this machine itself.
+    """
+    base = base_url(url)
+    client = openai.OpenAI(
+        base_url=base,
+        api_key=(api_key or "").strip() or "none",  # files of secrets end with a line break
+        max_retries=0,
+        http_client=openai.DefaultHttpxClient(
+            event_hooks={"response": [bound_body]},
+            follow_redirects=False,
+            trust_env=not _is_loopback(base.host),
+        ),
+    )
+    client.organization = client.project = None  # else read from the environment
+    return client
+
+
+def base_url(url: str) -> httpx2.URL:
+    """Returns the base address of the API.
+
+    Examples: `http://vllm:8000` and `http://vllm:8000/v1/` give `http://vllm:8000/v1`, and so does
+    the address of its `/chat/completions`.
+    """
+    parsed = httpx2.URL(url)
+    path = parsed.path.rstrip("/").removesuffix("/chat/completions")
+    return parsed.copy_with(path=path or "/v1")
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
