@@ -23,10 +23,9 @@ from service.cases.points import (
 )
 from service.cases.schema import Identity, Search
 from service.cases.server_requests import (
-    SEARCH,
-    fused_rankings,
     points_filter,
     ranking,
+    search_params,
     update_operations,
 )
 from service.errors import BundleMismatch, StoreUnavailable
@@ -200,9 +199,8 @@ class ServerStore(CaseStore):
                 self._collection,
                 query=query,
                 using=using,
-                prefetch=fused_rankings(search, selection, limit),
                 query_filter=points_filter(selection),
-                search_params=SEARCH,
+                search_params=search_params(search),
                 limit=limit,
                 score_threshold=above,
                 with_payload=True,
