@@ -27,7 +27,7 @@ from service.cases.points import (
     to_study,
     whole_studies,
 )
-from service.cases.ranking import Nearest, best, best_of_each_study, fused, just_below, stable
+from service.cases.ranking import Nearest, best_of_each_study, diverse, fused, just_below, stable
 from service.cases.schema import (
     EVERYTHING,
     CaseFilter,
@@ -148,7 +148,7 @@ class CaseStore(ABC):
         """Returns the k best parts of one kind, best first; equal scores in order of point id.
 
         Two libraries of the same studies answer alike, unless more than a thousand parts share the
-        score at which the limit cuts. A diverse search is as stable as its engine.
+        score at which the limit cuts.
 
         min_score: the lowest score of a hit. group_by_study: at most one hit per study. Raises
         ValueError for k under 1 and for a vector of another dimension or not of unit length.
@@ -172,8 +172,9 @@ class CaseStore(ABC):
             by_meaning, by_words = replace(search, words=None), replace(search, vector=None)
             rankings = self._ranking(by_meaning), self._ranking(by_words)
             return partial(fused, rankings, min_score or 0.0)
-        nearest = partial(self._nearest, search, above=just_below(min_score))
-        return partial(best if search.diversity else stable, nearest)
+        engine = partial(self._nearest, search, above=just_below(min_score))
+        nearest = partial(stable, engine)
+        return partial(diverse, nearest, search.diversity) if search.diversity else nearest
 
     def facets(self, where: CaseFilter) -> Facets:
         """Counts the studies that `where` admits by source, view and finding."""
@@ -223,8 +224,8 @@ class CaseStore(ABC):
     ) -> list[ScoredPoint]:
         """Returns the best of the selected points that score strictly above a bound.
 
-        The search is by a vector or by words, not by both. How rare a word is counts among the
-        parts of the search's kind that are stored now.
+        The search is by a vector or by words, not by both; a diverse one wants the points' vectors.
+        How rare a word is counts among the parts of the search's kind that are stored now.
         """
 
     @abstractmethod

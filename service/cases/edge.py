@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import qdrant_edge as qdrant
 
 from service.cases.base import CaseStore
@@ -27,9 +26,9 @@ from service.cases.points import (
     Payload,
     Point,
     ScoredPoint,
+    scored_point,
     stored_point,
 )
-from service.cases.ranking import CANDIDATES
 from service.cases.schema import Identity, Search
 from service.cases.words import Words, sought_words
 from service.errors import StoreUnavailable
@@ -135,15 +134,16 @@ class EdgeStore(CaseStore):
     ) -> list[ScoredPoint]:
         request = qdrant.QueryRequest(
             limit=limit,
-            query=_query(search, limit),
+            query=_query(search),
             filter=_filter(selection),
             score_threshold=above,
             with_payload=True,
+            with_vector=search.diversity is not None,
             params=_params(search),
         )
         with _engine():
             points = self._shard.query(request)
-        return [ScoredPoint(str(point.id), point.score, point.payload or {}) for point in points]
+        return [scored_point(str(p.id), p.score, p.payload or {}, p.vector) for p in points]
 
     def _count(self, selection: Selection) -> int:
         with _engine():
@@ -155,15 +155,10 @@ class EdgeStore(CaseStore):
             return {str(hit.value): hit.count for hit in self._shard.facet(request).hits}
 
 
-def _query(search: Search, limit: int) -> "qdrant.ScoringQueryType":
-    match search:
-        case Search(target, np.ndarray() as vector, None, None):
-            return qdrant.Query.Nearest(vector.tolist(), using=target)
-        case Search(target, np.ndarray() as vector, None, float(diversity)):
-            near = 1 - diversity
-            return qdrant.Mmr(vector.tolist(), near, max(limit, CANDIDATES), using=target)
-        case Search(words=words):
-            return qdrant.Query.Nearest(_sparse(sought_words(words or "")), using=WORDS)
+def _query(search: Search) -> "qdrant.ScoringQueryType":
+    if search.vector is not None:
+        return qdrant.Query.Nearest(search.vector.tolist(), using=search.target)
+    return qdrant.Query.Nearest(_sparse(sought_words(search.words or "")), using=WORDS)
 
 
 def _params(search: Search) -> qdrant.SearchParams:

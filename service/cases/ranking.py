@@ -1,4 +1,8 @@
-"""Ranks what an engine finds: in a stable order, fused, and with one part for each study."""
+"""Ranks what an engine finds: in a stable order, fused, diverse, or one part for each study.
+
+Engines can fuse and diversify too, but order equal scores at random, so that a copy of a library
+would answer differently.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -15,7 +19,7 @@ CANDIDATES = 100
 RANK_OFFSET = 60
 """Rank: reciprocal rank fusion scores 1 ÷ (60 + rank) (Cormack, Clarke, Büttcher, SIGIR 2009).
 
-Ranks count from 1. Engines can fuse too, but count from 0 and order equal scores at random.
+Ranks count from 1; those of Qdrant's own fusion count from 0.
 """
 _TIED = (50, 1000)
 """Hits beyond the limit that are fetched, at first and at most, to see where equal scores end."""
@@ -24,11 +28,6 @@ _OVERFETCH = 4
 
 Nearest = Callable[[Selection, int], list[ScoredPoint]]
 """A search that lacks only its selection and its limit."""
-
-
-def best(nearest: Nearest, selection: Selection, k: int) -> list[ScoredPoint]:
-    """Returns what the engine chooses, best first; equal scores in order of point id."""
-    return _in_order(nearest(selection, k))
 
 
 def stable(nearest: Nearest, selection: Selection, k: int) -> list[ScoredPoint]:
@@ -55,6 +54,27 @@ def fused(
             scores[point.id] += 1 / (RANK_OFFSET + rank)
     merged = [replace(points[id], score=score) for id, score in scores.items()]
     return [point for point in _in_order(merged)[:k] if point.score >= min_score]
+
+
+def diverse(nearest: Nearest, diversity: float, selection: Selection, k: int) -> list[ScoredPoint]:
+    """Chooses among the nearest by maximal marginal relevance (Carbonell, Goldstein, SIGIR 1998).
+
+    The nearest comes first; each next one has the highest (1 - diversity) · nearness - diversity ·
+    cosine with the most similar one chosen. They are returned in order of their scores.
+    """
+    points = nearest(selection, max(k, CANDIDATES))
+    if not points:
+        return []
+    near = np.array([point.score for point in points])
+    vectors = np.array([point.vector for point in points])
+    alike = vectors @ vectors.T
+    chosen, repeated = [0], alike[0]
+    while len(chosen) < min(k, len(points)):
+        worth = (1 - diversity) * near - diversity * repeated
+        worth[chosen] = -np.inf
+        chosen.append(int(worth.argmax()))
+        repeated = np.maximum(repeated, alike[chosen[-1]])
+    return _in_order([points[place] for place in chosen])
 
 
 def best_of_each_study(nearest: Nearest, selection: Selection, k: int) -> list[ScoredPoint]:

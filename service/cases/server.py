@@ -19,6 +19,7 @@ from service.cases.points import (
     Payload,
     Point,
     ScoredPoint,
+    scored_point,
     stored_point,
 )
 from service.cases.schema import Identity, Search
@@ -193,7 +194,7 @@ class ServerStore(CaseStore):
     def _nearest(
         self, search: Search, selection: Selection, limit: int, *, above: float | None
     ) -> list[ScoredPoint]:
-        query, using = ranking(search, limit)
+        query, using = ranking(search)
         with _engine():
             answer = self._client.query_points(
                 self._collection,
@@ -204,10 +205,9 @@ class ServerStore(CaseStore):
                 limit=limit,
                 score_threshold=above,
                 with_payload=True,
+                with_vectors=search.diversity is not None,
             )
-        return [
-            ScoredPoint(str(point.id), point.score, point.payload or {}) for point in answer.points
-        ]
+        return [scored_point(str(p.id), p.score, p.payload or {}, p.vector) for p in answer.points]
 
     def _count(self, selection: Selection) -> int:
         with _engine():

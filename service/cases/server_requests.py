@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from qdrant_client import models
 
 from service.cases.operations import ALL_POINTS, BlankDigest, Operation, Remove, Selection, Upsert
 from service.cases.points import WORDS, Point
-from service.cases.ranking import CANDIDATES
 from service.cases.schema import Search
 from service.cases.words import Words, sought_words
 
@@ -16,18 +14,11 @@ _BREADTH = 256
 _RESCORED = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
 
 
-def ranking(
-    search: Search, limit: int
-) -> tuple[models.Query | models.SparseVector | list[float], str]:
+def ranking(search: Search) -> tuple[models.SparseVector | list[float], str]:
     """Returns the query and the name of the stored vector that it is compared with."""
-    match search:
-        case Search(target, np.ndarray() as vector, None, None):
-            return vector.tolist(), target
-        case Search(target, np.ndarray() as vector, None, float(diversity)):
-            mmr = models.Mmr(diversity=diversity, candidates_limit=max(limit, CANDIDATES))
-            return models.NearestQuery(nearest=vector.tolist(), mmr=mmr), target
-        case Search(words=words):
-            return _sparse(sought_words(words or "")), WORDS
+    if search.vector is not None:
+        return search.vector.tolist(), search.target
+    return _sparse(sought_words(search.words or "")), WORDS
 
 
 def search_params(search: Search) -> models.SearchParams:

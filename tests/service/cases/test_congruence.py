@@ -196,7 +196,6 @@ def model_facets(model):
 
 
 def test_both_engines_fuse_alike(edge, server, study, vector):
-    """Texts whose words are told apart by their number: tied ranks are each engine's own."""
     studies = [
         replace(one, study=replace(one.study, report="effusion " * n + "clear " * (n % 7)))
         for n in range(1, 40)

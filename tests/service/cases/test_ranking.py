@@ -3,10 +3,13 @@
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from service.cases.edge import EdgeStore
-from service.cases.ranking import RANK_OFFSET
+from service.cases.operations import ALL_POINTS
+from service.cases.points import ScoredPoint
+from service.cases.ranking import RANK_OFFSET, diverse
 from service.cases.schema import EVERYTHING, NOBODY, CaseFilter, Search
 from tests.service.cases.conftest import IDENTITY
 
@@ -46,24 +49,24 @@ def two_stores(store, path):
 
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize(
-    ("target", "by_vector", "words"),
+    ("target", "by_vector", "words", "diversity"),
     [
-        ("image", True, None),
-        ("report", True, None),
-        ("report", False, "effusion"),
-        ("report", True, "effusion"),
-        ("passage", True, "no effusion"),
+        ("image", True, None, None),
+        ("report", True, None, None),
+        ("report", True, None, 0.5),
+        ("report", False, "effusion", None),
+        ("passage", True, "no effusion", None),
     ],
 )
 def test_equal_scores_are_cut_off_alike_whatever_the_order_of_writing(
-    two_stores, same, vector, target, by_vector, words, grouped
+    two_stores, same, vector, target, by_vector, words, diversity, grouped
 ):
     one, other = two_stores
     one.put(same)
     shuffled = random.Random(0).sample(same, SAME)
     for start in range(0, SAME, 7):
         other.put(shuffled[start : start + 7])
-    search = Search(target, vector("query") if by_vector else None, words)
+    search = Search(target, vector("query") if by_vector else None, words, diversity)
     for k in (1, 5, SAME - 1):
         answers = [found(store, search, k, group_by_study=grouped) for store in (one, other)]
         assert answers[0] == answers[1]
@@ -77,6 +80,21 @@ def test_equal_scores_below_a_better_one_are_cut_off_alike(two_stores, same, stu
     one, other = (found(store, search, 4) for store in two_stores)
     assert one == other
     assert one[0][0] == "nearest"
+
+
+def test_diverse_hits_have_the_highest_marginal_relevance():
+    """The second point repeats the first; the third is farther from the query, but new."""
+    vectors = np.array([[0.8, 0.6], [0.8, 0.6], [0.6, -0.8], [-1, 0]], np.float32)
+    points = [ScoredPoint(f"p{n}", float(v[0]), {}, v) for n, v in enumerate(vectors)]
+
+    def chosen(diversity, k):
+        return [p.id for p in diverse(lambda *_: points, diversity, ALL_POINTS, k)]
+
+    assert chosen(0.1, 2) == ["p0", "p1"]
+    assert chosen(0.5, 2) == ["p0", "p2"]
+    assert chosen(1.0, 2) == ["p0", "p3"]
+    assert chosen(0.5, 9) == ["p0", "p1", "p2", "p3"]
+    assert diverse(lambda *_: [], 0.5, ALL_POINTS, 3) == []
 
 
 def test_the_first_place_of_both_rankings_scores_two_over_offset_and_one(store, study, vector):
