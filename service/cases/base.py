@@ -2,7 +2,8 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -26,6 +27,7 @@ from service.cases.points import (
     to_study,
     whole_studies,
 )
+from service.cases.ranking import Nearest, best_of_each_study, diverse, fused, just_below, stable
 from service.cases.schema import (
     EVERYTHING,
     CaseFilter,
@@ -40,24 +42,15 @@ from service.cases.schema import (
 )
 from service.imaging.deidentify import PatientRef, StudyRef
 
-CANDIDATES = 100
-"""Hits of each ranking that are fused, or from which diverse hits are chosen; k if k is more."""
-RANK_OFFSET = 60
-"""Rank: reciprocal rank fusion scores 1 ÷ (60 + rank) (Cormack, Clarke, Büttcher, SIGIR 2009)."""
 _DIGESTS_A_REQUEST = 1000
 """Studies whose digests are read by one request."""
 _STUDIES_A_REQUEST = 64
 """Studies that are read whole, with their vectors, by one request."""
 _POINTS_A_REQUEST = 4096
 """Points in one answer of the engine, at most. 64 studies have about a quarter of them."""
-_OVERFETCH = 4
-"""Hits per wanted study in one round of a search grouped by study."""
 _FACETS = {"source": "source", "view": "views", "findings": "findings"}
 _VALUES = 1000
 """Values of one facet that are counted: the most frequent."""
-
-Nearest = Callable[[Selection, int], list[ScoredPoint]]
-"""A search that lacks only its selection and its limit."""
 
 
 class CaseStore(ABC):
@@ -154,6 +147,9 @@ class CaseStore(ABC):
     ) -> list[Hit]:
         """Returns the k best parts of one kind, best first; equal scores in order of point id.
 
+        Two libraries of the same studies answer alike, unless more than a thousand parts share the
+        score at which the limit cuts.
+
         min_score: the lowest score of a hit. group_by_study: at most one hit per study. Raises
         ValueError for k under 1 and for a vector of another dimension or not of unit length.
         """
@@ -164,9 +160,21 @@ class CaseStore(ABC):
         selection = admitted(where, exclude)
         if search.words is not None:  # words of reports and of passages share one sparse vector
             selection = selection.of_part(search.target)
-        nearest = partial(self._nearest, search, above=_just_below(min_score))
-        rank = _best_of_each_study if group_by_study else _best
-        return [to_hit(point) for point in rank(nearest, selection, k)]
+        nearest = self._ranking(search, min_score)
+        points = (
+            best_of_each_study(nearest, selection, k) if group_by_study else nearest(selection, k)
+        )
+        return [to_hit(point) for point in points]
+
+    def _ranking(self, search: Search, min_score: float | None = None) -> Nearest:
+        """Returns the search as a function of its selection and limit, in a stable order."""
+        if search.vector is not None and search.words is not None:
+            by_meaning, by_words = replace(search, words=None), replace(search, vector=None)
+            rankings = self._ranking(by_meaning), self._ranking(by_words)
+            return partial(fused, rankings, min_score or 0.0)
+        engine = partial(self._nearest, search, above=just_below(min_score))
+        nearest = partial(stable, engine)
+        return partial(diverse, nearest, search.diversity) if search.diversity else nearest
 
     def facets(self, where: CaseFilter) -> Facets:
         """Counts the studies that `where` admits by source, view and finding."""
@@ -214,7 +222,11 @@ class CaseStore(ABC):
     def _nearest(
         self, search: Search, selection: Selection, limit: int, *, above: float | None
     ) -> list[ScoredPoint]:
-        """Returns the best of the selected points that score strictly above a bound."""
+        """Returns the best of the selected points that score strictly above a bound.
+
+        The search is by a vector or by words, not by both; a diverse one wants the points' vectors.
+        How rare a word is counts among the parts of the search's kind that are stored now.
+        """
 
     @abstractmethod
     def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
@@ -239,35 +251,6 @@ class CaseStore(ABC):
                 f"Expected a vector of {dimension} values and unit length, got shape "
                 f"{vector.shape} and length {np.linalg.norm(vector):.3g}."
             )
-
-
-def _just_below(min_score: float | None) -> float | None:
-    """Engines return scores strictly above a float32 bound; `min_score` is inclusive."""
-    if min_score is None:
-        return None
-    return float(np.nextafter(np.float32(min_score), np.float32(-np.inf)))
-
-
-def _best(nearest: Nearest, selection: Selection, k: int) -> list[ScoredPoint]:
-    return sorted(nearest(selection, k), key=lambda point: (-point.score, point.id))
-
-
-def _best_of_each_study(nearest: Nearest, selection: Selection, k: int) -> list[ScoredPoint]:
-    """Searches in rounds, each without the studies of earlier rounds, so k rounds are enough.
-
-    Qdrant Edge has no query by groups; both engines use this, so that both answer alike. A study
-    of a later round ranks after those of earlier rounds whatever its score, because fused ranks
-    start again in each round.
-    """
-    best: dict[StudyRef, ScoredPoint] = {}
-    limit = k * _OVERFETCH
-    exhausted = False
-    while len(best) < k and not exhausted:
-        points = _best(nearest, selection.without_studies(best), limit)
-        for point in points:
-            best.setdefault(point.payload["study_id"], point)
-        exhausted = len(points) < limit
-    return list(best.values())[:k]
 
 
 def _batches(references: Iterable[StudyRef], size: int) -> Iterator[list[StudyRef]]:

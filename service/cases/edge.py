@@ -11,15 +11,14 @@ import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import qdrant_edge as qdrant
 
-from service.cases.base import CANDIDATES, RANK_OFFSET, CaseStore
-from service.cases.operations import BlankDigest, Operation, Remove, Selection, Upsert
+from service.cases.base import CaseStore
+from service.cases.operations import ALL_POINTS, BlankDigest, Operation, Remove, Selection, Upsert
 from service.cases.points import (
     INDEXED,
     PARTS,
@@ -27,6 +26,7 @@ from service.cases.points import (
     Payload,
     Point,
     ScoredPoint,
+    scored_point,
     stored_point,
 )
 from service.cases.schema import Identity, Search
@@ -40,7 +40,8 @@ _OPTIMIZE_EVERY = 20_000
 """Points written between two runs of the optimizer. The write that reaches it waits for it."""
 _RETRY_AFTER_S = 5.0
 """Seconds after which a client may try again."""
-_SEARCH = qdrant.SearchParams(hnsw_ef=256)
+_BREADTH = 256
+"""Candidates that a search of a vector graph keeps (`ef`)."""
 
 
 class EdgeStore(CaseStore):
@@ -133,16 +134,16 @@ class EdgeStore(CaseStore):
     ) -> list[ScoredPoint]:
         request = qdrant.QueryRequest(
             limit=limit,
-            prefetches=_fused(search, selection, limit),
-            query=_query(search, limit),
+            query=_query(search),
             filter=_filter(selection),
             score_threshold=above,
             with_payload=True,
-            params=_SEARCH,
+            with_vector=search.diversity is not None,
+            params=_params(search),
         )
         with _engine():
             points = self._shard.query(request)
-        return [ScoredPoint(str(point.id), point.score, point.payload or {}) for point in points]
+        return [scored_point(str(p.id), p.score, p.payload or {}, p.vector) for p in points]
 
     def _count(self, selection: Selection) -> int:
         with _engine():
@@ -154,28 +155,17 @@ class EdgeStore(CaseStore):
             return {str(hit.value): hit.count for hit in self._shard.facet(request).hits}
 
 
-def _query(search: Search, limit: int) -> "qdrant.ScoringQueryType":
-    match search:
-        case Search(target, np.ndarray() as vector, None, None):
-            return qdrant.Query.Nearest(vector.tolist(), using=target)
-        case Search(target, np.ndarray() as vector, None, float(diversity)):
-            near = 1 - diversity
-            return qdrant.Mmr(vector.tolist(), near, max(limit, CANDIDATES), using=target)
-        case Search(words=str(words), vector=None):
-            return qdrant.Query.Nearest(_sparse(sought_words(words)), using=WORDS)
-        case _:
-            return qdrant.Fusion.Rrf(RANK_OFFSET)  # type: ignore[return-value] # as it is documented
+def _query(search: Search) -> "qdrant.ScoringQueryType":
+    if search.vector is not None:
+        return qdrant.Query.Nearest(search.vector.tolist(), using=search.target)
+    return qdrant.Query.Nearest(_sparse(sought_words(search.words or "")), using=WORDS)
 
 
-def _fused(search: Search, selection: Selection, limit: int) -> list[qdrant.Prefetch]:
-    """Returns the two rankings that are fused, for a search by meaning and by wording."""
-    if search.vector is None or search.words is None:
-        return []
-    depth, chosen = max(limit, CANDIDATES), _filter(selection)
-    return [
-        qdrant.Prefetch(depth, query=_query(ranking, limit), filter=chosen, params=_SEARCH)
-        for ranking in (replace(search, words=None), replace(search, vector=None))
-    ]
+def _params(search: Search) -> qdrant.SearchParams:
+    """Names a corpus: without one, the engine's word rarity still counts what was deleted."""
+    corpus = None if search.words is None else _filter(ALL_POINTS.of_part(search.target))
+    idf = None if corpus is None else qdrant.IdfParams(corpus)
+    return qdrant.SearchParams(hnsw_ef=_BREADTH, idf=idf)
 
 
 def _filter(selection: Selection) -> qdrant.Filter:

@@ -48,11 +48,12 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class ScoredPoint:
-    """A point that a search returned."""
+    """A point that a search returned; `vector` where the search is diverse."""
 
     id: str
     score: float
     payload: Payload
+    vector: Vector | None = None
 
 
 def to_points(embedded: EmbeddedStudy) -> list[Point]:
@@ -67,9 +68,12 @@ def to_points(embedded: EmbeddedStudy) -> list[Point]:
 
 def stored_point(id: str, payload: Payload, vectors: Any) -> Point:
     """Returns a point as an engine gave it back, without the sparse vector."""
-    dense = vectors.get(payload["part"]) if isinstance(vectors, dict) else None
-    vector = None if dense is None else np.asarray(dense, np.float32)
-    return Point(id, payload["part"], vector, payload)
+    return Point(id, payload["part"], _dense(payload, vectors), payload)
+
+
+def scored_point(id: str, score: float, payload: Payload, vectors: Any) -> ScoredPoint:
+    """Returns a hit as an engine gave it back."""
+    return ScoredPoint(id, score, payload, _dense(payload, vectors))
 
 
 def to_study(payload: Payload) -> Study:
@@ -117,6 +121,11 @@ def _with_vectors(study: Study, vectors: Mapping[str, Vector]) -> EmbeddedStudy:
     reports = of("report", 1 if study.report else 0)
     images, passages = of("image", len(study.images)), of("passage", len(study.passages))
     return EmbeddedStudy(study, images, reports[0] if reports else None, passages)
+
+
+def _dense(payload: Payload, vectors: Any) -> Vector | None:
+    dense = vectors.get(payload["part"]) if isinstance(vectors, dict) else None
+    return None if dense is None else np.asarray(dense, np.float32)
 
 
 def _image_points(embedded: EmbeddedStudy) -> Iterator[Point]:

@@ -19,14 +19,14 @@ from service.cases.points import (
     Payload,
     Point,
     ScoredPoint,
+    scored_point,
     stored_point,
 )
 from service.cases.schema import Identity, Search
 from service.cases.server_requests import (
-    SEARCH,
-    fused_rankings,
     points_filter,
     ranking,
+    search_params,
     update_operations,
 )
 from service.errors import BundleMismatch, StoreUnavailable
@@ -194,22 +194,20 @@ class ServerStore(CaseStore):
     def _nearest(
         self, search: Search, selection: Selection, limit: int, *, above: float | None
     ) -> list[ScoredPoint]:
-        query, using = ranking(search, limit)
+        query, using = ranking(search)
         with _engine():
             answer = self._client.query_points(
                 self._collection,
                 query=query,
                 using=using,
-                prefetch=fused_rankings(search, selection, limit),
                 query_filter=points_filter(selection),
-                search_params=SEARCH,
+                search_params=search_params(search),
                 limit=limit,
                 score_threshold=above,
                 with_payload=True,
+                with_vectors=search.diversity is not None,
             )
-        return [
-            ScoredPoint(str(point.id), point.score, point.payload or {}) for point in answer.points
-        ]
+        return [scored_point(str(p.id), p.score, p.payload or {}, p.vector) for p in answer.points]
 
     def _count(self, selection: Selection) -> int:
         with _engine():

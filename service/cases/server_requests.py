@@ -1,55 +1,31 @@
 """Translates searches, selections and changes into the types of qdrant-client."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-import numpy as np
 from qdrant_client import models
 
-from service.cases.base import CANDIDATES, RANK_OFFSET
-from service.cases.operations import BlankDigest, Operation, Remove, Selection, Upsert
+from service.cases.operations import ALL_POINTS, BlankDigest, Operation, Remove, Selection, Upsert
 from service.cases.points import WORDS, Point
 from service.cases.schema import Search
 from service.cases.words import Words, sought_words
 
-SEARCH = models.SearchParams(
-    hnsw_ef=256, quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0)
-)
+_BREADTH = 256
+"""Candidates that a search of a vector graph keeps (`ef`)."""
+_RESCORED = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
 
 
-def ranking(
-    search: Search, limit: int
-) -> tuple[models.Query | models.SparseVector | list[float], str | None]:
+def ranking(search: Search) -> tuple[models.SparseVector | list[float], str]:
     """Returns the query and the name of the stored vector that it is compared with."""
-    match search:
-        case Search(target, np.ndarray() as vector, None, None):
-            return vector.tolist(), target
-        case Search(target, np.ndarray() as vector, None, float(diversity)):
-            mmr = models.Mmr(diversity=diversity, candidates_limit=max(limit, CANDIDATES))
-            return models.NearestQuery(nearest=vector.tolist(), mmr=mmr), target
-        case Search(words=str(words), vector=None):
-            return _sparse(sought_words(words)), WORDS
-        case _:
-            return models.RrfQuery(rrf=models.Rrf(k=RANK_OFFSET)), None
+    if search.vector is not None:
+        return search.vector.tolist(), search.target
+    return _sparse(sought_words(search.words or "")), WORDS
 
 
-def fused_rankings(search: Search, selection: Selection, limit: int) -> list[models.Prefetch]:
-    """Returns the two rankings that are fused, for a search by meaning and by wording."""
-    if search.vector is None or search.words is None:
-        return []
-    return [
-        models.Prefetch(
-            query=query,
-            using=using,
-            filter=points_filter(selection),
-            params=SEARCH,
-            limit=max(limit, CANDIDATES),
-        )
-        for query, using in (
-            ranking(replace(search, words=None), limit),
-            ranking(replace(search, vector=None), limit),
-        )
-    ]
+def search_params(search: Search) -> models.SearchParams:
+    """Names a corpus: without one, the engine's word rarity still counts what was deleted."""
+    corpus = points_filter(ALL_POINTS.of_part(search.target))
+    idf = None if search.words is None else models.IdfCorpusParams(corpus=corpus)
+    return models.SearchParams(hnsw_ef=_BREADTH, quantization=_RESCORED, idf=idf)
 
 
 def points_filter(selection: Selection) -> models.Filter:

@@ -1,14 +1,17 @@
 """Encodes on a Ray cluster: one encoder here hands its work to several there.
 
 Images and texts leave this process; vectors and reduced images come back; ids stay here. Ray
-starts an encoder that died again, if the cluster has room, and repeats its unanswered calls.
+starts an encoder that died again, if the cluster has room. Its unanswered calls are repeated here,
+image by image on an encoder that does nothing else: so the image that ends its reader is found, and
+only its study is refused.
 """
 
 import logging
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
 from typing import Any
@@ -18,13 +21,13 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from service.bundle.manifest import Bundle
 from service.deadline import Deadline, exceeded
-from service.errors import ClusterUnavailable, EclipError
+from service.errors import ClusterUnavailable, EclipError, ImageUndecodable
 from service.inference.encoder import EncodedRadiograph, EncodedText, Encoder, check_texts
 
 CALLS = 2
 """Calls of one encoder side by side: while one is in the tower, the next is decoded."""
-RETRIES = 3
-"""Repeats of a call whose encoder died. Bounded, because an image may kill every decoder."""
+TRIES_ALONE = 2
+"""Encoders that an image may end on its own before it is refused; one may die by chance."""
 CONNECT_S = 5.0
 """Seconds to reach the cluster's head."""
 START_S = 120.0
@@ -44,12 +47,17 @@ class Cluster:
     gpus: float
 
 
+class _EncoderDied(Exception):
+    """An encoder ended before it answered, because of this call, another, or nothing here."""
+
+
 class RemoteEncoder:
     """Encodes texts and radiographs as `Encoder` does, on encoders elsewhere. Thread-safe."""
 
     def __init__(self, bundle: Bundle, max_text_chars: int, workers: Sequence[Any]) -> None:
         self.bundle = bundle
         self._max_text_chars = max_text_chars
+        self._isolating = threading.Lock()
         self._free: Queue[Any] = Queue()
         for worker in [*workers] * CALLS:
             self._free.put(worker)
@@ -57,39 +65,110 @@ class RemoteEncoder:
     def radiographs(
         self, items: Sequence[bytes], deadline: Deadline, side: int
     ) -> list[EncodedRadiograph | EclipError]:
-        """Answers as `Encoder.radiographs`; raises ClusterUnavailable if no encoder comes back."""
-        encoded: list[EncodedRadiograph | EclipError]
-        encoded = self._ask("radiographs", items, deadline, side)
-        return encoded
+        """Answers as `Encoder.radiographs`; raises ClusterUnavailable if no encoder comes back.
+
+        The result of an image that ends every encoder that reads it is ImageUndecodable.
+        """
+        try:
+            encoded: list[EncodedRadiograph | EclipError]
+            with self._shared(deadline) as worker:
+                encoded = _call(worker, "radiographs", items, deadline, side)
+            return encoded
+        except _EncoderDied:
+            return [self._suspect(item, deadline, side) for item in items]
 
     def texts(self, texts: Sequence[str], deadline: Deadline) -> list[EncodedText]:
         """Answers as `Encoder.texts`; raises ClusterUnavailable if no encoder comes back."""
-        encoded: list[EncodedText] = self._ask("texts", texts, deadline)
-        return encoded
+        encoded: list[EncodedText]
+        with suppress(_EncoderDied), self._shared(deadline) as worker:
+            encoded = _call(worker, "texts", texts, deadline)
+            return encoded
+        try:
+            with self._alone(deadline) as worker:
+                encoded = _call(worker, "texts", texts, deadline)
+            return encoded
+        except _EncoderDied as error:
+            raise _lost() from error
 
     def check_texts(self, texts: Sequence[str]) -> None:
         """Raises TextInvalid for a text that is empty or too long."""
         check_texts(texts, self._max_text_chars)
 
-    def _ask(self, method: str, items: Sequence[Any], deadline: Deadline, *more: int) -> Any:
-        """Calls the encoder that has been free longest, and returns its answer."""
+    def _suspect(
+        self, item: bytes, deadline: Deadline, side: int
+    ) -> EncodedRadiograph | EclipError:
+        """Encodes an image of a call whose encoder died."""
+        for _ in range(TRIES_ALONE):
+            with suppress(_EncoderDied), self._alone(deadline) as worker:
+                encoded: list[EncodedRadiograph | EclipError]
+                encoded = _call(worker, "radiographs", [item], deadline, side)
+                return encoded[0]
+        return ImageUndecodable(
+            "The image ended every encoder that read it. Leave it out, or write it anew in "
+            "another transfer syntax."
+        )
+
+    @contextmanager
+    def _shared(self, deadline: Deadline) -> Iterator[Any]:
+        """Gives the encoder that has been free longest."""
+        worker = self._take(deadline)
         try:
-            worker = self._free.get(timeout=deadline.remaining)
-        except Empty:
-            raise exceeded() from None
-        try:
-            answer = getattr(worker, method).remote(items, deadline.remaining, *more)
-            return ray.get(answer, timeout=deadline.remaining)
-        except GetTimeoutError:
-            raise exceeded() from None
-        except RayTaskError as error:
-            raise error.cause from None
-        except RayError as error:
-            raise ClusterUnavailable(
-                "The Ray cluster lost its encoders. Check the cluster, then run the command again."
-            ) from error
+            yield worker
         finally:
             self._free.put(worker)
+
+    @contextmanager
+    def _alone(self, deadline: Deadline) -> Iterator[Any]:
+        """Gives an encoder that runs and has no other call, so that its death says something."""
+        with self._isolating:  # two who each held one of an encoder's two calls would wait forever
+            held = [self._take(deadline)]
+            worker = held[0]
+            try:
+                while sum(one is worker for one in held) < CALLS:
+                    held.append(self._take(deadline))
+                for other in [one for one in held if one is not worker]:
+                    held.remove(other)
+                    self._free.put(other)
+                _await_start(worker, deadline)
+                yield worker
+            finally:
+                for one in held:
+                    self._free.put(one)
+
+    def _take(self, deadline: Deadline) -> Any:
+        try:
+            return self._free.get(timeout=deadline.remaining)
+        except Empty:
+            raise exceeded() from None
+
+
+def _call(worker: Any, method: str, items: Sequence[Any], deadline: Deadline, *more: int) -> Any:
+    """Returns the encoder's answer, or raises its error, or _EncoderDied."""
+    try:
+        answer = getattr(worker, method).remote(items, deadline.remaining, *more)
+        return ray.get(answer, timeout=deadline.remaining)
+    except GetTimeoutError:
+        raise exceeded() from None
+    except RayTaskError as error:
+        raise error.cause from None
+    except RayError as error:
+        raise _EncoderDied from error
+
+
+def _await_start(worker: Any, deadline: Deadline) -> None:
+    """Waits until Ray has started an encoder that died again; a call before that may fail."""
+    try:
+        ray.get(worker.bundle_id.remote(), timeout=deadline.remaining)
+    except GetTimeoutError:
+        raise exceeded() from None
+    except RayError as error:
+        raise _lost() from error
+
+
+def _lost() -> ClusterUnavailable:
+    return ClusterUnavailable(
+        "The Ray cluster lost its encoders. Check the cluster, then run the command again."
+    )
 
 
 @contextmanager
@@ -127,6 +206,7 @@ class _Worker:
     def __init__(self, build: Callable[[], Encoder]) -> None:
         self._encoder = build()
 
+    @ray.method(max_task_retries=-1)
     def bundle_id(self) -> str:
         return self._encoder.bundle.manifest.id
 
@@ -160,7 +240,6 @@ def _workers(cluster: Cluster, bundle: Bundle, build: Callable[[], Encoder]) -> 
         num_gpus=cluster.gpus,
         max_concurrency=CALLS,
         max_restarts=-1,
-        max_task_retries=RETRIES,
     )
     workers = [worker_type.remote(build) for _ in range(cluster.encoders)]
     try:

@@ -15,66 +15,50 @@ the side, the place and the severity of each finding, so it would still need mos
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from service.reporting.polarity import CUE, Polarity, polarity
+from service.reporting.wording import (
+    DOUBT,
+    NORMAL,
+    SIDES,
+    TOKEN,
+    particulars,
+    says_something,
+    words,
+)
 
 MAX_CHARS = 1000
 """Characters: a longer text is one `unclear` clause."""
 MAX_CLAUSES = 24
 """Clauses: a text with more is one `unclear` clause."""
-NORMAL = "normal"
-"""The word that stands for every way to call a structure normal ("clear", "unremarkable")."""
-SIDES = frozenset({"left", "right", "bilateral"})
-_OPPOSITES = (frozenset({"left", "right"}), frozenset({"upper", "lower"}))
-SEVERITY = re.compile(
-    r"\b(?:trace|tiny|small|medium|large|massive"
-    r"|(?:minimal|slight|mild|moderate|marked|severe)(?:ly)?)\b"
-)
-_PARTICULAR = re.compile(
-    rf"\d.*|{'|'.join(sorted(SIDES))}|{SEVERITY.pattern}"
-    r"|upper|lower|mid|middle|apical|apex|apices|basal|basilar|bases?|anterior|posterior|above|below"
-    r"|new|old|acute|chronic|stable|unchanged|persistent|(?:increas|decreas|improv)(?:ed|ing)"
-    r"|worse|worsen(?:ed|ing)|resolving|larger|smaller|enlarging|abnormal|change"
-)
-_PLACES = frozenset({"base", "bases", "apex", "apices"})
-"""Particulars that a clause may also be about: "The left base is clear"."""
-_TOKEN = re.compile(r"\d+(?:\.\d+)?(?: ?(?:cm|mm)\b)?|[^\W\d_]+")
-_PLURAL = re.compile(r"(?<=[a-z]{3})(?<![siu])s$")
-_PLURAL_Y = re.compile(r"(?<=[a-z]{3})ies$")
-_LUNG = frozenset({"zone", "lobe", "field"})
-_FILLER = frozenset({
-    "a", "again", "also", "an", "and", "any", "appear", "appears", "are", "at", "be", "been",
-    "both", "by", "can", "could", "did", "do", "does", "evidence", "evident", "for", "from", "had",
-    "has", "have", "identified", "in", "is", "it", "likely", "may", "might", "noted", "now", "of",
-    "on", "or", "possible", "possibly", "present", "probable", "probably", "remain", "remains",
-    "seen", "shows", "sided", "sized", "that", "the", "there", "this", "to", "visualized", "was",
-    "were", "which", "with",
-})  # fmt: skip
-
 _UNREADABLE = re.compile(
     r"[^\x00-\x7f×°±µ]"
     r"|\b(?:kein\w*|nicht|ohne|pas|sans|aucune?|sin|nessun\w*|senza|sem|geen|niet|zonder|bez|brak"
     r"|utan|inte|ingen|ikke|uden)\b"
-    r"|\b(?:except\w*|apart from|aside from|other than|otherwise|unless)\b"
+    r"|\b(?:otherwise|unless)\b"
 )
-"""Other scripts, denials in other languages, and exceptions: texts that the rules cannot read."""
+"""Other scripts, denials in other languages, and conditions: texts that the rules cannot read."""
 _LIST_NUMBER = re.compile(r"^\d{1,2}[.)] ")
 _SCOPE_END = re.compile(
     r"[;!]|\.(?!\d)| -+ |\b(?:but|however|nevertheless|although|though|while|whereas)\b"
+    r"|\byet(?= (?:no|there|the|an?)\b)"
+)
+_EXCEPTION = re.compile(
+    r"\b(?:with the exception of|except(?:ing)?(?: for)?|(?:apart|aside) from|other than"
+    r"|save for)\b"
 )
 _JOINT = re.compile(
-    r"([,()/]|\b(?:and|or|versus|vs|with|plus)\b|(?=\b(?:nor|without|rather than|instead of)\b))"
+    r"([,()/]|\b(?:and|or|versus|vs|with|plus)\b|(?=\b(?:nor|without|rather than|instead of"
+    r"|free (?:of|from)|clear of|negative for|after|following|status post"
+    r"|non(?:extend|cause|drain|reach|cross|obscure))\b))"
 )
 _EITHER = frozenset({"or", "/", "versus", "vs"})
 _COPULA = re.compile(r"\b(?:is|are|was|were|has|have|had|appears?|remains?)\b")
 _STATE = re.compile(
     r"\b(?:unchanged|stable|persistent|abnormal|possible|enlarged|widened|displaced|elevated"
     r"|dilated|calcified|tortuous|(?:increas|decreas|improv|worsen)(?:ed|ing))$"
-)
-_DOUBT = re.compile(
-    r"\b(?:may|might|could|possibl[ey]|probabl[ey]|likely|suspected|questionable|question)\b|\?"
 )
 
 
@@ -110,7 +94,7 @@ class _Piece:
     def cue_leads(self) -> bool:
         """Whether its cue precedes what it denies ("no effusion"), and so may reach further."""
         cue = CUE.search(self.text)
-        return cue is not None and _says_something(self.text[cue.end() :])
+        return cue is not None and says_something(self.text[cue.end() :])
 
     @property
     def lacks_predicate(self) -> bool:
@@ -121,10 +105,10 @@ class _Piece:
     def ends_in_predicate(self) -> bool:
         """Whether a predicate follows its subject, and may apply to the list before it."""
         verb = CUE.search(self.text) or _COPULA.search(self.text) or _STATE.search(self.text)
-        if verb is None or not _words(self.text[: verb.start()]):
+        if verb is None or not words(self.text[: verb.start()]):
             return False
         if verb.re is _COPULA:
-            return _says_something(self.text[verb.end() :])
+            return says_something(self.text[verb.end() :])
         object_denied = verb.lastgroup == "negator" and not _COPULA.search(self.text)
         return not (object_denied and self.cue_leads)
 
@@ -141,10 +125,26 @@ def parse_clauses(text: str) -> tuple[Clause, ...]:
 
 
 def _parse_scope(scope: str) -> Iterator[Clause]:
-    """Yields the clauses of the text between two scope ends, which no denial crosses."""
+    """Yields the clauses of the text between two scope ends, which no denial crosses.
+
+    An exception takes back an unknown part of the denial before it. Example: "no nodule other than
+    a granuloma" → nodule is unclear, granuloma affirmed.
+    """
+    rule, *exceptions = _EXCEPTION.split(scope)
+    if exceptions and not says_something(rule):
+        exceptions[0], _, rule = exceptions[0].partition(",")
+    for clause in _parse_list(rule):
+        excepted = exceptions and clause.polarity == "denied"
+        yield replace(clause, polarity="unclear") if excepted else clause
+    for exception in exceptions:
+        yield from _parse_list(exception)
+
+
+def _parse_list(scope: str) -> Iterator[Clause]:
+    """Yields the clauses of a text without exceptions."""
     pieces = _split_list(scope)
     _share_last_predicate(pieces)
-    doubted = _DOUBT.search(scope) is not None
+    doubted = DOUBT.search(scope) is not None
     either = any(piece.joint == "or" for piece in pieces)
     polarities = _carry_denials_forward(pieces)
     for piece, sides, denial in zip(pieces, _implied_sides(pieces), polarities, strict=True):
@@ -162,15 +162,15 @@ def _split_list(scope: str) -> list[_Piece]:
     joints, lead = set[str](), ""
     for joint, text in [("", first), *zip(others[::2], others[1::2], strict=True)]:
         joints.add(joint)
-        if _words(text) - {NORMAL}:
+        if words(text) - {NORMAL}:
             pieces.append(_Piece(_strongest_joint(joints), f"{lead} {text}".strip()))
             joints, lead = set(), ""
-        elif pieces and _says_something(text):
+        elif pieces and says_something(text):
             pieces[-1].text += f" {text.strip()}"
             joints = set()
         else:
             lead = f"{lead} {text}"
-    return pieces or [_Piece("", lead)] * _says_something(lead)
+    return pieces or [_Piece("", lead)] * says_something(lead)
 
 
 def _strongest_joint(joints: set[str]) -> str:
@@ -201,7 +201,7 @@ def _share_last_predicate(pieces: Sequence[_Piece]) -> None:
         governed = any(other.cue_leads for other in before[-len(subjects) - 1 : -len(subjects)])
         shared = not piece.cue_leads and not governed
         for subject in subjects:
-            if cue and shared and not _particulars(subject.text):
+            if cue and shared and not particulars(subject.text):
                 subject.text += f" {cue.group()}"
             else:
                 subject.undecided = True
@@ -245,43 +245,12 @@ def _implied_sides(pieces: Sequence[_Piece]) -> Iterator[frozenset[str]]:
             lists.append([])
         lists[-1].append(piece)
     for members in lists:
-        named = [SIDES.intersection(_TOKEN.findall(piece.text)) for piece in members]
+        named = [SIDES.intersection(TOKEN.findall(piece.text)) for piece in members]
         for sides in named:
             yield frozenset() if sides else frozenset().union(*named)
 
 
 def _clause(text: str, implied: frozenset[str], denial: Polarity, *, doubted: bool) -> Clause:
-    words = _words(text)
-    known = denial if words - {NORMAL} else "unclear"
-    return Clause(words, _particulars(text), implied, known, doubted)
-
-
-def _says_something(text: str) -> bool:
-    """Decides whether the text holds a word, a particular, a cue or a doubt.
-
-    Example: "there is" and "of the" say nothing; "left", "absent" and "possible" do.
-    """
-    return bool(_words(text) or _particulars(text) or CUE.search(text) or _DOUBT.search(text))
-
-
-def _words(text: str) -> frozenset[str]:
-    """Returns the words of the subject: "no small left effusions" → {effusion}."""
-    tokens = [token for token in _TOKEN.findall(CUE.sub(" ", text)) if token not in _FILLER]
-    words = {_singular(t) for t in tokens if t in _PLACES or not _PARTICULAR.fullmatch(t)}
-    normal = any(cue.lastgroup == "normal" for cue in CUE.finditer(text))
-    return frozenset(words | {NORMAL} if normal else words)
-
-
-def _singular(word: str) -> str:
-    """Removes the plural's s; calls the zones, lobes and fields of a lung `lung`."""
-    singular = _PLURAL.sub("", _PLURAL_Y.sub("y", word))
-    return "lung" if singular in _LUNG else singular
-
-
-def _particulars(text: str) -> frozenset[str]:
-    """Returns the particulars: "small left effusion" → {small, left}."""
-    tokens = [token.replace(" ", "") for token in _TOKEN.findall(text)]
-    particulars = [token for token in tokens if _PARTICULAR.fullmatch(token)]
-    degrees = [token for token in particulars if SEVERITY.fullmatch(token)]
-    ordered = len(degrees) > 1 or any(pair.issubset(particulars) for pair in _OPPOSITES)
-    return frozenset([" ".join(particulars)] if ordered else particulars)
+    about = words(text)
+    known = denial if about - {NORMAL} else "unclear"
+    return Clause(about, particulars(text), implied, known, doubted)

@@ -4,22 +4,25 @@ Both are parsed into clauses (`service.reporting.clauses`). A passage supports a
 says each of the statement's clauses: in nearly the same words, with the same polarity, sides and
 other particulars. It contradicts a statement when it says the opposite of one clause. Words are
 near enough when all of them occur, or when their share times the cosine of the two sentences'
-embeddings reaches `NEAR`.
+embeddings reaches `NEAR`; a denial with more words denies something narrower.
 
 Examples, against the passage "Small left effusion, no pneumothorax.":
 
 * "Left effusion." is supported: it adds nothing to the passage.
 * "Large left effusion." and "Right effusion." are unsupported: each adds a particular.
 * "No effusion." and "Pneumothorax." are contradicted.
+
+docs/negation.md has an example of each rule.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from service.reporting.clauses import NORMAL, SEVERITY, SIDES, Clause, parse_clauses
+from service.reporting.clauses import Clause, parse_clauses
 from service.reporting.polarity import normalise
 from service.reporting.sentences import Status
+from service.reporting.wording import NORMAL, SEVERITY, SIDES
 
 NEAR = 0.6
 """Share of common words, times the cosine, from which two clauses are about the same thing."""
@@ -84,11 +87,13 @@ def _compare_clauses(clause: Clause, other: Clause, cosine: float) -> tuple[Stat
     if clause.polarity != other.polarity:
         denial, finding = (clause, other) if clause.polarity == "denied" else (other, clause)
         near = _nearness(denial.words - {NORMAL}, finding.words, cosine)
-        opposed = near >= NEAR and denial.particulars <= finding.particulars
+        opposed = near == 1 and denial.particulars <= finding.particulars
         return "contradicted" if opposed else "unsupported", near
     near = _nearness(clause.words, other.words, cosine)
+    if near >= NEAR and (_denies_course(clause, other) or _denies_course(other, clause)):
+        return "contradicted", near
     if clause.polarity == "denied":
-        near = min(near, _nearness(other.words, clause.words, cosine))
+        near *= other.words <= clause.words
     same = _denial_agrees if clause.polarity == "denied" else _affirmation_agrees
     follows = near >= NEAR and clause.doubted == other.doubted and same(clause, other)
     return "supported" if follows else "unsupported", near
@@ -98,6 +103,16 @@ def _nearness(words: frozenset[str], among: frozenset[str], cosine: float) -> fl
     """Returns 1 where all words occur among the others, else their share times the cosine."""
     share = len(words & among) / max(1, len(words))
     return 1.0 if share == 1 else share * max(cosine, 0.0)
+
+
+def _denies_course(clause: Clause, other: Clause) -> bool:
+    """Decides whether the clause denies a change that the other states.
+
+    Example: "No increase in the effusion" (read as `nonincrease effusion`) against "Increase in the
+    left effusion".
+    """
+    stated = {particular.removeprefix("non") for particular in clause.particulars}
+    return stated != clause.particulars and stated <= other.particulars
 
 
 def _affirmation_agrees(clause: Clause, other: Clause) -> bool:

@@ -79,6 +79,15 @@ def test_a_library_moves_to_another_engine_as_it_is(library, on_server, renditio
     assert on_server.store.count() == STUDIES
 
 
+def test_a_copy_finds_the_same_of_studies_that_are_alike(library, on_server, renditions, deadline):
+    """More of them than a search returns, so that the limit cuts among equal scores."""
+    alike = StudyRecord(report="FINDINGS: No effusion. IMPRESSION: Normal chest.")
+    library.put_many([NewStudy(f"alike{n}", alike, ()) for n in range(15)], deadline)
+    copied(library.store, renditions, on_server)
+    everything = STUDIES + 15
+    assert searched_alike(library.store, on_server.store, everything) == (everything, everything)
+
+
 def test_a_copy_that_was_cut_short_goes_on(library, on_server, renditions):
     assert next(copy(library.store, renditions, on_server)).stored > 0
     begun = on_server.store.count()

@@ -1,8 +1,11 @@
+import os
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 import psutil
 import pytest
@@ -88,6 +91,57 @@ def test_an_encoder_that_is_killed_costs_no_study_and_doubles_none(settings, tmp
         assert one.report_vector @ other.report_vector == pytest.approx(1, abs=1e-5)
         for mine, its in zip(one.image_vectors, other.image_vectors, strict=True):
             assert mine @ its == pytest.approx(1, abs=1e-5)
+
+
+POISON = b"ends the encoder that reads it"
+
+
+class Poisoned:
+    """An encoder whose process ends at an image with the mark; it notes each end in a file."""
+
+    def __init__(self, encoder, ends):
+        self._encoder, self._ends, self.bundle = encoder, ends, encoder.bundle
+
+    def radiographs(self, items, deadline, side):
+        if any(item.endswith(POISON) for item in items):
+            with self._ends.open("a") as file:
+                file.write("x")
+            os._exit(1)
+        return self._encoder.radiographs(items, deadline, side)
+
+    def texts(self, texts, deadline):
+        return self._encoder.texts(texts, deadline)
+
+
+def open_poisoned(settings, ends):
+    return Poisoned(_open_encoder(settings), ends)
+
+
+def with_poison(entries, numbers):
+    """The entries; those with these numbers, from 1, have a marked image."""
+    for number, entry in enumerate(entries, start=1):
+        if number in numbers:
+            marked = tuple(image + POISON for image in entry.study.images)
+            yield replace(entry, study=replace(entry.study, images=marked))
+        else:
+            yield entry
+
+
+def test_an_image_that_ends_its_encoder_is_one_reject_and_the_run_goes_on(
+    settings, tmp_path, monkeypatch
+):
+    """Two batches share the one encoder, so each of its ends costs calls of good images too."""
+    ends = tmp_path / "ends"
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr("service.app._open_encoder", partial(open_poisoned, ends=ends))
+    with open_library_on_ray(settings, "local", encoders=1, gpus=0) as library:
+        entries = list(islice(open_source(DEMO_LIBRARY).entries, 40))
+        outcome = ingest(library, with_poison(entries, {9}), at_once=2)
+        assert library.store.count() == outcome.stored == 39
+    (rejected,) = outcome.rejected
+    assert (rejected.number, rejected.place) == (9, entries[8].place)
+    assert "ended every encoder" in rejected.reason
+    assert len(ends.read_text()) == 1 + cluster.TRIES_ALONE
 
 
 def test_a_bad_study_gets_the_same_error_as_here_and_a_call_keeps_its_deadline(settings):

@@ -76,6 +76,17 @@ def test_a_finding_is_written_once_with_the_severity_that_most_report(write):
     assert [draft.evidence for draft in findings] == [(2, 3), (4,)]
 
 
+def test_a_comparison_votes_for_the_finding_and_never_for_its_denial(write):
+    rows = [
+        passage(1, "No left pleural effusion."),
+        passage(2, "No significant interval change in the left pleural effusion."),
+        passage(3, "The left pleural effusion is unchanged."),
+        passage(4, "Left pleural effusion."),
+    ]
+    findings, _ = write(rows)
+    assert [(draft.text, draft.evidence) for draft in findings] == [(rows[3].text, (4, 2, 3))]
+
+
 def test_opposites_in_the_same_words_neither_vote_for_nor_cite_each_other(write):
     rows = [
         passage(1, "Large left pneumothorax without effusion."),

@@ -71,6 +71,20 @@ def test_a_sentence_without_a_word_of_the_passage_is_never_supported(checked, te
     assert checked(text, *range(1, len(PASSAGES) + 1)).status == "unsupported"
 
 
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("There is a left pleural effusion.", "supported"),
+        ("The left pleural effusion is unchanged.", "supported"),
+        ("No left pleural effusion.", "contradicted"),
+        ("The left pleural effusion has increased.", "unsupported"),
+    ],
+)
+def test_a_comparison_is_evidence_of_presence(grounding, text, status):
+    passage = ("No significant interval change in the left pleural effusion.", 0.5)
+    assert grounding(passage).check(Draft("findings", text, (1,))).status == status
+
+
 def test_a_denied_statement_is_contradicted(checked):
     assert checked("No right lower lung consolidation.", 3).status == "contradicted"
 

@@ -48,6 +48,14 @@ def test_two_cues_that_may_cancel_are_unclear(sentence):
     assert polarity(sentence) == "unclear"
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "piece", ["no ", "no significantly ", "not really ", "no change, or ", "no a"]
+)
+def test_long_text_is_normalised_in_time(piece):
+    assert normalise(piece * 5000) is not None
+
+
 @pytest.mark.parametrize(
     "sentence", ["Pneumothorax can't be excluded.", "A non-calcified nodule; no change", "No left-"]
 )

@@ -1,0 +1,83 @@
+"""Reads what a stretch of a report is about: the words of its subject, and their particulars.
+
+Particulars are sides, places, severities, numbers and course. Example: "no small left effusions" →
+words {effusion}, particulars {small, left}.
+"""
+
+import re
+
+from service.reporting.polarity import CUE
+
+NORMAL = "normal"
+"""The word that stands for every way to call a structure normal ("clear", "unremarkable")."""
+SIDES = frozenset({"left", "right", "bilateral"})
+SEVERITY = re.compile(
+    r"\b(?:trace|tiny|small|medium|large|massive"
+    r"|(?:minimal|slight|mild|moderate|marked|severe)(?:ly)?)\b"
+)
+TOKEN = re.compile(r"\d+(?:\.\d+)?(?: ?(?:cm|mm)\b)?|[^\W\d_]+")
+DOUBT = re.compile(
+    r"\b(?:may|might|could|possibl[ey]|probabl[ey]|likely|suspected|questionable|question)\b|\?"
+)
+_OPPOSITES = (frozenset({"left", "right"}), frozenset({"upper", "lower"}))
+_COURSE = (
+    r"(?:increas|decreas|improv|progress|evol|regress|reduc|deteriorat|grow)\w*|worse|worsen\w*|better"
+    r"|enlarging|enlargements?|larger|bigger|smaller|wider|denser"
+)
+_PARTICULAR = re.compile(
+    rf"\d.*|{'|'.join(sorted(SIDES))}|{SEVERITY.pattern}"
+    r"|upper|lower|mid|middle|apical|apex|apices|basal|basilar|bases?|anterior|posterior|above|below"
+    r"|new|old|acute|chronic|stable|unchanged|persistent|resolving|clearing|abnormal|changed?|changes"
+    r"|other|additional|further|residual|recurren(?:t|ce)|reaccumulation|remaining|associated|significant|interval"
+    rf"|(?:non)?(?:{_COURSE})|nonenlarged?"
+)
+_PLACES = frozenset({"base", "bases", "apex", "apices"})
+"""Particulars that a clause may also be about: "The left base is clear"."""
+_PLURAL = re.compile(r"(?<=[a-z]{3})(?<![siu])s$")
+_PLURAL_Y = re.compile(r"(?<=[a-z]{3})ies$")
+_LUNG = frozenset({"zone", "lobe", "field"})
+_FILLER = frozenset({
+    "a", "after", "again", "also", "an", "and", "any", "apparent", "appear", "appears",
+    "appreciated", "are", "at", "be", "been", "both", "by", "can", "completely", "could",
+    "demonstrated", "detected", "did", "do", "does", "evidence", "evident", "following", "for",
+    "from", "had", "has", "have", "identified", "in", "indicate", "indication", "is", "it",
+    "likely", "may", "might", "noted", "now", "of", "on", "or", "possible", "possibly", "post",
+    "present", "previously", "probable", "probably", "radiographic", "radiographically",
+    "remain", "remains", "seen", "shows", "sided", "sign", "signs", "sized", "status",
+    "suggest", "suggesting", "suggestion", "suggestive", "that", "the", "there", "this", "to",
+    "visible", "visualised", "visualized", "was", "were", "which", "with",
+})  # fmt: skip
+
+
+def words(text: str) -> frozenset[str]:
+    """Returns the words of the subject: "no small left effusions" → {effusion}."""
+    tokens = [token for token in TOKEN.findall(CUE.sub(" ", text)) if token not in _FILLER]
+    about = {_singular(t) for t in tokens if t in _PLACES or not _PARTICULAR.fullmatch(t)}
+    normal = any(cue.lastgroup == "normal" for cue in CUE.finditer(text))
+    return frozenset(about | {NORMAL} if normal else about)
+
+
+def particulars(text: str) -> frozenset[str]:
+    """Returns the particulars: "small left effusion" → {small, left}.
+
+    If opposite sides or levels, or two severities occur, all are kept as one ordered string.
+    """
+    tokens = [token.replace(" ", "") for token in TOKEN.findall(text)]
+    found = [token for token in tokens if _PARTICULAR.fullmatch(token)]
+    degrees = [token for token in found if SEVERITY.fullmatch(token)]
+    ordered = len(degrees) > 1 or any(pair.issubset(found) for pair in _OPPOSITES)
+    return frozenset([" ".join(found)] if ordered else found)
+
+
+def says_something(text: str) -> bool:
+    """Decides whether the text holds a word, a particular, a cue or a doubt.
+
+    Example: "there is" and "of the" say nothing; "left", "absent" and "possible" do.
+    """
+    return bool(words(text) or particulars(text) or CUE.search(text) or DOUBT.search(text))
+
+
+def _singular(word: str) -> str:
+    """Removes the plural's s; calls the zones, lobes and fields of a lung `lung`."""
+    singular = _PLURAL.sub("", _PLURAL_Y.sub("y", word))
+    return "lung" if singular in _LUNG else singular
