@@ -130,7 +130,9 @@ def real(reporter: Reporter, path: Path, count: int) -> list[Case]:
     return [
         Case(
             study.report,
-            frozenset(word for word in WORDS if any(word in label for label in study.findings)),
+            frozenset(
+                word for word in WORDS if any(word in label for label in study.findings or ())
+            ),
             text.vector,
             Subject(study.patient_id, study.study_id),
         )

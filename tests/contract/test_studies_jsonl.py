@@ -17,10 +17,11 @@ DRAWN = phantom(PhantomConfig(size=32), 0)
         DRAWN.study,
         replace(DRAWN.study, gaze=(DRAWN.gaze, Gaze())),
         replace(DRAWN.study, gaze=(), view=None, findings=(), metadata={}),
+        replace(DRAWN.study, findings=None),
         replace(DRAWN.study, images=()),
         replace(DRAWN.study, split="test"),
     ],
-    ids=["phantom", "with gaze", "sparse", "without image", "with split"],
+    ids=["phantom", "with gaze", "sparse", "unlabelled", "without image", "with split"],
 )
 def test_a_study_that_training_writes_is_one_that_the_service_takes(tmp_path, study):
     path = tmp_path / "studies.jsonl"
@@ -30,4 +31,4 @@ def test_a_study_that_training_writes_is_one_that_the_service_takes(tmp_path, st
     for name in ("study_id", "patient_id", "source", "report", "view", "metadata"):
         assert getattr(record, name) == getattr(study, name)
     assert tuple(record.images) == study.images
-    assert tuple(record.findings) == study.findings
+    assert tuple(record.findings or ()) == (study.findings or ())

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from training.data.study import ManifestStudy, Scalar
 
 NO_FINDING = "no finding"
-"""The finding that a data set asserts for a normal image. Without it, () asserts nothing."""
+"""The finding that a data set asserts for a normal image."""
 
 CHEXPERT = (
     "No Finding",
@@ -26,9 +26,8 @@ CHEXPERT = (
 """The 14 columns of the CheXpert labeller (Irvin et al. 2019, arXiv 1901.07031)."""
 
 _UNCERTAIN = "uncertain"
-_LABELLED = "labelled"
-UNLABELLED: dict[str, Scalar] = {_LABELLED: False}
-"""Metadata of a study that nobody has labelled."""
+_OLD_MARK = "labelled"
+"""Metadata of a study, false where nobody labelled it: manifests of version 0.1 say it so."""
 _SEPARATOR = "; "
 
 
@@ -50,8 +49,8 @@ def uncertain(study: ManifestStudy) -> frozenset[str]:
 
 
 def is_labelled(study: ManifestStudy) -> bool:
-    """Returns whether anyone looked for findings. If not, an empty list means nothing."""
-    return bool(study.metadata.get(_LABELLED, True))
+    """Returns whether anyone looked for findings. If not, the study counts for no label."""
+    return study.findings is not None and study.metadata.get(_OLD_MARK, True) is not False
 
 
 def _columns_at(row: Mapping[str, str], value: float) -> tuple[str, ...]:

@@ -45,13 +45,14 @@ SCHEMA = pa.schema(
         _required("images", _list_of(pa.string())),
         _required("report", pa.string()),
         pa.field("view", pa.string()),
-        _required("findings", _list_of(pa.string())),
+        pa.field("findings", _list_of(pa.string())),
         _required("gaze", _list_of(_GAZE)),
         pa.field("split", pa.string()),
         _required("metadata", pa.string()),
     ]
 )
-"""One row a study. `metadata` is a JSON object: Parquet has no column of mixed scalars."""
+"""One row a study. `metadata` is a JSON object: Parquet has no column of mixed scalars. `findings`
+is null where nobody labelled the study."""
 
 
 def write_manifest(path: Path, studies: Iterable[ManifestStudy]) -> None:
@@ -86,7 +87,7 @@ def _read_parquet(path: Path) -> Iterator[ManifestStudy]:
             raise DataError(
                 f"cannot read {path.name} as Parquet: {error}. Write it again"
             ) from error
-        if not file.schema_arrow.equals(SCHEMA):
+        if _columns(file.schema_arrow) != _columns(SCHEMA):
             raise DataError(
                 f"{path.name} does not have the columns of a manifest; write it with "
                 "`eclip-train data`, or as studies.jsonl"
@@ -99,6 +100,11 @@ def _read_parquet(path: Path) -> Iterator[ManifestStudy]:
                 raise DataError(f"{path.name}, row {number}: {error}") from error
 
 
+def _columns(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
+    """Returns names and types: version 0.1 wrote `findings` as a column without nulls."""
+    return [(column.name, column.type) for column in schema]
+
+
 def _row(study: ManifestStudy) -> dict[str, Any]:
     return asdict(study) | {"metadata": json.dumps(study.metadata, ensure_ascii=False)}
 
@@ -108,7 +114,7 @@ def _study(row: dict[str, Any]) -> ManifestStudy:
         **row
         | {
             "images": tuple(row["images"]),
-            "findings": tuple(row["findings"]),
+            "findings": None if row["findings"] is None else tuple(row["findings"]),
             "gaze": tuple(_gaze(reader) for reader in row["gaze"]),
             "metadata": json.loads(row["metadata"]),
         }

@@ -63,7 +63,8 @@ class Gaze:
 class ManifestStudy:
     """One examination, as a manifest holds it: images, report, and gaze on its first image.
 
-    images: paths relative to the manifest. gaze: one entry a reader; empty if none was recorded.
+    images: paths relative to the manifest. findings: None if nobody labelled the study; () if it
+    was labelled and nothing was found. gaze: one entry a reader; empty if none was recorded.
     split: the split that the data set's authors published; None if they published none.
     """
 
@@ -75,7 +76,7 @@ class ManifestStudy:
     images: tuple[str, ...]
     report: str
     view: str | None = None
-    findings: tuple[str, ...] = ()
+    findings: tuple[str, ...] | None = None
     gaze: tuple[Gaze, ...] = ()
     split: Split | None = None
     metadata: dict[str, Scalar] = field(default_factory=dict)
@@ -89,6 +90,8 @@ class Skipped:
 
 
 _STUDY = TypeAdapter(ManifestStudy)
+_ABSENT = {"findings": None, "gaze": (), "split": None}
+"""Values that a JSON record leaves out. Findings of () say that nothing was found, and stay."""
 
 
 def read_studies(path: Path) -> Iterator[ManifestStudy]:
@@ -110,7 +113,7 @@ def _faults(error: ValidationError) -> str:
 
 
 def write_studies(path: Path, studies: Iterable[ManifestStudy]) -> None:
-    """Writes one JSON record a line, without `gaze` or `split` where a study has none."""
+    """Writes one JSON record a line, without `findings`, `gaze` or `split` where it has none."""
     with path.open("w", encoding="utf-8") as file:
         for study in studies:
             file.write(json.dumps(_record(study), ensure_ascii=False) + "\n")
@@ -132,7 +135,4 @@ def split_of(
 
 def _record(study: ManifestStudy) -> dict[str, object]:
     record = asdict(study)
-    for optional in ("gaze", "split"):
-        if not record[optional]:
-            del record[optional]
-    return record
+    return {name: value for name, value in record.items() if value != _ABSENT.get(name, ...)}

@@ -93,7 +93,7 @@ def draw(subset: Subset, studies: Iterable[ManifestStudy]) -> list[ManifestStudy
     """Returns `subset.each` studies for each finding; raises SubsetError if one has too few."""
     classes: dict[str, list[ManifestStudy]] = {finding: [] for finding in subset.findings}
     for study in studies:
-        present = set(study.findings) & classes.keys()
+        present = set(study.findings or ()) & classes.keys()
         if study.images and len(present) == 1 and not uncertain(study) & classes.keys():
             classes[present.pop()].append(study)
     few = {name: len(members) for name, members in classes.items() if len(members) < subset.each}

@@ -31,7 +31,7 @@ class Findings:
         """
         names = tuple(labels)
         shape = (len(studies), len(names))
-        there = [label in study.findings for study in studies for label in names]
+        there = [label in (study.findings or ()) for study in studies for label in names]
         known = [
             is_labelled(study) and label not in uncertain(study)
             for study in studies

@@ -42,7 +42,7 @@ STUDIES = st.builds(
     images=st.lists(WORDS, max_size=3).map(tuple),
     report=st.text(),
     view=st.none() | WORDS,
-    findings=st.lists(WORDS, max_size=3).map(tuple),
+    findings=st.none() | st.lists(WORDS, max_size=3).map(tuple),
     gaze=st.lists(gazes(), max_size=3).map(tuple),
     split=st.sampled_from([None, "train", "validation", "test"]),
     metadata=st.dictionaries(WORDS, SCALARS, max_size=3),
@@ -95,6 +95,26 @@ def test_a_parquet_file_with_other_columns_is_refused(tmp_path):
     pq.write_table(pa.table({"study_id": ["s1"]}), tmp_path / "studies.parquet")
     with pytest.raises(DataError, match="columns of a manifest"):
         list(read_manifest(tmp_path / "studies.parquet"))
+
+
+def test_unlabelled_and_nothing_found_stay_apart(tmp_path):
+    studies = [replace(STUDY, findings=findings) for findings in (None, (), ("edema",))]
+    write_manifest(tmp_path / "studies.parquet", studies)
+    write_studies(tmp_path / "studies.jsonl", studies)
+    for name in ("studies.parquet", "studies.jsonl"):
+        assert [study.findings for study in read_manifest(tmp_path / name)] == [
+            None,
+            (),
+            ("edema",),
+        ]
+
+
+def test_a_manifest_of_version_0_1_whose_findings_are_never_null_is_read(tmp_path):
+    column = SCHEMA.get_field_index("findings")
+    old = SCHEMA.set(column, SCHEMA.field(column).with_nullable(False))
+    row = module._row(replace(STUDY, findings=("edema",)))
+    pq.write_table(pa.Table.from_pylist([row], old), tmp_path / "studies.parquet")
+    assert next(read_manifest(tmp_path / "studies.parquet")).findings == ("edema",)
 
 
 def test_a_row_that_is_no_study_is_refused_with_its_number(tmp_path):

@@ -34,13 +34,25 @@ def test_a_manifest_reads_back_what_was_written(tmp_path):
     assert list(read_studies(path)) == studies
 
 
-def test_gaze_and_split_are_left_out_of_the_record_where_there_is_none(tmp_path):
+def test_findings_gaze_and_split_are_left_out_of_the_record_where_there_is_none(tmp_path):
     path = tmp_path / "studies.jsonl"
-    write_studies(path, [replace(STUDY, gaze=()), replace(STUDY, split="test")])
-    without, with_both = path.read_text("utf-8").splitlines()
-    for name in ('"gaze"', '"split"'):
-        assert name not in without
-        assert name in with_both
+    without = replace(STUDY, findings=None, gaze=())
+    write_studies(path, [without, replace(STUDY, split="test")])
+    none, all_three = path.read_text("utf-8").splitlines()
+    for name in ('"findings"', '"gaze"', '"split"'):
+        assert name not in none
+        assert name in all_three
+
+
+@pytest.mark.parametrize(
+    ("field", "findings"),
+    [("", None), (',"findings":null', None), (',"findings":[]', ()), (',"findings":["a"]', ("a",))],
+)
+def test_findings_that_are_absent_or_null_are_unlabelled(tmp_path, field, findings):
+    path = tmp_path / "studies.jsonl"
+    line = '{"study_id":"s","patient_id":"p","source":"x","images":[],"report":""'
+    path.write_text(f"{line}{field}}}\n", "utf-8")
+    assert next(read_studies(path)).findings == findings
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,8 @@
-from training.data.labels import UNLABELLED
+from dataclasses import replace
+
+import pytest
+
+from training.data.labels import is_labelled
 from training.data.study import ManifestStudy
 from training.evaluate.findings import Findings
 
@@ -8,10 +12,28 @@ def study(*findings, **metadata):
 
 
 def test_what_is_uncertain_or_never_labelled_is_unknown():
-    studies = [study("nodule"), study(uncertain="nodule; mass"), study(**UNLABELLED)]
+    unlabelled = replace(study("nodule"), findings=None)
+    studies = [study("nodule"), study(uncertain="nodule; mass"), unlabelled]
     findings = Findings.of(studies, ["nodule", "mass"])
     assert findings.there.tolist() == [[True, False], [False, False], [False, False]]
     assert findings.known.tolist() == [[True, True], [False, False], [False, False]]
+
+
+@pytest.mark.parametrize(
+    ("findings", "metadata", "labelled"),
+    [
+        (None, {}, False),
+        ((), {}, True),
+        (("nodule",), {}, True),
+        ((), {"labelled": False}, False),
+        ((), {"labelled": True}, True),
+        (None, {"labelled": True}, False),
+    ],
+)
+def test_no_findings_are_not_the_same_as_no_labels(findings, metadata, labelled):
+    one = replace(study(), findings=findings, metadata=metadata)
+    assert is_labelled(one) == labelled
+    assert Findings.of([one], ["mass"]).known.tolist() == [[labelled]]
 
 
 def test_a_label_needs_studies_with_it_and_without():

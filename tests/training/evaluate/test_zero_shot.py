@@ -15,7 +15,6 @@ from sklearn.metrics import (
 
 from service.bundle.labels import Calibration, Label, Prompts
 from tests.training.evaluate.conftest import has_nodule
-from training.data.labels import UNLABELLED
 from training.data.pairs import Pairs
 from training.data.study import ManifestStudy
 from training.evaluate.bootstrap import patient_counts
@@ -136,7 +135,7 @@ def test_single_labels_are_called_by_the_nearest_present_prompts(pairs, embedded
 
 def test_what_was_never_labelled_is_no_negative(pairs, embedded):
     known = pairs([(9, 1), (-9, 1)], [["nodule"], []])
-    todo = ManifestStudy("3", "3", "test", ("3.png",), "", metadata=dict(UNLABELLED))
+    todo = ManifestStudy("3", "3", "test", ("3.png",), "")
     more = Pairs(np.concatenate([known.images, known.images[:1]]), (*known.studies, todo))
     row = measure(embedded(more, DIRECTIONS), {"nodule": NODULE}).by_label["nodule"]
     assert (row["auroc_present"].n, row["auroc_present"].value) == (2, 1)

@@ -7,7 +7,6 @@ image has its own licence (`license`).
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.data.labels import UNLABELLED
 from training.data.sources.table import rows
 from training.data.study import ManifestStudy, Skipped
 
@@ -35,7 +34,6 @@ def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
 
 
 def _study(row: dict[str, str], note: str) -> ManifestStudy:
-    findings = _findings(row["finding"])
     return ManifestStudy(
         study_id=Path(row["filename"]).stem,
         patient_id=row["patientid"],
@@ -43,8 +41,7 @@ def _study(row: dict[str, str], note: str) -> ManifestStudy:
         images=(f"images/{row['filename']}",),
         report=note,
         view=row["view"] or None,
-        findings=findings,
-        metadata={} if findings else UNLABELLED,
+        findings=_findings(row["finding"]) or None,
     )
 
 

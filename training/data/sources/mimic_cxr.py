@@ -61,7 +61,7 @@ def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[ManifestStud
                 images=tuple(path for _, path in present),
                 report=text,
                 view=present[0][0],
-                findings=chexpert_findings(row) if row else (),
+                findings=chexpert_findings(row) if row else None,
                 split=splits.get(study),
                 metadata=chexpert_metadata(row) if row else {},
             )

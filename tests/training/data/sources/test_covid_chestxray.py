@@ -82,8 +82,8 @@ def test_what_is_no_radiograph_with_a_note_is_passed_over(tmp_path, row, reason)
     ("finding", "findings"),
     [
         ("No Finding", ("no finding",)),
-        ("todo", ()),
-        ("", ()),
+        ("todo", None),
+        ("", None),
         ("Pneumonia", ("pneumonia",)),
         ("Pneumonia/Fungal/Pneumocystis", ("pneumocystis",)),
         ("COVID-19, ARDS", ("covid-19", "ards")),

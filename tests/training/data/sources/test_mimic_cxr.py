@@ -92,8 +92,8 @@ def test_a_view_whose_file_is_missing_leaves_the_others(write, read, layout):
     assert found["50414267"].view == "AP"
 
 
-def test_a_study_that_the_labeller_left_out_has_no_findings(write, read, layout):
+def test_a_study_that_the_labeller_left_out_is_unlabelled(write, read, layout):
     del layout["mimic-cxr-2.0.0-chexpert.csv.gz"][0]
     found, _ = read(studies(write(layout)))
-    assert found["50414267"].findings == ()
+    assert found["50414267"].findings is None
     assert found["50414267"].metadata == {}
