@@ -24,10 +24,10 @@ from service.api.inputs import (
 )
 from service.api.selection import Filter
 from service.auth import reader, writer
-from service.cases.manifest import MAX_VIEWS
 from service.cases.records import Identifier, NewStudy, StudyRecord, Word
 from service.cases.schema import Metadata, Study
 from service.errors import EclipError, RequestMalformed, StudyInvalid
+from service.studies.fields import MAX_VIEWS
 
 router = APIRouter(prefix="/studies", tags=["studies"])
 StudyId = Annotated[str, Path(min_length=1, max_length=256, pattern=r"\S")]

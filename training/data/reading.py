@@ -1,6 +1,7 @@
 """Reads a manifest's studies from disk into pairs."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,29 +9,41 @@ import numpy as np
 from service.arrays import UInt8
 from service.bundle.preprocess import ImageSpec, preprocess
 from service.imaging.decode import ImageLimits, decode
+from service.studies.images import read_image
 from training.data.gaze import Sigma, aligned_heatmap
 from training.data.pairs import Pair, Pairs
-from training.data.study import DataError, ManifestStudy
+from training.data.study import DataError, ManifestStudy, Split
+
+_LOG = logging.getLogger(__name__)
+
+
+def with_report(studies: Sequence[ManifestStudy], split: Split) -> list[ManifestStudy]:
+    """Returns the studies that have a report, and logs how many have none."""
+    reported = [study for study in studies if study.report]
+    if left_out := len(studies) - len(reported):
+        _LOG.info("%s: %d studies without a report are left out", split, left_out)
+    return reported
 
 
 def study_pairs(
-    studies: Iterable[ManifestStudy], folder: Path, spec: ImageSpec, sigma: Sigma | None = None
+    studies: Iterable[ManifestStudy], place: Path, spec: ImageSpec, sigma: Sigma | None = None
 ) -> Pairs:
     """Returns the first image of each study that has one, decoded as the service decodes it.
 
-    Heatmaps are drawn where a `sigma` is given. Raises DataError if no study has an image.
+    place: the folder or tar of the images. Heatmaps are drawn where a `sigma` is given. Raises
+    DataError if no study has an image.
     """
     imaged = [study for study in studies if study.images]
     if not imaged:
         raise DataError(
             "this split holds no study with an image; check the manifest and its fractions"
         )
-    return Pairs.of(read_pair(folder, study, spec, sigma) for study in imaged)
+    return Pairs.of(read_pair(place, study, spec, sigma) for study in imaged)
 
 
-def read_pair(folder: Path, study: ManifestStudy, spec: ImageSpec, sigma: Sigma | None) -> Pair:
+def read_pair(place: Path, study: ManifestStudy, spec: ImageSpec, sigma: Sigma | None) -> Pair:
     """Returns a study's first image and, where a `sigma` is given, its readers' heatmap."""
-    image = decode((folder / study.images[0]).read_bytes(), ImageLimits(), spec)
+    image = decode(read_image(place, study.images[0]), ImageLimits(), spec)
     shape = (image.rows, image.columns)
     heatmap = None if sigma is None else heatmap_on(study, shape, spec, sigma)
     return Pair(preprocess(image.pixels, spec), study, heatmap)
