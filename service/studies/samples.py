@@ -20,7 +20,7 @@ from typing import Any
 
 from service.errors import StudyInvalid
 from service.studies.files import File, Kind
-from service.studies.line import StudyLine, json_object, study_of_values
+from service.studies.line import StudyLine, field_name, json_object, study_of_values
 from service.studies.tables import Found
 
 SEVERAL_PATIENTS = "The DICOM files of this study name several patients. Correct their PatientID."
@@ -137,6 +137,7 @@ def _study(study: Sample, read: Read) -> StudyLine | StudyInvalid:
     texts = dict.fromkeys(_text(read(name)) for name in study.names("text"))
     values["report"] = "\n".join(texts) or None
     record = next((json_object(read(name)) for name in study.names("record")), {})
+    record = {name: value for name, value in record.items() if field_name(name) != "images"}
     found = study_of_values({**record, "images": study.names("image")}, values)
     if isinstance(found, StudyLine):
         if texts and found.report != (values["report"] or "").strip():

@@ -142,7 +142,7 @@ def test_runs_share_only_phantoms_that_are_the_same(tmp_path):
 
 def test_pairs_survive_a_save(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8)).astype(np.uint8)
-    pairs = Pairs(images, (study(0, "a", findings=("nodule",)), study(1, "ä\n")))
+    pairs = Pairs(images, (study(0, "a", findings=("nodule",)), study(1, "ä")))
     pairs.save(tmp_path / "kept")
     again = Pairs.load(tmp_path / "kept")
     np.testing.assert_array_equal(again.images, images)
