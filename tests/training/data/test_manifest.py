@@ -125,7 +125,9 @@ def test_a_row_that_is_no_study_is_refused_with_its_number(tmp_path):
     bad = good | {"study_id": "s2", "gaze": [good["gaze"][0] | {"x": (math.nan,)}]}
     path = tmp_path / "studies.parquet"
     pq.write_table(pa.Table.from_pylist([good, bad], SCHEMA), path)
-    with pytest.raises(DataError, match=r"studies\.parquet, row 2: gaze\.0: x and y must be fractions"):
+    with pytest.raises(
+        DataError, match=r"studies\.parquet, row 2: gaze\.0: x and y must be fractions"
+    ):
         list(read_manifest(path))
 
 
