@@ -16,7 +16,7 @@ from service.studies.line import StudyLine
 from service.studies.samples import SEVERAL_PATIENTS
 from service.studies.sources import open_studies
 
-_RECORD = frozenset(StudyRecord.model_fields) - {"findings"}
+_RECORD = StudyRecord.model_fields.keys() - {"findings"}
 
 
 @dataclass(frozen=True, slots=True)

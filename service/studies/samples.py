@@ -76,7 +76,7 @@ def samples_of_tar(files: Iterable[File]) -> list[Sample]:
 
 def by_identity(samples: Iterable[Sample]) -> list[Sample]:
     """Returns the samples, those of one StudyInstanceUID as one. Records keep theirs apart."""
-    studies: dict[tuple[str, str], Sample] = {}
+    studies: dict[tuple[str, ...], Sample] = {}
     for sample in samples:
         uids, alone = sample.uids, ("key", sample.key)
         identity = alone if len(uids) != 1 or sample.names("record") else ("uid", *uids)

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from service.bundle.preprocess import ImageSpec, preprocess
+from service.errors import StudyInvalid
 from training.data.dataset import open_pairs
 from training.data.gaze import Sigma
 from training.data.manifest import write_manifest
@@ -71,10 +72,23 @@ def test_a_study_without_an_image_is_passed_over(manifest, tmp_path):
     assert open_pairs(data, SPEC, tmp_path)("train").reports == ["Report 1."]
 
 
-def test_a_study_without_a_report_is_no_pair(manifest, tmp_path):
+def test_a_study_without_a_report_is_no_pair_and_counted(manifest, tmp_path, caplog):
     write_studies(manifest, [study(0, "a", report=""), study(1, "b")])
     data = ManifestData(source="manifest", path=manifest, fractions=(1, 0, 0))
-    assert open_pairs(data, SPEC, tmp_path)("train").reports == ["Report 1."]
+    with caplog.at_level("INFO", "training"):
+        assert open_pairs(data, SPEC, tmp_path)("train").reports == ["Report 1."]
+    assert "train: 1 studies without a report are left out" in caplog.text
+
+
+@pytest.mark.usefixtures("manifest")
+def test_an_image_outside_the_manifests_folder_is_refused(tmp_path):
+    (tmp_path / "inside").mkdir()
+    write_studies(tmp_path / "inside" / "studies.jsonl", [study(0, "a", images=("../0.png",))])
+    data = ManifestData(
+        source="manifest", path=tmp_path / "inside" / "studies.jsonl", fractions=(1, 0, 0)
+    )
+    with pytest.raises(StudyInvalid, match="leaves the manifest's folder"):
+        open_pairs(data, SPEC, tmp_path)("train")
 
 
 def test_a_parquet_manifest_gives_the_same_pairs(manifest, tmp_path):
