@@ -28,6 +28,8 @@ _LISTS = frozenset({"images", "findings"})
 _PARSED = frozenset({"metadata", "gaze"})
 _ROUNDED = re.compile(r"\d(\.\d+)?[eE]\+\d+")
 """A number as a spreadsheet shortens it. Example: 5.04E+07, which several ids may become."""
+_MISSING = frozenset({"nan", "nat", "none", "null", "<na>"})
+"""Texts of a missing value. As ids they would make one patient of many."""
 _INDEX = re.compile(r"|unnamed:_\d+|__index_level_\d+__")
 """Names that pandas gives to its index, in CSV and in Parquet."""
 _EXACT = 2**53
@@ -92,17 +94,17 @@ def json_object(data: bytes) -> dict[str, Any]:
     try:
         parsed = _parsed(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise StudyInvalid("The line is not UTF-8 text. Save the file in that encoding.") from None
+        raise StudyInvalid("The study is not UTF-8 text. Save the file in that encoding.") from None
     except json.JSONDecodeError as error:
         raise StudyInvalid(
-            f"The line is not JSON: {error.msg}, at character {error.pos + 1}. Correct it."
+            f"The study is not JSON: {error.msg}, at character {error.pos + 1}. Correct it."
         ) from None
     except _Twice as error:
         raise StudyInvalid(str(error)) from None
     except (ValueError, RecursionError):  # a number of thousands of digits, or a deep nest
-        raise StudyInvalid("The line is not JSON that a study needs. Correct it.") from None
+        raise StudyInvalid("The study is not JSON that a study needs. Correct it.") from None
     if not isinstance(parsed, dict):
-        raise StudyInvalid("The line is not a JSON object. Write one object for each study.")
+        raise StudyInvalid("The study is not a JSON object. Write one object for each study.")
     return parsed
 
 
@@ -148,6 +150,8 @@ def _identifier(field: str, value: Any) -> Any:
     text = _text(value)
     if isinstance(text, float) or (isinstance(text, str) and _ROUNDED.fullmatch(text.strip())):
         raise _wrong(field, "the number was rounded or is not whole. Store ids as text")
+    if isinstance(text, str) and text.strip().lower() in _MISSING:
+        raise _wrong(field, "the text stands for a missing value. Leave the field out")
     return text
 
 

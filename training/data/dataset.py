@@ -9,7 +9,7 @@ from service.studies.images import place_of_images
 from training.data.gaze import Sigma
 from training.data.manifest import read_manifest
 from training.data.pairs import Pairs
-from training.data.reading import study_pairs, with_report
+from training.data.reading import study_pairs, usable
 from training.data.rendering import rendered_pairs
 from training.data.shards import open_shards
 from training.data.spec import ManifestData, PhantomData, ShardData
@@ -28,7 +28,7 @@ def open_pairs(
 ) -> SplitReader:
     """Reads, splits and checks the studies once; returns what reads the pairs of a split.
 
-    Studies without a report are left out, and counted in the log. Heatmaps are there where a
+    Studies without an image or a report are left out, and counted in the log. Heatmaps are there where a
     `sigma` is given. folder: where rendered phantoms are kept, unless the recipe names a shared
     cache. Raises LeakageError if two splits share a patient, a study or an image.
     """
@@ -44,6 +44,6 @@ def _open_manifest(data: ManifestData, spec: ImageSpec, sigma: Sigma | None) -> 
     place = place_of_images(data.path)
 
     def read(split: Split) -> Pairs:
-        return study_pairs(with_report(splits[split], split), place, spec, sigma)
+        return study_pairs(usable(splits[split], split), place, spec, sigma)
 
     return read

@@ -17,12 +17,12 @@ from training.data.study import DataError, ManifestStudy, Split
 _LOG = logging.getLogger(__name__)
 
 
-def with_report(studies: Sequence[ManifestStudy], split: Split) -> list[ManifestStudy]:
-    """Returns the studies that have a report, and logs how many have none."""
-    reported = [study for study in studies if study.report]
-    if left_out := len(studies) - len(reported):
-        _LOG.info("%s: %d studies without a report are left out", split, left_out)
-    return reported
+def usable(studies: Sequence[ManifestStudy], split: Split) -> list[ManifestStudy]:
+    """Returns the studies that have an image and a report, and logs how many have not."""
+    kept = [study for study in studies if study.images and study.report]
+    if left_out := len(studies) - len(kept):
+        _LOG.info("%s: %d studies without an image or a report are left out", split, left_out)
+    return kept
 
 
 def study_pairs(

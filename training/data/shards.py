@@ -31,7 +31,7 @@ from training.data.gaze import Sigma
 from training.data.manifest import read_manifest, write_manifest
 from training.data.pairs import Pair, Pairs
 from training.data.parallel import process_pool
-from training.data.reading import read_pair, with_report
+from training.data.reading import read_pair, usable
 from training.data.shard_index import LAYOUT, Shard, ShardLayout, Span, read_index, read_layout
 from training.data.splits import split_studies
 from training.data.study import DataError, ManifestStudy, Split, record_of
@@ -123,7 +123,7 @@ def open_shards(
     heatmaps = StoredImages.of(folder, [shard.heatmaps for shard in shards], spec)
 
     def read(split: Split) -> Pairs:
-        chosen = tuple(with_report(splits[split], split))
+        chosen = tuple(usable(splits[split], split))
         rows = np.array([place[id(study)] for study in chosen], dtype=np.intp)
         return Pairs(images.at(rows), chosen, None if layout.sigma is None else heatmaps.at(rows))
 

@@ -77,7 +77,7 @@ def test_a_study_without_a_report_is_no_pair_and_counted(manifest, tmp_path, cap
     data = ManifestData(source="manifest", path=manifest, fractions=(1, 0, 0))
     with caplog.at_level("INFO", "training"):
         assert open_pairs(data, SPEC, tmp_path)("train").reports == ["Report 1."]
-    assert "train: 1 studies without a report are left out" in caplog.text
+    assert "train: 1 studies without an image or a report are left out" in caplog.text
 
 
 @pytest.mark.usefixtures("manifest")
