@@ -28,9 +28,9 @@ def open_pairs(
 ) -> SplitReader:
     """Reads, splits and checks the studies once; returns what reads the pairs of a split.
 
-    Studies without an image or a report are left out, and counted in the log. Heatmaps are there where a
-    `sigma` is given. folder: where rendered phantoms are kept, unless the recipe names a shared
-    cache. Raises LeakageError if two splits share a patient, a study or an image.
+    Studies without an image or a report are left out, and counted in the log. Heatmaps are there
+    where a `sigma` is given. folder: where rendered phantoms are kept, unless the recipe names a
+    shared cache. Raises LeakageError if two splits share a patient, a study or an image.
     """
     if isinstance(data, PhantomData):
         return partial(rendered_pairs, data, spec, folder, sigma)

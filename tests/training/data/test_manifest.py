@@ -13,6 +13,7 @@ from training.data.study import DataError, Gaze, ManifestStudy, write_studies
 
 BLANKS = {"Zs", "Zl", "Zp", "Cc", "Cs"}
 WORDS = st.text(st.characters(exclude_categories=BLANKS), min_size=1, max_size=12)
+IDS = WORDS.map("id-{}".format)  # "None" and 1E+05 are words, but no ids
 FRACTIONS = st.floats(0, 1)
 DEGREES = st.floats(0, 1, exclude_min=True)
 
@@ -37,8 +38,8 @@ def gazes(draw):
 SCALARS = WORDS | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False)
 STUDIES = st.builds(
     ManifestStudy,
-    study_id=WORDS,
-    patient_id=WORDS,
+    study_id=IDS,
+    patient_id=IDS,
     source=WORDS,
     images=st.lists(WORDS, max_size=3).map(tuple),
     report=st.just("") | WORDS,
