@@ -20,7 +20,7 @@ from rich.markup import escape
 from service.app import create_app, open_library_on_ray, open_other_library, open_services
 from service.bundle.manifest import load
 from service.cases import copying
-from service.cases.ingest import AT_ONCE, Outcome, ingest_in_batches, total
+from service.cases.ingest import AT_ONCE, Outcome, ingest_source, total
 from service.cases.library import CaseLibrary, Query
 from service.cases.schema import NOBODY, Part
 from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k
@@ -95,7 +95,7 @@ def index(
         Path,
         typer.Argument(
             exists=True,
-            help="Studies as .jsonl, .csv, .parquet or .tar shard, or a folder of radiographs",
+            help="Studies as .jsonl, .csv, .parquet or .tar, or a folder of radiographs",
         ),
     ],
     rejects: Annotated[
@@ -266,8 +266,7 @@ def _file_content(query: str) -> bytes | None:
 
 def _index(library: CaseLibrary, path: Path, at_once: int = AT_ONCE) -> Iterator[Outcome]:
     source = open_source(path)
-    batches = ingest_in_batches(library, source.entries, at_once=at_once)
-    return _tracked(batches, source.count)
+    return _tracked(ingest_source(library, source, at_once=at_once), source.count)
 
 
 def _tracked(batches: Iterable[Outcome], studies: int | None) -> Iterator[Outcome]:
@@ -280,6 +279,9 @@ def _tracked(batches: Iterable[Outcome], studies: int | None) -> Iterator[Outcom
 
 def _show_outcome(outcome: Outcome, state: str = "in the library") -> None:
     out.print(f"{outcome.stored} studies {state}, {len(outcome.rejected)} rejected")
+    if outcome.passed:
+        passed = ", ".join(f"{count} {reason}" for reason, count in sorted(outcome.passed.items()))
+        out.print(f"Passed over: {passed}", soft_wrap=True)
     for rejected in outcome.rejected[:SHOWN_REJECTS]:
         err.print(escape(f"  study {rejected.number}: {rejected.reason}"), highlight=False)
 

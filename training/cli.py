@@ -109,6 +109,7 @@ def shards(
     overrides: Overrides = None,
 ) -> None:
     """Prepare a recipe's manifest for its model once, as webdataset shards, on every core."""
+    from service.studies.images import place_of_images
     from training.data.manifest import read_manifest
     from training.data.shards import write_shards
     from training.data.spec import ManifestData
@@ -125,7 +126,7 @@ def shards(
         task = progress.add_task("Shards", total=None)
         written = write_shards(
             read_manifest(path),
-            path.parent,
+            place_of_images(path),
             destination,
             image_input(chosen.model),
             chosen.expert.sigma,
@@ -158,7 +159,10 @@ def evaluate(
         Path, typer.Argument(exists=True, file_okay=False, help="A bundle, or a run's folder")
     ],
     manifest: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="studies.parquet or .jsonl")
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="studies.parquet, .jsonl or .csv, or a .tar"
+        ),
     ],
     train_share: Annotated[
         float | None,

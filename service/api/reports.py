@@ -15,7 +15,6 @@ from service.api.problems import describe, unexpected
 from service.api.selection import Exclude, Filter
 from service.api.streaming import EVENT_STREAM, EventStream, event
 from service.auth import reader
-from service.cases.manifest import MAX_VIEWS
 from service.cases.search import check_k
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
@@ -25,6 +24,7 @@ from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS
 from service.reporting.report import DEFAULT_K, LONGEST_NOTE, Report, ReportRequest
 from service.reporting.sentences import Sentence
+from service.studies.fields import MAX_VIEWS
 
 router = APIRouter(tags=["report"], dependencies=[reader])
 

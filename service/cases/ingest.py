@@ -3,7 +3,7 @@
 Resuming needs no state: a study whose digest the store already holds is skipped.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from service.cases.library import CaseLibrary
 from service.cases.records import NewStudy
 from service.cases.schema import Study
-from service.cases.sources import Entry
+from service.cases.sources import Entry, Source
 from service.deadline import Deadline
 from service.errors import EclipError
 from service.imaging.deidentify import Pseudonymiser, StudyRef
@@ -42,11 +42,21 @@ class Outcome:
 
     stored: int = 0
     rejected: tuple[Rejected, ...] = ()
+    passed: Mapping[str, int] = field(default_factory=dict)
+    """Files and lines of the source that are no study: reason → how many."""
 
     @property
     def studies(self) -> int:
         """Number of studies that were stored or rejected."""
         return self.stored + len(self.rejected)
+
+
+def ingest_source(
+    library: CaseLibrary, source: Source, *, at_once: int = AT_ONCE
+) -> Iterator[Outcome]:
+    """Ingests a source. Yields the outcome of each batch, then what the source passed over."""
+    yield from ingest_in_batches(library, source.entries, at_once=at_once)
+    yield Outcome(passed={reason: count for reason, count in source.passed.items() if count})
 
 
 def ingest(library: CaseLibrary, entries: Iterable[Entry], *, at_once: int = AT_ONCE) -> Outcome:
@@ -74,11 +84,12 @@ def ingest_in_batches(
 
 def total(outcomes: Iterable[Outcome]) -> Outcome:
     """Returns the outcome of all batches together."""
-    stored, rejected = 0, list[Rejected]()
+    stored, rejected, passed = 0, list[Rejected](), Counter[str]()
     for outcome in outcomes:
         stored += outcome.stored
         rejected += outcome.rejected
-    return Outcome(stored, tuple(rejected))
+        passed.update(outcome.passed)
+    return Outcome(stored, tuple(rejected), dict(passed))
 
 
 def outcome_of(first: int, places: Sequence[str], results: Sequence[Study | EclipError]) -> Outcome:

@@ -4,11 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
-from service.cases.schema import Metadata
 from service.errors import StudyInvalid
 from service.identifiers import Identifier
+from service.studies.fields import LOCAL, Facts
+from service.studies.fields import Word as Word
 
 IDENTIFYING = re.compile(
     r"name|birth|dob|mrn|accession|address|phone|ssn|patient|study_?id"
@@ -17,8 +18,6 @@ IDENTIFYING = re.compile(
 )
 """Metadata keys that look like patient identifiers. Example: "PatientName", "SOPInstanceUID"."""
 
-Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-
 
 class StudyRecord(BaseModel):
     """A study as a caller describes it, under the caller's own (plain) ids."""
@@ -26,13 +25,11 @@ class StudyRecord(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, str_strip_whitespace=True)
 
     patient_id: Identifier | None = None
-    source: Annotated[Word, Field(description="Where the study comes from.")] = "local"
+    source: Annotated[Word, Field(description="Where the study comes from.")] = LOCAL
     report: str | None = None
     view: Word | None = None
     findings: Annotated[list[Word], Field(max_length=64, fail_fast=True)] = []
-    metadata: Annotated[
-        Metadata, Field(max_length=32, description="Scalars without patient identifiers.")
-    ] = {}
+    metadata: Annotated[Facts, Field(description="Scalars without patient identifiers.")] = {}
 
 
 @dataclass(frozen=True, slots=True)

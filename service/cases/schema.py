@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from service.errors import BundleMismatch, SchemaMismatch
 from service.imaging.deidentify import PatientRef, StudyRef
+from service.studies.fields import Metadata as Metadata
 
 SCHEMA_VERSION = 4
 """Version of what is stored. 4: reports are split by `service.bundle.report_text`."""
@@ -20,7 +21,6 @@ OLDEST_READABLE = 3
 Part = Literal["image", "report", "passage"]
 Vector = npt.NDArray[np.float32]
 """float32[D], unit length."""
-Metadata = dict[str, str | int | float | bool]
 Facets = dict[str, dict[str, int]]
 """source, view, findings → value → number of studies, for the thousand most frequent values."""
 

@@ -188,9 +188,20 @@ def test_a_folder_of_radiographs_is_indexed(monkeypatch, capsys, tmp_path):
     code, complaint = fails(monkeypatch, capsys, "index", DEMO / "radiograph.png")
     assert code == 1
     assert (
-        "Unreadable source: Cannot index a file of this kind. Give a folder, or a file .jsonl"
-        in complaint
+        "Unreadable source: Cannot read studies from a file of this kind. Give a folder, or a "
+        "file .jsonl" in complaint
     )
+
+
+def test_what_is_passed_over_is_counted_with_the_reason(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("._1.png", ".DS_Store", "notes.md"):
+        (tmp_path / "images" / name).write_bytes(b"no study")
+    shutil.copy(DEMO / "radiograph.png", tmp_path / "images")
+    shown = invoke("index", tmp_path / "images", "--rejects", tmp_path / "rejects.jsonl")
+    assert "1 studies in the library, 0 rejected" in shown
+    assert "Passed over: 1 files of other kinds, 2 hidden files" in shown
+    assert (tmp_path / "rejects.jsonl").read_text() == ""
 
 
 def test_a_bundle_is_verified_and_shown():

@@ -5,10 +5,11 @@ from functools import partial
 from pathlib import Path
 
 from service.bundle.preprocess import ImageSpec
+from service.studies.images import place_of_images
 from training.data.gaze import Sigma
 from training.data.manifest import read_manifest
 from training.data.pairs import Pairs
-from training.data.reading import study_pairs
+from training.data.reading import study_pairs, usable
 from training.data.rendering import rendered_pairs
 from training.data.shards import open_shards
 from training.data.spec import ManifestData, PhantomData, ShardData
@@ -27,9 +28,9 @@ def open_pairs(
 ) -> SplitReader:
     """Reads, splits and checks the studies once; returns what reads the pairs of a split.
 
-    Studies without a report are left out. Heatmaps are there where a `sigma` is given. folder:
-    where rendered phantoms are kept, unless the recipe names a shared cache. Raises LeakageError
-    if two splits share a patient, a study or an image.
+    Studies without an image or a report are left out, and counted in the log. Heatmaps are there
+    where a `sigma` is given. folder: where rendered phantoms are kept, unless the recipe names a
+    shared cache. Raises LeakageError if two splits share a patient, a study or an image.
     """
     if isinstance(data, PhantomData):
         return partial(rendered_pairs, data, spec, folder, sigma)
@@ -40,9 +41,9 @@ def open_pairs(
 
 def _open_manifest(data: ManifestData, spec: ImageSpec, sigma: Sigma | None) -> SplitReader:
     splits = split_studies(read_manifest(data.path), data.fractions)
+    place = place_of_images(data.path)
 
     def read(split: Split) -> Pairs:
-        reported = (study for study in splits[split] if study.report)
-        return study_pairs(reported, data.path.parent, spec, sigma)
+        return study_pairs(usable(splits[split], split), place, spec, sigma)
 
     return read

@@ -1,10 +1,10 @@
 """Reads and writes manifests: the studies of a folder, as `studies.parquet` or `studies.jsonl`.
 
-The Parquet form holds gaze; `studies.jsonl` is what `eclip index` also reads.
+The Parquet form holds gaze. Both are what `eclip index` also reads.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.files import remove_drafts, written_atomically
-from training.data.study import DataError, Gaze, ManifestStudy, read_studies
+from training.data.study import ManifestStudy, read_studies
 
+read_manifest = read_studies
+"""Reads either form back, and every other source of studies."""
 ROWS = 4096
 """Studies in a row group: the most that a reader or writer holds in memory."""
 
@@ -67,65 +69,5 @@ def write_manifest(path: Path, studies: Iterable[ManifestStudy]) -> None:
             writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
 
 
-def read_manifest(path: Path) -> Iterator[ManifestStudy]:
-    """Yields the studies of a `.parquet` or `.jsonl` manifest.
-
-    Raises DataError, with the number of the row or line, for what is not a study.
-    """
-    if path.suffix == ".parquet":
-        return _read_parquet(path)
-    if path.suffix == ".jsonl":
-        return read_studies(path)
-    raise DataError(f"{path.name} is not a manifest; name a .parquet or a .jsonl file")
-
-
-def _read_parquet(path: Path) -> Iterator[ManifestStudy]:
-    with path.open("rb") as source:
-        try:
-            file = pq.ParquetFile(source)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(
-                f"cannot read {path.name} as Parquet: {error}. Write it again"
-            ) from error
-        if _columns(file.schema_arrow) != _columns(SCHEMA):
-            raise DataError(
-                f"{path.name} does not have the columns of a manifest; write it with "
-                "`eclip-train data`, or as studies.jsonl"
-            )
-        rows = (row for batch in file.iter_batches(ROWS) for row in batch.to_pylist())
-        for number, row in enumerate(rows, start=1):
-            try:
-                yield _study(row)
-            except ValueError as error:
-                raise DataError(f"{path.name}, row {number}: {error}") from error
-
-
-def _columns(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
-    """Returns names and types: version 0.1 wrote `findings` as a column without nulls."""
-    return [(column.name, column.type) for column in schema]
-
-
 def _row(study: ManifestStudy) -> dict[str, Any]:
     return asdict(study) | {"metadata": json.dumps(study.metadata, ensure_ascii=False)}
-
-
-def _study(row: dict[str, Any]) -> ManifestStudy:
-    return ManifestStudy(
-        **row
-        | {
-            "images": tuple(row["images"]),
-            "findings": None if row["findings"] is None else tuple(row["findings"]),
-            "gaze": tuple(_gaze(reader) for reader in row["gaze"]),
-            "metadata": json.loads(row["metadata"]),
-        }
-    )
-
-
-def _gaze(reader: dict[str, Any]) -> Gaze:
-    return Gaze(
-        tuple(reader["x"]),
-        tuple(reader["y"]),
-        tuple(reader["duration"]),
-        tuple((width, height) for width, height in reader["degree"]),
-        tuple((left, top, right, bottom) for left, top, right, bottom in reader["shown"]),
-    )

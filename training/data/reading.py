@@ -1,6 +1,7 @@
 """Reads a manifest's studies from disk into pairs."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,20 @@ from service.arrays import UInt8
 from service.bundle.preprocess import ImageSpec, preprocess
 from service.errors import EclipError
 from service.imaging.decode import ImageLimits, decode
+from service.studies.images import read_image
 from training.data.gaze import Sigma, aligned_heatmap
 from training.data.pairs import Pair, Pairs
-from training.data.study import DataError, ManifestStudy
+from training.data.study import DataError, ManifestStudy, Split
+
+_LOG = logging.getLogger(__name__)
+
+
+def usable(studies: Sequence[ManifestStudy], split: Split) -> list[ManifestStudy]:
+    """Returns the studies that have an image and a report, and logs how many have not."""
+    kept = [study for study in studies if study.images and study.report]
+    if left_out := len(studies) - len(kept):
+        _LOG.info("%s: %d studies without an image or a report are left out", split, left_out)
+    return kept
 
 
 class ImageUnreadable(DataError):
@@ -29,34 +41,32 @@ class ImageUnreadable(DataError):
 
 
 def study_pairs(
-    studies: Iterable[ManifestStudy], folder: Path, spec: ImageSpec, sigma: Sigma | None = None
+    studies: Iterable[ManifestStudy], place: Path, spec: ImageSpec, sigma: Sigma | None = None
 ) -> Pairs:
     """Returns the first image of each study that has one, decoded as the service decodes it.
 
-    Heatmaps are drawn where a `sigma` is given. Raises DataError if no study has an image,
-    ImageUnreadable for the first image that cannot be read.
+    place: the folder or tar of the images. Heatmaps are drawn where a `sigma` is given. Raises
+    DataError if no study has an image, ImageUnreadable for the first image that cannot be read.
     """
     imaged = [study for study in studies if study.images]
     if not imaged:
         raise DataError(
             "this split holds no study with an image; check the manifest and its fractions"
         )
-    return Pairs.of(read_pair(folder, study, spec, sigma) for study in imaged)
+    return Pairs.of(read_pair(place, study, spec, sigma) for study in imaged)
 
 
-def read_pair(folder: Path, study: ManifestStudy, spec: ImageSpec, sigma: Sigma | None) -> Pair:
+def read_pair(place: Path, study: ManifestStudy, spec: ImageSpec, sigma: Sigma | None) -> Pair:
     """Returns a study's first image and, where a `sigma` is given, its readers' heatmap.
 
     Raises ImageUnreadable, with the study, its file and the reason.
     """
     try:
-        image = decode((folder / study.images[0]).read_bytes(), ImageLimits(), spec)
+        image = decode(read_image(place, study.images[0]), ImageLimits(), spec)
     except EclipError as error:
         raise ImageUnreadable(study, error.detail) from error
     except OSError as error:
         raise ImageUnreadable(study, f"{error.strerror or error}.") from error
-    except ValueError as error:  # of a path, such as one with a NUL
-        raise ImageUnreadable(study, f"{error}.") from error
     shape = (image.rows, image.columns)
     heatmap = None if sigma is None else heatmap_on(study, shape, spec, sigma)
     return Pair(preprocess(image.pixels, spec), study, heatmap)

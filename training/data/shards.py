@@ -29,14 +29,16 @@ from training.data.gaze import Sigma
 from training.data.manifest import read_manifest, write_manifest
 from training.data.pairs import Pair, Pairs
 from training.data.parallel import process_pool
-from training.data.reading import ImageUnreadable, read_pair
+from training.data.reading import ImageUnreadable, read_pair, usable
 from training.data.shard_index import LAYOUT, Shard, ShardLayout, Span, read_index, read_layout
 from training.data.splits import split_studies
-from training.data.study import DataError, ManifestStudy, Split
+from training.data.study import DataError, ManifestStudy, Split, record_of
 
 MANIFEST = "studies.parquet"
 STUDIES_A_SHARD = 1024
 """Studies: the most that one shard holds."""
+_IN_OTHER_FILES = frozenset({"images", "report", "gaze"})
+"""Fields that a shard's JSON leaves to its images, text and heatmap."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def write_shards(
 
     A second call resumes the first: it verifies the checksums of finished shards and writes only
     those that are missing, damaged, made of other studies, or lack images that could not be read.
-    folder: where the studies' image paths begin. on_shard: called after each shard.
+    folder: the folder or tar that holds the images. on_shard: called after each shard.
     """
     destination.mkdir(parents=True, exist_ok=True)
     (destination / LAYOUT).unlink(missing_ok=True)  # there again once the last shard is
@@ -120,7 +122,7 @@ def open_shards(
     heatmaps = StoredImages.of(folder, [shard.heatmaps for shard in shards], spec)
 
     def read(split: Split) -> Pairs:
-        chosen = tuple(study for study in splits[split] if study.report)
+        chosen = tuple(usable(splits[split], split))
         rows = np.array([place[id(study)] for study in chosen], dtype=np.intp)
         return Pairs(images.at(rows), chosen, None if layout.sigma is None else heatmaps.at(rows))
 
@@ -228,12 +230,12 @@ def _write_shard(
 
 def _members(pair: Pair) -> dict[str, bytes]:
     """Returns the files of one webdataset sample, by their endings."""
-    study = pair.study
-    facts = {"study_id": study.study_id, "findings": study.findings, "view": study.view}
+    record = record_of(pair.study)
+    facts = {name: value for name, value in record.items() if name not in _IN_OTHER_FILES}
     members = {
         "image.png": _png(pair.image),
         "json": json.dumps(facts, ensure_ascii=False).encode(),
-        "txt": study.report.encode(),
+        "txt": pair.study.report.encode(),
     }
     return members if pair.heatmap is None else members | {"heatmap.png": _png(pair.heatmap)}
 

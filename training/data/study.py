@@ -1,62 +1,28 @@
-"""Defines a study with its gaze, its JSON form, and the split of patients by hash."""
+"""Defines a study as training holds it, its JSON form, and the split of patients by hash."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
+from service.errors import SourceUnreadable, StudyInvalid
+from service.studies.fields import Split as Split
+from service.studies.gaze import Gaze as Gaze
+from service.studies.line import StudyLine
+from service.studies.sources import open_studies
 from training.errors import TrainingError
 
+_LOG = logging.getLogger(__name__)
 Scalar = str | int | float | bool
-Split = Literal["train", "validation", "test"]
 
 
 class DataError(TrainingError, ValueError):
     """Data that cannot be used as they are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gaze:
-    """One reader's fixations on one image. All lengths are fractions of its width and height."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
-
-    x: tuple[float, ...] = ()
-    y: tuple[float, ...] = ()
-    duration: tuple[float, ...] = ()
-    """Milliseconds."""
-    degree: tuple[tuple[float, float], ...] = ()
-    """Span of one degree of visual angle at each fixation: (width, height). Empty if unknown."""
-    shown: tuple[tuple[float, float, float, float], ...] = ()
-    """Part of the image on the screen at each fixation: (left, top, right, bottom). Empty if the
-    whole image was always shown."""
-
-    def __post_init__(self) -> None:
-        if not len(self.x) == len(self.y) == len(self.duration):
-            raise ValueError("x, y and duration must have one value for each fixation")
-        if not all(0.0 <= value <= 1.0 for value in (*self.x, *self.y)):
-            raise ValueError("x and y must be fractions of the image in [0, 1]")
-        if not all(math.isfinite(value) and value >= 0.0 for value in self.duration):
-            raise ValueError("durations must be finite and not negative")
-        if {len(self.degree), len(self.shown)} - {0, len(self)}:
-            raise ValueError("degree and shown must be empty or have one entry for each fixation")
-        if not all(math.isfinite(value) and value > 0.0 for each in self.degree for value in each):
-            raise ValueError("degrees must be finite and positive")
-        if not all(
-            0.0 <= left < right <= 1.0 and 0.0 <= top < bottom <= 1.0
-            for left, top, right, bottom in self.shown
-        ):
-            raise ValueError("shown must be (left, top, right, bottom) inside [0, 1]")
-
-    def __len__(self) -> int:
-        return len(self.duration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +33,6 @@ class ManifestStudy:
     was labelled and nothing was found. gaze: one entry a reader; empty if none was recorded.
     split: the split that the data set's authors published; None if they published none.
     """
-
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     study_id: str
     patient_id: str
@@ -89,34 +53,45 @@ class Skipped:
     reason: str
 
 
-_STUDY = TypeAdapter(ManifestStudy)
 _ABSENT = {"findings": None, "gaze": (), "split": None}
 """Values that a JSON record leaves out. Findings of () say that nothing was found, and stay."""
 
 
 def read_studies(path: Path) -> Iterator[ManifestStudy]:
-    """Yields the studies of a `studies.jsonl`. Raises DataError, with the number of a bad line."""
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
+    """Yields the studies of a manifest, a tar or a folder: of all that `eclip index` takes.
+
+    Raises DataError, with the number of the line or row, for what is not a study.
+    """
+    try:
+        studies = open_studies(path)
+        for found in studies.found:
             try:
-                yield _STUDY.validate_json(line)
-            except ValidationError as error:
-                raise DataError(f"{path.name}, line {number}: {_faults(error)}") from None
+                yield _study(found.study)
+            except DataError as error:
+                raise DataError(f"{path.name}, {found.place}: {error}") from None
+    except SourceUnreadable as error:
+        raise DataError(f"{path.name}: {error.detail}") from None
+    for reason, count in sorted((+studies.passed).items()):
+        _LOG.warning("%s: %d %s", path.name, count, reason)
 
 
-def _faults(error: ValidationError) -> str:
-    """What is wrong with which fields, without their values: these may be a patient's."""
-    return "; ".join(
-        f"{'.'.join(map(str, fault['loc'])) or 'the line'}: {fault['msg']}"
-        for fault in error.errors(include_url=False, include_input=False)
-    )
+def _study(line: StudyLine | StudyInvalid) -> ManifestStudy:
+    if isinstance(line, StudyInvalid):
+        raise DataError(line.detail)
+    if line.patient_id is None:
+        raise DataError(
+            "patient_id: training needs one, so that no patient is in two splits. Where each study "
+            "is of another patient, repeat the study_id"
+        )
+    fields = {name: getattr(line, name) for name in StudyLine.model_fields}
+    return ManifestStudy(**fields | {"report": line.report or ""})
 
 
 def write_studies(path: Path, studies: Iterable[ManifestStudy]) -> None:
     """Writes one JSON record a line, without `findings`, `gaze` or `split` where it has none."""
     with path.open("w", encoding="utf-8") as file:
         for study in studies:
-            file.write(json.dumps(_record(study), ensure_ascii=False) + "\n")
+            file.write(json.dumps(record_of(study), ensure_ascii=False) + "\n")
 
 
 def split_of(
@@ -133,6 +108,7 @@ def split_of(
     return "validation" if position < train + validation else "test"
 
 
-def _record(study: ManifestStudy) -> dict[str, object]:
+def record_of(study: ManifestStudy) -> dict[str, object]:
+    """Returns the study as its JSON form has it."""
     record = asdict(study)
     return {name: value for name, value in record.items() if value != _ABSENT.get(name, ...)}

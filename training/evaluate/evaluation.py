@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from service.bundle.labels import Label, LabelSets
 from service.bundle.preprocess import ImageSpec
+from service.studies.images import place_of_images
 from training.data.dataset import open_pairs
 from training.data.gaze import Sigma
 from training.data.labels import Uncertain
@@ -95,7 +96,7 @@ class Evaluation:
     def _read(self, spec: ImageSpec, fractions: Fractions) -> tuple[Pairs, Pairs | None]:
         """Returns the test studies and, if a measure needs them, the training studies."""
         splits = split_studies(read_manifest(self.manifest), fractions)
-        folder = self.manifest.parent
+        folder = place_of_images(self.manifest)
         sigma = gaze_sigma(splits["test"], spec) if "attention" in self.measures else None
         test = study_pairs(splits["test"], folder, spec, sigma)
         needed = bool(NEED_TRAINING & set(self.measures)) and bool(splits["train"])
@@ -121,7 +122,7 @@ def validation_pairs(source: Path, spec: ImageSpec, recipe: Recipe | None) -> Pa
     if recipe is not None and not isinstance(recipe.data, PhantomData):
         fractions = recipe.data.fractions
     studies = split_studies(read_manifest(source), fractions)["validation"]
-    return study_pairs(studies, source.parent, spec)
+    return study_pairs(studies, place_of_images(source), spec)
 
 
 def read_labels(path: Path) -> LabelSets:

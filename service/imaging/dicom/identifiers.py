@@ -1,16 +1,26 @@
-"""Reads from a DICOM file's header which study and patient it belongs to."""
+"""Reads from a DICOM file's header which study and patient it belongs to, and whether it shows any.
 
+A PACS export holds objects without pixels beside its images: structured reports, presentation
+states, dose reports, key object selections, documents, and the DICOMDIR. Their SOP class says so
+(PS3.4 B.5, PS3.3 F).
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from io import BytesIO
 
 import pydicom
+from pydicom.dataset import FileDataset
+from pydicom.uid import UID
 
-from service.imaging.dicom.header import looks_like_dicom
 from service.imaging.libraries import decoding
 
-_HEAD = 132
-"""Bytes that show whether a file is DICOM: the preamble and `DICM`."""
-_TAGS = ["StudyInstanceUID", "PatientID"]
+_IDS = ["StudyInstanceUID", "PatientID"]
+_TAGS = [*_IDS, "SOPClassUID", "Rows"]
+
+
+_LIMITS = (2**14, 2**20)
+"""Bytes of the beginning that are read. The first holds most headers, the last any radiograph's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,29 +29,35 @@ class Belonging:
 
     study_id: str | None
     patient_id: str | None
+    image: bool = True
+    """Whether the file is an image, or too damaged to say that it is none."""
 
 
-def is_dicom(path: Path) -> bool:
-    """Decides whether a file's first bytes are DICOM's; False if it cannot be read.
-
-    File names do not decide, because a PACS exports files named by UIDs and without a suffix.
-    """
-    try:
-        with path.open("rb") as file:
-            return looks_like_dicom(file.read(_HEAD))
-    except OSError:  # the reader of the whole file reports it
-        return False
-
-
-def belonging(path: Path) -> Belonging:
+def belonging(read: Callable[[int], bytes]) -> Belonging:
     """Reads the ids of a DICOM file, with a preamble or without.
+
+    read: returns so many bytes of the file's beginning, or all that it has.
 
     Absent and blank ids are None, and so are both ids of a damaged file: its decoder reports it.
     """
+    for limit in _LIMITS:
+        file = BytesIO(read(limit))
+        found = _read(file)
+        if found is not None and file.tell() < limit:
+            return found
+    return found or Belonging(None, None)
+
+
+def _read(file: BytesIO) -> Belonging | None:
     try:
         with decoding:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
-            study_id, patient_id = (str(header.get(tag) or "").strip() for tag in _TAGS)
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+            study_id, patient_id = (str(header.get(tag) or "").strip() for tag in _IDS)
+            return Belonging(study_id or None, patient_id or None, _is_image(header))
     except Exception:  # a damaged header makes pydicom raise anything
-        return Belonging(None, None)
-    return Belonging(study_id or None, patient_id or None)
+        return None
+
+
+def _is_image(header: FileDataset) -> bool:
+    sop_class = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    return "Rows" in header or not sop_class or "Image" in UID(str(sop_class)).keyword

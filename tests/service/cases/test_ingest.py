@@ -4,7 +4,14 @@ from itertools import islice
 
 import pytest
 
-from service.cases.ingest import BATCH, Outcome, ingest, ingest_in_batches, total
+from service.cases.ingest import (
+    BATCH,
+    Outcome,
+    ingest,
+    ingest_in_batches,
+    ingest_source,
+    total,
+)
 from service.cases.sources import open_source
 from service.settings import DEMO_LIBRARY
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
@@ -42,12 +49,13 @@ def test_bad_lines_are_rejected_with_their_number_and_reason(library, tmp_path):
             b'{"study_id": "s6", "report": "x", "metadata": {"a": NaN}}',
             json.dumps(record("s8", report="Größer."), ensure_ascii=False).encode("latin-1"),
             record("s9", images=["a\0.jpg"]),
-            record("s7", gaze={"x": [0.1], "y": [0.1], "duration": [5]}),
+            record("s10", gaze={"x": [0.1], "y": [0.1], "duration": [5]}),
+            record("s7", gaze=[{"x": [0.1], "y": [0.1], "duration": [5]}]),
         ],
     )
     outcome = ingested(library, path)
     reasons = {rejected.number: rejected.reason for rejected in outcome.rejected}
-    assert sorted(reasons) == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert sorted(reasons) == [2, 3, 4, 5, 6, 7, 8, 9, 10]
     assert "cannot be read" in reasons[3]
     assert "leaves the manifest's folder" in reasons[4]
     assert "neither a report nor an image" in reasons[5]
@@ -62,6 +70,17 @@ def test_a_study_of_another_region_is_rejected_by_its_region(library, tmp_path):
     (rejected,) = ingested(library, path).rejected
     assert (rejected.number, library.store.count()) == (1, 1)
     assert "another region, knee" in rejected.reason
+
+
+def test_an_id_of_another_patient_is_refused_and_one_that_repeats_is_counted(library, tmp_path):
+    lines = [record("s1"), record("s1", patient_id="canary-8"), record("s1", report="Again.")]
+    outcome = total(ingest_source(library, open_source(manifest(tmp_path, lines))))
+    ((number, reason),) = ((each.number, each.reason) for each in outcome.rejected)
+    assert number == 2
+    assert "another patient" in reason
+    assert "canary" not in reason
+    assert outcome.passed == {"lines that repeat an earlier study_id": 1}
+    assert library.get("s1").report == "Again."
 
 
 def test_ingesting_again_changes_nothing(library, tmp_path):

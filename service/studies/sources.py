@@ -1,0 +1,222 @@
+"""Opens a source of studies: a studies.jsonl, .csv or .parquet, a tar, or a folder.
+
+Service and training read studies here and nowhere else, so that one row is one study for both.
+"""
+
+import os
+import stat
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Protocol, Self
+
+from service.errors import SourceUnreadable, StudyInvalid
+from service.imaging.dicom.header import looks_like_dicom
+from service.imaging.dicom.identifiers import belonging
+from service.studies.files import HEAD, HEATMAPS, HIDDEN, LONE, OTHER, File, file_of, is_hidden
+from service.studies.images import TAR, place_of_images, read_file, read_image
+from service.studies.line import StudyLine
+from service.studies.samples import (
+    SEVERAL_PATIENTS,
+    Sample,
+    by_identity,
+    samples_of_folder,
+    samples_of_tar,
+    studies_of,
+)
+from service.studies.tables import Found, read_csv, read_jsonl, read_parquet
+from service.studies.tars import members, read_member
+
+REPEATED = "lines that repeat an earlier study_id"
+_OTHER_PATIENT = (
+    "study_id: an earlier study of this source has the same id and another patient. Give each "
+    "study an id of its own."
+)
+_TWICE = (
+    "study_id: another study of this source has the same id. Give each study an id of its own, or "
+    "put its files together."
+)
+_MANIFESTS: dict[str, Callable[[Path], tuple[Iterator[Found], int]]] = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".parquet": read_parquet,
+}
+
+
+_UNUSED = {"heatmap": HEATMAPS, "text": LONE, "record": OTHER, "image": OTHER}
+"""Kind of file → the reason why one that no study has is passed over."""
+
+
+class ReadPart(Protocol):
+    """A reader of files by their names."""
+
+    def __call__(self, name: str, limit: int = -1, /) -> bytes:
+        """Returns the first `limit` bytes of a file, or all (-1)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Studies:
+    """The studies of one source. Each is read when it is taken."""
+
+    found: Iterator[Found]
+    count: int
+    """Number of studies, those that cannot be read included."""
+    read: Callable[[str], bytes]
+    """Returns an image's bytes, by the name that its study gives it."""
+    passed: Counter[str]
+    """Files and lines that are no study: reason → how many. Complete once all were taken."""
+
+
+def open_studies(path: Path) -> Studies:
+    """Opens a source by its kind. Raises SourceUnreadable for any other file or folder."""
+    suffix = path.suffix.lower()
+    try:
+        if path.is_dir():
+            return _folder(path)
+        if suffix == TAR:
+            return _tar(path)
+        if suffix in _MANIFESTS:
+            return _manifest(path, *_MANIFESTS[suffix](path))
+    except OSError as error:
+        raise SourceUnreadable(
+            f"Cannot read the source: {error.strerror}. Check it and its permissions."
+        ) from None
+    raise SourceUnreadable(
+        f"Cannot read studies from a file of this kind. Give a folder, or a file "
+        f"{', '.join((*_MANIFESTS, TAR))}; unpack what is compressed."
+    )
+
+
+def _manifest(path: Path, found: Iterator[Found], count: int) -> Studies:
+    passed, place = Counter[str](), place_of_images(path)
+    known = (Found(each.place, _with_patient(each.study, place)) for each in found)
+    distinct = _distinct(known, passed, may_repeat=True)
+    return Studies(distinct, count, partial(read_image, place), passed)
+
+
+def _tar(path: Path) -> Studies:
+    names = [(m.name, None if m.fault is None else StudyInvalid(m.fault)) for m in members(path)]
+    sorted_in = _SortedIn.of(partial(read_member, path), names)
+    return sorted_in.studies(samples_of_tar(sorted_in.files))
+
+
+def _folder(path: Path) -> Studies:
+    """Reads all DICOM headers at once, because files of one study may lie in several folders."""
+    sorted_in = _SortedIn.of(partial(read_file, path), _names(path))
+    samples = samples_of_folder(sorted_in.files)
+    if not samples and not sorted_in.faults:
+        raise SourceUnreadable(
+            "The folder holds no DICOM, PNG or JPEG file. Give the folder of the radiographs."
+        )
+    return sorted_in.studies(samples)
+
+
+@dataclass(frozen=True, slots=True)
+class _SortedIn:
+    """The files of a folder or a tar: those of studies, those that cannot be read, the rest."""
+
+    read: ReadPart
+    files: list[File] = field(default_factory=list)
+    faults: list[Found] = field(default_factory=list)
+    passed: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, read: ReadPart, names: Iterable[tuple[str, StudyInvalid | None]]) -> Self:
+        """Looks at each file. names: each with why it cannot be read, if so."""
+        sorted_in = cls(read)
+        for name, fault in names:
+            if is_hidden(name):
+                sorted_in.passed[HIDDEN] += 1
+            elif fault is not None:
+                sorted_in.faults.append(Found(name, fault))
+            else:
+                sorted_in._add(name)
+        return sorted_in
+
+    def studies(self, samples: Sequence[Sample]) -> Studies:
+        """Returns what could not be read, then the studies of the samples."""
+        used = {file for sample in samples for file in sample.files if file.kind != "heatmap"}
+        self.passed.update(_UNUSED[file.kind] for file in self.files if file not in used)
+        joined = by_identity(samples)
+        found = chain(self.faults, studies_of(joined, self.read))
+        distinct = _distinct(found, self.passed, may_repeat=False)
+        return Studies(distinct, len(self.faults) + len(joined), self.read, self.passed)
+
+    def _add(self, name: str) -> None:
+        try:
+            file = file_of(name, partial(self.read, name))
+        except OSError as error:
+            self.faults.append(Found(name, _unread(error)))
+        else:
+            if isinstance(file, File):
+                self.files.append(file)
+            else:
+                self.passed[file] += 1
+
+
+def _names(folder: Path) -> Iterator[tuple[str, StudyInvalid | None]]:
+    """Yields the files below a folder, in the order of their paths."""
+    faults: list[OSError] = []
+    walked = os.walk(folder, onerror=faults.append)
+    paths = sorted(Path(at, name) for at, _, names in walked for name in names)
+    for error in faults:
+        yield str(Path(error.filename).relative_to(folder)), _unread(error)
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        try:
+            regular = stat.S_ISREG(path.stat().st_mode)
+        except OSError as error:
+            yield name, _unread(error)
+        else:
+            yield name, None if regular else StudyInvalid("It is a device. Remove it.")
+
+
+def _unread(error: OSError) -> StudyInvalid:
+    return StudyInvalid(f"It cannot be read: {error.strerror}. Check it and its permissions.")
+
+
+def _with_patient(study: StudyLine | StudyInvalid, place: Path) -> StudyLine | StudyInvalid:
+    """Returns the study with the patient of its DICOM files, if it names none itself."""
+    if isinstance(study, StudyInvalid) or study.patient_id is not None:
+        return study
+    patients = {_patient_of(place, image) for image in study.images} - {None}
+    if len(patients) > 1:
+        return StudyInvalid(SEVERAL_PATIENTS)
+    return study.model_copy(update={"patient_id": next(iter(patients), None)})
+
+
+def _patient_of(place: Path, image: str) -> str | None:
+    read = partial(read_image, place, image)
+    try:
+        return belonging(read).patient_id if looks_like_dicom(read(HEAD)) else None
+    except (OSError, StudyInvalid):  # whoever reads the whole image reports it
+        return None
+
+
+def _distinct(found: Iterable[Found], passed: Counter[str], *, may_repeat: bool) -> Iterator[Found]:
+    """Yields the studies, and refuses one that has the id of an earlier one of another patient.
+
+    may_repeat: whether a later version of a study of the same patient is another line like any.
+    """
+    patients: dict[str, str | None] = {}
+    for each in found:
+        if isinstance(each.study, StudyInvalid):
+            yield each
+            continue
+        study_id = unicodedata.normalize("NFC", each.study.study_id)
+        patient, repeats = each.study.patient_id, study_id in patients
+        if repeats and None not in (others := {patient, patients[study_id]}) and len(others) > 1:
+            yield Found(each.place, StudyInvalid(_OTHER_PATIENT))
+        elif repeats and not may_repeat:
+            yield Found(each.place, StudyInvalid(_TWICE))
+        else:
+            passed.update([REPEATED] if repeats else [])
+            patients[study_id] = patient
+            yield each
