@@ -56,7 +56,7 @@ def test_a_file_that_cannot_be_opened_is_named(image, tmp_path):
 
 
 def test_a_file_without_permission_is_named(image, tmp_path, monkeypatch):
-    def refused(path, mode):
+    def refused(path, _mode):
         raise PermissionError(13, "Permission denied", str(path))
 
     image.write_bytes(PNG)
