@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+
 from service.errors import StudyInvalid
 from service.studies.files import File, Kind
 from service.studies.line import StudyLine, field_name, json_object, study_of_values
