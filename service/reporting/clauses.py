@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from service.reporting.polarity import CUE, Polarity, polarity
+from service.reporting.polarity import CUE, Polarity, polarity_of_normalised
 from service.reporting.wording import (
     DOUBT,
     NORMAL,
@@ -41,6 +41,7 @@ _UNREADABLE = re.compile(
 )
 """Other scripts, denials in other languages, and conditions: texts that the rules cannot read."""
 _LIST_NUMBER = re.compile(r"^\d{1,2}[.)] ")
+_COLON = re.compile(r":\s*")
 _SCOPE_END = re.compile(
     r"[;!]|\.(?!\d)| -+ |\b(?:but|however|nevertheless|although|though|while|whereas)\b"
     r"|\byet(?= (?:no|there|the|an?)\b)"
@@ -117,7 +118,7 @@ def parse_clauses(text: str) -> tuple[Clause, ...]:
     """Returns the clauses of a normalised sentence (`service.reporting.polarity.normalise`)."""
     text = _LIST_NUMBER.sub("", text)
     if not _UNREADABLE.search(text) and len(text) <= MAX_CHARS:
-        scopes = _SCOPE_END.split(text.replace(":", " is "))
+        scopes = _SCOPE_END.split(_COLON.sub(" is ", text))
         clauses = tuple(clause for scope in scopes for clause in _parse_scope(scope))
         if len(clauses) <= MAX_CLAUSES:
             return clauses
@@ -218,7 +219,7 @@ def _carry_denials_forward(pieces: Sequence[_Piece]) -> Iterator[Polarity]:
     for place, piece in enumerate(pieces):
         if piece.has_cue:
             doubly = reaching == "denied" and piece.joint == "or"
-            own = "unclear" if doubly else polarity(piece.text)
+            own = "unclear" if doubly else polarity_of_normalised(piece.text)
             reaching = own if piece.cue_leads else "affirmed"
         elif piece.joint != "or" and piece.ends_in_predicate:
             own = reaching = "affirmed"

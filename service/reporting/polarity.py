@@ -15,14 +15,15 @@ from service.reporting.pseudo_negations import GONE, LOSS, NORMAL, PLAIN, REFUTE
 Polarity = Literal["affirmed", "denied", "unclear"]
 
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": " ", "”": " ", "…": " ", "–": "-", "—": "-"})
-_SHOW = r"(?:reveal|show|demonstrate|identify|detect|disclose|visuali[sz]e)"
+_SHOW = r"(?:reveal|show|demonstrate|identify|detect|disclose|visuali[sz]e|see|find|appreciate)"
 CUE = re.compile(
-    rf"\b(?:(?P<negator>no(?! longer)|no longer|not|none|nothing|without|never|neither|nor"
-    rf"|fail(?:s|ed|ure)? to {_SHOW})"
+    rf"\b(?:(?P<negator>no(?! longer)|no longer|nil|not|none|nothing|without|never|neither|nor"
+    rf"|(?:fail(?:s|ed|ure)?|unable) to {_SHOW})"
     r"|(?P<open>rule out|exclude|undecided|whether|less (?:likely|probable)|doubt(?:ful)?"
     r"|clearing (?:of|in)|(?:evaluat|assess|look|search|screen)\w* for)"
     rf"|(?P<normal>(?!clear of)(?:{NORMAL}))"
-    rf"|{GONE}|{REFUTED}|excludes|denies|(?:{LOSS}) of|removal|lacks|rather than|instead of)\b"
+    rf"|{GONE}|{REFUTED}|excludes|rules out|denie[sd]|denying|(?:{LOSS}) of|removal|lacks"
+    r"|rather than|instead of)\b"
 )
 """Words that deny. Groups: `negator` denies what follows, `normal` calls a structure normal, `open`
 leaves the question open."""
@@ -31,8 +32,7 @@ leaves the question open."""
 def normalise(text: str) -> str:
     """Returns the text in lower case, with each phrase that only looks like a denial replaced.
 
-    Example: "Effusion has not resolved." → "effusion has persistent." Normalising twice changes
-    nothing.
+    Example: "Effusion has not resolved." → "effusion has persistent."
     """
     text = text.lower().translate(_TYPOGRAPHY)
     for cue, meaning in PLAIN:
@@ -42,7 +42,16 @@ def normalise(text: str) -> str:
 
 def polarity(clause: str) -> Polarity:
     """Decides whether the clause denies a finding ("No effusion", "The lungs are clear")."""
-    cues = [cue.lastgroup for cue in CUE.finditer(normalise(clause))]
+    return polarity_of_normalised(normalise(clause))
+
+
+def polarity_of_normalised(clause: str) -> Polarity:
+    """Decides it for a part of a normalised text.
+
+    A part is not normalised again: without its "or", "no new or worsening effusion" would read as
+    "no worsening …".
+    """
+    cues = [cue.lastgroup for cue in CUE.finditer(clause)]
     negators, normals = cues.count("negator"), cues.count("normal")
     if "open" in cues or negators > 1 or normals > 1 or 0 < negators < len(cues):
         return "unclear"

@@ -10,7 +10,7 @@ import re
 REFUTED = r"ruled out|excluded|unlikely|improbable"
 GONE = (
     r"absent|resolved|cleared|disappeared|gone|removed|withdrawn|extracted|negative for"
-    r"|free (?:of|from)|clear of"
+    r"|free (?:of|from)|clear of|(?<=\bis )negative|(?<=\bare )negative"
 )
 NORMAL = r"within normal limits|well aerated|normal|clear|unremarkable|intact"
 LOSS = r"resolution|absence|lack|disappearance|nonvisuali[sz]ation"
@@ -38,8 +38,9 @@ _EXTENT = (
 _NO = rf"\b(?:no|without) (?:{_EXTENT}(?:evidence|signs?|suggestion|indication) (?:of|for) )*"
 _NO_SUCH = rf"{_NO}{_EXTENT}"
 _ORGAN = r"heart|cardi|mediastin|hil[aiu]|aort|vess|vascul|arter|atri|ventric|lymph|node|thyroid"
+_AS_NOUN = r"(?= (?:of|in|or|nor|and|since|from|compared|is|was|has|to)\b|\W*$|[^\w ])"
 _COURSE = (
-    r"(?:increase|growth|progression|worsening|deterioration|evolution|decrease|reduction"
+    rf"(?:increase|growth|progression|worsening{_AS_NOUN}|deterioration|evolution|decrease|reduction"
     rf"|improvement|regression|enlargement(?! of (?:the |any )?(?:\w+ )?(?:{_ORGAN})))s?"
 )
 """Ways to change. "No enlargement of the heart" is a denial: it does not presuppose a finding."""
@@ -55,8 +56,8 @@ _JUDGED = (
     r"(?:evaluated|assessed|imaged|included|characteri[sz]ed|determined|ascertained|established"
     r"|delineated|measured)"
 )
-_JUDGE = r"(?:evaluate|assess|determine|tell|see|identify|appreciate)"
-_SEEN = rf"(?:seen|visuali[sz]ed|demonstrated|appreciated|identified|{_JUDGED})"
+_JUDGE = r"(?:evaluate|assess|determine|tell)"
+_SEEN = rf"(?:seen|present|noted|visuali[sz]ed|demonstrated|appreciated|identified|{_JUDGED})"
 _PLAINLY = (
     r"(?:well|(?:ful|clear|complete|optimal|adequate|entire|definite|reliab|proper|confident)ly)"
 )
@@ -66,10 +67,15 @@ _SPELLING = {
     r"n't\b|(?<=\bcan)not\b": " not",
     r"\bnon[ -]": "non",
     r"\br/o\b": "rule out",
+    r"\bw/o\b": "without",
+    r"\be/o\b": "evidence of",
+    r"\bs/p\b": "status post",
+    r"\bno\. ?(?=\d)": "number ",
     r"(?<=\w)-(?=\w)": " ",
 }
 _REMARKS = {
-    r"\bnot (?:only|just|merely|simply|solely)\b": "",
+    r"\bnot (?:only|just|merely|simply|solely|limited to)\b": "",
+    r"\b(?:no|not|nothing) (?:more|greater|less|fewer|other) than\b": "",
     r"\bnot (?:surprising|unexpected|uncommon|unusual|infrequent)(?:ly)?\b": "",
     r"\b(?:no|without)(?: an?y?)? (?:doubt|question|difficult(?:y|ies)|incident)\b": "",
     r"\bwithout (?:(?:iv|intravenous|oral) )?(?:contrast|exception)\b": "",
@@ -87,12 +93,13 @@ _DOUBLE = {
     rf"{_NOT} (?:{GONE})\b": "persistent",
     rf"(?:{_NO_SUCH}|{_PARTLY} )(?:{LOSS}|clearing|removal)(?: of)?\b": "persistent",
     rf"{_PARTLY} (?:{GONE})\b": "persistent",
-    rf"(?:{_DID_NOT}|{_UNABLE}) (?:resolve|clear|disappear)\b": "persistent",
+    rf"(?:{_DID_NOT}|{_UNABLE}|\byet to) (?:resolve|clear|disappear)\b": "persistent",
     rf"\binterval (?=(?:{LOSS}|removal)\b)": "",
     r"\b(?:complete|total|full) clearing\b": "resolution",
 }
 _CHANGES = {
     rf"(?:{_NO_SUCH}|\bneither ){_CHANGE}(?:(?:,| or| nor)+ {_EXTENT}{_CHANGE})+\b": "unchanged",
+    rf"{_NO_SUCH}{_CHANGE} (?:or|nor) ": "unchanged appearance; no ",
     rf"{_NO_SUCH}(?:changes?|differences?)\b": "unchanged",
     rf"\b(?:not|no){_BETWEEN} (?:changed?|different)\b": "unchanged",
     rf"\b((?:no|without) [^.;]{{0,200}}?\w)(?:,| or| nor)+ {_EXTENT}{_CHANGE}{_AT_END}": (
@@ -106,6 +113,7 @@ _CHANGES = {
     ),
     rf"\b(?:not|no){_BETWEEN} ({_LARGER})(?= than\b| in\b|$|[.,;])": r"non\1",
     r"\b(?:does|do|did) not (extend|cause|drain|reach|cross|obscure)\b": r"non\1",
+    rf"\bnot {_SEEN} (?:previously|before|(?:on|in) (?:the )?{_EARLIER}(?: {_STUDY})?)\b": "new",
     r"\bno (?:interval )?(?:development|appearance|onset) of\b": "no new",
 }
 """They deny how a finding has changed or what it does, not the finding."""
@@ -117,6 +125,7 @@ _OPEN = {
     rf"\bnot(?: (?:be|been|being))*(?: {_PLAINLY})+ {_SEEN}\b": "undecided",
     rf"\b(?:poor|suboptimal|inadequate)ly {_SEEN}\b": "undecided",
     rf"\b(?:(?:can|could) not|unable to)(?: \w+ly)? {_JUDGE}\b": "undecided",
+    r"\bwith(?: or |/)(?:without|no)\b": "undecided",
     r"\b(?:unable|not able) to be\b|\b(?:may|might) not\b": "undecided",
     r"\b(?:no|without)(?: any)? further\b": "undecided",
 }

@@ -38,14 +38,15 @@ _PLURAL_Y = re.compile(r"(?<=[a-z]{3})ies$")
 _LUNG = frozenset({"zone", "lobe", "field"})
 _FILLER = frozenset({
     "a", "after", "again", "also", "an", "and", "any", "apparent", "appear", "appears",
-    "appreciated", "are", "at", "be", "been", "both", "by", "can", "completely", "could",
-    "demonstrated", "detected", "did", "do", "does", "evidence", "evident", "following", "for",
-    "from", "had", "has", "have", "identified", "in", "indicate", "indication", "is", "it",
-    "likely", "may", "might", "noted", "now", "of", "on", "or", "possible", "possibly", "post",
-    "present", "previously", "probable", "probably", "radiographic", "radiographically",
-    "remain", "remains", "seen", "shows", "sided", "sign", "signs", "sized", "status",
-    "suggest", "suggesting", "suggestion", "suggestive", "that", "the", "there", "this", "to",
-    "visible", "visualised", "visualized", "was", "were", "which", "with",
+    "appreciate", "appreciated", "are", "at", "be", "been", "both", "by", "can", "completely",
+    "could", "demonstrated", "detected", "did", "do", "does", "evidence", "evident", "find",
+    "following", "for", "found", "from", "had", "has", "have", "identified", "identify", "in",
+    "indicate", "indication", "is", "it", "likely", "may", "might", "noted", "now", "of", "on",
+    "or", "possible", "possibly", "post", "present", "previously", "probable", "probably",
+    "radiographic", "radiographically", "remain", "remains", "see", "seen", "shows", "sided",
+    "sign", "signs", "sized", "status", "suggest", "suggesting", "suggestion", "suggestive",
+    "that", "the", "there", "this", "to", "visible", "visualised", "visualized", "was", "were",
+    "which", "with",
 })  # fmt: skip
 
 

@@ -118,7 +118,7 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         field = field_name(name)
         if field in named:
-            raise _wrong(field, f"the field comes twice ({name!r} is one). Give it once")
+            raise _wrong(field, "the field comes twice, perhaps in two spellings. Give it once")
         if not _INDEX.fullmatch(field):
             named[field] = value
     return {
@@ -190,7 +190,8 @@ def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise _Twice(f"{key}: the field comes twice. Give it once.")
+            known = field_name(key) in StudyLine.model_fields
+            raise _Twice(f"{key if known else 'an object'}: a field comes twice. Give it once.")
         found[key] = value
     return found
 
@@ -204,7 +205,7 @@ def _invalid(error: ValidationError) -> StudyInvalid:
     loc, what = first["loc"], first["msg"].removeprefix("Value error, ").rstrip(".")
     if first["type"] == "string_unicode":
         what = "The text is not UTF-8. Save it in that encoding"
-    elif loc[:1] == ("metadata",) and len(loc) > 2:  # the last part is a type that was tried
-        loc, what = loc[:2], "Input should be text, a finite number, true or false"
+    elif loc[:1] == ("metadata",) and len(loc) > 2:  # the second part is the user's own word
+        loc, what = loc[:1], "Each value should be text, a finite number, true or false"
     where = ".".join(map(str, loc)) or first.get("ctx", {}).get("field", "line")
     return StudyInvalid(f"{where}: {what.replace('a valid tuple', 'a list')}.")

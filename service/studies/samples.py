@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
 
 from service.errors import StudyInvalid
 from service.studies.files import File, Kind
@@ -133,14 +132,14 @@ def _check(study: Sample, sharing: Counter[str], keys: set[str]) -> None:
 
 def _study(study: Sample, read: Read) -> StudyLine | StudyInvalid:
     named = next(iter(study.uids), "") if len(study.uids) == 1 else study.key.replace("/", ":")
-    values: dict[str, Any] = {"study_id": named, "patient_id": next(iter(study.patients), None)}
     texts = dict.fromkeys(_text(read(name)) for name in study.names("text"))
-    values["report"] = "\n".join(texts) or None
+    report, patient = "\n".join(texts).strip(), next(iter(study.patients), None)
+    values = {"study_id": named, "patient_id": patient, "report": report or None}
     record = next((json_object(read(name)) for name in study.names("record")), {})
     record = {name: value for name, value in record.items() if field_name(name) != "images"}
     found = study_of_values({**record, "images": study.names("image")}, values)
     if isinstance(found, StudyLine):
-        if texts and found.report != (values["report"] or "").strip():
+        if report and found.report != report:
             raise StudyInvalid("The .json and the .txt hold two reports. Keep one.")
         if study.names("heatmap") and found.patient_id is None:
             raise StudyInvalid(

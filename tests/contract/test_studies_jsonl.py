@@ -278,7 +278,7 @@ def test_a_key_that_comes_twice_is_refused_with_its_name(folder):
         '{"study_id": "s1", "patient_id": "p1", "patient_id": "p2", "report": "Clear."}'
     )
     for reason in (in_the_service(path), in_training(path)):
-        assert "patient_id: the field comes twice" in reason
+        assert "patient_id: a field comes twice" in reason
 
 
 @pytest.mark.parametrize(

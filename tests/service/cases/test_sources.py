@@ -209,3 +209,15 @@ def test_images_are_read_when_their_study_is_taken(tmp_path):
     assert isinstance(next(entries).study, NewStudy)
     (tmp_path / "b.png").unlink()
     assert "cannot be read" in next(entries).study.detail
+
+
+def test_two_patients_in_one_row_are_refused_though_it_names_one(tmp_path):
+    dicom(tmp_path, "a.dcm", "1.2.3", PatientID="p1")
+    dicom(tmp_path, "b.dcm", "1.2.3", PatientID="p2")
+    dicom(tmp_path, "c.dcm", "1.2.3", PatientID="")
+    row = {"study_id": "s1", "patient_id": "mine"}
+    for images, taken in ((["a.dcm", "c.dcm"], True), (["a.dcm", "b.dcm"], False)):
+        (tmp_path / "s.jsonl").write_text(json.dumps(row | {"images": images}))
+        (study,) = studies(tmp_path / "s.jsonl").values()
+        assert isinstance(study, NewStudy) == taken
+        assert taken or "several patients" in study.detail

@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from service.reporting.polarity import normalise
 from service.reporting.statements import Statement, compare
 from tests.support.paths import ROOT
 
@@ -31,8 +30,3 @@ def test_an_example_is_read_as_the_page_says(sentence, finding, reading):
     passage = Statement.of(sentence)
     verdicts = tuple(compare(Statement.of(said), passage, 0.97)[0] for said in statements)
     assert verdicts == VERDICTS[reading]
-
-
-@pytest.mark.parametrize("sentence", sorted({sentence for sentence, _, _ in ROWS}))
-def test_reading_an_example_twice_changes_nothing(sentence):
-    assert normalise(normalise(sentence)) == normalise(sentence)

@@ -37,9 +37,9 @@ def test_any_row_is_a_study_or_a_reason(row):
         ("[" * 100_000, "not JSON"),
         ('{"study_id": ' + "9" * 5000 + "}", "not JSON"),
         ('{"study_id": "s1", "report": "a\nb"}', "not JSON"),
-        ('{"study_id": "s1", "metadata": {"a": 1, "a": 2}}', "a: the field comes twice"),
+        ('{"study_id": "s1", "metadata": {"a": 1, "a": 2}}', "an object: a field comes twice"),
         ('{"study_id": "\\ud800"}', "study_id: The text is not UTF-8"),
-        ('{"study_id": "s1", "metadata": {"age": [61]}}', "metadata.age: Input should be text"),
+        ('{"study_id": "s1", "metadata": {"age": [61]}}', "metadata: Each value should be text"),
         ('{"study_id": "s1", "gaze": {"x": []}}', "gaze: Input should be a list"),
         ('{"study_id": "s1", "images": ["a.png", ""]}', "images.1: "),
     ],
@@ -48,11 +48,14 @@ def test_a_bad_line_is_refused_in_words(line, reason):
     assert reason in study_of_json(line.encode()).detail
 
 
-def test_a_reason_quotes_no_value():
+def test_a_reason_quotes_no_value_and_no_key_of_the_metadata():
     line = {"study_id": ["Jane Doe"], "patient_id": {"Doe": 1}, "report": 7.5, "metadata": "Doe"}
     for name, value in line.items():
         found = study_of_json(json.dumps({"study_id": "s1"} | {name: value}).encode())
         assert name in found.detail
+        assert "Doe" not in found.detail
+    for metadata in ('{"Doe": [1]}', '{"Doe": 1, "Doe": 2}'):
+        found = study_of_json(f'{{"study_id": "s1", "metadata": {metadata}}}'.encode())
         assert "Doe" not in found.detail
 
 

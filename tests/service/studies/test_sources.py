@@ -119,6 +119,8 @@ def found_in(path):
             {"k": ("1.2", "p1", 1, "R.")},
         ),
         ({"k.png": PNG, "k.txt": b"\xef\xbb\xbfR."}, {"k": ("k", None, 1, "R.")}),
+        ({"k.png": PNG, "k.txt": b" \n"}, {"k": ("k", None, 1, None)}),
+        ({"k.json": record(report="R.\n"), "k.txt": b"R.\n"}, {"k": ("k", None, 0, "R.")}),
         (
             {
                 "k.image.png": PNG,
@@ -145,6 +147,8 @@ def found_in(path):
         "a record before the header",
         "a header fills gaps",
         "a byte order mark",
+        "a blank text",
+        "one report twice",
         "a shard of training",
     ],
 )

@@ -1,6 +1,7 @@
 """Reads the 14 columns of the CheXpert labeller (Irvin et al. 2019, arXiv 1901.07031).
 
-A cell is 1 (present), 0 (denied), -1 or `u` (uncertain), or blank (not mentioned).
+A cell is 1 (present), 0 (denied), -1 or `u` (uncertain), or blank (not mentioned). A report that
+mentions nothing has 1 under No Finding, so a row of blanks is one that was not labelled.
 """
 
 from training.data.labels import CHEXPERT, as_uncertain
@@ -11,9 +12,13 @@ _PRESENT, _UNCERTAIN = 1.0, -1.0
 _VERDICTS = (_PRESENT, 0.0, _UNCERTAIN, None)
 
 
-def chexpert_findings(row: Row) -> tuple[str, ...]:
-    """Returns the columns that are 1. Raises DataError for a cell that is not a label."""
-    return _columns_at(row, _PRESENT)
+def chexpert_findings(row: Row) -> tuple[str, ...] | None:
+    """Returns the columns that are 1; None for a row without a verdict.
+
+    Raises DataError for a cell that is not a label.
+    """
+    verdicts = {_verdict(row, name) for name in CHEXPERT}
+    return None if verdicts == {None} else _columns_at(row, _PRESENT)
 
 
 def chexpert_metadata(row: Row) -> dict[str, Scalar]:

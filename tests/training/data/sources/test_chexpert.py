@@ -159,3 +159,10 @@ def test_a_row_that_is_repeated_adds_no_image(write, read, layout):
     layout["train.csv"] += layout["train.csv"][:1]
     found, _ = read(studies(write(layout)))
     assert found["patient00001-study1"].images == (IMAGE,)
+
+
+def test_a_row_of_blanks_is_a_study_that_was_not_labelled(changed):
+    assert changed(**dict.fromkeys(CHEXPERT, "")).findings is None
+    assert changed(**dict.fromkeys(CHEXPERT, "nan")).findings is None
+    assert changed(**dict.fromkeys(CHEXPERT, "") | {"Edema": "-1"}).findings == ()
+    assert changed(**dict.fromkeys(CHEXPERT, "") | {"Edema": "0"}).findings == ()
