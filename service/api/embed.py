@@ -57,6 +57,8 @@ class ImageFacts(Answer):
     inverted: bool
     """True when the file shows low values as white (MONOCHROME1)."""
     window: WindowOut
+    corrections: list[str]
+    """What was read otherwise than the file says: a sentence each. Empty for most images."""
 
 
 class ImageEmbedding(Answer):

@@ -38,6 +38,8 @@ class RadiographFacts:
     """DICOM ViewPosition (PA, AP, LL …), if the file has one."""
     spacing_mm: tuple[float, float] | None = None
     """Row and column spacing on the detector in mm, if the file has it."""
+    corrections: tuple[str, ...] = ()
+    """What was read otherwise than the file says: a sentence each, for the caller."""
     provenance: dict[str, str] = field(default_factory=dict)
     """The allow-listed, de-identified DICOM elements (see `service.imaging.deidentify`)."""
 
