@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from pydicom.uid import (
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -77,7 +78,7 @@ def test_a_deflated_object_is_refused_without_inflating_it():
 @pytest.mark.parametrize(
     ("elements", "error"),
     [
-        ({"Modality": "CT"}, ImageNotARadiograph),
+        ({"SOPClassUID": CTImageStorage}, ImageNotARadiograph),
         ({"NumberOfFrames": 2}, ImageUnsupported),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, ImageUnsupported),
         ({"PhotometricInterpretation": "SOMETHING"}, ImageUndecodable),

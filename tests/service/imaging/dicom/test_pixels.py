@@ -189,21 +189,22 @@ def test_compressed_pixels_of_defined_length_are_undecodable():
         decode(data[:at] + struct.pack("<L", len(content)) + content, LIMITS)
 
 
-def test_gdcm_is_given_nothing_that_follows_the_pixels(tmp_path, monkeypatch):
+def test_a_codec_is_given_nothing_that_follows_the_pixels(tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(
-        "service.imaging.dicom.pixels._decode_with_gdcm", lambda data: given.append(data) or ramp()
+        "service.imaging.dicom.pixels._decode_apart",
+        lambda data, *_: given.append(data) or ramp(np.uint16),
     )
     data = compressed_by_gdcm(gdcm.TransferSyntax.JPEGLSLossless, tmp_path)
     decode(data + sequence(0xFFFAFFFA, item() * 10), LIMITS)
     assert given == [data]
 
 
-def test_a_frame_that_ends_gdcms_process_is_undecodable(tmp_path, monkeypatch):
+def test_a_frame_that_ends_its_codecs_process_is_undecodable(tmp_path, monkeypatch):
     """gdcm calls std::terminate on some damaged frames; the service must outlive that."""
     abort = tmp_path / "abort.py"
     abort.write_text("import os; os.abort()")
-    monkeypatch.setattr("service.imaging.dicom.pixels._GDCM", abort)
+    monkeypatch.setattr("service.imaging.dicom.pixels._PROCESS", abort)
     data = compressed_by_gdcm(gdcm.TransferSyntax.JPEGLSLossless, tmp_path)
     with pytest.raises(ImageUndecodable, match="CalledProcessError"):
         decode(data, LIMITS)
