@@ -60,14 +60,17 @@ def find_bits(
 
 
 def _placed(claimed: Bits, used: int, width: int) -> Bits:
-    """The header's reading, but from bit 0 if its HighBit is impossible or skips used bits.
+    """The header's reading, but at the end of the word that is used if the other one is empty.
 
-    Bits below a value may hold an overlay, so HighBit counts as wrong only if the bits that it
-    adds at the top are empty.
+    The bits that the header leaves out may hold an overlay, so they count only if none is empty.
     """
-    fits = 0 <= claimed.shift <= width - claimed.stored
-    skips = fits and used & (2**claimed.shift - 1) and used < 2**claimed.stored
-    return claimed if fits and not skips else Bits(0, claimed.stored, claimed.signed)
+    spare = width - claimed.stored
+    low, high = (Bits(shift, claimed.stored, claimed.signed) for shift in (0, spare))
+    if claimed.shift == 0 and spare and used % 2**spare == 0 and used >> claimed.stored:
+        return high if used >> claimed.stored == 2**spare - 1 else low
+    fits = 0 <= claimed.shift <= spare
+    skips = fits and used % 2**claimed.shift and used < 2**claimed.stored
+    return claimed if fits and not skips else low
 
 
 def _wider(bits: Bits, codes: npt.NDArray[Any], used: int, width: int) -> list[Bits]:
@@ -97,7 +100,7 @@ def _turned(bits: Bits, codes: npt.NDArray[Any]) -> list[Bits]:
 def _lowered(best: Bits, bits: Bits, used: int, width: int) -> Bits:
     """Takes bits that are used by no pixel off the low end, up to BitsStored of the header."""
     spare = width - bits.stored
-    if best.stored <= bits.stored or used & (2**spare - 1):
+    if best.stored <= bits.stored or used % 2**spare:
         return best
     return Bits(spare, bits.stored, bits.signed)
 
