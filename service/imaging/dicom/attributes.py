@@ -43,7 +43,7 @@ def complete(dataset: Dataset, *, native: bool) -> list[str]:
     size = _bytes_a_sample(dataset) if native else None
     said += [*_depths(dataset, size), *_signs(dataset)]
     if native:
-        said += _check_length(dataset)
+        _check_length(dataset)
     return said
 
 
@@ -127,8 +127,8 @@ def _signs(dataset: Dataset) -> list[str]:
     return []
 
 
-def _check_length(dataset: Dataset) -> list[str]:
-    """Compares the length of uncompressed pixels with their declared size (PS3.5 8.1.1)."""
+def _check_length(dataset: Dataset) -> None:
+    """Refuses uncompressed pixels that are not as long as their header says (PS3.5 8.1.1)."""
     rows, columns = rows_and_columns(dataset)
     a_pixel = int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated) // 8
     length, frame = len(dataset.PixelData or b""), rows * columns * a_pixel
@@ -139,21 +139,11 @@ def _check_length(dataset: Dataset) -> list[str]:
             "The DICOM's PixelData is shorter than its Rows, Columns and BitsAllocated need: it is "
             "truncated, or one of them is wrong. Export it again."
         )
-    frames, rest = divmod(length, frame)
-    if rest > 1 and rest + (frames - 1) * frame >= min(rows, columns) * a_pixel:
+    if length - frame >= min(rows, columns) * a_pixel:  # less is padding that writers add
         raise ImageUndecodable(
-            "The DICOM's PixelData is longer than its Rows, Columns and BitsAllocated need, so one "
-            "of them is wrong. Correct it."
+            "The DICOM's PixelData is longer than its Rows, Columns, BitsAllocated and "
+            "NumberOfFrames need, so one of them is wrong. Correct it."
         )
-    if frames == 2 and dataset.BitsAllocated == 8:
-        raise ImageUndecodable(
-            "The DICOM's PixelData has two bytes a sample, but BitsAllocated is 8. Correct it."
-        )
-    return (
-        ["PixelData holds more frames than NumberOfFrames counts; the first was read."]
-        if frames > 1
-        else []
-    )
 
 
 def _default(dataset: Dataset, keyword: str, value: int) -> list[str]:

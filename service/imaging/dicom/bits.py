@@ -19,8 +19,10 @@ Ints = npt.NDArray[np.int64]
 
 _ROWS = 24
 """Pairs of rows of which the smoothness is taken."""
-_SMOOTHER = 0.75
+_SMOOTHER = 0.85
 """Another reading replaces the header's if its roughness is less than this share of it."""
+_NOISE = 0.2
+"""Roughness, as a share of the range, that only noise has; a radiograph's is under 0.1."""
 _DENSE = 16
 """Values near the end of the range that show that the image really goes there."""
 
@@ -35,7 +37,7 @@ class Bits:
 
     def values(self, words: npt.NDArray[Any]) -> Ints:
         """Returns the stored values of words that are read as unsigned."""
-        values = (words.astype(np.int64) >> self.shift) & (2**self.stored - 1)
+        values: Ints = (words.astype(np.int64) >> self.shift) & (2**self.stored - 1)
         if self.signed:
             values -= (values >> (self.stored - 1)) << self.stored
         return values
@@ -54,7 +56,7 @@ def find_bits(
     if others and min(words.shape) > 1:
         sample = _neighbours(words)
         best = min(others, key=lambda each: _roughness(each, sample))
-        if _roughness(best, sample) < _SMOOTHER * _roughness(bits, sample):
+        if _is_smoother(best, bits, sample):
             bits = _lowered(best, bits, used, width)
     return bits, _said(claimed, bits)
 
@@ -109,6 +111,16 @@ def _neighbours(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Some rows and those below them: unsigned[2, n, columns]."""
     tops = np.unique(np.linspace(0, len(words) - 2, _ROWS).astype(int))
     return np.stack([words[tops], words[tops + 1]])
+
+
+def _is_smoother(other: Bits, bits: Bits, sample: npt.NDArray[Any]) -> bool:
+    """Decides between two readings by differences, or by their share of the range in noise.
+
+    Where pixels differ by more than the header's range, all its differences are those of noise.
+    """
+    rough, rough_other = _roughness(bits, sample), _roughness(other, sample)
+    share, share_other = rough / 2**bits.stored, rough_other / 2**other.stored
+    return rough_other < _SMOOTHER * rough or (share > _NOISE and share_other < share / 2)
 
 
 def _roughness(bits: Bits, sample: npt.NDArray[Any]) -> float:

@@ -35,7 +35,7 @@ class Modality:
         """Returns the modality values of stored values."""
         if self.lut is not None:
             return self.lut(stored)
-        return stored * self.slope + self.intercept
+        return stored.astype(np.float64) * self.slope + self.intercept
 
 
 def read_modality(

@@ -74,16 +74,17 @@ def stored_words(dataset: Dataset, file: bytes) -> tuple[npt.NDArray[Any], list[
     """
     syntax = _transfer_syntax(dataset)
     codec = _codec(syntax, int(dataset.BitsStored))
+    said: list[str] = []
     if syntax == RLELossless:
         _unpack_rle(dataset)
     elif syntax.is_encapsulated:
-        _check_frame_size(dataset)
+        said = _check_frame(dataset)
     if codec in _APART:
-        values, said = _decode_apart(file, codec, dataset), []
+        values = _decode_apart(file, codec, dataset)
     elif is_colour(dataset) and is_native(dataset):
         values, said = _native_colour(dataset)
     else:
-        values, said = _decode(dataset, codec), []
+        values = _decode(dataset, codec)
     values = _luma(values) if values.ndim == 3 else values
     return values.view(values.dtype.str.replace("i", "u")), said
 
@@ -173,27 +174,35 @@ def _unpack_rle(dataset: Dataset) -> None:
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
 
 
-def _check_frame_size(dataset: Dataset) -> None:
-    """Refuses a frame that is not of the size in the header, before a codec allocates memory."""
-    frame = _first_frame(dataset)
-    if _frame_shape(frame) != (dataset.Rows, dataset.Columns, dataset.SamplesPerPixel):
+def _check_frame(dataset: Dataset) -> list[str]:
+    """Refuses a frame that is not of the size in the header, before a codec allocates memory.
+
+    Where its values need more bits than the header allocates, the header is corrected: pydicom
+    would cut them off.
+    """
+    *shape, depth = _frame_header(_first_frame(dataset))
+    if shape != [dataset.Rows, dataset.Columns, dataset.SamplesPerPixel]:
         raise ImageUndecodable(
             "The DICOM's compressed frame is damaged, or not of the size that the header's Rows, "
             "Columns and SamplesPerPixel declare. Export it uncompressed."
         )
+    if depth <= dataset.BitsAllocated:
+        return []
+    dataset.BitsAllocated = 16 if depth <= 16 else 32
+    return [f"BitsAllocated was taken as {dataset.BitsAllocated}: the compressed frame needs it."]
 
 
-def _frame_shape(frame: bytes) -> tuple[int, int, int]:
-    """Rows, columns and components in the header of a JPEG, JPEG-LS or JPEG 2000 frame.
+def _frame_header(frame: bytes) -> tuple[int, int, int, int]:
+    """Rows, columns, components and bits in the header of a JPEG, JPEG-LS or JPEG 2000 frame.
 
     JPEG 2000 keeps them in its SIZ segment (ITU-T T.800 A.5.1).
     """
     if frame.startswith(_JPEG):
         jpeg.check_work(frame)
-        return jpeg.shape(frame)
+        return *jpeg.shape(frame), jpeg.precision(frame)
     start = frame.index(_JPEG2000)
-    right, bottom, left, top, components = struct.unpack_from(">4I16xH", frame, start + 8)
-    return bottom - top, right - left, components
+    right, bottom, left, top, components, depth = struct.unpack_from(">4I16xHB", frame, start + 8)
+    return bottom - top, right - left, components, depth % 128 + 1
 
 
 def _decode_apart(file: bytes, codec: str, dataset: Dataset) -> npt.NDArray[Any]:

@@ -9,7 +9,6 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     RLELossless,
@@ -43,15 +42,13 @@ def test_bits_above_those_stored_are_ignored():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
-def test_frames_that_the_header_does_not_count_are_left_out(syntax):
+def test_compressed_frames_that_the_header_does_not_count_are_left_out():
     frame = ramp(np.uint16, 1000)
     dataset = dicom_dataset(np.stack([frame, frame[::-1]]), NumberOfFrames=2)
     dicom_bytes(dataset)
-    if syntax == RLELossless:
-        dataset.compress(syntax, generate_instance_uid=False)
+    dataset.compress(RLELossless, generate_instance_uid=False)
     del dataset.NumberOfFrames
-    close(shown(dataset, syntax=syntax), frame / 1000)
+    close(shown(dataset, syntax=RLELossless), frame / 1000)
 
 
 def test_eight_bit_colour_becomes_luma():
