@@ -55,8 +55,9 @@ def find_bits(
     others = [*_wider(bits, codes, used, width), *_turned(bits, codes)]
     if others and min(words.shape) > 1:
         sample = _neighbours(words)
-        best = min(others, key=lambda each: _roughness(each, sample))
-        if _is_smoother(best, bits, sample):
+        smoother = [each for each in others if _is_smoother(each, bits, sample)]
+        if smoother:
+            best = min(smoother, key=lambda each: _roughness(each, sample) / 2**each.stored)
             bits = _lowered(best, bits, used, width)
     return bits, _said(claimed, bits)
 
@@ -80,11 +81,10 @@ def _wider(bits: Bits, codes: npt.NDArray[Any], used: int, width: int) -> list[B
     above = codes.astype(np.int64) >> (bits.shift + bits.stored)
     if bits.shift or above.min() == above.max():
         return []
-    signed = Bits(0, width, signed=True)
     extended = Bits(0, bits.stored, signed=True)
-    if np.array_equal(extended.values(codes), signed.values(codes)):
+    if np.array_equal(extended.values(codes), Bits(0, width, signed=True).values(codes)):
         return [] if bits.signed else [extended]
-    return [Bits(0, used.bit_length(), signed=False), signed]
+    return [Bits(0, used.bit_length(), signed) for signed in (False, True)]
 
 
 def _turned(bits: Bits, codes: npt.NDArray[Any]) -> list[Bits]:
@@ -100,7 +100,10 @@ def _turned(bits: Bits, codes: npt.NDArray[Any]) -> list[Bits]:
 
 
 def _lowered(best: Bits, bits: Bits, used: int, width: int) -> Bits:
-    """Takes bits that are used by no pixel off the low end, up to BitsStored of the header."""
+    """The header's number of bits at the top of the word, if the best reading leaves the rest empty.
+
+    Example: 12-bit values times 16 in words of 16 bits.
+    """
     spare = width - bits.stored
     if best.stored <= bits.stored or used % 2**spare:
         return best
