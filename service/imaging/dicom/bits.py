@@ -100,7 +100,7 @@ def _turned(bits: Bits, codes: npt.NDArray[Any]) -> list[Bits]:
 
 
 def _lowered(best: Bits, bits: Bits, used: int, width: int) -> Bits:
-    """The header's number of bits at the top of the word, if the best reading leaves the rest empty.
+    """The header's number of bits at the top of the word, if the best reading uses no others.
 
     Example: 12-bit values times 16 in words of 16 bits.
     """

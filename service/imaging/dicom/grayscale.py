@@ -132,7 +132,9 @@ def _renderings(
 ) -> Iterator[tuple[str, _Rendering]]:
     """The VOI LUT, then each window; each also over values that its writer may have meant."""
     unscaled = stored.astype(np.float64)
-    item = next((each for each in dataset.get("VOILUTSequence") or [] if "LUTData" in each), None)
+    item = next(
+        (each for each in dataset.get("VOILUTSequence") or [] if is_given(each, "LUTData")), None
+    )
     if item is not None:
         signed = modality.may_be_negative
         yield "The VOI LUT", _voi_lut(values, item, dataset, signed=signed)

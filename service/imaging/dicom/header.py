@@ -25,7 +25,7 @@ from pydicom.uid import (
 from service.errors import ImageNotARadiograph, ImageUndecodable, ImageUnsupported
 from service.imaging.deidentify import ALLOWED
 from service.imaging.dicom.attributes import rows_and_columns
-from service.imaging.dicom.elements import number
+from service.imaging.dicom.elements import is_given, number
 from service.imaging.dicom.square import square_size
 
 PROJECTION = frozenset({"CR", "DX", "DR", "XR", "RG", "OT", "SC", ""})
@@ -110,11 +110,17 @@ def read_dataset(data: bytes) -> tuple[Dataset, bytes]:
     the file is deflated (PS3.5 A.5), and anything at all, from pydicom, if it is damaged.
     """
     file = _BoundedFile(data)
-    dataset = read_partial(file, file.stops_at, specific_tags=_READ, force=True)
-    end = file.tell()
-    for tag in file.luts:
-        setattr(dataset, _LUTS[tag], _first_lut(file, tag, dataset))
-    return dataset, data[:end]
+    try:
+        dataset = read_partial(file, file.stops_at, specific_tags=_READ, force=True)
+        end = file.tell()
+        for tag in file.luts:
+            setattr(dataset, _LUTS[tag], _first_lut(file, tag, dataset))
+    except OSError:  # pydicom's, in place of what its file raised
+        if not file.refused:
+            raise
+    else:
+        return dataset, data[:end]
+    raise _too_large()
 
 
 def _first_lut(file: "_BoundedFile", tag: BaseTag, dataset: Dataset) -> Sequence:
@@ -124,7 +130,7 @@ def _first_lut(file: "_BoundedFile", tag: BaseTag, dataset: Dataset) -> Sequence
     file.start_lut(tag)
     while length == _UNDEFINED or file.tell() < start + length:
         item = read_sequence_item(file, bool(implicit) or vr == "UN", bool(little), "iso8859")
-        if item is None or "LUTData" in item:
+        if item is None or is_given(item, "LUTData"):
             return Sequence([] if item is None else [item])
     return Sequence()
 
@@ -180,13 +186,14 @@ class _BoundedFile(io.BytesIO):
     refused, because nothing bounds the result.
 
     luts: where the value of each LUT sequence starts, its VR and its length. Their bytes are not
-    counted, but nothing in them may be long except a LUT.
+    counted, but nothing in them may be long except a LUT. refused: whether it raised.
     """
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
         self._steps, self._header = _MAX_STEPS, _MAX_HEADER
         self._part, self._tag = "header", b""
+        self.refused = False
         self.luts: dict[BaseTag, tuple[int, str | None, int]] = {}
 
     def read(self, size: int | None = None) -> bytes:
@@ -196,17 +203,16 @@ class _BoundedFile(io.BytesIO):
         self._steps -= 1
         if self._part == "header":
             self._header -= len(content)
-        elif self._part == "LUT" and len(content) > _MAX_VALUE:
-            self._check_lut(len(content))
-        if min(self._steps, self._header) < 0:
+        self.refused = min(self._steps, self._header) < 0 or self._is_no_lut(len(content))
+        if self.refused:
             raise _too_large()
         self._tag = content[:4] if len(content) == _TAG_AND_LENGTH else self._tag
         return content
 
-    def _check_lut(self, length: int) -> None:
-        """Refuses a long value in a LUT sequence unless it is a LUT of a possible length."""
-        if self._tag not in _LUT_DATA or length > _MAX_LUT:
-            raise _too_large()
+    def _is_no_lut(self, length: int) -> bool:
+        """Whether a long value in a LUT sequence cannot be a LUT."""
+        long = self._part == "LUT" and length > _MAX_VALUE
+        return long and (self._tag not in _LUT_DATA or length > _MAX_LUT)
 
     def stops_at(self, tag: BaseTag, vr: str | None, length: int) -> bool:
         """Decides whether the pixels are passed (PS3.5 7.1). Refuses values that are too long."""

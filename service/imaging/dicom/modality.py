@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 
 from service.errors import ImageUndecodable
 from service.imaging.dicom.bits import Bits
-from service.imaging.dicom.elements import one_number
+from service.imaging.dicom.elements import is_given, one_number
 from service.imaging.dicom.luts import Lut, Values, read_lut
 
 _NAME = "modality LUT"
@@ -49,7 +49,8 @@ def read_modality(
     one that gives all values of the image the same entry.
     """
     item = next(
-        (each for each in dataset.get("ModalityLUTSequence") or [] if "LUTData" in each), None
+        (each for each in dataset.get("ModalityLUTSequence") or [] if is_given(each, "LUTData")),
+        None,
     )
     if item is not None:
         for signed in (bits.signed, not bits.signed):  # writers confuse the first value's sign

@@ -75,5 +75,5 @@ def corrections(dataset: Dataset, right: np.ndarray) -> str:
     with disable_value_validation():
         data = dicom_bytes(dataset)
     radiograph = decode(data, LIMITS)
-    np.testing.assert_allclose(radiograph.pixels / 65535, right, atol=3e-3)
+    np.testing.assert_allclose(radiograph.pixels / 65535, right, atol=5e-3)
     return " ".join(radiograph.corrections)
