@@ -2,7 +2,7 @@
 
 The attributes are those of type 1 in PS3.3 C.7.6.3. One that is missing gets a default where only
 one value makes sense; one that contradicts the length of the pixels is corrected or refused. The
-table in docs/http-api.md lists the rules.
+table in docs/dicom.md lists the rules.
 """
 
 from pydicom.dataset import Dataset

@@ -1,7 +1,7 @@
 """Decodes a DICOM file into a Radiograph: header → stored words → display values → square pixels.
 
 Each step compares what the header claims with the pixels, then corrects it or refuses the file;
-the table in docs/http-api.md lists the rules.
+the table in docs/dicom.md lists the rules.
 
 pydicom quotes header values in its errors, and those may name a patient. So an error of pydicom
 leaves this module only as the name of its type (see also `service.imaging.libraries`).
