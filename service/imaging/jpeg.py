@@ -76,6 +76,15 @@ def shape(data: bytes) -> tuple[int, int, int]:
     )
 
 
+def precision(data: bytes) -> int:
+    """Returns the bits of a sample in the frame header.
+
+    Raises StopIteration if there is none.
+    """
+    at = next(at for marker, _, at in _segments(data) if marker in _FRAME_HEADERS)
+    return data[at + 2]
+
+
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Each segment's marker, the bytes skipped before it, and the offset of its length."""
     end = 2

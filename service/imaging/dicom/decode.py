@@ -1,4 +1,7 @@
-"""Decodes a DICOM file into a Radiograph: header → stored values → display values.
+"""Decodes a DICOM file into a Radiograph: header → stored words → display values → square pixels.
+
+Each step compares what the header claims with the pixels, then corrects it or refuses the file;
+the table in docs/dicom.md lists the rules.
 
 pydicom quotes header values in its errors, and those may name a patient. So an error of pydicom
 leaves this module only as the name of its type (see also `service.imaging.libraries`).
@@ -8,10 +11,12 @@ from pydicom.dataset import Dataset
 
 from service.errors import EclipError, ImageUndecodable
 from service.imaging.deidentify import allowed_tags
-from service.imaging.dicom.elements import numbers
+from service.imaging.dicom.attributes import complete, is_colour
+from service.imaging.dicom.bits import Bits
 from service.imaging.dicom.grayscale import display
 from service.imaging.dicom.header import CheckShape, check_header, read_dataset
-from service.imaging.dicom.pixels import stored_values
+from service.imaging.dicom.pixels import is_native, stored_words
+from service.imaging.dicom.square import resized, spacing, square_size
 from service.imaging.dicom.view import view
 from service.imaging.radiograph import Radiograph
 
@@ -19,7 +24,7 @@ from service.imaging.radiograph import Radiograph
 def decode_dicom(data: bytes, check_shape: CheckShape) -> Radiograph:
     """Decodes a single-frame projection radiograph to uint16[rows, columns].
 
-    check_shape: called with the header's rows and columns before any pixel is decompressed.
+    check_shape: called with the image's rows and columns before any pixel is decompressed.
 
     Raises ImageUnsupported, ImageUndecodable, ImageNotARadiograph, or what `check_shape` raises.
     """
@@ -37,27 +42,31 @@ def decode_dicom(data: bytes, check_shape: CheckShape) -> Radiograph:
 
 
 def _radiograph(dataset: Dataset, file: bytes) -> Radiograph:
-    stored = stored_values(dataset, file)
-    shown = display(stored, dataset)
+    completed = complete(dataset, native=is_native(dataset))
+    words, of_words = stored_words(dataset, file)
+    if is_colour(dataset):  # whose luma is what is shown: windows and LUTs are for monochrome
+        bits, grays = Bits(0, 8 * words.itemsize, signed=False), Dataset()
+    else:
+        stored = int(dataset.BitsStored)
+        shift = int(dataset.HighBit) + 1 - stored
+        bits, grays = Bits(shift, stored, bool(dataset.PixelRepresentation)), dataset
+    shown = display(words, bits, grays)
+    rows, columns = square_size(dataset, *words.shape)
+    said = [*completed, *of_words, *shown.corrections]
+    distance = spacing(dataset)
+    if (rows, columns) != words.shape:
+        said.append("The pixels were made square: the header says that they are not.")
+        distance = distance and (min(distance), min(distance))
     tags = allowed_tags(dataset)
-    rows, columns = stored.shape
     return Radiograph(
-        pixels=shown.pixels,
+        pixels=resized(shown.pixels, rows, columns),
         rows=rows,
         columns=columns,
         format="dicom",
         window=shown.window,
         inverted=shown.inverted,
         view=view(dataset),
-        spacing_mm=_spacing(dataset),
+        spacing_mm=distance,
+        corrections=tuple(said),
         provenance=tags,
     )
-
-
-def _spacing(dataset: Dataset) -> tuple[float, float] | None:
-    """Row and column spacing in mm, on the detector if the file says so (PS3.3 10.7)."""
-    for keyword in ("ImagerPixelSpacing", "PixelSpacing"):
-        spacing = numbers(dataset, keyword)
-        if len(spacing) == 2 and min(spacing) > 0:
-            return spacing[0], spacing[1]
-    return None

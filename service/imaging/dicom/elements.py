@@ -1,8 +1,10 @@
-"""Reads optional elements of a DICOM dataset and forgives values that are malformed."""
+"""Reads elements of a DICOM dataset: it forgives malformed optional values and names bad others."""
 
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+
+from service.errors import ImageUndecodable
 
 
 def numbers(dataset: Dataset, keyword: str) -> list[float]:
@@ -20,11 +22,37 @@ def number(dataset: Dataset, keyword: str) -> float | None:
     return next(iter(numbers(dataset, keyword)), None)
 
 
+def one_number(dataset: Dataset, keyword: str) -> float | None:
+    """Returns an element's only value; None if it is absent or empty.
+
+    Raises ImageUndecodable, which names the element, if its value is not one finite number.
+    """
+    if not is_given(dataset, keyword):
+        return None
+    values = numbers(dataset, keyword)
+    if len(values) != 1:
+        raise ImageUndecodable(
+            f"The DICOM's {keyword} is not one finite number. Correct it or leave it out."
+        )
+    return values[0]
+
+
+def count(dataset: Dataset, keyword: str) -> int | None:
+    """Returns an element's only value as a whole number; None if it is absent or empty.
+
+    Raises ImageUndecodable, which names the element, for any other value.
+    """
+    value = one_number(dataset, keyword)
+    return None if value is None else int(value)
+
+
+def is_given(dataset: Dataset, keyword: str) -> bool:
+    """Decides whether an element is there and not empty, without reading its value."""
+    element = dataset.get_item(keyword)
+    value = None if element is None else element.value
+    return value is not None and bool(len(value.strip()) if isinstance(value, bytes | str) else 1)
+
+
 def text(dataset: Dataset, keyword: str) -> str:
     """Returns an element's value without padding and in upper case; empty if it is absent."""
     return str(dataset.get(keyword, "")).strip().upper()
-
-
-def is_signed(dataset: Dataset) -> bool:
-    """Decides whether stored values are two's complement (Pixel Representation, PS3.3 C.7.6.3)."""
-    return bool(dataset.PixelRepresentation == 1)

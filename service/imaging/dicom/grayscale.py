@@ -1,13 +1,10 @@
 """Turns stored values into display values: modality LUT → VOI LUT or window → polarity.
 
-It follows PS3.3 C.11.1, C.11.2 and C.11.6 in the order of PS3.4 N.2.
-
-The LUT and window code is our own, because pydicom 3.0's (`apply_modality_lut`, `apply_voi_lut`)
-raises TypeError for modality LUTs of 10 to 15 bits, raises for 8-bit entries packed two to a
-word and for a signed first value that the header gives as unsigned, and uses 256 entries at most
-of a VOI LUT of 8 bits.
+It follows PS3.3 C.11.1, C.11.2 and C.11.6 in the order of PS3.4 N.2. A VOI LUT or a window is used
+only if it shows the image (`_shows`); otherwise the next is tried, and at last the range of values.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +13,20 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from service.arrays import Bools
-from service.imaging.dicom.elements import is_signed, number, text
+from service.imaging.dicom.bits import Bits, find_bits
+from service.imaging.dicom.elements import is_given, text
+from service.imaging.dicom.luts import Values, declared_bits, read_lut
+from service.imaging.dicom.modality import Modality, read_modality
+from service.imaging.dicom.padding import find_padding
+from service.imaging.dicom.windows import Curve, stored_windows
 from service.imaging.radiograph import Window
 
-Values = npt.NDArray[np.float64]
+_LEAST = 0.1
+"""Share of the pixels that are neither black nor white, and of the range from black to white that
+the grays span, below which a VOI LUT or window is taken to miss the image."""
+_BLACK, _WHITE = 0.02, 0.98
+_SAMPLE = 2**17
+"""Pixels of which the shares are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,166 +34,154 @@ class Display:
     """The display values uint16[rows, columns], bright = dense, and how they were made.
 
     window: the range of values that became black…white. inverted: low stored values were bright
-    (MONOCHROME1) and have been turned over.
+    (MONOCHROME1) and have been turned over. corrections: what was read otherwise than declared.
     """
 
     pixels: npt.NDArray[np.uint16]
     window: Window
     inverted: bool
-
-
-def display(stored: npt.NDArray[Any], dataset: Dataset) -> Display:
-    """Returns the display values of stored integers [rows, columns]. Padding becomes black.
-
-    Raises ValueError for a LUT that is too short and for a rescale that is not finite.
-    """
-    values, codes, coded = _distinct(stored)
-    shown, window = _display_values(values, dataset)
-    inverted = _is_inverted(dataset)
-    shown = 1 - shown if inverted else shown
-    shown[_padding(values, dataset)] = 0
-    grays = np.zeros(codes[-1] + 1, np.uint16)
-    grays[codes] = np.rint(shown * 65535)
-    return Display(grays[coded], window, inverted)
-
-
-def _distinct(
-    stored: npt.NDArray[Any],
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp], npt.NDArray[Any]]:
-    """The values that occur, in the order of their codes; those codes; the code of each pixel.
-
-    A pixel's gray depends on its value alone, so it is computed once for each value. A value's
-    code is its bits read as unsigned. Example: int16 [-1, 3, 3] → [3, -1], [3, 65535],
-    [65535, 3, 3].
-    """
-    if stored.itemsize > 2:
-        codes = np.arange(stored.size)  # 2³² possible values: each pixel is computed
-        return stored.ravel(), codes, codes.reshape(stored.shape)
-    coded = stored.view(stored.dtype.str.replace("i", "u"))
-    occurs = np.zeros(2 ** (8 * stored.itemsize), bool)
-    occurs[coded] = True
-    codes = np.flatnonzero(occurs)
-    return codes.astype(coded.dtype).view(stored.dtype), codes, coded
-
-
-def _display_values(stored: npt.NDArray[Any], dataset: Dataset) -> tuple[Values, Window]:
-    """Display values 0…1, before polarity, and the window that made them.
-
-    Without a VOI LUT and without a usable window, the range of values becomes black…white.
-    """
-    values = _modality_values(stored, dataset)
-    lut = next((i for i in dataset.get("VOILUTSequence") or [] if "LUTData" in i), None)
-    if lut is not None:
-        return _voi_lut(values, lut, dataset)
-    window = _stored_window(dataset)
-    if window is None:
-        seen = values[~_padding(stored, dataset)]
-        window = Window(float(seen.min()), float(seen.max()), "value-range")
-    elif text(dataset, "VOILUTFunction") == "SIGMOID":
-        centre, width = (window.low + window.high) / 2, window.high - window.low
-        return (1 + np.tanh(2 * (values - centre) / width)) / 2, window
-    span = max(window.high - window.low, 1e-9)
-    return np.clip((values - window.low) / span, 0, 1), window
-
-
-def _modality_values(stored: npt.NDArray[Any], dataset: Dataset) -> Values:
-    """Applies the modality LUT, or else the rescale, or else nothing (PS3.3 C.11.1)."""
-    if dataset.get("ModalityLUTSequence"):
-        return _read_lut(dataset.ModalityLUTSequence[0], dataset, is_signed(dataset))(stored)
-    values = stored.astype(np.float64)
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    if slope is None or intercept is None:
-        return values
-    if not np.isfinite([float(slope), float(intercept)]).all():
-        raise ValueError("the rescale is not finite")
-    return values * float(slope) + float(intercept)
-
-
-def _may_be_negative(dataset: Dataset) -> bool:
-    """Whether any stored value could give a modality value below 0 (PS3.3 C.11.2.1.1)."""
-    if dataset.get("ModalityLUTSequence"):
-        return False
-    span = 2 ** int(dataset.BitsStored)
-    low = -span // 2 if is_signed(dataset) else 0
-    ends = np.array([low, low + span - 1])
-    return bool(_modality_values(ends, dataset).min() < 0)
+    corrections: list[str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Lut:
-    """A lookup table. `first` is the input value of its first entry, `bits` the depth of all."""
+class _Rendering:
+    """Display values 0…1 before polarity, the window that made them, and what to say of it."""
 
-    table: Values
-    first: int
-    bits: int
-
-    def __call__(self, values: npt.NDArray[Any]) -> Values:
-        index = np.clip(np.rint(values) - self.first, 0, len(self.table) - 1)
-        shown: Values = self.table[index.astype(np.intp)]
-        return shown
+    shown: Values
+    window: Window
+    said: list[str]
 
 
-def _read_lut(item: Dataset, dataset: Dataset, signed: bool) -> _Lut:
-    """Reads a LUT of 8- or 16-bit entries (PS3.3 C.11.1.1.1, C.11.2.1.1).
+def display(words: npt.NDArray[Any], claimed: Bits, dataset: Dataset) -> Display:
+    """Returns the display values of an image; padding becomes black.
 
-    signed: whether its input can be negative. Then its first value is signed too, whatever VR the
-    header gives it.
+    words: unsigned[rows, columns], as they are stored. claimed: the bits that the header names.
+
+    Raises ImageUndecodable for a rescale that is not finite and for a LUT that cannot be read.
     """
-    entries, first, bits = (int(value) for value in item.LUTDescriptor)
-    entries = entries % 2**16 or 2**16
-    first -= 2**16 if signed and first >= 2**15 else 0
-    data = item.LUTData
-    if isinstance(data, bytes):
-        _, little = dataset.original_encoding
-        words = "<u2" if little else ">u2"
-        data = np.frombuffer(data, words if len(data) >= 2 * entries else "u1")
-    if len(data) < entries:
-        raise ValueError("the LUT is shorter than its descriptor says")
-    return _Lut(np.asarray(data[:entries], dtype=np.float64), first, bits)
+    codes, slots, places = _distinct(words)
+    bits, said = find_bits(claimed, codes, words)
+    stored = bits.values(codes)
+    shares = _shares(places.ravel()[:: places.size // _SAMPLE | 1], slots)
+    edge = np.concatenate([places[0], places[-1], places[:, 0], places[:, -1]])
+    padding, of_padding = find_padding(dataset, bits, stored, shares, _shares(edge, slots) > 0)
+    modality, of_modality = read_modality(dataset, bits, stored)
+    rendering = _rendering(stored, shares, ~padding, modality, dataset)
+    inverted, of_polarity = _polarity(dataset)
+    shown = 1 - rendering.shown if inverted else rendering.shown
+    shown[padding] = 0
+    grays = np.zeros(slots[-1] + 1, np.uint16)
+    grays[slots] = np.rint(shown * 65535)
+    said = [*said, *of_padding, *of_modality, *rendering.said, *of_polarity]
+    return Display(grays[places], rendering.window, inverted, said)
 
 
-def _voi_lut(values: Values, item: Dataset, dataset: Dataset) -> tuple[Values, Window]:
+def _distinct(
+    words: npt.NDArray[Any],
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp], npt.NDArray[Any]]:
+    """The words that occur, the slot of each in a table, and the slot of each pixel.
+
+    A pixel's gray depends on its word alone, so it is computed once for each word.
+    Example: uint16 [7, 3, 3] → [3, 7], [3, 7], [7, 3, 3].
+    """
+    if words.itemsize > 2:
+        codes, places = np.unique(words, return_inverse=True)
+        return codes, np.arange(len(codes)), places
+    occurs = np.zeros(2 ** (8 * words.itemsize), bool)
+    occurs[words] = True
+    slots = np.flatnonzero(occurs)
+    return slots.astype(words.dtype), slots, words
+
+
+def _shares(places: npt.NDArray[Any], slots: npt.NDArray[np.intp]) -> Values:
+    """The share of some pixels that has each word."""
+    counts: Values = np.bincount(places, minlength=slots[-1] + 1)[slots] / len(places)
+    return counts
+
+
+def _rendering(
+    stored: npt.NDArray[np.int64],
+    shares: Values,
+    exposed: Bools,
+    modality: Modality,
+    dataset: Dataset,
+) -> _Rendering:
+    """The first of the header's renderings that shows the image, else the range of its values.
+
+    shares, exposed: of each stored value, its share of the pixels, and that it is not padding.
+    """
+    values = modality(stored)
+    named = 0
+    for named, (name, rendering) in enumerate(_renderings(values, stored, modality, dataset), 1):
+        if _shows(rendering.shown[exposed], shares[exposed]):
+            if named > 1:
+                rendering.said.append(
+                    f"{name} was used: what the header names first shows almost no grays of this "
+                    "image."
+                )
+            return rendering
+    said = ["The range of values is shown: no VOI LUT or window of the header shows this image."]
+    tried = named or any(is_given(dataset, each) for each in ("VOILUTSequence", "WindowCenter"))
+    low, high = float(values[exposed].min()), float(values[exposed].max())
+    shown = Curve(low, max(high, low + 1e-9), sigmoid=False)(values)
+    return _Rendering(shown, Window(low, high, "value-range"), said if tried else [])
+
+
+def _renderings(
+    values: Values, stored: npt.NDArray[np.int64], modality: Modality, dataset: Dataset
+) -> Iterator[tuple[str, _Rendering]]:
+    """The VOI LUT, then each window; each also over values that its writer may have meant."""
+    unscaled = stored.astype(np.float64)
+    item = next(
+        (each for each in dataset.get("VOILUTSequence") or [] if is_given(each, "LUTData")), None
+    )
+    if item is not None:
+        signed = modality.may_be_negative
+        yield "The VOI LUT", _voi_lut(values, item, dataset, signed=signed)
+        yield (
+            f"The VOI LUT with its first value as {'unsigned' if signed else 'signed'}",
+            _voi_lut(values, item, dataset, signed=not signed),
+        )
+        if modality.changes:
+            yield "The VOI LUT over stored values", _voi_lut(unscaled, item, dataset, signed=signed)
+    curves = stored_windows(dataset)
+    for number, curve in enumerate(curves, start=1):
+        yield f"Window {number}", _Rendering(curve(values), curve.window, [])
+    if modality.changes:
+        for number, curve in enumerate(curves, start=1):
+            name = f"Window {number}, over stored instead of rescaled values,"
+            yield name, _Rendering(curve(unscaled), curve.window, [])
+
+
+def _shows(shown: Values, shares: Values) -> bool:
+    """Decides whether display values 0…1 with these shares of the pixels are an image."""
+    grays = shares[(shown > _BLACK) & (shown < _WHITE)].sum()
+    return bool(np.ptp(shown) >= _LEAST and grays >= _LEAST * shares.sum())
+
+
+def _voi_lut(values: Values, item: Dataset, dataset: Dataset, *, signed: bool) -> _Rendering:
     """Applies a VOI LUT; its whole output range becomes 0…1 (PS3.3 C.11.2.1.1)."""
-    lut = _read_lut(item, dataset, _may_be_negative(dataset))
-    window = Window(float(lut.first), float(lut.first + len(lut.table) - 1), "voi-lut")
-    return np.clip(lut(values) / (2**lut.bits - 1), 0, 1), window
+    lut, said = read_lut(item, dataset, "VOI LUT", signed=signed)
+    declared = declared_bits(item, "VOI LUT")
+    if lut.bits != declared:
+        said.append(
+            f"The VOI LUT's depth was taken from its entries ({lut.bits} bits); its descriptor "
+            f"says {declared}."
+        )
+    window = Window(float(lut.first), float(lut.last), "voi-lut")
+    return _Rendering(np.clip(lut(values) / (2**lut.bits - 1), 0, 1), window, said)
 
 
-def _stored_window(dataset: Dataset) -> Window | None:
-    """The file's first window (PS3.3 C.11.2.1.2, C.11.2.1.3); None if it shows no grays.
+def _polarity(dataset: Dataset) -> tuple[bool, list[str]]:
+    """Whether low values are shown bright (PS3.3 C.7.6.3.1.2, C.11.6), and what to say of it.
 
-    Example: centre 500, width 200 is 400…599 for LINEAR, and 400…600 for LINEAR_EXACT and SIGMOID.
-    A LINEAR width of 1 is a threshold and shows no grays.
+    PresentationLUTShape follows after everything else, so it decides over the photometric
+    interpretation where the two contradict each other.
     """
-    centre, width = number(dataset, "WindowCenter"), number(dataset, "WindowWidth")
-    if centre is None or width is None:
-        return None
-    if text(dataset, "VOILUTFunction") not in {"LINEAR_EXACT", "SIGMOID"}:
-        centre, width = centre - 0.5, width - 1
-    return Window(centre - width / 2, centre + width / 2, "window") if width > 0 else None
-
-
-def _padding(stored: npt.NDArray[Any], dataset: Dataset) -> Bools:
-    """Which values are padding (PS3.3 C.7.5.1.1.2); none if that would be all of them."""
-    value = _stored_number(dataset, "PixelPaddingValue")
-    if value is None:
-        return np.zeros(stored.shape, dtype=bool)
-    limit = _stored_number(dataset, "PixelPaddingRangeLimit")
-    low, high = sorted((value, value if limit is None else limit))
-    padding: Bools = (stored >= low) & (stored <= high)
-    return np.zeros_like(padding) if padding.all() else padding
-
-
-def _stored_number(dataset: Dataset, keyword: str) -> float | None:
-    """A 16-bit stored value, signed if the pixels are, whatever VR the header gives it."""
-    value = number(dataset, keyword)
-    if value is None:
-        return None
-    value %= 2**16
-    return value - 2**16 if is_signed(dataset) and value >= 2**15 else value
-
-
-def _is_inverted(dataset: Dataset) -> bool:
-    """Whether low stored values are shown bright (PS3.3 C.7.6.3.1.2, C.11.6)."""
+    low_is_bright = text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
     shape = text(dataset, "PresentationLUTShape")
-    return shape == "INVERSE" or text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
+    if shape not in {"IDENTITY", "INVERSE"}:
+        return low_is_bright, []
+    inverse = shape == "INVERSE"
+    said = f"PresentationLUTShape {shape} decided over PhotometricInterpretation."
+    return inverse, [said] if inverse != low_is_bright else []

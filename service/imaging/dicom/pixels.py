@@ -1,6 +1,7 @@
-"""Decompresses the pixels of a DICOM dataset into stored values (PS3.5 8.2, A.4)."""
+"""Decompresses the pixels of a DICOM dataset into the words that are stored (PS3.5 8.2, A.4)."""
 
 import io
+import json
 import struct
 import subprocess
 import sys
@@ -35,28 +36,37 @@ from pydicom.uid import (
 
 from service.errors import ImageUndecodable, ImageUnsupported
 from service.imaging import jpeg
+from service.imaging.dicom.attributes import COMPLETED, is_colour
 from service.imaging.dicom.header import unsupported_syntax
 
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 _CODECS = {
-    **dict.fromkeys((ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian), ""),
+    **dict.fromkeys(_NATIVE, ""),
     RLELossless: "",
     **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit), "pillow"),
     **dict.fromkeys(
         (JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL), "pylibjpeg"
     ),
-    **dict.fromkeys((JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless), "gdcm"),
+    **dict.fromkeys((JPEGLossless, JPEGLosslessSV1), "gdcm"),
+    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
 }
 """Transfer syntax → the pydicom plugin that decodes it; uncompressed pixels and RLE need none."""
-_GDCM = Path(__file__).with_name("gdcm_process.py")
-_GDCM_TIMEOUT_S = 60
+_APART = frozenset({"gdcm", "pyjpegls"})
+"""Plugins that need a process of their own: damaged frames end gdcm's, and keep pyjpegls busy."""
+_PROCESS = Path(__file__).with_name("codec_process.py")
+_PROCESS_TIMEOUT_S = 60
 _JPEG = b"\xff\xd8"
 _JPEG2000 = b"\xff\x4f\xff\x51"
 
 
-def stored_values(dataset: Dataset, file: bytes) -> npt.NDArray[Any]:
-    """Returns the first frame's stored values as integers [rows, columns]; colour as luma.
+def stored_words(dataset: Dataset, file: bytes) -> tuple[npt.NDArray[Any], list[str]]:
+    """Returns the first frame's words as unsigned[rows, columns], colour as its luma.
 
-    file: the bytes that `dataset` was read from, up to the end of its pixels.
+    A word has all the bits that are allocated, whichever of them the header says are stored. Also
+    returns what to say of a header that contradicts the pixels.
+
+    dataset: with the attributes that `attributes.complete` fills in. file: the bytes that it was
+    read from, up to the end of its pixels.
 
     Raises ImageUnsupported for a transfer syntax that no codec reads and for colour of more than
     8 bits, ImageUndecodable for a frame that is not of the size in the header, and anything at
@@ -64,19 +74,57 @@ def stored_values(dataset: Dataset, file: bytes) -> npt.NDArray[Any]:
     """
     syntax = _transfer_syntax(dataset)
     codec = _codec(syntax, int(dataset.BitsStored))
+    said: list[str] = []
     if syntax == RLELossless:
         _unpack_rle(dataset)
     elif syntax.is_encapsulated:
-        _check_frame_size(dataset)
-    if codec == "gdcm":
-        values = _decode_with_gdcm(file)
-    else:  # with an index, pydicom ignores frames that the header does not count
-        values = pixel_array(dataset, index=0, decoding_plugin=codec)
-    if values.ndim == 2:
-        return values
+        said = _check_frame(dataset)
+    if codec in _APART:
+        values = _decode_apart(file, codec, dataset)
+    elif is_colour(dataset) and is_native(dataset):
+        values, said = _native_colour(dataset)
+    else:
+        values = _decode(dataset, codec)
+    values = _luma(values) if values.ndim == 3 else values
+    return values.view(values.dtype.str.replace("i", "u")), said
+
+
+def _decode(dataset: Dataset, codec: str) -> npt.NDArray[Any]:
+    """With an index, pydicom ignores frames that the header does not count."""
+    return pixel_array(
+        dataset, index=0, decoding_plugin=codec, correct_unused_bits=False, view_only=True
+    )
+
+
+def _native_colour(dataset: Dataset) -> tuple[npt.NDArray[Any], list[str]]:
+    """Reads colour by plane or by pixel, as the header says unless only the other way is gray."""
+    values = _decode(dataset, "")
+    if _is_gray(values):
+        return values, []
+    dataset.PlanarConfiguration = 1 - dataset.PlanarConfiguration
+    other = _decode(dataset, "")
+    if not _is_gray(other):
+        return values, []
+    said = f"PlanarConfiguration was taken as {dataset.PlanarConfiguration}: so the image is gray."
+    return other, [said]
+
+
+def _is_gray(values: npt.NDArray[Any]) -> bool:
+    return bool((values == values[..., :1]).all())
+
+
+def _luma(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Gray of colour values [rows, columns, 3]; those of more than 8 bits must be gray already."""
+    if _is_gray(values):
+        return np.ascontiguousarray(values[..., 0])
     if values.dtype != np.uint8:
         raise ImageUnsupported("The DICOM is in colour. Send a monochrome radiograph.")
     return np.asarray(Image.fromarray(values).convert("L"))
+
+
+def is_native(dataset: Dataset) -> bool:
+    """Decides whether the pixels are uncompressed."""
+    return _transfer_syntax(dataset) in _NATIVE
 
 
 def _transfer_syntax(dataset: Dataset) -> UID:
@@ -126,37 +174,46 @@ def _unpack_rle(dataset: Dataset) -> None:
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
 
 
-def _check_frame_size(dataset: Dataset) -> None:
-    """Refuses a frame that is not of the size in the header, before a codec allocates memory."""
-    frame = _first_frame(dataset)
-    if _frame_shape(frame) != (dataset.Rows, dataset.Columns, dataset.SamplesPerPixel):
+def _check_frame(dataset: Dataset) -> list[str]:
+    """Refuses a frame that is not of the size in the header, before a codec allocates memory.
+
+    Where its values need more bits than the header allocates, the header is corrected: pydicom
+    would cut them off.
+    """
+    *shape, depth = _frame_header(_first_frame(dataset))
+    if shape != [dataset.Rows, dataset.Columns, dataset.SamplesPerPixel]:
         raise ImageUndecodable(
-            "The DICOM's compressed frame is damaged, or not of the size that its header declares. "
-            "Export it uncompressed."
+            "The DICOM's compressed frame is damaged, or not of the size that the header's Rows, "
+            "Columns and SamplesPerPixel declare. Export it uncompressed."
         )
+    if depth <= dataset.BitsAllocated:
+        return []
+    dataset.BitsAllocated = 16 if depth <= 16 else 32
+    return [f"BitsAllocated was taken as {dataset.BitsAllocated}: the compressed frame needs it."]
 
 
-def _frame_shape(frame: bytes) -> tuple[int, int, int]:
-    """Rows, columns and components in the header of a JPEG, JPEG-LS or JPEG 2000 frame.
+def _frame_header(frame: bytes) -> tuple[int, int, int, int]:
+    """Rows, columns, components and bits in the header of a JPEG, JPEG-LS or JPEG 2000 frame.
 
     JPEG 2000 keeps them in its SIZ segment (ITU-T T.800 A.5.1).
     """
     if frame.startswith(_JPEG):
         jpeg.check_work(frame)
-        return jpeg.shape(frame)
+        return *jpeg.shape(frame), jpeg.precision(frame)
     start = frame.index(_JPEG2000)
-    right, bottom, left, top, components = struct.unpack_from(">4I16xH", frame, start + 8)
-    return bottom - top, right - left, components
+    right, bottom, left, top, components, depth = struct.unpack_from(">4I16xHB", frame, start + 8)
+    return bottom - top, right - left, components, depth % 128 + 1
 
 
-def _decode_with_gdcm(file: bytes) -> npt.NDArray[Any]:
-    """Runs gdcm in its own process, because some damaged frames make it end its process."""
+def _decode_apart(file: bytes, codec: str, dataset: Dataset) -> npt.NDArray[Any]:
+    """Decodes in another process, with the attributes that were completed since `file` was read."""
+    completed = {name: dataset.get(name) for name in COMPLETED if name in dataset}
     done = subprocess.run(  # noqa: S603 - our own file, by this interpreter
-        [sys.executable, "-P", str(_GDCM)],
+        [sys.executable, "-P", str(_PROCESS), codec, json.dumps(completed)],
         input=file,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        timeout=_GDCM_TIMEOUT_S,
+        timeout=_PROCESS_TIMEOUT_S,
         check=True,
     )
     values: npt.NDArray[Any] = np.load(io.BytesIO(done.stdout), allow_pickle=False)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import gdcm
 import numpy as np
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -59,3 +60,20 @@ def compressed_by_gdcm(syntax: int, folder: Path) -> bytes:
     writer.SetImage(change.GetOutput())
     assert writer.Write()
     return path.read_bytes()
+
+
+def chest(top: int, dtype: type = np.uint16) -> np.ndarray:
+    """A smooth radiograph from 0 to `top`, bright in the middle, [64, 48]."""
+    y, x = np.mgrid[0:64, 0:48]
+    shape = np.exp(-(((x - 24) / 12) ** 2)) + 0.3 * y / 64 + 0.05 * np.sin(y / 5)
+    shape = (shape - shape.min()) / np.ptp(shape)
+    return np.rint(shape * top).astype(dtype)
+
+
+def corrections(dataset: Dataset, right: np.ndarray) -> str:
+    """What the answer says was corrected, of an image that must be shown as `right` (0…1)."""
+    with disable_value_validation():
+        data = dicom_bytes(dataset)
+    radiograph = decode(data, LIMITS)
+    np.testing.assert_allclose(radiograph.pixels / 65535, right, atol=5e-3)
+    return " ".join(radiograph.corrections)

@@ -1,6 +1,11 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.uid import (
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -77,7 +82,7 @@ def test_a_deflated_object_is_refused_without_inflating_it():
 @pytest.mark.parametrize(
     ("elements", "error"),
     [
-        ({"Modality": "CT"}, ImageNotARadiograph),
+        ({"SOPClassUID": CTImageStorage}, ImageNotARadiograph),
         ({"NumberOfFrames": 2}, ImageUnsupported),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, ImageUnsupported),
         ({"PhotometricInterpretation": "SOMETHING"}, ImageUndecodable),
@@ -98,3 +103,80 @@ def test_an_object_without_pixels_is_unsupported():
     del dataset.PixelData
     with pytest.raises(ImageUnsupported, match="no pixel data"):
         decode(dicom_bytes(dataset), LIMITS)
+
+
+DX, CR = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1"
+PROCESSING, SECONDARY = DX + ".1", "1.2.840.10008.5.1.4.1.1.7"
+MAMMOGRAPHY, CT, PRIVATE = CR + ".2", "1.2.840.10008.5.1.4.1.1.2", "1.2.3.4"
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "modalities", "accepted"),
+    [
+        (DX, ["DX", "DR", "XR", "RF", "XA", "OT", "dx", "", None, ["DX", "CR"], "CT"], True),
+        (PROCESSING, ["DR", ""], True),
+        (CR, ["DR", "RG", "cr "], True),
+        (SECONDARY, ["DX", "DR", "XR", "RG", "OT", "dr", "", None, ["OT", "SC"]], True),
+        (PRIVATE, ["DX", "CR"], True),
+        ("", ["CR", ""], True),
+        (DX, ["MG", "mg"], False),
+        (SECONDARY, ["CT", "MR", "US", "MG"], False),
+        (MAMMOGRAPHY, ["MG", "DX", "CR", ""], False),
+        (CT, ["CT", "OT", "DX", ""], False),
+        (PRIVATE, ["CT"], False),
+    ],
+)
+def test_the_sop_class_decides_over_modality(sop_class, modalities, accepted):
+    for modality in modalities:
+        dataset = dicom_dataset(SOPClassUID=sop_class or CR, Modality=modality)
+        if modality is None:
+            del dataset.Modality
+        data = dicom_bytes(dataset)
+        if not sop_class:
+            del dataset.SOPClassUID
+            data = dicom_bytes(dataset, headless=True)
+        with nullcontext() if accepted else pytest.raises(ImageNotARadiograph, match="Modality"):
+            decode(data, LIMITS)
+
+
+def luts(count: int, *, undefined: bool, empty: int = 0) -> Sequence:
+    items = [Dataset() for _ in range(empty + count)]
+    for each in items[empty:]:
+        each.add_new("LUTDescriptor", "US", [0, 0, 16])
+        each.LUTData = np.arange(65535, -1, -1).astype("<u2").tobytes()
+        each.is_undefined_length_sequence_item = undefined
+    return Sequence(items)
+
+
+@pytest.mark.parametrize("keyword", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+@pytest.mark.parametrize("undefined", [False, True])
+@pytest.mark.parametrize("count", [1, 40])
+def test_the_first_of_any_number_of_large_luts_is_used(keyword, syntax, undefined, count):
+    dataset = dicom_dataset(ramp(np.uint16, 65535))
+    setattr(dataset, keyword, luts(count, undefined=undefined, empty=2))
+    dataset[keyword].is_undefined_length = undefined
+    close(
+        decode(dicom_bytes(dataset, syntax), LIMITS).pixels / 65535,
+        1 - ramp(np.uint16, 65535) / 65535,
+    )
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        item(CHARACTER_SETS),
+        item(element(0x00283006, b"OW", bytes(2**18))),
+        item() * 60_000,
+        item(element(0x00283003, b"UT")) * 60_000,
+    ],
+    ids=["sets", "entries", "items", "elements"],
+)
+@pytest.mark.parametrize("undefined", [False, True])
+def test_luts_that_keep_the_reader_busy_are_undecodable(items, undefined):
+    data = dicom_bytes(dicom_dataset())
+    start = data.index(b"\xe0\x7f\x10\x00")
+    tag = 0x00283010
+    first = sequence(tag, items) if undefined else element(tag, b"SQ", items)
+    with pytest.raises(ImageUndecodable, match="more elements"):
+        decode(data[:start] + first + data[start:], LIMITS)

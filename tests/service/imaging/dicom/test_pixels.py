@@ -9,9 +9,9 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLSLossless,
     RLELossless,
 )
 
@@ -43,15 +43,13 @@ def test_bits_above_those_stored_are_ignored():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
-def test_frames_that_the_header_does_not_count_are_left_out(syntax):
+def test_compressed_frames_that_the_header_does_not_count_are_left_out():
     frame = ramp(np.uint16, 1000)
     dataset = dicom_dataset(np.stack([frame, frame[::-1]]), NumberOfFrames=2)
     dicom_bytes(dataset)
-    if syntax == RLELossless:
-        dataset.compress(syntax, generate_instance_uid=False)
+    dataset.compress(RLELossless, generate_instance_uid=False)
     del dataset.NumberOfFrames
-    close(shown(dataset, syntax=syntax), frame / 1000)
+    close(shown(dataset, syntax=RLELossless), frame / 1000)
 
 
 def test_eight_bit_colour_becomes_luma():
@@ -87,6 +85,48 @@ def test_compressed_pixels_are_read(syntax):
 def test_pixels_compressed_by_another_toolkit_are_read(syntax, tmp_path):
     data = compressed_by_gdcm(syntax, tmp_path)
     close(decode(data, LIMITS).pixels / 65535, ramp(np.uint16, 1000) / 1000)
+
+
+@pytest.mark.parametrize("bits", [2, 6, 7, 8, 10, 12, 16])
+def test_jpeg_ls_of_any_depth_is_read(bits):
+    pixels = ramp(np.uint8 if bits <= 8 else np.uint16, 2**bits - 1)
+    dataset = dicom_dataset(pixels, BitsStored=bits, HighBit=bits - 1)
+    dicom_bytes(dataset)
+    dataset.compress(JPEGLSLossless, encoding_plugin="pyjpegls", generate_instance_uid=False)
+    close(shown(dataset, syntax=JPEGLSLossless), pixels / (2**bits - 1))
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless])
+def test_a_frame_deeper_than_its_header_allocates_is_read_whole(syntax):
+    """pydicom alone would keep the low 8 bits of each value."""
+    dataset = dicom_dataset(ramp(np.uint16, 4095), BitsStored=12, HighBit=11)
+    dicom_bytes(dataset)
+    dataset.compress(syntax, generate_instance_uid=False)
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit = 7
+    radiograph = decode(dicom_bytes(dataset, syntax), LIMITS)
+    close(radiograph.pixels / 65535, ramp(np.uint16, 4095) / 4095)
+    assert radiograph.corrections[0].startswith("BitsAllocated was taken as 16")
+
+
+def test_a_codec_is_given_the_attributes_that_were_completed():
+    dataset = dicom_dataset(BitsStored=12, HighBit=11)
+    dicom_bytes(dataset)
+    dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+    for name in ("BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel"):
+        delattr(dataset, name)
+    close(shown(dataset, syntax=JPEGLSLossless), ramp(np.uint16, 1000) / 1000)
+
+
+def test_a_frame_that_keeps_its_codec_busy_is_undecodable(tmp_path, monkeypatch):
+    """pyjpegls decodes some damaged frames for minutes."""
+    endless = tmp_path / "endless.py"
+    endless.write_text("while True: pass")
+    monkeypatch.setattr("service.imaging.dicom.pixels._PROCESS", endless)
+    monkeypatch.setattr("service.imaging.dicom.pixels._PROCESS_TIMEOUT_S", 0.1)
+    data = compressed_by_gdcm(gdcm.TransferSyntax.JPEGLSLossless, tmp_path)
+    with pytest.raises(ImageUndecodable, match="TimeoutExpired"):
+        decode(data, LIMITS)
 
 
 def test_a_twelve_bit_jpeg_is_unsupported(tmp_path):
@@ -189,21 +229,22 @@ def test_compressed_pixels_of_defined_length_are_undecodable():
         decode(data[:at] + struct.pack("<L", len(content)) + content, LIMITS)
 
 
-def test_gdcm_is_given_nothing_that_follows_the_pixels(tmp_path, monkeypatch):
+def test_a_codec_is_given_nothing_that_follows_the_pixels(tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(
-        "service.imaging.dicom.pixels._decode_with_gdcm", lambda data: given.append(data) or ramp()
+        "service.imaging.dicom.pixels._decode_apart",
+        lambda data, *_: given.append(data) or ramp(np.uint16),
     )
     data = compressed_by_gdcm(gdcm.TransferSyntax.JPEGLSLossless, tmp_path)
     decode(data + sequence(0xFFFAFFFA, item() * 10), LIMITS)
     assert given == [data]
 
 
-def test_a_frame_that_ends_gdcms_process_is_undecodable(tmp_path, monkeypatch):
+def test_a_frame_that_ends_its_codecs_process_is_undecodable(tmp_path, monkeypatch):
     """gdcm calls std::terminate on some damaged frames; the service must outlive that."""
     abort = tmp_path / "abort.py"
     abort.write_text("import os; os.abort()")
-    monkeypatch.setattr("service.imaging.dicom.pixels._GDCM", abort)
+    monkeypatch.setattr("service.imaging.dicom.pixels._PROCESS", abort)
     data = compressed_by_gdcm(gdcm.TransferSyntax.JPEGLSLossless, tmp_path)
     with pytest.raises(ImageUndecodable, match="CalledProcessError"):
         decode(data, LIMITS)
