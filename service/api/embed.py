@@ -57,6 +57,8 @@ class ImageFacts(Answer):
     inverted: bool
     """True when the file shows low values as white (MONOCHROME1)."""
     window: WindowOut
+    warnings: list[str]
+    """Reasons to doubt that the image is an upright chest radiograph."""
 
 
 class ImageEmbedding(Answer):

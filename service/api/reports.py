@@ -17,6 +17,7 @@ from service.cases.records import Identifier
 from service.cases.search import check_k
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
+from service.imaging.content import require_radiographs
 from service.inference.encoder import EncodedImage
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS
@@ -151,6 +152,8 @@ class GeneratedReport(Answer):
     provenance: ProvenanceOut
     abstained: str | None
     """Why there is no report; null when there is one."""
+    warnings: list[str]
+    """Reasons to doubt that an image is an upright chest radiograph."""
 
     @classmethod
     def of(cls, report: Report, bundle: BundleName) -> "GeneratedReport":
@@ -168,6 +171,7 @@ class GeneratedReport(Answer):
             generator=GeneratorOut.model_validate(report.generator),
             provenance=ProvenanceOut.model_validate(report.provenance),
             abstained=report.abstained,
+            warnings=list(report.warnings),
         )
 
 
@@ -192,6 +196,7 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
     views = [raised(upload.data) for upload in some_images(uploads)]
     work = Work(request, items=len(views), seconds=wired.settings.report_s)
     images = await work.run(wired.encoder.views, views)
+    require_radiographs(image.facts for image in images)
     asked = parameters.asked()
     if parameters.stream:
         events = work.iterate(_server_sent, wired, images, asked, request.state.request_id)

@@ -19,7 +19,7 @@ from service.errors import (
     ImageUndecodable,
     ImageUnsupported,
 )
-from service.imaging import jpeg, png
+from service.imaging import content, jpeg, png
 from service.imaging.dicom.decode import decode_dicom
 from service.imaging.dicom.header import looks_like_dicom
 from service.imaging.libraries import decoding
@@ -87,6 +87,7 @@ def decode(data: bytes, limits: ImageLimits, spec: ImageSpec | None = None) -> R
         else:
             radiograph = _decode_picture(data, kind, limits, spec)
     _check_content(radiograph)
+    radiograph = radiograph.doubted(content.grey_doubts(radiograph.pixels))
     radiograph.pixels.flags.writeable = False
     return radiograph
 
@@ -129,12 +130,14 @@ def _decode_picture(
                 _shrink(image, shrink_factor((columns, rows), spec))
             ImageOps.exif_transpose(image, in_place=True)
             pixels, window = _to_gray(image)
+            doubts = content.colour_doubts(image)
     except EclipError:
         raise
     except Exception as error:  # damaged metadata can make Pillow raise anything
         reason = type(error).__name__
     else:
-        return Radiograph(pixels=pixels, rows=rows, columns=columns, format=kind, window=window)
+        facts = Radiograph(pixels=pixels, rows=rows, columns=columns, format=kind, window=window)
+        return facts.doubted(doubts)
     raise ImageUndecodable(f"The {kind.upper()} is damaged or truncated ({reason}). Send it again.")
 
 

@@ -1,7 +1,8 @@
 """The type of a decoded, de-identified radiograph, and of what is known of it without pixels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,17 @@ class Window:
     source: Literal["voi-lut", "window", "stored-range", "value-range"]
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A reason to doubt that an image is an upright chest radiograph, in words for the caller.
+
+    sure: whether it is sure enough to refuse findings and reports.
+    """
+
+    text: str
+    sure: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RadiographFacts:
     """What is known of one frontal or lateral view, without its pixels."""
@@ -40,6 +52,17 @@ class RadiographFacts:
     """Row and column spacing on the detector in mm, if the file has it."""
     provenance: dict[str, str] = field(default_factory=dict)
     """The allow-listed, de-identified DICOM elements (see `service.imaging.deidentify`)."""
+    doubts: tuple[Doubt, ...] = ()
+    """What speaks against an upright chest radiograph."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The doubts in words."""
+        return tuple(doubt.text for doubt in self.doubts)
+
+    def doubted(self, doubts: Sequence[Doubt]) -> Self:
+        """Returns the same with these doubts added."""
+        return replace(self, doubts=(*self.doubts, *doubts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

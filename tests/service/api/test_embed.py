@@ -40,6 +40,7 @@ def test_the_facts_of_a_dicom_stand_beside_its_vector(client):
         "view": "PA",
         "inverted": True,
         "window": {"low": 0.0, "high": 1000.0, "source": "value-range"},
+        "warnings": facts["warnings"],
     }
 
 
