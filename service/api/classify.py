@@ -72,7 +72,7 @@ async def classify(request: Request, wired: Wired) -> Classification:
 
 def _unless_refused(outcome: EncodedImage | EclipError) -> EncodedImage | EclipError:
     if isinstance(outcome, EncodedImage):
-        return refusal(outcome.facts) or outcome
+        return refusal([outcome.facts]) or outcome
     return outcome
 
 

@@ -196,7 +196,7 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
     views = [raised(upload.data) for upload in some_images(uploads)]
     work = Work(request, items=len(views), seconds=wired.settings.report_s)
     images = await work.run(wired.encoder.views, views)
-    require_radiographs(image.facts for image in images)
+    require_radiographs([image.facts for image in images])
     asked = parameters.asked()
     if parameters.stream:
         events = work.iterate(_server_sent, wired, images, asked, request.state.request_id)

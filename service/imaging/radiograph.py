@@ -27,11 +27,12 @@ class Window:
 class Doubt:
     """A reason to doubt that an image is an upright chest radiograph, in words for the caller.
 
-    sure: whether it is sure enough to refuse findings and reports.
+    refuses: whether neither findings nor reports may be made of it: "always", "alone" where no
+    other view of its study is free of such doubts, or "never".
     """
 
     text: str
-    sure: bool
+    refuses: Literal["always", "alone", "never"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
