@@ -115,7 +115,8 @@ def layout(pixels: UInt8) -> FloatArray:
     image = Image.fromarray(pixels).resize((CELLS, CELLS), Image.Resampling.BOX)
     cells = np.asarray(image, np.float32)
     standardised = (cells - cells.mean()) / max(float(cells.std()), 1.0)
-    return np.clip(standardised, -CLIP, CLIP)
+    cut: FloatArray = np.clip(standardised, -CLIP, CLIP)
+    return cut
 
 
 def _pack(values: FloatArray) -> str:

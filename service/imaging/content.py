@@ -55,8 +55,8 @@ def require_radiographs(views: Sequence[RadiographFacts]) -> None:
 
 def grey_doubts(pixels: Pixels) -> tuple[Doubt, ...]:
     """Returns what the grey levels say against display pixels [rows, columns], uint8 or uint16."""
-    levels = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
-    return tuple(Doubt(text, "always") for text in _grey(levels))
+    levels = pixels if pixels.dtype == np.uint8 else pixels >> 8
+    return tuple(Doubt(text, "always") for text in _grey(levels.astype(np.uint8, copy=False)))
 
 
 def colour_doubts(image: Image.Image) -> tuple[Doubt, ...]:

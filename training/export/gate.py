@@ -1,6 +1,9 @@
 """Fits a bundle's gate on its validation images, and measures it on images that are no chests."""
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import affine_transform
 from sklearn.covariance import LedoitWolf
@@ -26,6 +29,7 @@ OWN = 0.99
 """Quantile of the validation images' scores that the threshold must not be below."""
 SIDE = 64
 """Pixels a side at which images are varied."""
+_Floats = npt.NDArray[np.floating[Any]]
 
 
 def fit_gate(images: Levels) -> Gate | None:
@@ -63,30 +67,27 @@ def _vary(image: UInt8, random: np.random.Generator) -> UInt8:
     if random.random() < 0.5:
         edge = np.rot90(levels, int(random.integers(0, 4)))
         edge[: int(random.integers(1, SIDE // 8))] = 0 if random.random() < 0.7 else 255
-    return np.clip(levels, 0, 255).astype(np.uint8)
+    shown: UInt8 = np.clip(levels, 0, 255).astype(np.uint8)
+    return shown
 
 
-def _moved(image: UInt8, random: np.random.Generator) -> FloatArray:
+def _moved(image: UInt8, random: np.random.Generator) -> _Floats:
     zoom, angle = 1 / random.uniform(0.75, 1.7), np.deg2rad(random.normal(0, 4))
     taller = zoom * random.uniform(0.9, 1.1)
-    turn = np.array(
-        [
-            [np.cos(angle) * zoom, -np.sin(angle) * zoom],
-            [np.sin(angle) * taller, np.cos(angle) * taller],
-        ]
-    )
+    tilt = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = np.diag((zoom, taller)) @ tilt
     centre = np.full(2, (SIDE - 1) / 2)
     offset = centre - turn @ centre + random.uniform(-0.1, 0.1, 2) * SIDE
     mode = "nearest" if random.random() < 0.5 else "constant"
-    moved: FloatArray = affine_transform(image.astype(np.float32), turn, offset, order=1, mode=mode)
+    moved: _Floats = affine_transform(image.astype(np.float32), turn, offset, order=1, mode=mode)
     return moved
 
 
-def _shade(random: np.random.Generator) -> FloatArray:
+def _shade(random: np.random.Generator) -> _Floats:
     """A smooth change of brightness over the image, as of a rotated patient or a pathology."""
     across, down = np.meshgrid(np.linspace(-1, 1, SIDE), np.linspace(-1, 1, SIDE))
     shapes = np.stack([across, down, across * down, across**2 - 1 / 3, down**2 - 1 / 3])
-    shade: FloatArray = np.tensordot(random.normal(0, 15, 5), shapes, 1)
+    shade: _Floats = np.tensordot(random.normal(0, 15, 5), shapes, 1)
     return shade
 
 

@@ -74,4 +74,5 @@ def _limb(random: np.random.Generator) -> UInt8:
 
 def _levels(values: npt.NDArray[np.float64]) -> UInt8:
     low, high = values.min(), values.max()
-    return ((values - low) * (255 / (high - low))).astype(np.uint8)
+    levels: UInt8 = ((values - low) * (255 / (high - low))).astype(np.uint8)
+    return levels
