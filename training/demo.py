@@ -26,6 +26,7 @@ from training.evaluate.encode import BundleEncoder, EmbeddedPairs, TorchEncoder
 from training.evaluate.evaluation import GAZE_SPREAD
 from training.evaluate.suite import run_suite
 from training.export.bundle import annotate, write_bundle
+from training.export.gate import fit_gate
 from training.fit.trainer import fit
 from training.recipe import Recipe, RecipeError
 from training.run.folder import load_run
@@ -81,6 +82,7 @@ def make_bundle(run: Path, directory: Path) -> Bundle:
         bundle_version=VERSION,
         label_sets=label_sets,
         image_mean=validated.images.mean(axis=0),
+        gate=fit_gate(validation.images),
     )
     test = measured_pairs(recipe.data, clip.image)
     result = run_suite(BundleEncoder(draft), test, train, label_sets.root[LABEL_SET])

@@ -11,7 +11,8 @@ from service.api.inputs import AsJson, Parameters, encode_uploads, read_input, s
 from service.auth import reader
 from service.bundle.labels import Prompts
 from service.deadline import Deadline
-from service.errors import LabelsEmpty, LabelSetUnknown, LabelsInvalid
+from service.errors import EclipError, LabelsEmpty, LabelSetUnknown, LabelsInvalid
+from service.imaging.content import refusal
 from service.inference.encoder import EncodedImage
 from service.inference.zero_shot import MAX_LABELS, Classifier
 
@@ -34,6 +35,8 @@ class Classified(Answer):
     index: int
     id: str | None = None
     findings: list[FindingOut]
+    warnings: list[str]
+    """Reasons to doubt that the image is an upright chest radiograph."""
 
 
 class Classification(Answer):
@@ -52,11 +55,25 @@ async def classify(request: Request, wired: Wired) -> Classification:
     outcomes = await work.run(encode_uploads, wired.encoder, some_images(uploads))
 
     def answered(index: int, encoded: EncodedImage) -> Classified:
-        findings = [FindingOut.model_validate(finding) for finding in classifier(encoded.vector)]
-        return Classified(index=index, id=uploads[index].id, findings=findings)
+        return Classified(
+            index=index,
+            id=uploads[index].id,
+            findings=[FindingOut.model_validate(each) for each in classifier(encoded.vector)],
+            warnings=list(encoded.facts.warnings),
+        )
 
-    items = batch_items(outcomes, answered, [upload.id for upload in uploads])
+    items = batch_items(
+        [_unless_refused(outcome) for outcome in outcomes],
+        answered,
+        [upload.id for upload in uploads],
+    )
     return Classification(bundle=BundleName.of(wired.bundle), items=items)
+
+
+def _unless_refused(outcome: EncodedImage | EclipError) -> EncodedImage | EclipError:
+    if isinstance(outcome, EncodedImage):
+        return refusal([outcome.facts]) or outcome
+    return outcome
 
 
 def _classifier(wired: Services, parameters: ClassifyParameters, deadline: Deadline) -> Classifier:

@@ -66,6 +66,8 @@ class ImageFacts(Answer):
     window: WindowOut
     corrections: list[str]
     """What was read otherwise than the file says: a sentence each. Empty for most images."""
+    warnings: list[str]
+    """Reasons to doubt that the image is an upright chest radiograph."""
 
 
 class ImageEmbedding(Answer):

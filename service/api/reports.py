@@ -19,6 +19,7 @@ from service.cases.search import check_k
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
 from service.identifiers import Identifier
+from service.imaging.content import require_radiographs
 from service.inference.encoder import EncodedImage
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS
@@ -154,6 +155,8 @@ class GeneratedReport(Answer):
     provenance: ProvenanceOut
     abstained: str | None
     """Why there is no report; null when there is one."""
+    warnings: list[str]
+    """Reasons to doubt that an image is an upright chest radiograph."""
 
     @classmethod
     def of(cls, report: Report, bundle: BundleName) -> "GeneratedReport":
@@ -171,6 +174,7 @@ class GeneratedReport(Answer):
             generator=GeneratorOut.model_validate(report.generator),
             provenance=ProvenanceOut.model_validate(report.provenance),
             abstained=report.abstained,
+            warnings=list(report.warnings),
         )
 
 
@@ -199,6 +203,7 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
     views = [raised(upload.data) for upload in some_images(uploads)]
     work = Work(request, items=len(views), seconds=wired.settings.report_s)
     images = await work.run(wired.encoder.views, views)
+    require_radiographs([image.facts for image in images])
     asked = parameters.asked()
     if kind == EVENT_STREAM:
         return EventStream(work.iterate(_server_sent, wired, images, asked, request))

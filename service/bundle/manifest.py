@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, ValidationError
 
 from service.arrays import FloatArray, UInt8
+from service.bundle.gate import Gate
 from service.bundle.labels import LabelSets
 from service.bundle.preprocess import ImageSpec
 from service.bundle.tokenizer import Tokenizer
@@ -27,6 +28,8 @@ TEXT_TOWER = "text.onnx"
 TOKENIZER = "tokenizer.json"
 LABELS = "labels.json"
 MODEL_CARD = "MODEL_CARD.md"
+GATE = "gate.json"
+"""The gate, in bundles that have one."""
 INT8 = {IMAGE_TOWER: "image.int8.onnx", TEXT_TOWER: "text.int8.onnx"}
 """A tower's file in fp32 → its file in int8."""
 REQUIRED = (IMAGE_TOWER, TEXT_TOWER, TOKENIZER, LABELS, MODEL_CARD)
@@ -135,6 +138,11 @@ class Bundle:
         """The label sets with their prompts and calibration."""
         return LabelSets.model_validate_json((self.path / LABELS).read_bytes())
 
+    @cached_property
+    def gate(self) -> Gate | None:
+        """What tells chest radiographs from other images, if the bundle has validation images."""
+        return read_gate(self.path) if GATE in self.manifest.files else None
+
     @property
     def model_card(self) -> str:
         """The model card, in Markdown."""
@@ -184,6 +192,12 @@ def load(directory: Path) -> Bundle:
                 "Copy or export the bundle again."
             )
     return Bundle(directory, manifest)
+
+
+def read_gate(directory: Path) -> Gate | None:
+    """Returns the gate in the directory of a bundle, if there is one."""
+    path = directory / GATE
+    return Gate.model_validate_json(path.read_bytes()) if path.exists() else None
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -17,7 +17,7 @@ from service.errors import (
     ImageUndecodable,
     ImageUnsupported,
 )
-from service.imaging import aspect, jpeg, png
+from service.imaging import aspect, content, jpeg, png
 from service.imaging.dicom.decode import decode_dicom
 from service.imaging.dicom.header import looks_like_dicom
 from service.imaging.gray import to_gray
@@ -82,6 +82,7 @@ def decode(data: bytes, limits: ImageLimits, spec: ImageSpec | None = None) -> R
         else:
             radiograph = _decode_picture(data, kind, limits, spec)
     _check_content(radiograph)
+    radiograph = radiograph.doubted(content.grey_doubts(radiograph.pixels))
     radiograph.pixels.flags.writeable = False
     return radiograph
 
@@ -153,6 +154,7 @@ def _radiograph(
         format=kind,
         window=window,
         corrections=corrections,
+        doubts=content.colour_doubts(image),
     )
 
 

@@ -1,7 +1,8 @@
 """The type of a decoded, de-identified radiograph, and of what is known of it without pixels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,18 @@ class Window:
     low: float
     high: float
     source: Literal["voi-lut", "window", "stored-range", "value-range"]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A reason to doubt that an image is an upright chest radiograph, in words for the caller.
+
+    refuses: whether neither findings nor reports may be made of it: "always", "alone" where no
+    other view of its study is free of such doubts, or "never".
+    """
+
+    text: str
+    refuses: Literal["always", "alone", "never"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +55,17 @@ class RadiographFacts:
     """What was read otherwise than the file says: a sentence each, for the caller."""
     provenance: dict[str, str] = field(default_factory=dict)
     """The allow-listed, de-identified DICOM elements (see `service.imaging.deidentify`)."""
+    doubts: tuple[Doubt, ...] = ()
+    """What speaks against an upright chest radiograph."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The doubts in words."""
+        return tuple(doubt.text for doubt in self.doubts)
+
+    def doubted(self, doubts: Sequence[Doubt]) -> Self:
+        """Returns the same with these doubts added."""
+        return replace(self, doubts=(*self.doubts, *doubts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from service.imaging.radiograph import Radiograph, RadiographFacts
 from service.inference.batching import Batcher, Bounds, Row, TowerAnswer
 from service.inference.cache import AnswerCache
 from service.inference.drift import Drift
+from service.inference.gate import gate_doubts
 from service.inference.queueing import fair_part
 from service.inference.session import Towers
 from service.telemetry import record, timed
@@ -254,6 +255,7 @@ class Encoder:
             return error
         decoded = time.perf_counter()
         pixels = preprocess(radiograph.pixels, spec)
+        radiograph = radiograph.doubted(gate_doubts(self.bundle.gate, radiograph, pixels))
         kept = keep(data, radiograph)
         return _Prepared(kept, pixels, decoded - start, time.perf_counter() - decoded)
 

@@ -103,7 +103,8 @@ def _parts(report: Report, render: Callable[[str], str]) -> Iterator[tuple[str, 
 
 
 def _notes(report: Report) -> Iterator[str]:
-    """Yields who wrote the report, and why the language model did not if it should have."""
+    """Yields warnings, who wrote the report, and why the language model did not if it should."""
+    yield from report.warnings
     bundle = report.provenance.bundle_id[:12]
     yield f"Written by {report.generator.model} from evidence of bundle {bundle}."
     if report.generator.fallback:

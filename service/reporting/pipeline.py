@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
 from service.cases.library import CaseLibrary, Query
@@ -63,6 +63,7 @@ class Reporter:
         with closing(self.write(embedding, evidence, request, background, deadline)) as events:
             for event in events:
                 if isinstance(event, Report):
+                    event = replace(event, warnings=_warnings(images))
                     self.audit.append(embedding, request, event)
                 yield event
 
@@ -162,6 +163,11 @@ def final_report(events: Iterator[object]) -> Report:
     """Returns the report that the events end with."""
     (report,) = (event for event in events if isinstance(event, Report))
     return report
+
+
+def _warnings(images: Sequence[EncodedImage]) -> tuple[str, ...]:
+    """Returns the warnings of all views, each once."""
+    return tuple(dict.fromkeys(text for image in images for text in image.facts.warnings))
 
 
 def _repeated(part: ReportPart, sentence: Sentence, attempts: Sequence[_Attempt]) -> bool:

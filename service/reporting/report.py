@@ -77,6 +77,7 @@ class Report:
     withheld: sentences that the writer drafted and grounding refused.
     prior: what the language model read of the prior study.
     abstained: why there is no report, or None.
+    warnings: reasons to doubt that an image is an upright chest radiograph.
     """
 
     findings: tuple[Sentence, ...]
@@ -88,3 +89,4 @@ class Report:
     generator: WrittenBy
     provenance: Provenance
     abstained: str | None
+    warnings: tuple[str, ...] = ()

@@ -10,8 +10,10 @@ from pathlib import Path
 import onnxruntime
 
 from service.arrays import FloatArray
+from service.bundle.gate import Gate
 from service.bundle.labels import LabelSets
 from service.bundle.manifest import (
+    GATE,
     LABELS,
     MODEL_CARD,
     TOKENIZER,
@@ -19,6 +21,7 @@ from service.bundle.manifest import (
     Golden,
     Manifest,
     pack_vector,
+    read_gate,
     seal,
 )
 from service.files import remove_drafts, written_atomically
@@ -39,10 +42,12 @@ def write_bundle(
     label_sets: LabelSets,
     metrics: Mapping[str, float] | None = None,
     image_mean: FloatArray | None = None,
+    gate: Gate | None = None,
 ) -> Bundle:
     """Writes a bundle to `directory`, which must not exist yet.
 
-    metrics, and image_mean, the mean vector of validation images float32[D], go into the manifest.
+    metrics, and image_mean, the mean vector of validation images float32[D], go into the manifest;
+    the gate, fitted on them, into a file of its own.
     Raises ParityError, and writes nothing, if the graphs differ from torch by more than
     `TOLERANCE` or rank texts differently; FileExistsError if the directory exists.
     """
@@ -53,6 +58,8 @@ def write_bundle(
         write_graphs(clip, draft)
         manifest = _manifest(clip, draft, name, bundle_version, metrics or {}, image_mean)
         clip.tokenizer.save(draft / TOKENIZER)
+        if gate is not None:
+            (draft / GATE).write_text(gate.model_dump_json(indent=1), encoding="utf-8")
         write_words(draft, manifest, label_sets)
         sealed = seal(draft, manifest)
     return Bundle(directory, sealed.manifest)
@@ -89,7 +96,8 @@ def write_words(
     """Writes labels.json and the model card."""
     labels = json.dumps(label_sets.model_dump(mode="json"), indent=1)
     (directory / LABELS).write_text(labels, encoding="utf-8")
-    (directory / MODEL_CARD).write_text(model_card(manifest, label_sets, result), encoding="utf-8")
+    card = model_card(manifest, label_sets, result, read_gate(directory))
+    (directory / MODEL_CARD).write_text(card, encoding="utf-8")
 
 
 def _manifest(

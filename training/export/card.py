@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from service.bundle.gate import Gate
 from service.bundle.labels import LabelSets
 from service.bundle.manifest import Int8, Manifest
 from training.evaluate.result import COLUMNS, Result
@@ -54,6 +55,10 @@ zero-shot scores of findings, and evidence for draft reports that a radiologist 
 
 {metrics}
 
+## Images that are no chest radiographs
+
+{gate}
+
 ## How it was made
 
 {provenance}
@@ -74,7 +79,12 @@ METRIC_IDS = {
 """Beginning of a measure's name → its metric's id on the hub."""
 
 
-def model_card(manifest: Manifest, label_sets: LabelSets, result: Result | None = None) -> str:
+def model_card(
+    manifest: Manifest,
+    label_sets: LabelSets,
+    result: Result | None = None,
+    gate: Gate | None = None,
+) -> str:
     """Returns the card as Markdown with YAML front matter. result: what the suite measured."""
     return TEMPLATE.format(
         front_matter=_front_matter(manifest),
@@ -90,7 +100,25 @@ def model_card(manifest: Manifest, label_sets: LabelSets, result: Result | None 
         precisions="fp32" if manifest.int8 is None else f"fp32; {_int8(manifest.int8)}",
         data=_data(manifest.provenance),
         metrics=_of_manifest(manifest) if result is None else _of_suite(result),
+        gate=gate_rates(gate),
         provenance="\n".join(f"- {key}: {value}" for key, value in manifest.provenance.items()),
+    )
+
+
+def gate_rates(gate: Gate | None) -> str:
+    """Returns what the gate refuses, as a table."""
+    if gate is None:
+        return (
+            "The bundle has no gate, so that only an image's colours and grey levels tell whether "
+            "it can be a chest radiograph."
+        )
+    rows = [("upright validation images", gate.refused), *gate.detected.items()]
+    table = _table(("image", "refused"), ((kind, f"{rate:.3f}") for kind, rate in rows))
+    return (
+        f"The gate looks at the layout of an image, and refuses a score of {gate.threshold:.0f} or "
+        f"more{'' if gate.decides else ' (it only warns: it is not accurate enough)'}. Its "
+        f"balanced accuracy is {gate.accuracy:.3f}, on {gate.images} validation images that it was "
+        f"not fitted on and on others made for it. Other patients' images may differ.\n\n{table}"
     )
 
 

@@ -11,6 +11,7 @@ from training.evaluate.calibration import calibrate_sets
 from training.evaluate.encode import EmbeddedPairs, TorchEncoder
 from training.evaluate.evaluation import read_labels, validation_pairs
 from training.export.bundle import make_room, write_bundle
+from training.export.gate import fit_gate
 from training.export.int8 import with_int8
 from training.model.clip import Clip
 from training.recipe import ModelSpec, Recipe, RecipeError
@@ -106,4 +107,5 @@ class Export:
             label_sets=label_sets,
             metrics=model.metrics,
             image_mean=None if embedded is None else embedded.images.mean(axis=0),
+            gate=None if embedded is None else fit_gate(embedded.pairs.images),
         )

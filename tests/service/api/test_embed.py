@@ -42,6 +42,7 @@ def test_the_facts_of_a_dicom_stand_beside_its_vector(client):
         "inverted": True,
         "window": {"low": 0.0, "high": 1000.0, "source": "value-range"},
         "corrections": [],
+        "warnings": facts["warnings"],
     }
 
 

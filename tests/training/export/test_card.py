@@ -7,7 +7,8 @@ from service.settings import DEMO_BUNDLE
 from training.export.card import model_card
 
 SECTIONS = [
-    "Intended use", "Out of scope", "Data", "Bias and limits", "Measured", "How it was made",
+    "Intended use", "Out of scope", "Data", "Bias and limits", "Measured",
+    "Images that are no chest radiographs", "How it was made",
 ]  # fmt: skip
 
 
@@ -70,3 +71,13 @@ def test_every_section_is_there_in_order(manifest):
 def test_it_says_what_the_model_was_trained_on(manifest, provenance, says):
     text = card(manifest, provenance=provenance)
     assert says in text[text.index("## Data") : text.index("## Bias")]
+
+
+def test_the_card_says_what_the_gate_refuses_and_that_it_only_warns_where_it_is_bad(manifest):
+    gate = load(DEMO_BUNDLE).gate
+    written = model_card(manifest, LabelSets({}), gate=gate)
+    assert "| upside down | 1.000 |" in written
+    assert "only warns" not in written
+    bad = gate.model_copy(update={"detected": {"noise": 0.1}})
+    assert "only warns" in model_card(manifest, LabelSets({}), gate=bad)
+    assert "has no gate" in card(manifest)
