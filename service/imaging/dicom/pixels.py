@@ -56,6 +56,7 @@ _APART = frozenset({"gdcm", "pyjpegls"})
 _PROCESS = Path(__file__).with_name("codec_process.py")
 _PROCESS_TIMEOUT_S = 60
 _JPEG = b"\xff\xd8"
+_END_OF_JPEG = b"\xff\xd9"
 _JPEG2000 = b"\xff\x4f\xff\x51"
 
 
@@ -78,7 +79,7 @@ def stored_words(dataset: Dataset, file: bytes) -> tuple[npt.NDArray[Any], list[
     if syntax == RLELossless:
         _unpack_rle(dataset)
     elif syntax.is_encapsulated:
-        said = _check_frame(dataset)
+        said = _check_frame(dataset, codec)
     if codec in _APART:
         values = _decode_apart(file, codec, dataset)
     elif is_colour(dataset) and is_native(dataset):
@@ -174,17 +175,25 @@ def _unpack_rle(dataset: Dataset) -> None:
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
 
 
-def _check_frame(dataset: Dataset) -> list[str]:
+def _check_frame(dataset: Dataset, codec: str) -> list[str]:
     """Refuses a frame that is not of the size in the header, before a codec allocates memory.
 
-    Where its values need more bits than the header allocates, the header is corrected: pydicom
-    would cut them off.
+    Also one that its codec does not read, and one without an end, for which pyjpegls searches for
+    minutes. Where its values need more bits than the header allocates, the header is corrected:
+    pydicom would cut them off.
     """
-    *shape, depth = _frame_header(_first_frame(dataset))
+    frame = _first_frame(dataset)
+    *shape, depth = _frame_header(frame)
     if shape != [dataset.Rows, dataset.Columns, dataset.SamplesPerPixel]:
         raise ImageUndecodable(
             "The DICOM's compressed frame is damaged, or not of the size that the header's Rows, "
             "Columns and SamplesPerPixel declare. Export it uncompressed."
+        )
+    if codec == "pillow" and depth > 8:
+        raise unsupported_syntax(JPEGExtended12Bit)
+    if codec == "pyjpegls" and not frame.rstrip(b"\0").endswith(_END_OF_JPEG):
+        raise ImageUndecodable(
+            "The DICOM's compressed frame is truncated: its end marker is missing. Export it again."
         )
     if depth <= dataset.BitsAllocated:
         return []

@@ -21,7 +21,10 @@ from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 from tests.service.imaging.dicom.conftest import LIMITS, lut
 
 DCMJ2PNM = shutil.which("dcmj2pnm")
-pytestmark = pytest.mark.skipif(DCMJ2PNM is None, reason="needs dcmtk (dcmj2pnm)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(DCMJ2PNM is None, reason="needs dcmtk (dcmj2pnm)"),
+]
 
 ROWS, COLUMNS = 64, 48
 DEPTHS = [0, 8, 10, 12, 16]

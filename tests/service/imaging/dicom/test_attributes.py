@@ -50,6 +50,7 @@ def test_a_missing_attribute_without_an_only_value_is_named(keyword):
         decode(dicom_bytes(dataset), LIMITS)
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("written", ["monochrome2", " MONOCHROME2 ", "MONOCHROME 2"])
 def test_polarity_is_read_without_regard_to_case_and_blanks(written):
     assert (

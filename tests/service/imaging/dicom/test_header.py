@@ -110,6 +110,7 @@ PROCESSING, SECONDARY = DX + ".1", "1.2.840.10008.5.1.4.1.1.7"
 MAMMOGRAPHY, CT, PRIVATE = CR + ".2", "1.2.840.10008.5.1.4.1.1.2", "1.2.3.4"
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("sop_class", "modalities", "accepted"),
     [

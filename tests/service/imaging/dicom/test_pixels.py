@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     ExplicitVRBigEndian,
     JPEG2000Lossless,
@@ -116,6 +116,19 @@ def test_a_codec_is_given_the_attributes_that_were_completed():
     for name in ("BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel"):
         delattr(dataset, name)
     close(shown(dataset, syntax=JPEGLSLossless), ramp(np.uint16, 1000) / 1000)
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.99])
+def test_a_truncated_jpeg_ls_frame_is_refused_before_decoding(kept, monkeypatch):
+    """pyjpegls takes minutes to find that the end is missing."""
+    monkeypatch.setattr("service.imaging.dicom.pixels._decode_apart", pytest.fail)
+    dataset = dicom_dataset()
+    dicom_bytes(dataset)
+    dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1)).rstrip(b"\0")
+    dataset.PixelData = encapsulate([frame[: int(len(frame) * kept)]])
+    with pytest.raises(ImageUndecodable, match="truncated: its end"):
+        decode(dicom_bytes(dataset, JPEGLSLossless), LIMITS)
 
 
 def test_a_frame_that_keeps_its_codec_busy_is_undecodable(tmp_path, monkeypatch):
