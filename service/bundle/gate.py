@@ -11,7 +11,7 @@ comparison still holds: a gate that was fitted on synthetic phantoms alone passe
 import base64
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from PIL import Image
@@ -26,6 +26,12 @@ CLIP = 2.0
 LEAST_ACCURACY = 0.8
 """Balanced accuracy below which a gate only warns."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
+_SIZE = CELLS**2
+
+
+def _packed(numbers: int) -> Any:
+    """The field of so many float32 numbers in base64."""
+    return Field(pattern=rf"^[A-Za-z0-9+/]{{{-(-numbers * 32 // 6)}}}=*$")
 
 
 class Gate(BaseModel):
@@ -39,8 +45,8 @@ class Gate(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    mean: str
-    precision: str
+    mean: Annotated[str, _packed(_SIZE)]
+    precision: Annotated[str, _packed(_SIZE**2)]
     threshold: float
     images: PositiveInt
     refused: Fraction
@@ -103,7 +109,7 @@ class Gate(BaseModel):
 
     @cached_property
     def _precision(self) -> FloatArray:
-        return _unpack(self.precision).reshape(CELLS**2, CELLS**2)
+        return _unpack(self.precision).reshape(_SIZE, _SIZE)
 
 
 def layout(pixels: UInt8) -> FloatArray:

@@ -191,13 +191,20 @@ def load(directory: Path) -> Bundle:
                 f"{name} is not the file that {MANIFEST} records: its sha256 differs. "
                 "Copy or export the bundle again."
             )
-    return Bundle(directory, manifest)
+    bundle = Bundle(directory, manifest)
+    _ = bundle.gate  # read now, so that no request finds that it cannot be
+    return bundle
 
 
 def read_gate(directory: Path) -> Gate | None:
-    """Returns the gate in the directory of a bundle, if there is one."""
+    """Returns the gate in the directory of a bundle, if there is one. Raises BundleCorrupt."""
     path = directory / GATE
-    return Gate.model_validate_json(path.read_bytes()) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return Gate.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise BundleCorrupt(f"{GATE} holds no gate. Export the bundle again.") from None
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -1,5 +1,6 @@
 """A gate knows chests by their layout, wherever they were made, and says how well it does."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,13 @@ def test_a_changed_gate_is_noticed(copied):
     (copied / GATE).write_text((copied / GATE).read_text().replace("30.0", "99.0"))
     with pytest.raises(BundleCorrupt, match=GATE):
         load(copied)
+
+
+@pytest.mark.parametrize("change", [{"mean": "AAAA"}, {"refused": 2}, {"another": 1}])
+def test_a_sealed_file_that_holds_no_gate_is_refused_before_the_first_request(copied, change):
+    (copied / GATE).write_text(json.dumps(json.loads((copied / GATE).read_text()) | change))
+    with pytest.raises(BundleCorrupt, match="holds no gate"):
+        seal(copied, load(DEMO_BUNDLE).manifest)
 
 
 @pytest.fixture
