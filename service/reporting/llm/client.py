@@ -1,9 +1,14 @@
 """Makes the HTTP client of one language model server."""
 
+from functools import cache
+
 import httpx2
 import openai
 
 from service.reporting.llm.timed_body import bound_body
+
+_tls = cache(httpx2.create_ssl_context)
+"""Loads the authorities' certificates, once for the clients of all servers."""
 
 
 def openai_client(url: str, api_key: str | None) -> openai.OpenAI:
@@ -20,6 +25,7 @@ def openai_client(url: str, api_key: str | None) -> openai.OpenAI:
         http_client=openai.DefaultHttpxClient(
             event_hooks={"response": [bound_body]},
             follow_redirects=False,
+            verify=_tls(),
             trust_env=not _is_loopback(base.host),
         ),
     )
