@@ -112,7 +112,7 @@ _CHANGES = {
         "decreased"
     ),
     rf"\b(?:not|no){_BETWEEN} ({_LARGER})(?= than\b| in\b|$|[.,;])": r"non\1",
-    r"\b(?:does|do|did) not (extend|cause|drain|reach|cross|obscure)\b": r"non\1",
+    rf"\bnot{_BETWEEN} ((?:extend|caus|drain|reach|cross|obscur)(?:e|ed|ing)?)\b": r"non\1",
     rf"\bnot {_SEEN} (?:previously|before|(?:on|in) (?:the )?{_EARLIER}(?: {_STUDY})?)\b": "new",
     r"\bno (?:interval )?(?:development|appearance|onset) of\b": "no new",
 }
