@@ -193,11 +193,7 @@ def test_a_command_that_asks_for_what_is_not_there_ends_with_2(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (
-            ["fit", "own-pairs", "run", "data.path=nothing.jsonl"],
-            "file or directory: nothing.jsonl",
-        ),
-        (["fit", "own-pairs", "run", "data.path=."], "is not a manifest"),
+        (["fit", "own-pairs", "run", "data.path=nothing.jsonl"], "nothing.jsonl"),
         (["export", "local-dir:x", "bundle", "--pretrained", "w.pt"], "its own weights"),
         (["data", "chexpert", "--root", ".", "--out", "o"], "holds none of train.csv, valid.csv"),
         (["data", "mimic_cxr", "--root", ".", "--out", "o"], "holds no mimic-cxr-2.0.0-chexpert"),
