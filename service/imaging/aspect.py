@@ -12,10 +12,10 @@ _MAX_RATIO = 10
 """The longer side of a pixel divided by the shorter one; more cannot be."""
 
 
-def pixel_ratio(height: float, width: float) -> float:
+def pixel_ratio(height: float, width: float, source: str) -> float:
     """Returns a pixel's height divided by its width; 1 where they are equal, or one is unknown (0).
 
-    Examples: 0.2 and 0.1 → 2.0; 0.1 and 0.1002 → 1.0.
+    Examples: 0.2 and 0.1 → 2.0; 0.1 and 0.1002 → 1.0. source: what says so, such as "density".
 
     Raises ImageUndecodable for pixels that are far too long.
     """
@@ -24,8 +24,8 @@ def pixel_ratio(height: float, width: float) -> float:
     ratio = height / width
     if not 1 / _MAX_RATIO <= ratio <= _MAX_RATIO:
         raise ImageUndecodable(
-            "The file's density says that its pixels are more than 10 times as long as wide. Save "
-            "the image again without a density."
+            f"The file's {source} says that its pixels are more than {_MAX_RATIO} times as long as "
+            "wide. Correct it, or save the image again without it."
         )
     return ratio if abs(ratio - 1) > _TOLERANCE else 1.0
 
@@ -40,6 +40,8 @@ def squared(pixels: Pixels, ratio: float) -> Pixels:
 
     ratio: a pixel's height divided by its width.
     """
+    if ratio == 1:
+        return pixels
     rows, columns = square_shape(pixels.shape[0], pixels.shape[1], ratio)
     return np.array(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BILINEAR))
 

@@ -145,10 +145,9 @@ def _radiograph(
     ImageOps.exif_transpose(image, in_place=True)
     pixels, window, corrections = to_gray(image, lower)
     if ratio != 1:
-        pixels = aspect.squared(pixels, ratio)
         corrections = (*corrections, aspect.correction(ratio))
     return Radiograph(
-        pixels=pixels,
+        pixels=aspect.squared(pixels, ratio),
         rows=rows,
         columns=columns,
         format=kind,
@@ -161,7 +160,7 @@ def _radiograph(
 def _upright(image: Image.Image) -> tuple[int, int, float]:
     """Width, height, and a pixel's height divided by its width, after the turn of EXIF."""
     across, down = _densities(image)
-    ratio = aspect.pixel_ratio(across, down)
+    ratio = aspect.pixel_ratio(across, down, "density")
     if image.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS:
         return image.height, image.width, 1 / ratio
     return image.width, image.height, ratio

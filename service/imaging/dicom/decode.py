@@ -10,13 +10,14 @@ leaves this module only as the name of its type (see also `service.imaging.libra
 from pydicom.dataset import Dataset
 
 from service.errors import EclipError, ImageUndecodable
+from service.imaging import aspect
 from service.imaging.deidentify import allowed_tags
 from service.imaging.dicom.attributes import complete, is_colour
 from service.imaging.dicom.bits import Bits
 from service.imaging.dicom.grayscale import display
 from service.imaging.dicom.header import CheckShape, check_header, read_dataset
 from service.imaging.dicom.pixels import is_native, stored_words
-from service.imaging.dicom.square import resized, spacing, square_size
+from service.imaging.dicom.spacing import pixel_ratio, spacing
 from service.imaging.dicom.view import view
 from service.imaging.radiograph import Radiograph
 
@@ -51,15 +52,15 @@ def _radiograph(dataset: Dataset, file: bytes) -> Radiograph:
         shift = int(dataset.HighBit) + 1 - stored
         bits, grays = Bits(shift, stored, bool(dataset.PixelRepresentation)), dataset
     shown = display(words, bits, grays)
-    rows, columns = square_size(dataset, *words.shape)
+    ratio, distance = pixel_ratio(dataset), spacing(dataset)
+    rows, columns = aspect.square_shape(words.shape[0], words.shape[1], ratio)
     said = [*completed, *of_words, *shown.corrections]
-    distance = spacing(dataset)
-    if (rows, columns) != words.shape:
-        said.append("The pixels were made square: the header says that they are not.")
+    if ratio != 1:
+        said.append(aspect.correction(ratio))
         distance = distance and (min(distance), min(distance))
     tags = allowed_tags(dataset)
     return Radiograph(
-        pixels=resized(shown.pixels, rows, columns),
+        pixels=aspect.squared(shown.pixels, ratio),
         rows=rows,
         columns=columns,
         format="dicom",

@@ -23,11 +23,12 @@ from pydicom.uid import (
 )
 
 from service.errors import ImageNotARadiograph, ImageUndecodable, ImageUnsupported
+from service.imaging import aspect
 from service.imaging.deidentify import ALLOWED
 from service.imaging.dicom import region, view
 from service.imaging.dicom.attributes import rows_and_columns
 from service.imaging.dicom.elements import is_given, number
-from service.imaging.dicom.square import square_size
+from service.imaging.dicom.spacing import pixel_ratio
 
 PROJECTION = frozenset({"CR", "DX", "DR", "XR", "RG", "OT", "SC", ""})
 """Modalities of projection radiography, and those that a converter writes (PS3.3 C.7.3.1.1.1)."""
@@ -157,7 +158,7 @@ def check_header(dataset: Dataset, check_shape: CheckShape) -> None:
             "The DICOM has several frames (NumberOfFrames). Send one file for each frame."
         )
     region.check_region(dataset)
-    check_shape(*square_size(dataset, *rows_and_columns(dataset)))
+    check_shape(*aspect.square_shape(*rows_and_columns(dataset), pixel_ratio(dataset)))
 
 
 def _is_projection(dataset: Dataset) -> bool:
