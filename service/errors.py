@@ -180,7 +180,7 @@ class ImageUndecodable(EclipError):
 class ImageNotARadiograph(EclipError):
     """The image shows no chest: its header names another body part, or its pixels cannot be one.
 
-    It is constant, far too small or far too long.
+    They are constant, too few, in colour, a page, noise, turned, or of another layout.
     """
 
     type, title, status = "image/not-a-radiograph", "Not a radiograph", 422

@@ -50,9 +50,9 @@ from service.reporting.report import ReportRequest
 from service.reporting.sentences import Sentence
 from service.settings import DEMO_LIBRARY, Settings
 from tests.benchmarks.negation import says
+from training.data.manifest import read_manifest
 from training.data.phantom import PhantomConfig, phantom
 from training.data.phantom.findings import LABELS
-from training.data.study import read_studies
 from training.evaluate.reports import rouge_l
 
 UNSEEN_SEED = 9100
@@ -124,7 +124,7 @@ def made(reporter: Reporter, number: int) -> Case:
 
 def real(reporter: Reporter, path: Path, count: int) -> list[Case]:
     """Some of the studies that have a report, always the same ones."""
-    reported = [study for study in read_studies(path) if study.report]
+    reported = [study for study in read_manifest(path) if study.report]
     chosen = random.Random(UNSEEN_SEED).sample(reported, count)
     texts = reporter.encoder.texts([study.report for study in chosen], Deadline(PATIENCE_S))
     return [

@@ -23,7 +23,7 @@ from service.studies.line import StudyLine, study_of_json
 from tests.service.imaging.conftest import picture, ramp
 from training.data.manifest import read_manifest, write_manifest
 from training.data.phantom import PhantomConfig, phantom
-from training.data.study import DataError, Gaze, read_studies, write_studies
+from training.data.study import DataError, Gaze, write_studies
 
 PNG = picture(Image.fromarray(ramp()), "PNG")
 DRAWN = phantom(PhantomConfig(size=32), 0)
@@ -296,8 +296,8 @@ def test_a_key_that_comes_twice_is_refused_with_its_name(folder):
 def test_a_study_that_training_writes_is_one_that_the_service_takes(tmp_path, drawn):
     write_studies(tmp_path / "studies.jsonl", [drawn])
     write_manifest(tmp_path / "studies.parquet", [drawn])
-    assert list(read_studies(tmp_path / "studies.jsonl")) == [drawn]
-    assert list(read_studies(tmp_path / "studies.parquet")) == [drawn]
+    assert list(read_manifest(tmp_path / "studies.jsonl")) == [drawn]
+    assert list(read_manifest(tmp_path / "studies.parquet")) == [drawn]
     line = study_of_json((tmp_path / "studies.jsonl").read_bytes())
     for name in StudyLine.model_fields:
         assert getattr(line, name) == getattr(drawn, name)

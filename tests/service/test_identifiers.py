@@ -48,10 +48,13 @@ def test_an_id_that_a_url_cannot_carry_or_a_reader_cannot_see_is_refused_with_th
 
 @pytest.mark.parametrize("field", ["study_id", "patient_id"])
 def test_a_manifest_is_held_to_the_same_rule(tmp_path, field):
-    ids = [*ACCEPTED, *(name for name in REFUSED if name != "\ud800")]
-    line = {"study_id": "s", "report": "Effusion."}
+    refused = [name for name in REFUSED if name.strip() and name != "\ud800"]  # blank: no value
+    ids = [*ACCEPTED, *refused]
+    lines = [
+        {"study_id": f"s{at}", "report": "Effusion."} | {field: name} for at, name in enumerate(ids)
+    ]
     path = tmp_path / "studies.jsonl"
-    path.write_text("\n".join(json.dumps(line | {field: name}) for name in ids))
+    path.write_text("\n".join(map(json.dumps, lines)))
     results = [entry.study for entry in open_source(path).entries]
     assert all(isinstance(study, NewStudy) for study in results[: len(ACCEPTED)])
     assert all(RULE in error.detail for error in results[len(ACCEPTED) :])

@@ -5,8 +5,8 @@ from PIL import Image
 from service.bundle.manifest import load
 from service.studies.line import study_of_json
 from training import demo
+from training.data.manifest import read_manifest
 from training.data.phantom import LABELS, phantom
-from training.data.study import read_studies
 from training.recipe import load_recipe
 
 
@@ -34,7 +34,7 @@ def test_the_service_accepts_every_line_of_the_library(library):
 
 
 def test_the_library_holds_the_phantoms_it_names(library):
-    for index, study in enumerate(read_studies(library / "studies.jsonl")):
+    for index, study in enumerate(read_manifest(library / "studies.jsonl")):
         drawn = phantom(demo.LIBRARY, index)
         assert (study.study_id, study.report) == (drawn.study.study_id, drawn.study.report)
         assert study.gaze == ()
@@ -62,7 +62,7 @@ def test_the_demo_is_made_from_a_run_and_replaces_what_was_there(
         (tmp_path / old / "old").touch()
     bundle = demo.make_demo(tiny_recipe, finished.run, tmp_path)
     assert not list(tmp_path.rglob("old"))
-    assert len(list(read_studies(tmp_path / "library" / "studies.jsonl"))) == studies
+    assert len(list(read_manifest(tmp_path / "library" / "studies.jsonl"))) == studies
     assert load(tmp_path / "bundle").manifest == bundle.manifest
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "bundle",

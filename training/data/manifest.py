@@ -1,10 +1,8 @@
-"""Reads and writes manifests: the studies of a folder, as `studies.parquet` or `studies.jsonl`.
-
-The Parquet form holds gaze. Both are what `eclip index` also reads.
-"""
+"""Reads the studies of every source that `eclip index` takes, and writes Parquet manifests."""
 
 import json
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -13,11 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from service.errors import SourceUnreadable, StudyInvalid
 from service.files import remove_drafts, written_atomically
-from training.data.study import ManifestStudy, read_studies
+from service.studies.line import StudyLine
+from service.studies.sources import open_studies
+from training.data.study import DataError, ManifestStudy
 
-read_manifest = read_studies
-"""Reads either form back, and every other source of studies."""
+_LOG = logging.getLogger(__name__)
 ROWS = 4096
 """Studies in a row group: the most that a reader or writer holds in memory."""
 
@@ -55,6 +55,36 @@ SCHEMA = pa.schema(
 )
 """One row a study. `metadata` is a JSON object: Parquet has no column of mixed scalars. `findings`
 is null where nobody labelled the study."""
+
+
+def read_manifest(path: Path) -> Iterator[ManifestStudy]:
+    """Yields the studies of a manifest, a tar or a folder: of all that `eclip index` takes.
+
+    Raises DataError, with the number of the line or row, for what is not a study.
+    """
+    try:
+        studies = open_studies(path)
+        for found in studies.found:
+            try:
+                yield _study(found.study)
+            except DataError as error:
+                raise DataError(f"{path.name}, {found.place}: {error}") from None
+    except SourceUnreadable as error:
+        raise DataError(f"{path.name}: {error.detail}") from None
+    for reason, count in sorted((+studies.passed).items()):
+        _LOG.warning("%s: %d %s", path.name, count, reason)
+
+
+def _study(line: StudyLine | StudyInvalid) -> ManifestStudy:
+    if isinstance(line, StudyInvalid):
+        raise DataError(line.detail)
+    if line.patient_id is None:
+        raise DataError(
+            "patient_id: training needs one, so that no patient is in two splits. Where each study "
+            "is of another patient, repeat the study_id"
+        )
+    fields = {name: getattr(line, name) for name in StudyLine.model_fields}
+    return ManifestStudy(**fields | {"report": line.report or ""})
 
 
 def write_manifest(path: Path, studies: Iterable[ManifestStudy]) -> None:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from service.arrays import UInt8
 from service.files import written_atomically
-from training.data.study import ManifestStudy, read_studies, write_studies
+from training.data.manifest import read_manifest
+from training.data.study import ManifestStudy, write_studies
 
 _ARRAYS = ("images", "heatmaps", "lesions")
 
@@ -96,7 +97,7 @@ class Pairs:
         """Reads what `save` wrote."""
         files = {name: folder / f"{name}.npy" for name in _ARRAYS}
         arrays = {name: np.load(path) for name, path in files.items() if path.exists()}
-        return cls(studies=tuple(read_studies(folder / "studies.jsonl")), **arrays)
+        return cls(studies=tuple(read_manifest(folder / "studies.jsonl")), **arrays)
 
 
 def _stacked(maps: Sequence[UInt8 | None]) -> UInt8 | None:

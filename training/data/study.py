@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from service.errors import SourceUnreadable, StudyInvalid
 from service.studies.fields import Split as Split
 from service.studies.gaze import Gaze as Gaze
-from service.studies.line import StudyLine
-from service.studies.sources import open_studies
 from training.errors import TrainingError
 
-_LOG = logging.getLogger(__name__)
 Scalar = str | int | float | bool
 
 
@@ -55,36 +50,6 @@ class Skipped:
 
 _ABSENT = {"findings": None, "gaze": (), "split": None}
 """Values that a JSON record leaves out. Findings of () say that nothing was found, and stay."""
-
-
-def read_studies(path: Path) -> Iterator[ManifestStudy]:
-    """Yields the studies of a manifest, a tar or a folder: of all that `eclip index` takes.
-
-    Raises DataError, with the number of the line or row, for what is not a study.
-    """
-    try:
-        studies = open_studies(path)
-        for found in studies.found:
-            try:
-                yield _study(found.study)
-            except DataError as error:
-                raise DataError(f"{path.name}, {found.place}: {error}") from None
-    except SourceUnreadable as error:
-        raise DataError(f"{path.name}: {error.detail}") from None
-    for reason, count in sorted((+studies.passed).items()):
-        _LOG.warning("%s: %d %s", path.name, count, reason)
-
-
-def _study(line: StudyLine | StudyInvalid) -> ManifestStudy:
-    if isinstance(line, StudyInvalid):
-        raise DataError(line.detail)
-    if line.patient_id is None:
-        raise DataError(
-            "patient_id: training needs one, so that no patient is in two splits. Where each study "
-            "is of another patient, repeat the study_id"
-        )
-    fields = {name: getattr(line, name) for name in StudyLine.model_fields}
-    return ManifestStudy(**fields | {"report": line.report or ""})
 
 
 def write_studies(path: Path, studies: Iterable[ManifestStudy]) -> None:

@@ -38,7 +38,7 @@ def test_any_row_is_a_study_or_a_reason(row):
         ('{"study_id": ' + "9" * 5000 + "}", "not JSON"),
         ('{"study_id": "s1", "report": "a\nb"}', "not JSON"),
         ('{"study_id": "s1", "metadata": {"a": 1, "a": 2}}', "an object: a field comes twice"),
-        ('{"study_id": "\\ud800"}', "study_id: The text is not UTF-8"),
+        ('{"study_id": "\\ud800"}', "study_id: An id must have"),
         ('{"study_id": "s1", "metadata": {"age": [61]}}', "metadata: Each value should be text"),
         ('{"study_id": "s1", "gaze": {"x": []}}', "gaze: Input should be a list"),
         ('{"study_id": "s1", "images": ["a.png", ""]}', "images.1: "),

@@ -192,7 +192,7 @@ def test_identity_in_a_tar_comes_from_headers_and_records(tmp_path, files, studi
         ({"k.png": PNG, "k.txt": "Größer.".encode("latin-1")}, "k", "not UTF-8"),
         ({"k.png": PNG, "k.txt": "Clear.".encode("utf-16")}, "k", "not UTF-8"),
         ({"k.png": PNG, "k.txt": "Clear.".encode("utf-16-le")}, "k", "not UTF-8"),
-        ({"gr\udcf6.png": PNG}, "gr\udcf6", "study_id: The text is not UTF-8"),
+        ({"gr\udcf6.png": PNG}, "gr\udcf6", "study_id: An id must have"),
         ({"k.image.png": PNG, "k.heatmap.png": PNG, "k.json": b"{}"}, "k", "name no patient"),
     ],
 )

@@ -7,14 +7,14 @@ from PIL import Image
 from service.bundle.preprocess import ImageSpec, preprocess
 from training.data.dataset import open_pairs
 from training.data.gaze import Sigma
-from training.data.manifest import write_manifest
+from training.data.manifest import read_manifest, write_manifest
 from training.data.pairs import Pairs
 from training.data.phantom import PhantomConfig, phantom
 from training.data.reading import ImageUnreadable, read_pair
 from training.data.rendering import phantom_indices, phantom_pairs
 from training.data.spec import ManifestData, PhantomData
 from training.data.splits import LeakageError
-from training.data.study import DataError, Gaze, ManifestStudy, read_studies, write_studies
+from training.data.study import DataError, Gaze, ManifestStudy, write_studies
 
 SPEC = ImageSpec(height=32, width=32)
 SPLITS = ("train", "validation", "test")
@@ -91,7 +91,7 @@ def test_an_image_outside_the_manifests_folder_is_refused(tmp_path):
 
 
 def test_a_parquet_manifest_gives_the_same_pairs(manifest, tmp_path):
-    write_manifest(tmp_path / "studies.parquet", read_studies(manifest))
+    write_manifest(tmp_path / "studies.parquet", read_manifest(manifest))
     lines, parquet = (
         open_pairs(ManifestData(source="manifest", path=path), SPEC, tmp_path)("test")
         for path in (manifest, tmp_path / "studies.parquet")

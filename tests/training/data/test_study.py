@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
+from training.data.manifest import read_manifest
 from training.data.study import (
     DataError,
     Gaze,
     ManifestStudy,
-    read_studies,
     split_of,
     write_studies,
 )
@@ -31,7 +31,7 @@ def test_a_manifest_reads_back_what_was_written(tmp_path):
     path = tmp_path / "studies.jsonl"
     studies = [STUDY, replace(STUDY, study_id="s2", gaze=(), findings=(), split="test")]
     write_studies(path, studies)
-    assert list(read_studies(path)) == studies
+    assert list(read_manifest(path)) == studies
 
 
 def test_findings_gaze_and_split_are_left_out_of_the_record_where_there_is_none(tmp_path):
@@ -52,7 +52,7 @@ def test_findings_that_are_absent_or_null_are_unlabelled(tmp_path, field, findin
     path = tmp_path / "studies.jsonl"
     line = '{"study_id":"s","patient_id":"p","source":"x","images":[],"report":""'
     path.write_text(f"{line}{field}}}\n", "utf-8")
-    assert next(read_studies(path)).findings == findings
+    assert next(read_manifest(path)).findings == findings
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_bad_line_is_refused_with_its_number(tmp_path, line):
     with path.open("a") as file:
         file.write(line + "\n")
     with pytest.raises(ValueError, match="line 2"):
-        list(read_studies(path))
+        list(read_manifest(path))
 
 
 @pytest.mark.parametrize(
@@ -146,5 +146,5 @@ def test_a_bad_line_is_named_without_its_values(tmp_path):
     path = tmp_path / "studies.jsonl"
     path.write_text('{"study_id": "s1", "patient_id": ["Jane Doe"], "source": "x"}\n')
     with pytest.raises(DataError, match=r"line 1: patient_id: .*string") as caught:
-        list(read_studies(path))
+        list(read_manifest(path))
     assert "Doe" not in str(caught.value)
