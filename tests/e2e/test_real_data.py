@@ -21,7 +21,7 @@ from service.cases.schema import EVERYTHING, NOBODY, CaseFilter
 from service.cases.sources import open_source
 from service.settings import Settings
 from training.cli import cli
-from training.data.study import read_studies
+from training.data.manifest import read_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +101,7 @@ def test_every_covid_radiograph_embeds(live, shared_data):
 def test_all_pairs_are_indexed_and_unseen_images_get_reports_from_other_patients(
     live, shared_data, pairs
 ):
-    studies = list(read_studies(pairs / "studies.jsonl"))
+    studies = list(read_manifest(pairs / "studies.jsonl"))
     assert len(studies) == 311
     patient_of = {
         live.get(f"/studies/{s.study_id}").json()["study_id"]: s.patient_id for s in studies
