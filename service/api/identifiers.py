@@ -1,7 +1,6 @@
 """Reads ids from paths, with slashes, whether a client or a proxy sends these as `/` or as `%2F`.
 
-Importing this module registers the path convertors `study_id` and `patient_id`. A path that ends in
-`/image` is of an image, never of a study.
+Importing this module registers the path convertor `id`.
 """
 
 from typing import Annotated
@@ -28,11 +27,4 @@ class _Rest(Convertor[str]):
         return value
 
 
-class _RestButAnImage(_Rest):
-    """Takes the rest of a path that is not the path of an image."""
-
-    regex = f"{_Rest.regex}(?<!/image)"
-
-
-register_url_convertor("patient_id", _Rest())
-register_url_convertor("study_id", _RestButAnImage())
+register_url_convertor("id", _Rest())
