@@ -17,7 +17,7 @@ from service.reporting.llm.circuit_breaker import COOLDOWN_S, CircuitBreaker
 from service.reporting.llm.client import openai_client
 from service.reporting.llm.completion import Completion, NotTheApi, cut
 from service.reporting.llm.context import halves, passages_that_fit
-from service.reporting.llm.names import chosen, offered
+from service.reporting.llm.names import chosen
 from service.reporting.llm.upstream_error import UpstreamError, page, remedy
 from service.reporting.prompt import ANSWER_SCHEMA, Prompt
 from service.reporting.sentences import Draft
@@ -136,7 +136,7 @@ class Server:
                     return self._wanted
                 if title := page(listing.text):
                     raise NotTheApi(title)
-                return chosen(offered(listing.text), self._wanted)
+                return chosen(listing.text, self._wanted)
         except DeadlineExceeded:
             deadline.check()
             raise self._failed("does not answer") from None
