@@ -243,7 +243,8 @@ class Server:
             how = "broke the connection" if reached else "cannot be reached"
             raise self._failed(how) from None
         except openai.APIError as error:
-            raise self._answered(UpstreamError.of(error, sent)) from None
+            secret = f"{sent}\n{self._client.api_key}"
+            raise self._answered(UpstreamError.of(error, secret)) from None
         except httpx2.HTTPError as error:
             raise self._failed(f"failed ({type(error).__name__})") from None
         except (ValueError, RecursionError) as error:
