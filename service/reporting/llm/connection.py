@@ -37,8 +37,8 @@ class Connection:
 
     def trace(self, _event: str, info: Mapping[str, Any]) -> None:
         """Takes the newest socket: TLS and proxies wrap the first one."""
-        if hasattr(stream := info.get("return_value"), "get_extra_info"):
-            self._socket = stream.get_extra_info("socket")
+        if described := getattr(info.get("return_value"), "get_extra_info", None):
+            self._socket = described("socket")
             if self._ended:
                 self.end()
 
