@@ -1,6 +1,7 @@
 """Reads ids from paths, with slashes, whether a client or a proxy sends these as `/` or as `%2F`.
 
-Importing this module registers the path convertor `id`.
+Importing this module registers the path convertors `study_id` and `patient_id`. A path that ends in
+`/image` is of an image, never of a study.
 """
 
 from typing import Annotated
@@ -27,4 +28,11 @@ class _Rest(Convertor[str]):
         return value
 
 
-register_url_convertor("id", _Rest())
+class _RestButAnImage(_Rest):
+    """Takes the rest of a path that is not the path of an image. A study may be named `image`."""
+
+    regex = f"(?:image|{_Rest.regex}(?<!/image))"
+
+
+register_url_convertor("patient_id", _Rest())
+register_url_convertor("study_id", _RestButAnImage())

@@ -17,7 +17,7 @@ class PatientRemoved(Answer):
     """Number of studies that were removed."""
 
 
-@router.delete("/{patient_id:id}", dependencies=[writer])
+@router.delete("/{patient_id:patient_id}", dependencies=[writer])
 def delete_patient(patient_id: PatientId, wired: Wired) -> PatientRemoved:
     """Removes every study of the patient. Repeating the request is safe and removes 0 studies."""
     return PatientRemoved(studies=wired.library.delete_patient(patient_id))

@@ -123,7 +123,7 @@ class StudyCounts(Answer):
     findings: dict[str, int]
 
 
-@router.put("/{study_id:id}", dependencies=[writer])
+@router.put("/{study_id:study_id}", dependencies=[writer])
 async def put_study(study_id: StudyId, request: Request, wired: Wired) -> StudyOut:
     """Stores a study and replaces an earlier version. It is on disk before the answer."""
     most = min(MAX_VIEWS, wired.settings.max_images)
@@ -158,19 +158,19 @@ def count_studies(wired: Wired, filter: Annotated[Filter, Query()]) -> StudyCoun
     return StudyCounts(studies=store.count(where), **store.facets(where))
 
 
-@router.get("/{study_id:id}/image", dependencies=[reader], response_class=Response)
+@router.get("/{study_id:study_id}/image", dependencies=[reader], response_class=Response)
 def get_image(study_id: StudyId, wired: Wired, index: int = 0) -> Response:
     """Returns the rendition of one image: a JPEG without metadata."""
     return Response(wired.library.rendition(study_id, index), media_type="image/jpeg")
 
 
-@router.get("/{study_id:id}", dependencies=[reader])
+@router.get("/{study_id:study_id}", dependencies=[reader])
 def get_study(study_id: StudyId, wired: Wired) -> StudyOut:
     """Returns the stored study, by the caller's id or by the reference in a hit."""
     return StudyOut.of(wired.library.get(study_id))
 
 
-@router.delete("/{study_id:id}", dependencies=[writer], status_code=204)
+@router.delete("/{study_id:study_id}", dependencies=[writer], status_code=204)
 def delete_study(study_id: StudyId, wired: Wired) -> None:
     """Removes the study, its vectors and its renditions."""
     wired.library.delete(study_id)
