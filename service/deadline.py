@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from service.errors import DeadlineExceeded
 
@@ -17,16 +19,30 @@ class Deadline:
         self.items, self.bulk, self.admitted = items, bulk, False
         self._at = time.monotonic() + seconds
         self._left = threading.Event()
+        self._ends: list[Callable[[], None]] = []
 
     def within(self, seconds: float) -> "Deadline":
         """Returns a shorter deadline for one step. Cancelling this one cancels the step."""
         step = Deadline(min(seconds, self.remaining), items=self.items, bulk=self.bulk)
-        step.admitted, step._left = self.admitted, self._left
+        step.admitted, step._left, step._ends = self.admitted, self._left, self._ends
         return step
+
+    @contextmanager
+    def ending(self, end: Callable[[], None]) -> Iterator[None]:
+        """Calls `end`, perhaps twice and from another thread, if the client leaves meanwhile."""
+        self._ends.append(end)
+        try:
+            if self._left.is_set():
+                end()
+            yield
+        finally:
+            self._ends.remove(end)
 
     def cancel(self) -> None:
         """Drops the request's queued work, because its client has left."""
         self._left.set()
+        for end in tuple(self._ends):
+            end()
 
     @property
     def remaining(self) -> float:

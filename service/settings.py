@@ -108,8 +108,8 @@ class Settings(BaseSettings):
     """Base addresses of OpenAI-compatible servers (vLLM) of one model, separated by spaces, such as
     http://vllm:8000/v1. An address without a path means its `/v1`. Unset: reports are
     extractive."""
-    llm_model: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = None
-    """Name of the model to ask, as `/v1/models` of its servers lists it. Unset: the only one that a
+    llm_model: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
+    """Name of the model to ask, as `/v1/models` of its servers lists it. Empty: the only one that a
     server offers; where one offers several, no report is written."""
     llm_api_key: SecretStr | None = None
     """API key of the language model servers."""

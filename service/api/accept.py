@@ -8,8 +8,8 @@ from python_multipart.multipart import parse_options_header
 
 from service.errors import NotAcceptable
 
-_OURS = {"charset": "utf-8", "fhirversion": "4.0"}
-"""Parameter → its value in our answers. A client may ask for no other; other names are ignored."""
+_FHIR_VERSIONS = {"4.0", "4.0.1"}
+"""Values of the parameter `fhirVersion` that our FHIR has. No other parameter of a type counts."""
 
 
 def negotiate(accept: str, offered: Sequence[str]) -> str:
@@ -66,15 +66,14 @@ def _ranges(accept: str) -> Iterator[_Range]:
     for place, named in enumerate(parse_http_list(accept)):
         name, options = parse_options_header(named)
         kind = "*/*" if name == b"*" else name.decode("latin-1").strip().lower()
-        values = {key.decode("latin-1"): value.decode("latin-1") for key, value in options.items()}
-        weight = _weight(values.get("q", "1"))
+        weight = _weight(options.get(b"q", b"1"))
         if kind.count("/") != 1 or weight is None:
             continue
-        other = any(values.get(name, value).lower() != value for name, value in _OURS.items())
+        other = options.get(b"fhirversion", b"4.0").decode("latin-1") not in _FHIR_VERSIONS
         yield _Range("none/none" if other else kind, weight, place)
 
 
-def _weight(text: str) -> float | None:
+def _weight(text: bytes) -> float | None:
     try:
         weight = float(text)
     except ValueError:

@@ -29,9 +29,9 @@ class _Rest(Convertor[str]):
 
 
 class _RestButAnImage(_Rest):
-    """Takes the rest of a path that is not the path of an image."""
+    """Takes the rest of a path that is not the path of an image. A study may be named `image`."""
 
-    regex = f"{_Rest.regex}(?<!/image)"
+    regex = f"(?:image|{_Rest.regex}(?<!/image))"
 
 
 register_url_convertor("patient_id", _Rest())

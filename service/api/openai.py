@@ -22,13 +22,14 @@ router = APIRouter(prefix="/v1", tags=["openai"], dependencies=[reader])
 def _texts(value: Any) -> Any:
     """Refuses, in words, what OpenAI's clients send in the place of texts."""
     items = value if isinstance(value, list) else [value]
-    if any(isinstance(item, int | list) for item in items):
+    parts = [part for item in items for part in (item if isinstance(item, list) else [item])]
+    if any(isinstance(part, int) for part in parts):
         raise PydanticCustomError(
             "token_ids",
             "Token ids are not accepted, because they belong to the tokenizer of another model. "
             "Send the texts (LangChain: `check_embedding_ctx_length=False`)",
         )
-    if not all(isinstance(item, str) for item in items):
+    if not items or not all(isinstance(item, str) for item in items):
         raise PydanticCustomError("texts", "Send a text, or a list of texts and data URIs")
     return value
 
@@ -40,9 +41,7 @@ class EmbeddingsBody(Parameters):
 
     model: str
     """Name or id of the bundle."""
-    input: Annotated[
-        str | Annotated[list[str], Field(min_length=1, fail_fast=True)], BeforeValidator(_texts)
-    ]
+    input: Annotated[str | Annotated[list[str], Field(min_length=1)], BeforeValidator(_texts)]
     encoding_format: Encoding = "float"
     dimensions: int | None = None
     """Length of the vectors. The bundle's own is the only one."""

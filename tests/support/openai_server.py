@@ -126,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
         while self._goes_on():
             if self.server.stalls_with == "comments":
                 self._send(": patience\n\n")
-            else:
+            elif self.server.stalls_with == "tokens":
                 self._send_token("")
 
     def _trickle(self) -> None:
@@ -217,7 +217,7 @@ class OpenAIServer(ThreadingHTTPServer):
         self.stalls_after: int | None = None
         """Characters of content after which only `stalls_with` is sent, without an end."""
         self.stalls_with = "tokens"
-        """`comments`: of server-sent events; `tokens`: empty ones."""
+        """`comments`: of server-sent events; `tokens`: empty ones; else nothing."""
 
     @property
     def url(self) -> str:

@@ -5,6 +5,7 @@ from functools import cache
 import httpx2
 import openai
 
+from service.reporting.llm.connection import trace_connection
 from service.reporting.llm.timed_body import bound_body
 
 _tls = cache(httpx2.create_ssl_context)
@@ -15,7 +16,8 @@ def openai_client(url: str, api_key: str | None) -> openai.OpenAI:
     """Returns a client that asks once and follows no redirect, which could lead prompts elsewhere.
 
     url: the base address; one without a path means its `/v1`. Proxies that the environment names
-    (`HTTPS_PROXY`, `NO_PROXY`) are used, except for this machine itself.
+    (`HTTPS_PROXY`, `NO_PROXY`) are used, except for this machine itself. Each request opens a
+    connection of its own, which can be ended with it.
     """
     base = base_url(url)
     client = openai.OpenAI(
@@ -23,8 +25,9 @@ def openai_client(url: str, api_key: str | None) -> openai.OpenAI:
         api_key=(api_key or "").strip() or "none",  # files of secrets end with a line break
         max_retries=0,
         http_client=openai.DefaultHttpxClient(
-            event_hooks={"response": [bound_body]},
+            event_hooks={"request": [trace_connection], "response": [bound_body]},
             follow_redirects=False,
+            limits=httpx2.Limits(max_keepalive_connections=0),
             verify=_tls(),
             trust_env=not _is_loopback(base.host),
         ),

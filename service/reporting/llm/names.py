@@ -13,26 +13,26 @@ MOST_NAMES, MOST_CHARS = 10, 80
 
 class _Model(BaseModel):
     id: str
+    root: object = None
+    """What vLLM serves under the name: its aliases of one model share it."""
 
 
 class _Models(BaseModel):
     data: list[_Model] | None
 
 
-def offered(listing: bytes | str) -> list[str]:
-    """Returns the names in an answer of `/v1/models`, each once; raises ValueError."""
-    return list(dict.fromkeys(one.id for one in _Models.model_validate_json(listing).data or ()))
-
-
-def chosen(names: Sequence[str], wanted: str | None) -> str:
+def chosen(listing: bytes | str, wanted: str | None) -> str:
     """Returns the model to ask: the wanted one, or without a wish the only one.
 
-    A wish may leave out Ollama's `:latest`, and may match a pattern such as LiteLLM's `openai/*`.
-    Raises LlmRefused if there is no such model, or several and no wish.
+    listing: an answer of `/v1/models`. A wish may leave out Ollama's `:latest`, and may match a
+    pattern such as LiteLLM's `openai/*`. Raises LlmRefused if there is no such model, or several
+    and no wish, and ValueError for another answer.
     """
+    models = _Models.model_validate_json(listing).data or ()
+    names = list(dict.fromkeys(one.id for one in models))
     if not names:
         raise LlmRefused("The language model server offers no model. Load one.")
-    if wanted is None and len(names) > 1:
+    if wanted is None and len({str(one.root or one.id) for one in models}) > 1:
         raise LlmRefused(
             f"The language model server offers {len(names)} models. Set ECLIP_LLM_MODEL to one of "
             f"them: {_listed(names)}."

@@ -16,8 +16,9 @@ from service.reporting.llm.answer import read_drafts
 from service.reporting.llm.circuit_breaker import COOLDOWN_S, CircuitBreaker
 from service.reporting.llm.client import openai_client
 from service.reporting.llm.completion import Completion, NotTheApi, cut
+from service.reporting.llm.connection import Connection
 from service.reporting.llm.context import halves, passages_that_fit
-from service.reporting.llm.names import chosen, offered
+from service.reporting.llm.names import chosen
 from service.reporting.llm.upstream_error import UpstreamError, page, remedy
 from service.reporting.prompt import ANSWER_SCHEMA, Prompt
 from service.reporting.sentences import Draft
@@ -125,7 +126,7 @@ class Server:
         its models is asked for the wanted one.
         """
         try:
-            with self._translate_errors(""):
+            with self._translate_errors("", deadline):
                 try:
                     listing = self._client.with_raw_response.models.list(
                         timeout=min(CONNECT_S, deadline.remaining)
@@ -136,7 +137,7 @@ class Server:
                     return self._wanted
                 if title := page(listing.text):
                     raise NotTheApi(title)
-                return chosen(offered(listing.text), self._wanted)
+                return chosen(listing.text, self._wanted)
         except DeadlineExceeded:
             deadline.check()
             raise self._failed("does not answer") from None
@@ -179,9 +180,22 @@ class Server:
     ) -> StartedDraft:
         """Begins a draft, and returns it once its first words are there; raises _TooLong."""
         deadline.check()
+        connection = Connection()
+        with ExitStack() as undo:
+            undo.enter_context(deadline.ending(connection.end))
+            raw = connection.of(lambda: self._ask(model, prompt, max_tokens, deadline))
+            completion = undo.enter_context(closing(Completion(raw)))
+            pieces = undo.enter_context(closing(self._pieces(completion, prompt, deadline)))
+            text = chain([next(filter(None, pieces), "")], pieces)
+            resources = undo.pop_all()
+        sentences = self._sentences(completion, text, max_tokens, resources)
+        return StartedDraft(model, len(prompt.passages), sentences, resources.close)
+
+    def _ask(self, model: str, prompt: Prompt, max_tokens: int, deadline: Deadline) -> Any:
+        """Returns the raw response, whose body is not read yet; raises _TooLong."""
         chat: Any = prompt.messages()
-        with self._translate_errors(prompt.texts()):
-            raw = self._client.chat.completions.with_raw_response.create(
+        with self._translate_errors(prompt.texts(), deadline):
+            return self._client.chat.completions.with_raw_response.create(
                 model=model,
                 messages=chat,
                 temperature=TEMPERATURE,
@@ -191,13 +205,6 @@ class Server:
                 stream=True,
                 timeout=_timeout(deadline),
             )
-        with ExitStack() as undo:
-            completion = undo.enter_context(closing(Completion(raw)))
-            pieces = undo.enter_context(closing(self._pieces(completion, prompt, deadline)))
-            text = chain([next(filter(None, pieces), "")], pieces)
-            resources = undo.pop_all()
-        sentences = self._sentences(completion, text, max_tokens, resources)
-        return StartedDraft(model, len(prompt.passages), sentences, resources.close)
 
     def _sentences(
         self, completion: Completion, text: Iterator[str], max_tokens: int, resources: ExitStack
@@ -216,18 +223,19 @@ class Server:
         self, completion: Completion, prompt: Prompt, deadline: Deadline
     ) -> Generator[str, None, None]:
         """Yields the text as it arrives."""
-        with self._translate_errors(prompt.texts()):
+        with self._translate_errors(prompt.texts(), deadline):
             for piece in completion.pieces():
                 deadline.check()
                 yield piece
             self._breaker.record_success()
 
     @contextmanager
-    def _translate_errors(self, sent: str) -> Iterator[None]:
+    def _translate_errors(self, sent: str, deadline: Deadline) -> Iterator[None]:
         """Raises the client's errors as the service's own, and counts the server's failures.
 
         A body that is not JSON, or of another form, is a failure too. sent: the texts of the
-        prompt, which no error may repeat. Raises _TooLong for a prompt that is too long.
+        prompt, which no error may repeat. Raises _TooLong for a prompt that is too long, and
+        DeadlineExceeded for a connection that broke because the client has left.
         """
         try:
             yield
@@ -239,12 +247,15 @@ class Server:
                 "ECLIP_LLM_TIMEOUT_S."
             ) from None
         except openai.APIConnectionError as error:
+            deadline.check()
             reached = not isinstance(error.__cause__, httpx2.ConnectError)
             how = "broke the connection" if reached else "cannot be reached"
             raise self._failed(how) from None
         except openai.APIError as error:
-            raise self._answered(UpstreamError.of(error, sent)) from None
+            secret = f"{sent}\n{self._client.api_key}"
+            raise self._answered(UpstreamError.of(error, secret)) from None
         except httpx2.HTTPError as error:
+            deadline.check()
             raise self._failed(f"failed ({type(error).__name__})") from None
         except (ValueError, RecursionError) as error:
             what = f" ({error})" if isinstance(error, NotTheApi) else ""

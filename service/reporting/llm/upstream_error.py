@@ -44,7 +44,7 @@ _ORDINARY = frozenset(
     _WORD.findall(
         f"{SYSTEM.lower()} a an be been but can cannot does for got has have however if in into it "
         "its must on only than that this to too use was were will with you your available error "
-        "failed large length limit long size support supported type unknown"
+        "failed large length limit long none size support supported type unknown"
     )
 )
 """Words that tell nothing of a patient, even where a report has them too."""
@@ -69,7 +69,7 @@ class UpstreamError:
     def of(cls, error: openai.APIError, sent: str) -> Self:
         """Reads an error of the client.
 
-        sent: the texts of the prompt that the error's message must not repeat.
+        sent: the texts of the prompt and the key, which the error's message must not repeat.
         """
         status, retry_after_s = _code(error.body), None
         if isinstance(error, openai.APIStatusError):

@@ -46,8 +46,10 @@ JSON, TEXT, MARKDOWN, FHIR = OFFERED = (
         # parameters
         ("application/fhir+json; fhirVersion=4.0", FHIR),
         ('application/fhir+json; fhirVersion="4.0"; q=0.9, text/plain;q=0.8', FHIR),
-        ("text/plain; charset=UTF-8", TEXT),
+        ("application/fhir+json; fhirVersion=4.0.1, text/plain", FHIR),
         ("application/json; charset=utf-8", JSON),
+        ("text/plain; charset=utf8", TEXT),
+        ("text/plain; charset=iso-8859-1, application/json;q=0.9", TEXT),
         ("text/markdown; variant=CommonMark", MARKDOWN),
         ('application/json; profile="a, text/plain; q=1", text/plain; q=0.5', JSON),
         # what real clients send
@@ -73,7 +75,6 @@ def test_the_client_gets_what_it_prefers(accept, chosen):
         "*/*;q=0",
         "application/json;q=0, text/*;q=0.0",
         "application/fhir+json; fhirVersion=5.0",
-        "text/plain; charset=utf-16",
     ],
 )
 def test_what_is_not_offered_is_refused_with_what_is(accept):

@@ -71,7 +71,7 @@ def require_refused(client, name):
 def test_ids_in_the_paths_of_a_live_server_follow_the_rule(serve, tmp_path):
     """Starlette's test client decodes a path twice, so that only a server can show "%2F"."""
     with serve(tmp_path) as server, httpx.Client(base_url=server.url) as client:
-        for name in ("%2F", "100%", "CR/2023/001", "a?b#c;d", "Ä 1", "a\\b"):
+        for name in ("%2F", "100%", "CR/2023/001", "a?b#c;d", "Ä 1", "a\\b", "image", "a/image/b"):
             assert put(client, name, name).status_code == 200, name
             require_reached(client, name)
         for name in ("a//b", "a/../b", "..", "a\nb", "zero\u200bwidth", "x" * 257):
@@ -86,6 +86,12 @@ def test_an_id_is_never_taken_for_an_image_of_another_study(writable, problem):
     assert (
         RULE in problem(writable.delete("/patients/x%2Fimage"), 400, "request/malformed")["detail"]
     )
+
+
+@pytest.mark.parametrize("name", ["image", "x/Image"])
+def test_an_id_may_hold_the_word_image(writable, name):
+    assert put(writable, name, name).status_code == 200
+    require_reached(writable, name)
 
 
 @pytest.mark.slow

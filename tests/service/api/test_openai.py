@@ -120,6 +120,13 @@ def test_token_ids_are_refused_in_words(client, problem, ids):
     assert "check_embedding_ctx_length" in told
 
 
+@pytest.mark.parametrize("value", [[], {}, 5.5, ["a", None], [["a"]], [{"type": "text"}]])
+def test_what_is_neither_text_nor_token_ids_is_refused_in_words(client, problem, value):
+    body = {"model": MODEL, "input": value}
+    told = problem(client.post("/v1/embeddings", json=body), 400, "request/malformed")["detail"]
+    assert "input: Send a text, or a list of texts and data URIs" in told
+
+
 def test_as_many_texts_as_embed_text_takes_and_as_many_images_are_one_request(
     client, writable, problem, radiograph
 ):

@@ -1,5 +1,7 @@
 """Servers that offer several models."""
 
+import json
+
 import pytest
 
 from service.deadline import Deadline
@@ -18,20 +20,25 @@ OFFERED = [
 ]
 
 
+def listing(*names):
+    """An answer of `/v1/models`."""
+    return json.dumps({"object": "list", "data": [{"id": name} for name in names]})
+
+
 @pytest.mark.parametrize(("names", "wanted", "asked"), OFFERED)
 def test_the_wanted_model_is_asked_or_the_only_one(names, wanted, asked):
-    assert chosen(names, wanted) == (asked or wanted)
+    assert chosen(listing(*names), wanted) == (asked or wanted)
 
 
 @pytest.mark.parametrize("wanted", ["M", "llama", "m:latest", "*", "openai", "m\n", " m"])
 def test_a_model_that_is_not_offered_is_refused_with_those_that_are(wanted):
     with pytest.raises(LlmRefused, match=r"ECLIP_LLM_MODEL.*offers: m, llama3:8b, openai/\*\."):
-        chosen(["m", "llama3:8b", "openai/*"], wanted)
+        chosen(listing("m", "llama3:8b", "openai/*"), wanted)
 
 
 def test_of_many_long_names_a_few_are_listed():
     with pytest.raises(LlmRefused, match=r"offers 500 models.*and 490 more") as refused:
-        chosen([f"{number}\n{'m' * 999}" for number in range(500)], None)
+        chosen(listing(*(f"{number}\n{'m' * 999}" for number in range(500))), None)
     assert len(refused.value.detail) < 100 * (MOST_NAMES + 2)
     assert refused.value.detail.isprintable()
 
@@ -52,9 +59,26 @@ def test_of_several_models_none_is_asked_without_a_wish(draft, vllm):
     assert vllm.paths == ["/v1/models"]
 
 
-def test_a_model_that_is_listed_twice_is_one(draft, vllm):
-    vllm.models = [{"id": "tiny"}, {"id": "tiny"}]
+@pytest.mark.parametrize(
+    "models",
+    [
+        [{"id": "tiny"}, {"id": "tiny"}],
+        [{"id": name, "root": "/models/tiny", "parent": None} for name in ("tiny", "alias")],
+    ],
+)
+def test_one_model_may_be_listed_twice_or_under_several_names(draft, vllm, models):
+    """As `vllm serve --served-model-name tiny alias` lists it."""
+    vllm.models = models
     assert draft().model == "tiny"
+
+
+def test_an_adapter_is_another_model_than_its_base(draft, vllm):
+    vllm.models = [
+        {"id": "base", "root": "/models/base", "parent": None},
+        {"id": "adapter", "root": "/models/adapter", "parent": "base"},
+    ]
+    with pytest.raises(LlmRefused, match="offers 2 models"):
+        draft()
 
 
 @pytest.mark.parametrize("status", [403, 404, 405, 501])
@@ -65,9 +89,9 @@ def test_a_server_that_lists_no_models_is_asked_for_the_wanted_one(vllm, open_mo
         open_model(vllm.url).draft(PROMPT, Deadline(60))
 
 
-@pytest.mark.parametrize("listing", [{"object": "list", "data": None}, {"data": []}])
-def test_a_server_without_a_model_is_refused(draft, vllm, listing):
+@pytest.mark.parametrize("empty", [{"object": "list", "data": None}, {"data": []}])
+def test_a_server_without_a_model_is_refused(draft, vllm, empty):
     """As Ollama is before a model is pulled."""
-    vllm.listing = listing
+    vllm.listing = empty
     with pytest.raises(LlmRefused, match="offers no model"):
         draft()

@@ -1,10 +1,13 @@
 """A draft is read while it is written, and ends when its time is up or nobody reads it."""
 
+import threading
+
 import pytest
 
 from service.deadline import Deadline
 from service.errors import DeadlineExceeded, LlmUnavailable
 from service.reporting.llm import server
+from service.reporting.llm.circuit_breaker import MAX_FAILURES
 from service.reporting.sentences import Draft
 from tests.service.reporting.llm.example import PROMPT, TASK, read
 
@@ -44,6 +47,19 @@ def test_a_client_that_leaves_ends_the_writing(model, vllm):
     with pytest.raises(DeadlineExceeded):
         next(sentences)
     assert vllm.left.wait(LEAVES_S)
+
+
+@pytest.mark.parametrize("silent", ["before its headers", "after its headers"])
+def test_a_client_that_leaves_a_silent_server_ends_the_request(model, vllm, silent):
+    """Else 32 who left would keep out all others until the server's first word."""
+    for _ in range(MAX_FAILURES + 1):
+        vllm.hangs, vllm.stalls_after, vllm.stalls_with = silent.startswith("before"), 0, "nothing"
+        deadline = Deadline(60)
+        threading.Timer(0.2, deadline.cancel).start()
+        with pytest.raises(DeadlineExceeded, match="deadline passed"):
+            model.draft(PROMPT, deadline)
+    vllm.hangs, vllm.stalls_after = False, None
+    assert read(model.draft(PROMPT, Deadline(60))).drafts
 
 
 def test_a_server_that_only_sends_comments_is_left_at_the_deadline(model, vllm):

@@ -378,6 +378,19 @@ def test_no_word_of_the_prompt_comes_back_in_an_error(model, vllm, quote, form, 
     assert "\n" not in refused.value.detail
 
 
+@pytest.mark.parametrize("listing", [True, False])
+def test_the_key_of_the_server_comes_back_in_no_error(open_model, vllm, listing):
+    """Servers quote a wrong key, and callers of this service may see their error."""
+    refusal = message("Incorrect API key provided: sk-Ab12-XYZ (None).")
+    if listing:
+        vllm.listing, vllm.listing_status = refusal, 401
+    else:
+        vllm.status, vllm.answer = 401, refusal
+    with pytest.raises(LlmRefused) as refused:
+        open_model(vllm.url, key="sk-Ab12-XYZ").draft(PROMPT, Deadline(60))
+    assert 'Incorrect API key provided: … (None)."' in refused.value.detail
+
+
 HUGE = f"too large: {'9' * 5000} maximum context length is 4"
 TEXTS = st.text(max_size=40) | st.sampled_from(
     ["error", "message", "detail", "loc", "msg", "code", HUGE]
