@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from service import cli
 from service.settings import DEMO, DEMO_BUNDLE
+from tests.support.pictures import file_of, hand
 
 REPORTS = {
     "s1": "FINDINGS: Small left pleural effusion. No pneumothorax. IMPRESSION: Effusion.",
@@ -227,6 +228,14 @@ def test_a_users_mistake_is_explained_without_a_traceback(manifest, monkeypatch,
     assert code == 2
     assert complaint.startswith("Setting ECLIP_COLLECTION:")
     assert "[A-Za-z0-9_-]" in complaint
+
+
+def test_no_report_is_written_of_a_hand(manifest, monkeypatch, capsys, tmp_path):
+    invoke("index", manifest)
+    (tmp_path / "hand.png").write_bytes(file_of(hand(0)))
+    code, complaint = fails(monkeypatch, capsys, "report", tmp_path / "hand.png")
+    assert code == 1
+    assert "Not a radiograph: A dark ground fills" in complaint
 
 
 @pytest.mark.slow
