@@ -60,8 +60,8 @@ def fails(monkeypatch, capsys, *arguments):
 
 @pytest.mark.slow
 def test_studies_are_indexed_searched_and_cited(manifest):
-    assert "3 studies in the library, 0 rejected" in invoke("index", manifest)
-    assert "3 studies in the library, 0 rejected" in invoke("index", manifest)
+    assert "3 studies of this source in the library, 0 rejected" in invoke("index", manifest)
+    assert "3 studies of this source in the library, 0 rejected" in invoke("index", manifest)
     by_text = invoke("search", REPORTS["s3"], "--k", "1")
     assert "Moderate cardiomegaly." in by_text
     assert "1.000" in by_text
@@ -127,7 +127,7 @@ def test_rejected_lines_are_named_by_number_and_end_with_1(manifest, monkeypatch
     code, complaint = fails(monkeypatch, capsys, "index", manifest)
     assert code == 1
     for line in (4, 5, 6):
-        assert f"study {line}:" in complaint
+        assert f"line {line}:" in complaint
 
 
 @pytest.mark.slow
@@ -185,7 +185,7 @@ def test_a_folder_of_radiographs_is_indexed(monkeypatch, capsys, tmp_path):
     (tmp_path / "images").mkdir()
     for path in sorted((DEMO / "library" / "images").iterdir())[:3]:
         shutil.copy(path, tmp_path / "images")
-    assert "3 studies in the library, 0 rejected" in invoke("index", tmp_path / "images")
+    assert "3 studies of this source in the library, 0 rejected" in invoke("index", tmp_path / "images")
     code, complaint = fails(monkeypatch, capsys, "index", DEMO / "radiograph.png")
     assert code == 1
     assert (
@@ -200,7 +200,7 @@ def test_what_is_passed_over_is_counted_with_the_reason(tmp_path):
         (tmp_path / "images" / name).write_bytes(b"no study")
     shutil.copy(DEMO / "radiograph.png", tmp_path / "images")
     shown = invoke("index", tmp_path / "images", "--rejects", tmp_path / "rejects.jsonl")
-    assert "1 studies in the library, 0 rejected" in shown
+    assert "1 studies of this source in the library, 0 rejected" in shown
     assert "Passed over: 1 files of other kinds, 2 hidden files" in shown
     assert (tmp_path / "rejects.jsonl").read_text() == ""
 
