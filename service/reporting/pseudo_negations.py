@@ -129,7 +129,11 @@ _CHANGES = {
     rf"\bneither {_MOVED} n?or {_MOVED}\b": "unchanged",
     rf"(?:{_NO_SUCH}|\bneither ){_CHANGE}(?:(?:,| or| nor)+ {_EXTENT}{_CHANGE})+\b": "unchanged",
     rf"{_NO_SUCH}{_CHANGE} (?:or|nor) ": "unchanged appearance; no ",
+    rf"(?:,| and| with)+ {_NO_SUCH}changes? (?=in\b|of\b)": "; unchanged ",
     rf"{_NO_SUCH}(?:changes?|differences?)\b": "unchanged",
+    rf"\b((?:no|without) [^.;]{{0,200}}?\w),? n?or {_EXTENT}changes? (?=in\b|of\b)": (
+        r"\1; unchanged "
+    ),
     rf"\b(?:not|no){_BETWEEN} (?:changed?|different)\b": "unchanged",
     rf"\b((?:no|without) [^.;]{{0,200}}?\w)(?:,| or| nor)+ {_EXTENT}{_CHANGE}{_AT_END}": (
         r"\1; unchanged appearance"
@@ -158,8 +162,8 @@ _OPEN = {
     r"\bexcluded from\b": "undecided",
     rf"\b({_EDGE}(?: (?:is|are|was|were))?) excluded\b": r"\1 undecided",
     r"\b(?:could|may|might) be (?:missed|obscured|overlooked)\b": "undecided",
-    r"\bfavou?r(?:s|ed|ing)?\b([^.;,]{0,60}?) over\b": r"likely\1; less likely",
-    r"\bmore (?:likely|probable) than\b": "likely; less likely",
+    r"\bfavou?rs?\b([^.;,]{0,60}?) over\b(?! the\b)": r"likely\1; less likely",
+    r"\bfavou?red over\b|\bmore (?:likely|probable) than\b": "likely; less likely",
     r"\b(?:unable|not able) to be\b|\b(?:may|might) not\b": "undecided",
     r"\b(?:no|without)(?: any)? further\b": "undecided",
 }

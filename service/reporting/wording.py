@@ -18,7 +18,7 @@ SEVERITY = re.compile(
 TOKEN = re.compile(r"\d+(?:\.\d+)?(?: ?(?:cm|mm)\b)?|[^\W\d_]+")
 DOUBT = re.compile(
     r"\b(?:may|might|could|possibl[ey]|probabl[ey]|likely|suspected|questionable|question"
-    r"|possibility|consideration|differential|query"
+    r"|possibility|consider(?:ed|ation)?|differential|query"
     r"|(?:concern(?:ing)?|suspicious|worrisome) for)\b|\?"
 )
 _OPPOSITES = (frozenset({"left", "right"}), frozenset({"upper", "lower"}))

@@ -185,7 +185,9 @@ def test_a_folder_of_radiographs_is_indexed(monkeypatch, capsys, tmp_path):
     (tmp_path / "images").mkdir()
     for path in sorted((DEMO / "library" / "images").iterdir())[:3]:
         shutil.copy(path, tmp_path / "images")
-    assert "3 studies of this source in the library, 0 rejected" in invoke("index", tmp_path / "images")
+    assert "3 studies of this source in the library, 0 rejected" in invoke(
+        "index", tmp_path / "images"
+    )
     code, complaint = fails(monkeypatch, capsys, "index", DEMO / "radiograph.png")
     assert code == 1
     assert (
