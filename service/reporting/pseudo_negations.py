@@ -112,7 +112,7 @@ _DOUBLE = {
     rf"\binterval (?=(?:{LOSS}|removal)\b)": "",
     r"\b(?:complete|total|full) clearing\b": "resolution",
 }
-_CHANGES = {
+_REACH = {
     rf"\bnot{_BETWEEN}(?: (?:show|demonstrate|reveal)n?)?(?: an?y?)? (?={_EXTENT}{_CHANGE}\b)": (
         "no "
     ),
@@ -126,6 +126,9 @@ _CHANGES = {
     rf"({_NO_SUCH}{_CHANGE} (?:in|of) [^.;,]{{0,200}}?)(?: or |, (?=[^.;]{{0,200}} or ))": (
         r"\1; undecided "
     ),
+}
+"""They show how far the denial of a change reaches: what it would mean, and what else changes."""
+_CHANGES = {
     rf"\bneither {_MOVED} n?or {_MOVED}\b": "unchanged",
     rf"(?:{_NO_SUCH}|\bneither ){_CHANGE}(?:(?:,| or| nor)+ {_EXTENT}{_CHANGE})+\b": "unchanged",
     rf"{_NO_SUCH}{_CHANGE} (?:or|nor) ": "unchanged appearance; no ",
@@ -176,7 +179,7 @@ _REST = {
 }
 PLAIN = [
     (re.compile(phrase), meaning)
-    for rules in (_SPELLING, _REMARKS, _DOUBLE, _CHANGES, _OPEN, _REST)
+    for rules in (_SPELLING, _REMARKS, _DOUBLE, _REACH, _CHANGES, _OPEN, _REST)
     for phrase, meaning in rules.items()
 ]
 """Phrases of lower-case text and their meanings, to be applied in this order."""
