@@ -277,13 +277,13 @@ def _tracked(batches: Iterable[Outcome], studies: int | None) -> Iterator[Outcom
             yield done
 
 
-def _show_outcome(outcome: Outcome, state: str = "in the library") -> None:
+def _show_outcome(outcome: Outcome, state: str = "of this source in the library") -> None:
     out.print(f"{outcome.stored} studies {state}, {len(outcome.rejected)} rejected")
     if outcome.passed:
         passed = ", ".join(f"{count} {reason}" for reason, count in sorted(outcome.passed.items()))
         out.print(f"Passed over: {passed}", soft_wrap=True)
     for rejected in outcome.rejected[:SHOWN_REJECTS]:
-        err.print(escape(f"  study {rejected.number}: {rejected.reason}"), highlight=False)
+        err.print(escape(f"  {rejected.place}: {rejected.reason}"), highlight=False)
 
 
 def _show_replay(again: Replay) -> None:

@@ -203,9 +203,9 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
     views = [raised(upload.data) for upload in some_images(uploads)]
     work = Work(request, items=len(views), seconds=wired.settings.report_s)
     images = await work.run(wired.encoder.views, views)
-    require_radiographs([image.facts for image in images])
     asked = parameters.asked()
     if kind == EVENT_STREAM:
+        require_radiographs([image.facts for image in images])  # while there is a status to send
         return EventStream(work.iterate(_server_sent, wired, images, asked, request))
     report = await work.run(wired.reporter.report, images, asked)
     if kind in FORMATS:

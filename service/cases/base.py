@@ -162,9 +162,13 @@ class CaseStore(ABC):
             selection = selection.of_part(search.target)
         nearest = self._ranking(search, min_score)
         points = (
-            best_of_each_study(nearest, selection, k) if group_by_study else nearest(selection, k)
+            best_of_each_study(nearest, self._payloads, selection, k)
+            if group_by_study
+            else nearest(selection, k)
         )
-        return [to_hit(point) for point in points]
+        payloads = self._payloads([point.id for point in points])
+        found = [point for point in points if point.id in payloads]  # not deleted meanwhile
+        return [to_hit(payloads[point.id], point.score) for point in found]
 
     def _ranking(self, search: Search, min_score: float | None = None) -> Nearest:
         """Returns the search as a function of its selection and limit, in a stable order."""
@@ -224,9 +228,14 @@ class CaseStore(ABC):
     ) -> list[ScoredPoint]:
         """Returns the best of the selected points that score strictly above a bound.
 
+        Payloads are not read here: most of these points are only compared, and not returned.
         The search is by a vector or by words, not by both; a diverse one wants the points' vectors.
         How rare a word is counts among the parts of the search's kind that are stored now.
         """
+
+    @abstractmethod
+    def _payloads(self, ids: Sequence[str]) -> dict[str, Payload]:
+        """Returns the payloads of these points by id, without those that are not stored."""
 
     @abstractmethod
     def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:

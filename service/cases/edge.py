@@ -26,7 +26,7 @@ from service.cases.points import (
     Payload,
     Point,
     ScoredPoint,
-    scored_point,
+    dense,
     stored_point,
 )
 from service.cases.schema import Identity, Search
@@ -137,13 +137,17 @@ class EdgeStore(CaseStore):
             query=_query(search),
             filter=_filter(selection),
             score_threshold=above,
-            with_payload=True,
             with_vector=search.diversity is not None,
             params=_params(search),
         )
         with _engine():
             points = self._shard.query(request)
-        return [scored_point(str(p.id), p.score, p.payload or {}, p.vector) for p in points]
+        return [ScoredPoint(str(p.id), p.score, dense(p.vector, search.target)) for p in points]
+
+    def _payloads(self, ids: Sequence[str]) -> dict[str, Payload]:
+        with _engine():
+            records = self._shard.retrieve(list(ids), with_payload=True, with_vector=False)
+        return {str(record.id): record.payload or {} for record in records}
 
     def _count(self, selection: Selection) -> int:
         with _engine():

@@ -52,7 +52,6 @@ class ScoredPoint:
 
     id: str
     score: float
-    payload: Payload
     vector: Vector | None = None
 
 
@@ -68,12 +67,13 @@ def to_points(embedded: EmbeddedStudy) -> list[Point]:
 
 def stored_point(id: str, payload: Payload, vectors: Any) -> Point:
     """Returns a point as an engine gave it back, without the sparse vector."""
-    return Point(id, payload["part"], _dense(payload, vectors), payload)
+    return Point(id, payload["part"], dense(vectors, payload["part"]), payload)
 
 
-def scored_point(id: str, score: float, payload: Payload, vectors: Any) -> ScoredPoint:
-    """Returns a hit as an engine gave it back."""
-    return ScoredPoint(id, score, payload, _dense(payload, vectors))
+def dense(vectors: Any, part: str) -> Vector | None:
+    """Returns the dense vector of this name among those that an engine gave back, or None."""
+    values = vectors.get(part) if isinstance(vectors, dict) else None
+    return None if values is None else np.asarray(values, np.float32)
 
 
 def to_study(payload: Payload) -> Study:
@@ -86,11 +86,11 @@ def to_study(payload: Payload) -> Study:
     return Study(**values)
 
 
-def to_hit(point: ScoredPoint) -> Hit:
+def to_hit(payload: Payload, score: float) -> Hit:
     """Returns the Hit in a part's payload."""
-    values: Payload = {name: point.payload.get(name) for name in Hit.__dataclass_fields__} | {
-        "score": point.score,
-        "findings": tuple(point.payload["findings"]),
+    values: Payload = {name: payload.get(name) for name in Hit.__dataclass_fields__} | {
+        "score": score,
+        "findings": tuple(payload["findings"]),
     }
     return Hit(**values)
 
@@ -121,11 +121,6 @@ def _with_vectors(study: Study, vectors: Mapping[str, Vector]) -> EmbeddedStudy:
     reports = of("report", 1 if study.report else 0)
     images, passages = of("image", len(study.images)), of("passage", len(study.passages))
     return EmbeddedStudy(study, images, reports[0] if reports else None, passages)
-
-
-def _dense(payload: Payload, vectors: Any) -> Vector | None:
-    dense = vectors.get(payload["part"]) if isinstance(vectors, dict) else None
-    return None if dense is None else np.asarray(dense, np.float32)
 
 
 def _image_points(embedded: EmbeddedStudy) -> Iterator[Point]:

@@ -5,13 +5,12 @@ would answer differently.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from service.cases.operations import Selection
-from service.cases.points import ScoredPoint
+from service.cases.points import Payload, ScoredPoint
 from service.imaging.deidentify import StudyRef
 
 CANDIDATES = 100
@@ -21,13 +20,15 @@ RANK_OFFSET = 60
 
 Ranks count from 1; those of Qdrant's own fusion count from 0.
 """
-_TIED = (50, 1000)
-"""Hits beyond the limit that are fetched, at first and at most, to see where equal scores end."""
+_TIED = (1, 50, 1000)
+"""Hits beyond the limit that are fetched, one after the other, to see where equal scores end."""
 _OVERFETCH = 4
 """Hits per wanted study in one round of a search grouped by study."""
 
 Nearest = Callable[[Selection, int], list[ScoredPoint]]
 """A search that lacks only its selection and its limit."""
+Read = Callable[[Sequence[str]], Mapping[str, Payload]]
+"""Reads payloads by point id."""
 
 
 def stable(nearest: Nearest, selection: Selection, k: int) -> list[ScoredPoint]:
@@ -46,14 +47,12 @@ def fused(
     rankings: Sequence[Nearest], min_score: float, selection: Selection, k: int
 ) -> list[ScoredPoint]:
     """Merges rankings by reciprocal rank fusion (`RANK_OFFSET`)."""
-    points: dict[str, ScoredPoint] = {}
     scores: dict[str, float] = defaultdict(float)
     for nearest in rankings:
         for rank, point in enumerate(nearest(selection, max(k, CANDIDATES)), start=1):
-            points[point.id] = point
             scores[point.id] += 1 / (RANK_OFFSET + rank)
-    merged = [replace(points[id], score=score) for id, score in scores.items()]
-    return [point for point in _in_order(merged)[:k] if point.score >= min_score]
+    merged = _in_order([ScoredPoint(id, score) for id, score in scores.items()])
+    return [point for point in merged[:k] if point.score >= min_score]
 
 
 def diverse(nearest: Nearest, diversity: float, selection: Selection, k: int) -> list[ScoredPoint]:
@@ -77,7 +76,9 @@ def diverse(nearest: Nearest, diversity: float, selection: Selection, k: int) ->
     return _in_order([points[place] for place in chosen])
 
 
-def best_of_each_study(nearest: Nearest, selection: Selection, k: int) -> list[ScoredPoint]:
+def best_of_each_study(
+    nearest: Nearest, read: Read, selection: Selection, k: int
+) -> list[ScoredPoint]:
     """Searches in rounds, each without the studies of earlier rounds, so k rounds are enough.
 
     Qdrant Edge has no query by groups; both engines use this, so that both answer alike. A study
@@ -89,8 +90,10 @@ def best_of_each_study(nearest: Nearest, selection: Selection, k: int) -> list[S
     exhausted = False
     while len(found) < k and not exhausted:
         points = nearest(selection.without_studies(found), limit)
+        payloads = read([point.id for point in points])
         for point in points:
-            found.setdefault(point.payload["study_id"], point)
+            if point.id in payloads:  # not deleted meanwhile
+                found.setdefault(payloads[point.id]["study_id"], point)
         exhausted = len(points) < limit
     return list(found.values())[:k]
 

@@ -19,7 +19,7 @@ from service.cases.points import (
     Payload,
     Point,
     ScoredPoint,
-    scored_point,
+    dense,
     stored_point,
 )
 from service.cases.schema import Identity, Search
@@ -204,10 +204,17 @@ class ServerStore(CaseStore):
                 search_params=search_params(search),
                 limit=limit,
                 score_threshold=above,
-                with_payload=True,
+                with_payload=False,
                 with_vectors=search.diversity is not None,
             )
-        return [scored_point(str(p.id), p.score, p.payload or {}, p.vector) for p in answer.points]
+        return [
+            ScoredPoint(str(p.id), p.score, dense(p.vector, search.target)) for p in answer.points
+        ]
+
+    def _payloads(self, ids: Sequence[str]) -> dict[str, Payload]:
+        with _engine():
+            records = self._client.retrieve(self._collection, ids, with_payload=True)
+        return {str(record.id): record.payload or {} for record in records}
 
     def _count(self, selection: Selection) -> int:
         with _engine():

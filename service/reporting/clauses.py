@@ -52,7 +52,7 @@ _EXCEPTION = re.compile(
 )
 _JOINT = re.compile(
     r"([,()/]|\b(?:and|or|versus|vs|with|plus)\b|(?=\b(?:nor|without|rather than|instead of"
-    r"|free (?:of|from)|clear of|negative for|after|following|status post"
+    r"|(?:free|(?:de)?void) (?:of|from)|clear of|negative for|after|following|status post"
     r"|non(?:extend|caus|drain|reach|cross|obscur)\w*)\b))"
 )
 _EITHER = frozenset({"or", "/", "versus", "vs"})

@@ -9,6 +9,7 @@ from service.cases.library import CaseLibrary, Query
 from service.cases.schema import Vector
 from service.deadline import Deadline
 from service.errors import DeadlineExceeded, LlmUnavailable, ReportUngrounded
+from service.imaging.content import require_radiographs
 from service.inference.encoder import EncodedImage, Encoder
 from service.inference.zero_shot import Classifier
 from service.reporting.audit import AuditLog, new_id
@@ -45,7 +46,7 @@ class Reporter:
     def report(
         self, images: Sequence[EncodedImage], request: ReportRequest, deadline: Deadline
     ) -> Report:
-        """Returns the report on the views of one study."""
+        """Returns the report on the views of one study. Raises ImageNotARadiograph."""
         return final_report(self.events(images, request, deadline))
 
     def events(
@@ -54,8 +55,10 @@ class Reporter:
         """Yields the evidence, then each grounded sentence as it is written, then the report.
 
         The audit log has the report before it is yielded. Only the report counts: if a writer had
-        to begin again, sentences of its first draft were yielded that are not in the report.
+        to begin again, sentences of its first draft were yielded that are not in the report. Raises
+        ImageNotARadiograph.
         """
+        require_radiographs([image.facts for image in images])
         embedding = mean_unit([image.vector for image in images])
         background = read_background(self.library, request.subject)
         evidence = self.gather(embedding, request, background, deadline)

@@ -19,8 +19,9 @@ _SHOW = r"(?:reveal|show|demonstrate|identify|detect|disclose|visuali[sz]e|see|f
 CUE = re.compile(
     rf"\b(?:(?P<negator>no(?! longer)|no longer|nil|not|none|nothing|without|never|neither|nor"
     rf"|(?:fail(?:s|ed|ure)?|unable) to {_SHOW})"
-    r"|(?P<open>rule out|exclude|undecided|whether|less (?:likely|probable)|doubt(?:ful)?"
-    r"|clearing (?:of|in)|(?:evaluat|assess|look|search|screen)\w* for)"
+    r"|(?P<open>rule out|exclude|undecided|whether|excluding|less (?:likely|probable)|doubt(?:ful)?"
+    r"|low (?:suspicion|likelihood|probability)|(?:argu|speak|evidence|finding)\w* against"
+    r"|clear(?:ing|ance) (?:of|in)|(?:evaluat|assess|look|search|screen)\w* for)"
     rf"|(?P<normal>(?!clear of)(?:{NORMAL}))"
     rf"|{GONE}|{REFUTED}|excludes|rules out|denie[sd]|denying|(?:{LOSS}) of|removal|lacks"
     r"|rather than|instead of)\b"

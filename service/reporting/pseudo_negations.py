@@ -10,9 +10,12 @@ import re
 REFUTED = r"ruled out|excluded|unlikely|improbable"
 GONE = (
     r"absent|resolved|cleared|disappeared|gone|removed|withdrawn|extracted|negative for"
-    r"|free (?:of|from)|clear of|(?<=\bis )negative|(?<=\bare )negative"
+    r"|(?:free|(?:de)?void) (?:of|from)|clear of|lacking|(?<=\bis )negative|(?<=\bare )negative"
 )
-NORMAL = r"within normal limits|well aerated|normal|clear|unremarkable|intact"
+NORMAL = (
+    r"within normal limits|well aerated|normal|clear|unremarkable|intact"
+    r"|(?<!\bis )(?<!\bare )(?<!\bgram )negative(?! (?:for|pressure)\b)"
+)
 LOSS = r"resolution|absence|lack|disappearance|nonvisuali[sz]ation"
 
 _BETWEEN = (
@@ -28,10 +31,10 @@ _PARTLY = (
     r"(?: (?:complete|total|full|entire)(?:ly)?)?"
 )
 _EXTENT = (
-    r"(?:(?:any|acute|additional|adverse|appreciable|clear|considerable|continued|convincing|definit(?:e|ive)"
+    r"(?:(?:any|acute|additional|adverse|apparent|appreciable|clear|considerable|continued|convincing|definit(?:e|ive)"
     r"|detectable|discernible|discrete|dramatic|evident|further|great|gross|important|interval"
     r"|large|major|marked|material|meaningful|measurable|net|new|notable|noticeable|obvious|other"
-    r"|overall|perceptible|radiographic|radiological|real|relevant|short term|significant"
+    r"|overall|perceptible|radiographic|radiological|real|relevant|short term|significant|slight"
     r"|substantial|suspicious|true|visible|\w+ly) )*"
 )
 """Adjectives of a change. Not any word will do: "no degenerative change" denies a finding."""
@@ -52,6 +55,14 @@ _MOVED = r"(?:(?:increas|progress|worsen|decreas|improv|regress)(?:ed|ing)|enlar
 _DID_NOT = rf"\b(?:did|does|do|has|have|had) not{_BETWEEN}"
 _LARGER = r"larger|bigger|smaller|worse|better|wider|denser"
 _STUDY = r"(?:stud(?:y|ies)|exam\w*|radiographs?|films?|images|imaging|x rays?)"
+_ASPECT = (
+    r"(?:size|number|extent|position|shape|configuration|appearance|density|distribution|severity)"
+)
+_MEANING = (
+    r"(?:(?:suggest|indicat)(?:ive|ing)(?: of)?|(?:concerning|worrisome|suspicious) for"
+    r"|(?:consistent|compatible) with|such as)"
+)
+_EDGE = r"(?:angles?|sulc(?:us|i)|bas(?:e|es)|ap(?:ex|ices)|portions?)"
 _JUDGED = (
     r"(?:evaluated|assessed|imaged|included|characteri[sz]ed|determined|ascertained|established"
     r"|delineated|measured)"
@@ -71,11 +82,15 @@ _SPELLING = {
     r"\be/o\b": "evidence of",
     r"\bs/p\b": "status post",
     r"\bno\. ?(?=\d)": "number ",
+    r" -+ (?=(?:none|no|nil|absent|negative)(?: (?:seen|present|identified))?(?:$|[.;,]))": ": ",
     r"(?<=\w)-(?=\w)": " ",
 }
 _REMARKS = {
     r"\bnot (?:only|just|merely|simply|solely|limited to)\b": "",
     r"\b(?:no|not|nothing) (?:more|greater|less|fewer|other) than\b": "",
+    rf"\b(?:on|in) (?:today's|this|the (?:current|present)) (?:\w+ )?{_STUDY}\b": "",
+    r"\b(?:little|few) (?:or|to) no\b": "no",
+    r"\bfindings? (?:to suggest|suggest(?:ive|ing)(?: of)?|consistent with)\b": "evidence of",
     r"\bnot (?:surprising|unexpected|uncommon|unusual|infrequent)(?:ly)?\b": "",
     r"\b(?:no|without)(?: an?y?)? (?:doubt|question|difficult(?:y|ies)|incident)\b": "",
     r"\bwithout (?:(?:iv|intravenous|oral) )?(?:contrast|exception)\b": "",
@@ -97,10 +112,31 @@ _DOUBLE = {
     rf"\binterval (?=(?:{LOSS}|removal)\b)": "",
     r"\b(?:complete|total|full) clearing\b": "resolution",
 }
+_REACH = {
+    rf"\bnot{_BETWEEN}(?: (?:show|demonstrate|reveal)n?)?(?: an?y?)? (?={_EXTENT}{_CHANGE}\b)": (
+        "no "
+    ),
+    rf"\b({_ASPECT}) or (?:the )?(?={_ASPECT}\b)": r"\1 and ",
+    r"\b(?:no|without) (?:(?:acute|definite|radiographic|evidence of) )*changes of"
+    r"(?! (?:the|this|these|known|left|right|bilateral)\b)": "no",
+    rf"({_NO_SUCH}{_CHANGE}) {_MEANING}\b": r"\1; no",
+    rf"({_NO_SUCH}{_CHANGE}\b[^.;]{{0,200}}?) to (?:suggest|indicate)\b": r"\1; no",
+    rf"{_NO_SUCH}(?:progression|evolution|development) (?:in)?to (?!the\b)": "no new ",
+    rf"{_NO_SUCH}{_CHANGE}, (?=[^.;]{{0,200}} (?:or|nor) )": "unchanged appearance; no ",
+    rf"({_NO_SUCH}{_CHANGE} (?:in|of) [^.;,]{{0,200}}?)(?: or |, (?=[^.;]{{0,200}} or ))": (
+        r"\1; undecided "
+    ),
+}
+"""They show how far the denial of a change reaches: what it would mean, and what else changes."""
 _CHANGES = {
+    rf"\bneither {_MOVED} n?or {_MOVED}\b": "unchanged",
     rf"(?:{_NO_SUCH}|\bneither ){_CHANGE}(?:(?:,| or| nor)+ {_EXTENT}{_CHANGE})+\b": "unchanged",
     rf"{_NO_SUCH}{_CHANGE} (?:or|nor) ": "unchanged appearance; no ",
+    rf"(?:,| and| with)+ {_NO_SUCH}changes? (?=in\b|of\b)": "; unchanged ",
     rf"{_NO_SUCH}(?:changes?|differences?)\b": "unchanged",
+    rf"\b((?:no|without) [^.;]{{0,200}}?\w),? n?or {_EXTENT}changes? (?=in\b|of\b)": (
+        r"\1; unchanged "
+    ),
     rf"\b(?:not|no){_BETWEEN} (?:changed?|different)\b": "unchanged",
     rf"\b((?:no|without) [^.;]{{0,200}}?\w)(?:,| or| nor)+ {_EXTENT}{_CHANGE}{_AT_END}": (
         r"\1; unchanged appearance"
@@ -126,6 +162,11 @@ _OPEN = {
     rf"\b(?:poor|suboptimal|inadequate)ly {_SEEN}\b": "undecided",
     rf"\b(?:(?:can|could) not|unable to)(?: \w+ly)? {_JUDGE}\b": "undecided",
     r"\bwith(?: or |/)(?:without|no)\b": "undecided",
+    r"\bexcluded from\b": "undecided",
+    rf"\b({_EDGE}(?: (?:is|are|was|were))?) excluded\b": r"\1 undecided",
+    r"\b(?:could|may|might) be (?:missed|obscured|overlooked)\b": "undecided",
+    r"\bfavou?rs?\b([^.;,]{0,60}?) over\b(?! the\b)": r"likely\1; less likely",
+    r"\bfavou?red over\b|\bmore (?:likely|probable) than\b": "likely; less likely",
     r"\b(?:unable|not able) to be\b|\b(?:may|might) not\b": "undecided",
     r"\b(?:no|without)(?: any)? further\b": "undecided",
 }
@@ -133,11 +174,12 @@ _OPEN = {
 _REST = {
     r"\bnot(?: \w+ly| very)? (?:likely|probable|suspected|favou?red)\b": "unlikely",
     rf"{_NOT} (?:optimal|ideal)(?:ly)?\b": "suboptimal",
+    rf"{_NOT} remarkable\b": "unremarkable",
     rf"{_NOT} (?:{NORMAL})\b": "abnormal",
 }
 PLAIN = [
     (re.compile(phrase), meaning)
-    for rules in (_SPELLING, _REMARKS, _DOUBLE, _CHANGES, _OPEN, _REST)
+    for rules in (_SPELLING, _REMARKS, _DOUBLE, _REACH, _CHANGES, _OPEN, _REST)
     for phrase, meaning in rules.items()
 ]
 """Phrases of lower-case text and their meanings, to be applied in this order."""

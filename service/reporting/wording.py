@@ -17,7 +17,9 @@ SEVERITY = re.compile(
 )
 TOKEN = re.compile(r"\d+(?:\.\d+)?(?: ?(?:cm|mm)\b)?|[^\W\d_]+")
 DOUBT = re.compile(
-    r"\b(?:may|might|could|possibl[ey]|probabl[ey]|likely|suspected|questionable|question)\b|\?"
+    r"\b(?:may|might|could|possibl[ey]|probabl[ey]|likely|suspected|questionable|question"
+    r"|possibility|consider(?:ed|ation)?|differential|query"
+    r"|(?:concern(?:ing)?|suspicious|worrisome) for)\b|\?"
 )
 _OPPOSITES = (frozenset({"left", "right"}), frozenset({"upper", "lower"}))
 _COURSE = (
@@ -39,14 +41,14 @@ _LUNG = frozenset({"zone", "lobe", "field"})
 _FILLER = frozenset({
     "a", "after", "again", "also", "an", "and", "any", "apparent", "appear", "appears",
     "appreciate", "appreciated", "are", "at", "be", "been", "both", "by", "can", "completely",
-    "could", "demonstrated", "detected", "did", "do", "does", "evidence", "evident", "find",
-    "following", "for", "found", "from", "had", "has", "have", "identified", "identify", "in",
-    "indicate", "indication", "is", "it", "likely", "may", "might", "noted", "now", "of", "on",
-    "or", "possible", "possibly", "post", "present", "previously", "probable", "probably",
-    "radiographic", "radiographically", "remain", "remains", "see", "seen", "shows", "sided",
-    "sign", "signs", "sized", "status", "suggest", "suggesting", "suggestion", "suggestive",
-    "that", "the", "there", "this", "to", "visible", "visualised", "visualized", "was", "were",
-    "which", "with",
+    "could", "demonstrate", "demonstrated", "detected", "did", "do", "does", "evidence", "evident",
+    "find", "following", "for", "found", "from", "had", "has", "have", "i", "identified",
+    "identify", "in", "indicate", "indication", "is", "it", "likely", "may", "might", "noted",
+    "now", "of", "on", "or", "possible", "possibly", "post", "present", "previously", "probable",
+    "probably", "radiographic", "radiographically", "remain", "remains", "see", "seen", "show",
+    "shows", "sided", "sign", "signs", "sized", "status", "suggest", "suggesting", "suggestion",
+    "suggestive", "that", "the", "there", "this", "to", "visible", "visualised", "visualized",
+    "was", "we", "were", "which", "with",
 })  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def read_jsonl(path: Path) -> tuple[Iterator[Found], int]:
 
 
 def read_csv(path: Path) -> tuple[Iterator[Found], int]:
-    """Returns the studies of a table, and how many rows it has below its header.
+    """Returns the studies of a table, and how many rows it has below its header, which is row 1.
 
     Commas, semicolons, tabs or bars separate the cells. Raises SourceUnreadable for a table
     without a column `study_id`.
@@ -60,7 +60,7 @@ def read_csv(path: Path) -> tuple[Iterator[Found], int]:
     header, delimiter = _header(path)
 
     def found() -> Iterator[Found]:
-        for number, row in enumerate(islice(_rows(path, delimiter), 1, None), start=1):
+        for number, row in enumerate(islice(_rows(path, delimiter), 1, None), start=2):
             study = row if isinstance(row, StudyInvalid) else _study_of_cells(header, row)
             yield Found(f"row {number}", study)
 

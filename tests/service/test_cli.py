@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from service import cli
 from service.settings import DEMO, DEMO_BUNDLE
+from tests.support.pictures import file_of, hand
 
 REPORTS = {
     "s1": "FINDINGS: Small left pleural effusion. No pneumothorax. IMPRESSION: Effusion.",
@@ -59,8 +60,8 @@ def fails(monkeypatch, capsys, *arguments):
 
 @pytest.mark.slow
 def test_studies_are_indexed_searched_and_cited(manifest):
-    assert "3 studies in the library, 0 rejected" in invoke("index", manifest)
-    assert "3 studies in the library, 0 rejected" in invoke("index", manifest)
+    assert "3 studies of this source in the library, 0 rejected" in invoke("index", manifest)
+    assert "3 studies of this source in the library, 0 rejected" in invoke("index", manifest)
     by_text = invoke("search", REPORTS["s3"], "--k", "1")
     assert "Moderate cardiomegaly." in by_text
     assert "1.000" in by_text
@@ -126,7 +127,7 @@ def test_rejected_lines_are_named_by_number_and_end_with_1(manifest, monkeypatch
     code, complaint = fails(monkeypatch, capsys, "index", manifest)
     assert code == 1
     for line in (4, 5, 6):
-        assert f"study {line}:" in complaint
+        assert f"line {line}:" in complaint
 
 
 @pytest.mark.slow
@@ -184,7 +185,9 @@ def test_a_folder_of_radiographs_is_indexed(monkeypatch, capsys, tmp_path):
     (tmp_path / "images").mkdir()
     for path in sorted((DEMO / "library" / "images").iterdir())[:3]:
         shutil.copy(path, tmp_path / "images")
-    assert "3 studies in the library, 0 rejected" in invoke("index", tmp_path / "images")
+    assert "3 studies of this source in the library, 0 rejected" in invoke(
+        "index", tmp_path / "images"
+    )
     code, complaint = fails(monkeypatch, capsys, "index", DEMO / "radiograph.png")
     assert code == 1
     assert (
@@ -199,7 +202,7 @@ def test_what_is_passed_over_is_counted_with_the_reason(tmp_path):
         (tmp_path / "images" / name).write_bytes(b"no study")
     shutil.copy(DEMO / "radiograph.png", tmp_path / "images")
     shown = invoke("index", tmp_path / "images", "--rejects", tmp_path / "rejects.jsonl")
-    assert "1 studies in the library, 0 rejected" in shown
+    assert "1 studies of this source in the library, 0 rejected" in shown
     assert "Passed over: 1 files of other kinds, 2 hidden files" in shown
     assert (tmp_path / "rejects.jsonl").read_text() == ""
 
@@ -227,6 +230,14 @@ def test_a_users_mistake_is_explained_without_a_traceback(manifest, monkeypatch,
     assert code == 2
     assert complaint.startswith("Setting ECLIP_COLLECTION:")
     assert "[A-Za-z0-9_-]" in complaint
+
+
+def test_no_report_is_written_of_a_hand(manifest, monkeypatch, capsys, tmp_path):
+    invoke("index", manifest)
+    (tmp_path / "hand.png").write_bytes(file_of(hand(0)))
+    code, complaint = fails(monkeypatch, capsys, "report", tmp_path / "hand.png")
+    assert code == 1
+    assert "Not a radiograph: A dark ground fills" in complaint
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.cases.points import ScoredPoint, to_hit, to_points, to_study
+from service.cases.points import to_hit, to_points, to_study
 from service.cases.schema import NOBODY, CaseFilter, Exclusion, Identity, Search
 from service.errors import BundleMismatch, SchemaMismatch
 from tests.service.cases.conftest import unit_vector
@@ -46,7 +46,7 @@ def test_a_study_comes_back_from_its_record(study):
 
 def test_a_text_hit_shows_the_first_image_and_an_image_hit_itself(study):
     points = to_points(study("s", sections=("findings",), views=("PA", "LL")))
-    _, lateral, report, passage = (to_hit(ScoredPoint(p.id, 0.5, p.payload)) for p in points[:-1])
+    _, lateral, report, passage = (to_hit(p.payload, 0.5) for p in points[:-1])
     assert (lateral.view, lateral.image_index, lateral.text) == ("LL", 1, None)
     assert (report.view, report.text, report.passage_id) == ("PA", "Report of s/1.", None)
     assert (passage.image_index, passage.passage_id) == (0, "p0")

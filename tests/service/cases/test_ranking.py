@@ -85,7 +85,7 @@ def test_equal_scores_below_a_better_one_are_cut_off_alike(two_stores, same, stu
 def test_diverse_hits_have_the_highest_marginal_relevance():
     """The second point repeats the first; the third is farther from the query, but new."""
     vectors = np.array([[0.8, 0.6], [0.8, 0.6], [0.6, -0.8], [-1, 0]], np.float32)
-    points = [ScoredPoint(f"p{n}", float(v[0]), {}, v) for n, v in enumerate(vectors)]
+    points = [ScoredPoint(f"p{n}", float(v[0]), v) for n, v in enumerate(vectors)]
 
     def chosen(diversity, k):
         return [p.id for p in diverse(lambda *_: points, diversity, ALL_POINTS, k)]

@@ -15,6 +15,8 @@ from service.reporting.polarity import normalise, polarity
         "Negative for pneumonia.",
         "The bony thorax is unremarkable.",
         "Without focal consolidation.",
+        "Right shoulder negative.",
+        "Negative chest.",
     ],
 )
 def test_a_denial_is_heard(sentence):
@@ -50,7 +52,8 @@ def test_two_cues_that_may_cancel_are_unclear(sentence):
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize(
-    "piece", ["no ", "no significantly ", "not really ", "no change, or ", "no a"]
+    "piece",
+    ["no ", "no significantly ", "not really ", "no change, or ", "no change in a, ", "no a"],
 )
 def test_long_text_is_normalised_in_time(piece):
     assert normalise(piece * 5000) is not None

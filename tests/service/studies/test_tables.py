@@ -90,8 +90,8 @@ def test_a_row_that_is_not_utf_8_harms_no_other(tmp_path):
     table = "study_id,report\na,Clear.\nb,Größer.\nc,Clear.\n"
     (tmp_path / "s.csv").write_bytes(table.encode("cp1252"))
     found = studies(tmp_path / "s.csv")
-    assert (found["row 1"], found["row 3"]) == ("a", "c")
-    assert found["row 2"].startswith("report: The text is not UTF-8")
+    assert (found["row 2"], found["row 4"]) == ("a", "c")
+    assert found["row 3"].startswith("report: The text is not UTF-8")
 
 
 def test_a_quote_that_never_ends_is_refused_and_ends_no_run(tmp_path):
