@@ -269,7 +269,7 @@ def _index(library: CaseLibrary, path: Path, at_once: int = AT_ONCE) -> Iterator
     return _tracked(ingest_source(library, source, at_once=at_once), source.count)
 
 
-def _tracked(batches: Iterable[Outcome], studies: int | None) -> Iterator[Outcome]:
+def _tracked(batches: Iterable[Outcome], studies: int) -> Iterator[Outcome]:
     """Yields each batch's outcome, and shows the progress on standard error."""
     with progress_bar(err, studies) as advance:
         for done in batches:

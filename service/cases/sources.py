@@ -35,8 +35,8 @@ class Source:
     """The studies of one source. Each is read when it is taken."""
 
     entries: Iterator[Entry]
-    count: int | None
-    """Number of studies; None if only reading all of them could tell."""
+    count: int
+    """Number of studies, those that cannot be read included."""
     passed: Mapping[str, int] = field(default_factory=dict)
     """Files and lines that are no study: reason → how many. Complete once all were taken."""
 

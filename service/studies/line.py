@@ -12,6 +12,7 @@ A value means the same in JSON, CSV and Parquet:
 import json
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -121,9 +122,10 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
             raise _wrong(field, "the field comes twice, perhaps in two spellings. Give it once")
         if not _INDEX.fullmatch(field):
             named[field] = value
+    texts = ((field, _decoded(field, value)) for field, value in named.items())
     return {
         field: _value(field, value)
-        for field, value in named.items()
+        for field, value in texts
         if not (value is None or (isinstance(value, str) and not value.strip()))
     }
 
@@ -131,6 +133,14 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
 def field_name(name: object) -> str:
     """Returns a field's name without the blanks, dashes and capitals of a spreadsheet."""
     return re.sub(r"[\s-]+", "_", str(name).strip().lower())
+
+
+def _decoded(field: str, value: Any) -> Any:
+    """Returns the text of bytes: older programs write text columns of Parquet without a type."""
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        raise _wrong(field, "the text is not UTF-8. Save it in that encoding") from None
 
 
 def _value(field: str, value: Any) -> Any:
@@ -149,7 +159,9 @@ def _value(field: str, value: Any) -> Any:
 
 def _identifier(field: str, value: Any) -> Any:
     text = _text(value)
-    if isinstance(text, float) or (isinstance(text, str) and _ROUNDED.fullmatch(text.strip())):
+    if isinstance(text, float | Decimal) or (
+        isinstance(text, str) and _ROUNDED.fullmatch(text.strip())
+    ):
         raise _wrong(field, "the number was rounded or is not whole. Store ids as text")
     if isinstance(text, str) and text.strip().lower() in _MISSING:
         raise _wrong(field, "the text stands for a missing value. Leave the field out")
@@ -158,6 +170,8 @@ def _identifier(field: str, value: Any) -> Any:
 
 def _text(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))
+    if isinstance(value, Decimal) and value == value.to_integral_value():  # exact at any size
         return str(int(value))
     return str(value) if type(value) is int else value
 
@@ -205,6 +219,8 @@ def _invalid(error: ValidationError) -> StudyInvalid:
     loc, what = first["loc"], first["msg"].removeprefix("Value error, ").rstrip(".")
     if first["type"] == "string_unicode":
         what = "The text is not UTF-8. Save it in that encoding"
+    elif first["type"] == "extra_forbidden":
+        what = "A study has no such field. Leave it out, or put it into `metadata`"
     elif loc[:1] == ("metadata",) and len(loc) > 2:  # the second part is the user's own word
         loc, what = loc[:1], "Each value should be text, a finite number, true or false"
     where = ".".join(map(str, loc)) or first.get("ctx", {}).get("field", "line")
