@@ -13,11 +13,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic import model_validator as validated
-from pydantic_core import PydanticCustomError
 
 from service.errors import StudyInvalid
 from service.identifiers import Identifier
@@ -62,11 +61,6 @@ class StudyLine(BaseModel):
     split: Split | None = None
     metadata: Facts = {}
 
-    @validated(mode="before")
-    @classmethod
-    def _plain(cls, values: Any) -> Any:
-        return plain(values) if isinstance(values, Mapping) else values
-
 
 def study_of_json(line: bytes) -> StudyLine | StudyInvalid:
     """Returns the study of a line of JSON, or what is wrong with it."""
@@ -87,8 +81,8 @@ def study_of_values(
         return StudyLine.model_validate({**(otherwise or {}), **plain(values)})
     except ValidationError as error:
         return _invalid(error)
-    except PydanticCustomError as error:
-        return StudyInvalid(f"{(error.context or {})['field']}: {error.message().rstrip('.')}.")
+    except StudyInvalid as error:
+        return error
 
 
 def json_object(data: bytes) -> dict[str, Any]:
@@ -113,7 +107,7 @@ def json_object(data: bytes) -> dict[str, Any]:
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values under the fields' names and in their types, as the module says.
 
-    Raises PydanticCustomError, which names the field.
+    Raises StudyInvalid, which names the field.
     """
     named: dict[str, Any] = {}
     for name, value in values.items():
@@ -130,9 +124,10 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def field_name(name: object) -> str:
+@lru_cache(maxsize=256)
+def field_name(name: str) -> str:
     """Returns a field's name without the blanks, dashes and capitals of a spreadsheet."""
-    return re.sub(r"[\s-]+", "_", str(name).strip().lower())
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
 def _decoded(field: str, value: Any) -> Any:
@@ -210,8 +205,8 @@ def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _wrong(field: str, what: str) -> PydanticCustomError:
-    return PydanticCustomError("study_line", "{what}", {"field": field, "what": what})
+def _wrong(field: str, what: str) -> StudyInvalid:
+    return StudyInvalid(f"{field}: {what.rstrip('.')}.")
 
 
 def _invalid(error: ValidationError) -> StudyInvalid:
@@ -223,5 +218,5 @@ def _invalid(error: ValidationError) -> StudyInvalid:
         what = "A study has no such field. Leave it out, or put it into `metadata`"
     elif loc[:1] == ("metadata",) and len(loc) > 2:  # the second part is the user's own word
         loc, what = loc[:1], "Each value should be text, a finite number, true or false"
-    where = ".".join(map(str, loc)) or first.get("ctx", {}).get("field", "line")
+    where = ".".join(map(str, loc)) or "line"
     return StudyInvalid(f"{where}: {what.replace('a valid tuple', 'a list')}.")
