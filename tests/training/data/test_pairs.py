@@ -79,6 +79,14 @@ def test_a_study_without_a_report_is_no_pair_and_counted(manifest, tmp_path, cap
     assert "train: 1 studies without an image or a report are left out" in caplog.text
 
 
+@pytest.mark.parametrize("lacking", [{"report": ""}, {"images": ()}])
+def test_a_split_without_a_whole_pair_is_refused_with_the_reason(manifest, tmp_path, lacking):
+    write_studies(manifest, [study(0, "a", **lacking)])
+    data = ManifestData(source="manifest", path=manifest, fractions=(1, 0, 0))
+    with pytest.raises(DataError, match="train split has both an image and a report"):
+        open_pairs(data, SPEC, tmp_path)("train")
+
+
 @pytest.mark.usefixtures("manifest")
 def test_training_reads_images_wherever_the_manifest_says(tmp_path):
     """Nothing of them is stored, so a manifest may lie beside its images' folder."""
