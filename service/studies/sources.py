@@ -30,15 +30,6 @@ from service.studies.samples import (
 from service.studies.tables import Found, read_csv, read_jsonl, read_parquet
 from service.studies.tars import members, read_member
 
-REPEATED = "lines that repeat an earlier study_id"
-_OTHER_PATIENT = (
-    "study_id: an earlier study of this source has the same id and another patient. Give each "
-    "study an id of its own."
-)
-_TWICE = (
-    "study_id: another study of this source has the same id. Give each study an id of its own, or "
-    "put its files together."
-)
 _MANIFESTS: dict[str, Callable[[Path], tuple[Iterator[Found], int]]] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
@@ -97,9 +88,8 @@ def open_studies(path: Path, read: ReadImage = read_within) -> Studies:
 
 
 def _manifest(read: ReadPart, found: Iterator[Found], count: int) -> Studies:
-    passed = Counter[str]()
     known = (Found(each.place, _with_patient(each.study, read)) for each in found)
-    return Studies(_distinct(known, passed, may_repeat=True), count, read, passed)
+    return Studies(known, count, read, Counter())
 
 
 def _tar(path: Path) -> Studies:
@@ -147,8 +137,7 @@ class _SortedIn:
         self.passed.update(_UNUSED[file.kind] for file in self.files if file not in used)
         joined = by_identity(samples)
         found = chain(self.faults, studies_of(joined, self.read))
-        distinct = _distinct(found, self.passed, may_repeat=False)
-        return Studies(distinct, len(self.faults) + len(joined), self.read, self.passed)
+        return Studies(found, len(self.faults) + len(joined), self.read, self.passed)
 
     def _add(self, name: str) -> None:
         try:
@@ -212,25 +201,3 @@ def _patient_of(read: Callable[[int], bytes]) -> str | None:
         return belonging(read).patient_id if looks_like_dicom(read(HEAD)) else None
     except (OSError, StudyInvalid):  # whoever reads the whole image reports it
         return None
-
-
-def _distinct(found: Iterable[Found], passed: Counter[str], *, may_repeat: bool) -> Iterator[Found]:
-    """Yields the studies, and refuses one that has the id of an earlier one of another patient.
-
-    may_repeat: whether a later version of a study of the same patient is another line like any.
-    """
-    patients: dict[str, str | None] = {}
-    for each in found:
-        if isinstance(each.study, StudyInvalid):
-            yield each
-            continue
-        study_id, patient = each.study.study_id, each.study.patient_id
-        repeats = study_id in patients
-        if repeats and None not in (others := {patient, patients[study_id]}) and len(others) > 1:
-            yield Found(each.place, StudyInvalid(_OTHER_PATIENT))
-        elif repeats and not may_repeat:
-            yield Found(each.place, StudyInvalid(_TWICE))
-        else:
-            passed.update([REPEATED] if repeats else [])
-            patients[study_id] = patient
-            yield each

@@ -167,24 +167,6 @@ def test_identity_in_a_tar_comes_from_headers_and_records(tmp_path, files, studi
             "k",
             "several patients",
         ),
-        (
-            {
-                "a.json": record(study_id="s", patient_id="p"),
-                "b.json": record(study_id="s", patient_id="q"),
-            },
-            "b",
-            "another patient",
-        ),
-        (
-            {
-                "a.dcm": dicom("1.2", "p1"),
-                "a.json": b"{}",
-                "b.dcm": dicom("1.2", "p1"),
-                "b.json": b"{}",
-            },
-            "b",
-            "same id",
-        ),
         ({"k.txt": b"One.", "k.json": record(report="Two.")}, "k", "two reports"),
         ({"k.txt": b"One.", "k.TXT": b"Two.", "k.png": PNG}, "k", "Two text"),
         ({"k.json": b"{}", "k.JSON": b"{}", "k.png": PNG}, "k", "Two text or .json"),
@@ -380,17 +362,6 @@ def test_a_manifest_without_a_patient_takes_the_one_of_its_dicom_files(tmp_path)
     studies = [found.study for found in open_studies(folder / "s.jsonl").found]
     assert [s.patient_id for s in studies if isinstance(s, StudyLine)] == ["p1", "p1", None, "mine"]
     assert "several patients" in studies[2].detail
-
-
-def test_an_id_that_returns_with_another_patient_is_refused(tmp_path):
-    """é may be one letter or two. An unknown patient may be any."""
-    lines = [("é1", "p1"), ("e\u03011 ", "p2"), ("é1", "p1"), ("é1", None), ("s2", None)]
-    rows = [{"study_id": s, "patient_id": p, "report": "x"} for s, p in lines]
-    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    opened = open_studies(tmp_path / "s.jsonl")
-    good = [isinstance(found.study, StudyLine) for found in opened.found]
-    assert good == [True, False, True, True, True]
-    assert dict(opened.passed) == {"lines that repeat an earlier study_id": 2}
 
 
 @pytest.mark.parametrize("name", ["s.xlsx", "s.tar.gz", "s.tgz", "s.jsonl.gz", "s.json", "s"])
