@@ -7,7 +7,7 @@ import math
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -99,7 +99,13 @@ def index(
         ),
     ],
     rejects: Annotated[
-        Path | None, typer.Option(help="Write each rejected study's place and reason to this file")
+        typer.FileTextWrite | None,
+        typer.Option(
+            encoding="utf-8",
+            lazy=False,
+            metavar="<path>",
+            help="Write each rejected study's place and reason to this file",
+        ),
     ] = None,
     ray: Annotated[
         str | None,
@@ -113,19 +119,18 @@ def index(
     """Add studies to the case library. Run it again to resume."""
     outcomes, settings = list[Outcome](), _settings()
     with (
-        nullcontext() if rejects is None else rejects.open("w", encoding="utf-8") as file,
         _open_library(settings)
         if ray is None
-        else open_library_on_ray(settings, ray, encoders, gpus) as library,
-    ):
+        else open_library_on_ray(settings, ray, encoders, gpus)
+    ) as library:
         try:
             for done in _index(library, source, AT_ONCE * (encoders if ray else 1)):
                 outcomes.append(done)
         finally:
             outcome = total(outcomes)
-            if file is not None:
+            if rejects is not None:
                 for rejected in outcome.rejected:
-                    file.write(json.dumps(dataclasses.asdict(rejected)) + "\n")
+                    rejects.write(json.dumps(dataclasses.asdict(rejected)) + "\n")
             _show_outcome(outcome)
     if outcome.rejected:
         raise typer.Exit(1)
@@ -269,7 +274,7 @@ def _index(library: CaseLibrary, path: Path, at_once: int = AT_ONCE) -> Iterator
     return _tracked(ingest_source(library, source, at_once=at_once), source.count)
 
 
-def _tracked(batches: Iterable[Outcome], studies: int | None) -> Iterator[Outcome]:
+def _tracked(batches: Iterable[Outcome], studies: int) -> Iterator[Outcome]:
     """Yields each batch's outcome, and shows the progress on standard error."""
     with progress_bar(err, studies) as advance:
         for done in batches:

@@ -49,7 +49,7 @@ def bundle_table(bundle: Bundle) -> Table:
 
 
 @contextmanager
-def progress_bar(console: Console, total: int | None) -> Iterator[Callable[[int], None]]:
+def progress_bar(console: Console, total: int) -> Iterator[Callable[[int], None]]:
     """Shows a bar and gives the function that advances it by a number of studies."""
     columns = (
         TextColumn("{task.description}"),

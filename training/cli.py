@@ -160,9 +160,7 @@ def evaluate(
     ],
     manifest: Annotated[
         Path,
-        typer.Argument(
-            exists=True, dir_okay=False, help="studies.parquet, .jsonl or .csv, or a .tar"
-        ),
+        typer.Argument(exists=True, help="studies.parquet, .jsonl or .csv, a .tar, or a folder"),
     ],
     train_share: Annotated[
         float | None,

@@ -27,11 +27,11 @@ from service.api.inputs import (
 from service.api.parsing import is_json_list, media_type, parse_json
 from service.api.selection import Filter
 from service.auth import reader, writer
-from service.cases.records import NewStudy, StudyRecord, Word
+from service.cases.records import NewStudy, StudyRecord
 from service.cases.schema import Metadata, Study
 from service.errors import EclipError, RequestMalformed, StudyInvalid
 from service.identifiers import Identifier
-from service.studies.fields import MAX_VIEWS
+from service.studies.fields import MAX_VIEWS, Word
 
 router = APIRouter(prefix="/studies", tags=["studies"])
 

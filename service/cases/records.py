@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.errors import StudyInvalid
 from service.identifiers import Identifier
-from service.studies.fields import LOCAL, Facts
-from service.studies.fields import Word as Word
+from service.studies.fields import LOCAL, Facts, Word
 
 IDENTIFYING = re.compile(
     r"name|birth|dob|mrn|accession|address|phone|ssn|patient|study_?id"

@@ -3,7 +3,8 @@
 What a source is and which studies it holds, `service.studies.sources` says.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,21 @@ from service.cases.records import NewStudy, StudyRecord
 from service.errors import EclipError, StudyInvalid
 from service.imaging.dicom.header import looks_like_dicom
 from service.imaging.dicom.identifiers import belonging
+from service.studies.images import place_of_images
 from service.studies.line import StudyLine
 from service.studies.samples import SEVERAL_PATIENTS
 from service.studies.sources import open_studies
+from service.studies.tables import Found
 
+REPEATED = "lines that repeat an earlier study_id"
+_OTHER_PATIENT = (
+    "study_id: an earlier study has the same id and another patient. Give each study an id of its "
+    "own."
+)
+_TWICE = (
+    "study_id: an earlier study has the same id. Give each study an id of its own, or put its "
+    "files together."
+)
 _RECORD = StudyRecord.model_fields.keys() - {"findings"}
 
 
@@ -35,8 +47,8 @@ class Source:
     """The studies of one source. Each is read when it is taken."""
 
     entries: Iterator[Entry]
-    count: int | None
-    """Number of studies; None if only reading all of them could tell."""
+    count: int
+    """Number of studies, those that cannot be read included."""
     passed: Mapping[str, int] = field(default_factory=dict)
     """Files and lines that are no study: reason → how many. Complete once all were taken."""
 
@@ -44,8 +56,33 @@ class Source:
 def open_source(path: Path) -> Source:
     """Opens a source by its kind. Raises SourceUnreadable for any other file or folder."""
     studies = open_studies(path)
-    entries = (Entry(each.place, _new(each.study, studies.read)) for each in studies.found)
+    is_manifest = place_of_images(path) != path
+    found = _distinct(studies.found, studies.passed, may_repeat=is_manifest)
+    entries = (Entry(each.place, _new(each.study, studies.read)) for each in found)
     return Source(entries, studies.count, studies.passed)
+
+
+def _distinct(found: Iterable[Found], passed: Counter[str], *, may_repeat: bool) -> Iterator[Found]:
+    """Yields the studies, and refuses one that has the id of an earlier one of another patient.
+
+    A library knows a study by its id alone. may_repeat: whether a later version of a study of the
+    same patient is another line like any.
+    """
+    patients: dict[str, str | None] = {}
+    for each in found:
+        if isinstance(each.study, StudyInvalid):
+            yield each
+            continue
+        study_id, patient = each.study.study_id, each.study.patient_id
+        repeats = study_id in patients
+        if repeats and None not in (others := {patient, patients[study_id]}) and len(others) > 1:
+            yield Found(each.place, StudyInvalid(_OTHER_PATIENT))
+        elif repeats and not may_repeat:
+            yield Found(each.place, StudyInvalid(_TWICE))
+        else:
+            passed.update([REPEATED] if repeats else [])
+            patients[study_id] = patient
+            yield each
 
 
 def _new(line: StudyLine | StudyInvalid, read: Callable[[str], bytes]) -> NewStudy | EclipError:

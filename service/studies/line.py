@@ -12,11 +12,11 @@ A value means the same in JSON, CSV and Parquet:
 import json
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic import model_validator as validated
-from pydantic_core import PydanticCustomError
 
 from service.errors import StudyInvalid
 from service.identifiers import Identifier
@@ -61,11 +61,6 @@ class StudyLine(BaseModel):
     split: Split | None = None
     metadata: Facts = {}
 
-    @validated(mode="before")
-    @classmethod
-    def _plain(cls, values: Any) -> Any:
-        return plain(values) if isinstance(values, Mapping) else values
-
 
 def study_of_json(line: bytes) -> StudyLine | StudyInvalid:
     """Returns the study of a line of JSON, or what is wrong with it."""
@@ -86,8 +81,8 @@ def study_of_values(
         return StudyLine.model_validate({**(otherwise or {}), **plain(values)})
     except ValidationError as error:
         return _invalid(error)
-    except PydanticCustomError as error:
-        return StudyInvalid(f"{(error.context or {})['field']}: {error.message().rstrip('.')}.")
+    except StudyInvalid as error:
+        return error
 
 
 def json_object(data: bytes) -> dict[str, Any]:
@@ -112,7 +107,7 @@ def json_object(data: bytes) -> dict[str, Any]:
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values under the fields' names and in their types, as the module says.
 
-    Raises PydanticCustomError, which names the field.
+    Raises StudyInvalid, which names the field.
     """
     named: dict[str, Any] = {}
     for name, value in values.items():
@@ -121,16 +116,26 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
             raise _wrong(field, "the field comes twice, perhaps in two spellings. Give it once")
         if not _INDEX.fullmatch(field):
             named[field] = value
+    texts = ((field, _decoded(field, value)) for field, value in named.items())
     return {
         field: _value(field, value)
-        for field, value in named.items()
+        for field, value in texts
         if not (value is None or (isinstance(value, str) and not value.strip()))
     }
 
 
-def field_name(name: object) -> str:
+@lru_cache(maxsize=256)
+def field_name(name: str) -> str:
     """Returns a field's name without the blanks, dashes and capitals of a spreadsheet."""
-    return re.sub(r"[\s-]+", "_", str(name).strip().lower())
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def _decoded(field: str, value: Any) -> Any:
+    """Returns the text of bytes: older programs write text columns of Parquet without a type."""
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        raise _wrong(field, "the text is not UTF-8. Save it in that encoding") from None
 
 
 def _value(field: str, value: Any) -> Any:
@@ -149,7 +154,9 @@ def _value(field: str, value: Any) -> Any:
 
 def _identifier(field: str, value: Any) -> Any:
     text = _text(value)
-    if isinstance(text, float) or (isinstance(text, str) and _ROUNDED.fullmatch(text.strip())):
+    if isinstance(text, float | Decimal) or (
+        isinstance(text, str) and _ROUNDED.fullmatch(text.strip())
+    ):
         raise _wrong(field, "the number was rounded or is not whole. Store ids as text")
     if isinstance(text, str) and text.strip().lower() in _MISSING:
         raise _wrong(field, "the text stands for a missing value. Leave the field out")
@@ -158,6 +165,8 @@ def _identifier(field: str, value: Any) -> Any:
 
 def _text(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))
+    if isinstance(value, Decimal) and value == value.to_integral_value():  # exact at any size
         return str(int(value))
     return str(value) if type(value) is int else value
 
@@ -196,8 +205,8 @@ def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _wrong(field: str, what: str) -> PydanticCustomError:
-    return PydanticCustomError("study_line", "{what}", {"field": field, "what": what})
+def _wrong(field: str, what: str) -> StudyInvalid:
+    return StudyInvalid(f"{field}: {what.rstrip('.')}.")
 
 
 def _invalid(error: ValidationError) -> StudyInvalid:
@@ -205,7 +214,9 @@ def _invalid(error: ValidationError) -> StudyInvalid:
     loc, what = first["loc"], first["msg"].removeprefix("Value error, ").rstrip(".")
     if first["type"] == "string_unicode":
         what = "The text is not UTF-8. Save it in that encoding"
+    elif first["type"] == "extra_forbidden":
+        what = "A study has no such field. Leave it out, or put it into `metadata`"
     elif loc[:1] == ("metadata",) and len(loc) > 2:  # the second part is the user's own word
         loc, what = loc[:1], "Each value should be text, a finite number, true or false"
-    where = ".".join(map(str, loc)) or first.get("ctx", {}).get("field", "line")
+    where = ".".join(map(str, loc)) or "line"
     return StudyInvalid(f"{where}: {what.replace('a valid tuple', 'a list')}.")

@@ -5,7 +5,6 @@ Service and training read studies here and nowhere else, so that one row is one 
 
 import os
 import stat
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from service.errors import SourceUnreadable, StudyInvalid
 from service.imaging.dicom.header import looks_like_dicom
 from service.imaging.dicom.identifiers import belonging
 from service.studies.files import HEAD, HEATMAPS, HIDDEN, LONE, OTHER, File, file_of, is_hidden
-from service.studies.images import TAR, place_of_images, read_file, read_image
+from service.studies.images import TAR, ReadImage, place_of_images, read_file, read_within
 from service.studies.line import StudyLine
 from service.studies.samples import (
     SEVERAL_PATIENTS,
@@ -31,15 +30,6 @@ from service.studies.samples import (
 from service.studies.tables import Found, read_csv, read_jsonl, read_parquet
 from service.studies.tars import members, read_member
 
-REPEATED = "lines that repeat an earlier study_id"
-_OTHER_PATIENT = (
-    "study_id: an earlier study of this source has the same id and another patient. Give each "
-    "study an id of its own."
-)
-_TWICE = (
-    "study_id: another study of this source has the same id. Give each study an id of its own, or "
-    "put its files together."
-)
 _MANIFESTS: dict[str, Callable[[Path], tuple[Iterator[Found], int]]] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
@@ -74,8 +64,11 @@ class Studies:
     """Files and lines that are no study: reason → how many. Complete once all were taken."""
 
 
-def open_studies(path: Path) -> Studies:
-    """Opens a source by its kind. Raises SourceUnreadable for any other file or folder."""
+def open_studies(path: Path, read: ReadImage = read_within) -> Studies:
+    """Opens a source by its kind. Raises SourceUnreadable for any other file or folder.
+
+    read: reads the images of a manifest; `read_image` if they may lie outside of its folder.
+    """
     suffix = path.suffix.lower()
     try:
         if path.is_dir():
@@ -83,7 +76,7 @@ def open_studies(path: Path) -> Studies:
         if suffix == TAR:
             return _tar(path)
         if suffix in _MANIFESTS:
-            return _manifest(path, *_MANIFESTS[suffix](path))
+            return _manifest(partial(read, place_of_images(path)), *_MANIFESTS[suffix](path))
     except OSError as error:
         raise SourceUnreadable(
             f"Cannot read the source: {error.strerror}. Check it and its permissions."
@@ -94,11 +87,9 @@ def open_studies(path: Path) -> Studies:
     )
 
 
-def _manifest(path: Path, found: Iterator[Found], count: int) -> Studies:
-    passed, place = Counter[str](), place_of_images(path)
-    known = (Found(each.place, _with_patient(each.study, place)) for each in found)
-    distinct = _distinct(known, passed, may_repeat=True)
-    return Studies(distinct, count, partial(read_image, place), passed)
+def _manifest(read: ReadPart, found: Iterator[Found], count: int) -> Studies:
+    known = (Found(each.place, _with_patient(each.study, read)) for each in found)
+    return Studies(known, count, read, Counter())
 
 
 def _tar(path: Path) -> Studies:
@@ -146,8 +137,7 @@ class _SortedIn:
         self.passed.update(_UNUSED[file.kind] for file in self.files if file not in used)
         joined = by_identity(samples)
         found = chain(self.faults, studies_of(joined, self.read))
-        distinct = _distinct(found, self.passed, may_repeat=False)
-        return Studies(distinct, len(self.faults) + len(joined), self.read, self.passed)
+        return Studies(found, len(self.faults) + len(joined), self.read, self.passed)
 
     def _add(self, name: str) -> None:
         try:
@@ -164,8 +154,7 @@ class _SortedIn:
 def _names(folder: Path) -> Iterator[tuple[str, StudyInvalid | None]]:
     """Yields the files below a folder, in the order of their paths."""
     faults: list[OSError] = []
-    walked = os.walk(folder, onerror=faults.append)
-    paths = sorted(Path(at, name) for at, _, names in walked for name in names)
+    paths = sorted(_walked(folder, faults.append))
     for error in faults:
         yield str(Path(error.filename).relative_to(folder)), _unread(error)
     for path in paths:
@@ -178,45 +167,37 @@ def _names(folder: Path) -> Iterator[tuple[str, StudyInvalid | None]]:
             yield name, None if regular else StudyInvalid("It is a device. Remove it.")
 
 
+def _walked(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
+    """Yields the files below a folder, and below links to other folders. Enters none twice."""
+    root = folder.resolve()
+    entered = {root}
+    for at, folders, names in os.walk(folder, onerror=on_error, followlinks=True):
+        yield from (Path(at, name) for name in names)
+        for name in sorted(folders):
+            path = Path(at, name)
+            real = path.resolve()
+            if real in entered or (path.is_symlink() and real.is_relative_to(root)):
+                folders.remove(name)
+            else:
+                entered.add(real)
+
+
 def _unread(error: OSError) -> StudyInvalid:
     return StudyInvalid(f"It cannot be read: {error.strerror}. Check it and its permissions.")
 
 
-def _with_patient(study: StudyLine | StudyInvalid, place: Path) -> StudyLine | StudyInvalid:
+def _with_patient(study: StudyLine | StudyInvalid, read: ReadPart) -> StudyLine | StudyInvalid:
     """Returns the study with the patient of its DICOM files, if it names none itself."""
     if isinstance(study, StudyInvalid) or study.patient_id is not None:
         return study
-    patients = {_patient_of(place, image) for image in study.images} - {None}
+    patients = {_patient_of(partial(read, image)) for image in study.images} - {None}
     if len(patients) > 1:
         return StudyInvalid(SEVERAL_PATIENTS)
     return study.model_copy(update={"patient_id": next(iter(patients), None)})
 
 
-def _patient_of(place: Path, image: str) -> str | None:
-    read = partial(read_image, place, image)
+def _patient_of(read: Callable[[int], bytes]) -> str | None:
     try:
         return belonging(read).patient_id if looks_like_dicom(read(HEAD)) else None
     except (OSError, StudyInvalid):  # whoever reads the whole image reports it
         return None
-
-
-def _distinct(found: Iterable[Found], passed: Counter[str], *, may_repeat: bool) -> Iterator[Found]:
-    """Yields the studies, and refuses one that has the id of an earlier one of another patient.
-
-    may_repeat: whether a later version of a study of the same patient is another line like any.
-    """
-    patients: dict[str, str | None] = {}
-    for each in found:
-        if isinstance(each.study, StudyInvalid):
-            yield each
-            continue
-        study_id = unicodedata.normalize("NFC", each.study.study_id)
-        patient, repeats = each.study.patient_id, study_id in patients
-        if repeats and None not in (others := {patient, patients[study_id]}) and len(others) > 1:
-            yield Found(each.place, StudyInvalid(_OTHER_PATIENT))
-        elif repeats and not may_repeat:
-            yield Found(each.place, StudyInvalid(_TWICE))
-        else:
-            passed.update([REPEATED] if repeats else [])
-            patients[study_id] = patient
-            yield each

@@ -18,6 +18,8 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _WHOLE = re.compile(r"(-?\d+)\.0")
 """A whole number as pandas writes it where a column has gaps. A CSV has no types to tell it."""
 _IDS = ("study_id", "patient_id")
+_FOR_EXCEL = re.compile(r"sep=.", re.IGNORECASE)
+"""A line before the header that tells Excel what separates the cells."""
 Row = list[str] | StudyInvalid
 """The cells of a CSV's row, or why it cannot be read."""
 
@@ -118,6 +120,8 @@ def _rows(path: Path, delimiter: str) -> Iterator[Row]:
     A byte that is not UTF-8 becomes a lone surrogate, which the check of its field refuses.
     """
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        if not _FOR_EXCEL.fullmatch(file.readline().rstrip("\r\n")):
+            file.seek(0)
         reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
         while True:
             try:

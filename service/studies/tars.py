@@ -68,9 +68,9 @@ def _members(path: Path, size: int, _changed: int) -> tuple[Member, ...]:
     found, end = list[Member](), 0
     with path.open("rb") as file:
         try:
-            for info in _headers(path, size):
+            for info, behind in _headers(path, size):
                 found += _damage(file, end, info.offset)
-                end = info.offset_data + -(-info.size // BLOCK) * BLOCK
+                end = behind
                 if not info.isdir():
                     found.append(_member(info, size))
         except tarfile.TarError:  # not even the first header
@@ -78,7 +78,8 @@ def _members(path: Path, size: int, _changed: int) -> tuple[Member, ...]:
         return (*found, *_damage(file, end, size))
 
 
-def _headers(path: Path, size: int) -> Iterator[tarfile.TarInfo]:
+def _headers(path: Path, size: int) -> Iterator[tuple[tarfile.TarInfo, int]]:
+    """Yields each member and where the next one may begin, which its size alone does not say."""
     with tarfile.open(path, "r:", ignore_zeros=True, errors="surrogateescape") as tar:
         while tar.offset < size:
             try:
@@ -88,7 +89,7 @@ def _headers(path: Path, size: int) -> Iterator[tarfile.TarInfo]:
             else:
                 if info is None:
                     return
-                yield info
+                yield info, tar.offset
 
 
 def _check_ends(path: Path, size: int) -> None:
@@ -112,6 +113,8 @@ def _member(info: tarfile.TarInfo, size: int) -> Member:
 
 def _damage(file: BinaryIO, start: int, end: int) -> list[Member]:
     """Returns a faulty member if anything but zeros or a global header lies between two members."""
+    if start >= end:
+        return []
     file.seek(start)
     head = file.read(min(BLOCK, end - start))
     if head[_TYPE : _TYPE + 1] == tarfile.XGLTYPE:  # as `git archive` writes; it names no file

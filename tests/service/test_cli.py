@@ -139,6 +139,13 @@ def test_what_is_rejected_can_be_written_to_a_file(manifest, monkeypatch, capsys
     assert json.loads(line) == {"number": 4, "place": "line 4", "reason": ANY}
 
 
+def test_rejects_that_cannot_be_written_are_a_usage_error(manifest, monkeypatch, capsys, tmp_path):
+    gone = tmp_path / "gone" / "rejects.jsonl"
+    code, complaint = fails(monkeypatch, capsys, "index", manifest, "--rejects", gone)
+    assert code == 2
+    assert "No such file" in complaint
+
+
 @pytest.mark.slow
 def test_a_library_is_copied_into_another_place(manifest, monkeypatch, data_dir, tmp_path):
     invoke("index", manifest)

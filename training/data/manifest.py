@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from service.errors import SourceUnreadable, StudyInvalid
 from service.files import remove_drafts, written_atomically
+from service.studies.images import read_image
 from service.studies.line import StudyLine
 from service.studies.sources import open_studies
 from training.data.study import DataError, ManifestStudy
@@ -63,7 +64,7 @@ def read_manifest(path: Path) -> Iterator[ManifestStudy]:
     Raises DataError, with the number of the line or row, for what is not a study.
     """
     try:
-        studies = open_studies(path)
+        studies = open_studies(path, read_image)
         for found in studies.found:
             try:
                 yield _study(found.study)

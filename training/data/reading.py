@@ -19,10 +19,17 @@ _LOG = logging.getLogger(__name__)
 
 
 def usable(studies: Sequence[ManifestStudy], split: Split) -> list[ManifestStudy]:
-    """Returns the studies that have an image and a report, and logs how many have not."""
+    """Returns the studies that have an image and a report, and logs how many have not.
+
+    Raises DataError if none of them has both.
+    """
     kept = [study for study in studies if study.images and study.report]
     if left_out := len(studies) - len(kept):
         _LOG.info("%s: %d studies without an image or a report are left out", split, left_out)
+    if studies and not kept:
+        raise DataError(
+            f"no study of the {split} split has both an image and a report, and training needs both"
+        )
     return kept
 
 

@@ -49,7 +49,7 @@ class PhantomData(PairData):
 class ManifestData(PairData):
     """The studies of a manifest (`studies.parquet` or `studies.jsonl`), split by patient.
 
-    Image paths are relative to the manifest's folder.
+    Image paths are absolute, or relative to the manifest's folder.
     """
 
     source: Literal["manifest"]

@@ -53,9 +53,10 @@ def _scored(
     """
     scores = {level: np.array(values) for level, values in by_study(refs=true, hyps=texts).items()}
     named = np.any(list(scores.values()), axis=0)
-    for row in np.flatnonzero(~named).tolist():
-        pair = [texts[row], true[row]]
-        named[row] = np.any(list(by_study(refs=pair, hyps=pair).values()))
+    if rows := np.flatnonzero(~named).tolist():
+        alone = [reports[row] for reports in (texts, true) for row in rows]
+        names_one = np.any(list(by_study(refs=alone, hyps=alone).values()), axis=0)
+        named[rows] = names_one.reshape(2, -1).any(axis=0)
     return scores, named
 
 

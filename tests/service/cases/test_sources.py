@@ -22,7 +22,7 @@ def studies(path):
     """place → study or what is wrong with it; the count that the source gave must be right."""
     source = open_source(path)
     found = {entry.place: entry.study for entry in source.entries}
-    assert source.count in (None, len(found))
+    assert source.count == len(found)
     return found
 
 
@@ -221,3 +221,31 @@ def test_two_patients_in_one_row_are_refused_though_it_names_one(tmp_path):
         (study,) = studies(tmp_path / "s.jsonl").values()
         assert isinstance(study, NewStudy) == taken
         assert taken or "several patients" in study.detail
+
+
+def test_an_id_that_returns_with_another_patient_is_refused(tmp_path):
+    """é may be one letter or two. An unknown patient may be any."""
+    lines = [("é1", "p1"), ("e\u03011 ", "p2"), ("é1", "p1"), ("é1", None)]
+    rows = [{"study_id": s, "patient_id": p, "report": "x"} for s, p in lines]
+    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    source = open_source(tmp_path / "s.jsonl")
+    assert [isinstance(entry.study, NewStudy) for entry in source.entries] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+    assert dict(source.passed) == {"lines that repeat an earlier study_id": 2}
+
+
+@pytest.mark.parametrize(("patient", "reason"), [("p1", "same id."), ("p2", "another patient")])
+def test_two_studies_of_one_id_in_a_tar_do_not_replace_each_other(tmp_path, patient, reason):
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for key, patient_id in (("a", "p1"), ("b", patient)):
+            data = json.dumps({"study_id": "s1", "patient_id": patient_id, "report": key}).encode()
+            member = tarfile.TarInfo(f"{key}.json")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    found = studies(tmp_path / "s.tar")
+    assert found["a"].record.report == "a"
+    assert reason in found["b"].detail

@@ -42,6 +42,7 @@ def test_any_row_is_a_study_or_a_reason(row):
         ('{"study_id": "s1", "metadata": {"age": [61]}}', "metadata: Each value should be text"),
         ('{"study_id": "s1", "gaze": {"x": []}}', "gaze: Input should be a list"),
         ('{"study_id": "s1", "images": ["a.png", ""]}', "images.1: "),
+        ('{"study_id": "s1", "caption": "x"}', "caption: A study has no such field. Leave it out"),
     ],
 )
 def test_a_bad_line_is_refused_in_words(line, reason):

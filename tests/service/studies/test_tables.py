@@ -1,4 +1,5 @@
 import codecs
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,6 +60,9 @@ def test_a_bad_line_keeps_its_number_and_harms_no_other(tmp_path):
         '"study_id"\r\na\r\nb\r\n',
         "STUDY-ID|report\na|Clear.\nb|\n",
         'study_id,report\na,"Two\nlines"\nb,\n',
+        'sep=;\nstudy_id;report\na;"1, 2"\nb;\n',
+        "sep=\t\r\nstudy_id\treport\r\na\tClear.\r\nb\t\r\n",
+        'study_id,report\na,"sep=;\n;;a ""b"", c;"\nb,\n',
     ],
     ids=[
         "commas",
@@ -71,6 +75,9 @@ def test_a_bad_line_keeps_its_number_and_harms_no_other(tmp_path):
         "one column",
         "bars",
         "lines in a cell",
+        "Excel's own line",
+        "Excel's own line with a tab",
+        "all signs in a cell",
     ],
 )
 def test_a_table_is_read_however_it_was_saved(tmp_path, text):
@@ -131,7 +138,8 @@ def test_a_table_without_an_id_or_with_a_column_twice_is_refused(tmp_path, heade
         ({"study_id": pa.array([1, 2])}, ["1", "2"]),
         ({"study_id": pa.array([1.0, 2.0])}, ["1", "2"]),
         ({"study_id": pa.array([1, 2], pa.uint8())}, ["1", "2"]),
-        ({"study_id": pa.array([b"a", b"b"])}, ["a", "b"]),
+        ({"study_id": pa.array([b"a", b" b"]), "images": [b"x.png;y.png", b""]}, ["a", "b"]),
+        ({"study_id": pa.array([Decimal("70"), Decimal(10**20)])}, ["70", "1" + 20 * "0"]),
         ({"study_id": pa.array(["a", "b"], pa.string_view())}, ["a", "b"]),
         ({"study_id": ["a", "b"], "view": pa.nulls(2)}, ["a", "b"]),
         ({"report": ["x", "y"], "study_id": ["a", "b"]}, ["a", "b"]),
@@ -156,6 +164,10 @@ def test_a_parquet_file_is_read_whatever_its_types(tmp_path, columns, expected):
     ("values", "reason"),
     [
         ([1.5, float("nan")], "study_id: the number was rounded"),
+        ([Decimal("7.5")], "study_id: the number was rounded"),
+        ([b"a/../b"], "study_id: An id must have"),
+        ([b"nan"], "study_id: the text stands for a missing value"),
+        ([b"\xff"], "study_id: the text is not UTF-8"),
         ([True, False], "study_id: Input should be a valid string"),
         ([None, None], "study_id: Field required"),
     ],

@@ -1,4 +1,6 @@
 import io
+import os
+import subprocess
 import tarfile
 from contextlib import suppress
 
@@ -51,6 +53,39 @@ def test_what_is_no_file_is_told_and_harms_no_other(tmp_path, kind):
     path = tar_of(tmp_path / "t.tar", [*FILES.items(), special("x.png", kind)])
     assert {m.name for m in members(path) if m.fault} == {"x.png"}
     assert whole(path) == FILES
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix"])
+def test_a_sparse_file_harms_no_other(tmp_path, form):
+    for name, data in FILES.items():
+        (tmp_path / name).write_bytes(data)
+    os.truncate(tmp_path / "b.png", 2**20)
+    command = ["tar", f"--format={form}", "--sparse", "--create", "--file", "t.tar", *FILES]
+    if subprocess.run(command, cwd=tmp_path, check=False).returncode:
+        pytest.skip("this tar writes no sparse files")
+    assert [(m.name, m.fault is None) for m in members(tmp_path / "t.tar")] == [
+        ("a.png", True),
+        ("b.png", False),
+        ("c.png", True),
+    ]
+    assert whole(tmp_path / "t.tar") == {name: FILES[name] for name in ("a.png", "c.png")}
+
+
+def test_a_link_that_claims_a_size_harms_no_other(tmp_path):
+    link = special("x.png", tarfile.LNKTYPE)
+    link.size = 5 * BLOCK  # as cpio writes it, without the bytes
+    path = tar_of(tmp_path / "t.tar", [link, *FILES.items()])
+    assert [m.name for m in members(path) if m.fault] == ["x.png"]
+    assert whole(path) == FILES
+
+
+def test_a_file_that_claims_more_than_the_tar_holds_is_told(tmp_path):
+    path = tar_of(tmp_path / "t.tar", FILES.items())
+    info = tarfile.TarInfo("d.png")
+    info.size = 2**20
+    path.write_bytes(path.read_bytes()[: 6 * BLOCK] + info.tobuf() + bytes(2 * BLOCK))
+    assert whole(path) == FILES
+    assert [m.name for m in members(path) if m.fault] == ["d.png"]
 
 
 def test_folders_are_left_out(tmp_path):

@@ -127,6 +127,12 @@ def test_a_manifest_of_version_0_1_whose_findings_are_never_null_is_read(tmp_pat
     assert next(read_manifest(tmp_path / "studies.parquet")).findings == ("edema",)
 
 
+def test_data_sets_that_give_the_same_ids_can_be_joined(tmp_path):
+    joined = [ManifestStudy("1", f"p of {source}", source, ("1.png",), "R.") for source in "ab"]
+    write_studies(tmp_path / "studies.jsonl", joined)
+    assert list(read_manifest(tmp_path / "studies.jsonl")) == joined
+
+
 def test_a_row_that_is_no_study_is_refused_with_its_number(tmp_path):
     good = module._row(STUDY)
     bad = good | {"study_id": "s2", "gaze": [good["gaze"][0] | {"x": (math.nan,)}]}

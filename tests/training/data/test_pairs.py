@@ -79,14 +79,31 @@ def test_a_study_without_a_report_is_no_pair_and_counted(manifest, tmp_path, cap
     assert "train: 1 studies without an image or a report are left out" in caplog.text
 
 
+@pytest.mark.parametrize("lacking", [{"report": ""}, {"images": ()}])
+def test_a_split_without_a_whole_pair_is_refused_with_the_reason(manifest, tmp_path, lacking):
+    write_studies(manifest, [study(0, "a", **lacking)])
+    data = ManifestData(source="manifest", path=manifest, fractions=(1, 0, 0))
+    with pytest.raises(DataError, match="train split has both an image and a report"):
+        open_pairs(data, SPEC, tmp_path)("train")
+
+
 @pytest.mark.usefixtures("manifest")
-def test_an_image_outside_the_manifests_folder_is_refused(tmp_path):
-    (tmp_path / "inside").mkdir()
-    write_studies(tmp_path / "inside" / "studies.jsonl", [study(0, "a", images=("../0.png",))])
-    data = ManifestData(
-        source="manifest", path=tmp_path / "inside" / "studies.jsonl", fractions=(1, 0, 0)
+def test_training_reads_images_wherever_the_manifest_says(tmp_path):
+    """Nothing of them is stored, so a manifest may lie beside its images' folder."""
+    path = tmp_path / "manifests" / "studies.jsonl"
+    path.parent.mkdir()
+    write_studies(
+        path, [study(n, "a", images=(f"{at}/{n}.png",)) for n, at in ((0, ".."), (1, tmp_path))]
     )
-    with pytest.raises(ImageUnreadable, match="leaves the manifest's folder"):
+    data = ManifestData(source="manifest", path=path, fractions=(1, 0, 0))
+    assert len(open_pairs(data, SPEC, tmp_path)("train")) == 2
+
+
+@pytest.mark.usefixtures("manifest")
+def test_an_image_that_cannot_be_a_path_is_named(tmp_path):
+    write_studies(tmp_path / "studies.jsonl", [study(0, "a", images=("0.png\0",))])
+    data = ManifestData(source="manifest", path=tmp_path / "studies.jsonl", fractions=(1, 0, 0))
+    with pytest.raises(ImageUnreadable, match="character that paths cannot have"):
         open_pairs(data, SPEC, tmp_path)("train")
 
 
