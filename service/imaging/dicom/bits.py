@@ -19,7 +19,7 @@ Ints = npt.NDArray[np.int64]
 
 _ROWS = 24
 """Pairs of rows of which the smoothness is taken."""
-_SMOOTHER = 0.85
+_SMOOTHER = 0.5
 """Another reading replaces the header's if its roughness is less than this share of it."""
 _NOISE = 0.3
 """Roughness, as a share of the range, that only low bits have by themselves: even noise of all
@@ -59,7 +59,7 @@ def find_bits(
         others = [*_wider(bits, codes, used, width), *_turned(bits, codes, sample)]
         smoother = [each for each in others if _is_smoother(each, bits, sample)]
         if smoother:
-            best = min(smoother, key=lambda each: _roughness(each, sample) / 2**each.stored)
+            best = min(smoother, key=lambda each: _jumps(each, sample).mean() / 2**each.stored)
             bits = _lowered(best, bits, used, width)
     return bits, _said(claimed, bits)
 
@@ -119,20 +119,25 @@ def _neighbours(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _is_smoother(other: Bits, bits: Bits, sample: npt.NDArray[Any]) -> bool:
-    """Decides between two readings by differences, or by their share of the range in noise.
+    """Decides between two readings by those neighbours whose difference depends on it.
 
-    Where pixels differ by more than the header's range, all its differences are those of noise.
+    They are compared by differences, or by their share of the range in noise: where pixels differ
+    by more than the header's range, all its differences are those of noise.
     """
-    rough, rough_other = _roughness(bits, sample), _roughness(other, sample)
+    jumps, jumps_other = _jumps(bits, sample), _jumps(other, sample)
+    depends = jumps != jumps_other
+    if not depends.any():
+        return False
+    rough, rough_other = jumps[depends].mean(), jumps_other[depends].mean()
     share, share_other = rough / 2**bits.stored, rough_other / 2**other.stored
-    return rough_other < _SMOOTHER * rough or (share > _NOISE and share_other < share / 2)
+    return bool(rough_other < _SMOOTHER * rough or (share > _NOISE and share_other < share / 2))
 
 
-def _roughness(bits: Bits, sample: npt.NDArray[Any]) -> float:
-    """Mean difference of pixels that are next to each other."""
+def _jumps(bits: Bits, sample: npt.NDArray[Any]) -> Ints:
+    """Differences of pixels that are next to each other."""
     values = bits.values(sample)
-    across = np.abs(np.diff(values, axis=2)).mean()
-    return float(across + np.abs(values[0] - values[1]).mean())
+    across, down = np.diff(values, axis=2), np.diff(values, axis=0)
+    return np.abs(np.concatenate([across.ravel(), down.ravel()]))
 
 
 def _said(claimed: Bits, bits: Bits) -> list[str]:
