@@ -18,6 +18,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from service.arrays import FloatArray, UInt8
+from service.bundle.field import exposed
 
 CELLS = 8
 """Cells a side of a layout."""
@@ -95,7 +96,7 @@ class Gate(BaseModel):
         It is a difference of squared Mahalanobis distances: twice the logarithm of a likelihood
         ratio. Below 0 the image is most likely upright.
         """
-        upright = layout(pixels)
+        upright = layout(exposed(pixels))
         turned = (upright[::-1], np.rot90(upright), np.rot90(upright, 3), -upright)
         return self._distance(upright) - min(map(self._distance, turned))
 

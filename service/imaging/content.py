@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from service.arrays import FloatArray, UInt8
+from service.bundle.field import CELLS, cells_of, exposed
 from service.errors import ImageNotARadiograph
 from service.imaging.radiograph import Doubt, Pixels, RadiographFacts
 
@@ -29,11 +30,9 @@ MAX_PLAIN, PLAIN, SHARP, MIN_SHARP = 0.3, 26, 64, 0.01
 """A page: one level of at least `PLAIN` on over `MAX_PLAIN` of the image, and at least `MIN_SHARP`
 of all steps between neighbours over `SHARP` levels. Real radiographs reach .14, and .017 at most.
 """
-CELLS = 64
-"""Cells a side whose means are looked at for the ground and for noise: they are free of grain."""
 DARK, MAX_GROUND = 0.12, 0.55
-"""The ground is what is dark, up to this part of the range of grey, as seen from an edge. It fills
-up to .52 of real chest radiographs, all of small fields on a large film.
+"""The ground is what is dark, up to this part of the range of grey, as seen from an edge of the
+exposed field. It fills up to .52 of real chest radiographs.
 """
 MIN_KINSHIP = 0.2
 """Correlation of neighbouring blocks of four cells; real radiographs are over .4, noise near 0."""
@@ -53,10 +52,17 @@ def require_radiographs(views: Sequence[RadiographFacts]) -> None:
         raise refused
 
 
-def grey_doubts(pixels: Pixels) -> tuple[Doubt, ...]:
-    """Returns what the grey levels say against display pixels [rows, columns], uint8 or uint16."""
+def grey_doubts(pixels: Pixels, *, names_chest: bool = False) -> tuple[Doubt, ...]:
+    """Returns what the grey levels say against display pixels [rows, columns], uint8 or uint16.
+
+    names_chest: whether the file's header does. Then only pages and masks are refused.
+    """
     levels = pixels if pixels.dtype == np.uint8 else pixels >> 8
-    return tuple(Doubt(text, "always") for text in _grey(levels.astype(np.uint8, copy=False)))
+    field = exposed(levels.astype(np.uint8, copy=False))
+    return (
+        *(Doubt(text, "always") for text in _artificial(field)),
+        *(Doubt(text, "never" if names_chest else "always") for text in _shapeless(field)),
+    )
 
 
 def colour_doubts(image: Image.Image) -> tuple[Doubt, ...]:
@@ -77,7 +83,8 @@ def _texts(view: RadiographFacts, refuses: str) -> list[str]:
     return [doubt.text for doubt in view.doubts if doubt.refuses == refuses]
 
 
-def _grey(levels: UInt8) -> Iterator[str]:
+def _artificial(levels: UInt8) -> Iterator[str]:
+    """Says what looks drawn or written."""
     step = max(1, max(levels.shape) // SAMPLED)
     sampled = levels[::step, ::step]
     shares = np.bincount(sampled.ravel(), minlength=256) / sampled.size
@@ -93,9 +100,11 @@ def _grey(levels: UInt8) -> Iterator[str]:
             f"One grey level fills {plain:.0%} of the image, between sharp edges, as on a page or "
             "a screen. Send the radiograph itself, not a screenshot or a document."
         )
-    cells = np.asarray(
-        Image.fromarray(levels).resize((CELLS, CELLS), Image.Resampling.BOX), np.float32
-    )
+
+
+def _shapeless(levels: UInt8) -> Iterator[str]:
+    """Says what does not fill the field as a chest does."""
+    cells = cells_of(levels)
     if (ground := _ground(cells)) > MAX_GROUND:
         yield (
             f"A dark ground fills {ground:.0%} of the image, as around a hand or a leg. Send a "

@@ -82,7 +82,8 @@ def decode(data: bytes, limits: ImageLimits, spec: ImageSpec | None = None) -> R
         else:
             radiograph = _decode_picture(data, kind, limits, spec)
     _check_content(radiograph)
-    radiograph = radiograph.doubted(content.grey_doubts(radiograph.pixels))
+    doubts = content.grey_doubts(radiograph.pixels, names_chest=radiograph.names_chest)
+    radiograph = radiograph.doubted(doubts)
     radiograph.pixels.flags.writeable = False
     return radiograph
 

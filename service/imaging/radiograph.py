@@ -49,6 +49,8 @@ class RadiographFacts:
     """Whether the stored polarity was bright = air (MONOCHROME1) and has been turned over."""
     view: str | None = None
     """PA, AP, LATERAL, LATERAL DECUBITUS or OBLIQUE, if the file says so."""
+    names_chest: bool = False
+    """Whether the file's header says that it shows a chest."""
     spacing_mm: tuple[float, float] | None = None
     """Row and column spacing on the detector in mm, if the file has it."""
     corrections: tuple[str, ...] = ()

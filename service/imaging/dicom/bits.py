@@ -19,12 +19,14 @@ Ints = npt.NDArray[np.int64]
 
 _ROWS = 24
 """Pairs of rows of which the smoothness is taken."""
-_SMOOTHER = 0.85
+_SMOOTHER = 0.5
 """Another reading replaces the header's if its roughness is less than this share of it."""
-_NOISE = 0.2
-"""Roughness, as a share of the range, that only noise has; a radiograph's is under 0.1."""
-_DENSE = 16
-"""Values near the end of the range that show that the image really goes there."""
+_NOISE = 0.3
+"""Roughness, as a share of the range, that only low bits have by themselves: even noise of all
+values has 0.67, a radiograph under 0.1, a very grainy one 0.25."""
+_MARGIN, _DENSE, _AT_END = 64, 3, 0.005
+"""Values of an image run on across the ends of the range if at each end one part in so many of it
+has at least so many values and this share of the pixels; letters have fewer pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,12 @@ def find_bits(
     """
     width, used = 8 * words.itemsize, int(np.bitwise_or.reduce(codes))
     bits = _placed(claimed, used, width)
-    others = [*_wider(bits, codes, used, width), *_turned(bits, codes)]
-    if others and min(words.shape) > 1:
+    if min(words.shape) > 1:
         sample = _neighbours(words)
+        others = [*_wider(bits, codes, used, width), *_turned(bits, codes, sample)]
         smoother = [each for each in others if _is_smoother(each, bits, sample)]
         if smoother:
-            best = min(smoother, key=lambda each: _roughness(each, sample) / 2**each.stored)
+            best = min(smoother, key=lambda each: _jumps(each, sample).mean() / 2**each.stored)
             bits = _lowered(best, bits, used, width)
     return bits, _said(claimed, bits)
 
@@ -84,19 +86,19 @@ def _wider(bits: Bits, codes: npt.NDArray[Any], used: int, width: int) -> list[B
     extended = Bits(0, bits.stored, signed=True)
     if np.array_equal(extended.values(codes), Bits(0, width, signed=True).values(codes)):
         return [] if bits.signed else [extended]
-    return [Bits(0, used.bit_length(), signed) for signed in (False, True)]
+    return [Bits(0, used.bit_length(), signed) for signed in {False, bits.signed}]
 
 
-def _turned(bits: Bits, codes: npt.NDArray[Any]) -> list[Bits]:
-    """The reading of the other sign, if values lie close to both ends of the header's range."""
-    values = bits.values(codes)
+def _turned(bits: Bits, codes: npt.NDArray[Any], sample: npt.NDArray[Any]) -> list[Bits]:
+    """The reading of the other sign, if pixels lie close to both ends of the header's range."""
     low = -(2 ** (bits.stored - 1)) if bits.signed else 0
-    margin = 2**bits.stored // 16
-    near = values < low + margin, values >= low + 2**bits.stored - margin
-    dense = min(_DENSE, margin // 2)
-    if dense and all(np.count_nonzero(np.diff(values[each]) != 0) >= dense for each in near):
-        return [Bits(bits.shift, bits.stored, not bits.signed)]
-    return []
+    margin = 2**bits.stored // _MARGIN
+    values, pixels = bits.values(codes), bits.values(sample)
+    for end in (low, low + 2**bits.stored - margin):
+        near, share = (((each >= end) & (each < end + margin)) for each in (values, pixels))
+        if len(np.unique(values[near])) < _DENSE or share.mean() < _AT_END:
+            return []
+    return [Bits(bits.shift, bits.stored, not bits.signed)]
 
 
 def _lowered(best: Bits, bits: Bits, used: int, width: int) -> Bits:
@@ -117,20 +119,25 @@ def _neighbours(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _is_smoother(other: Bits, bits: Bits, sample: npt.NDArray[Any]) -> bool:
-    """Decides between two readings by differences, or by their share of the range in noise.
+    """Decides between two readings by those neighbours whose difference depends on it.
 
-    Where pixels differ by more than the header's range, all its differences are those of noise.
+    They are compared by differences, or by their share of the range in noise: where pixels differ
+    by more than the header's range, all its differences are those of noise.
     """
-    rough, rough_other = _roughness(bits, sample), _roughness(other, sample)
+    jumps, jumps_other = _jumps(bits, sample), _jumps(other, sample)
+    depends = jumps != jumps_other
+    if not depends.any():
+        return False
+    rough, rough_other = jumps[depends].mean(), jumps_other[depends].mean()
     share, share_other = rough / 2**bits.stored, rough_other / 2**other.stored
-    return rough_other < _SMOOTHER * rough or (share > _NOISE and share_other < share / 2)
+    return bool(rough_other < _SMOOTHER * rough or (share > _NOISE and share_other < share / 2))
 
 
-def _roughness(bits: Bits, sample: npt.NDArray[Any]) -> float:
-    """Mean difference of pixels that are next to each other."""
+def _jumps(bits: Bits, sample: npt.NDArray[Any]) -> Ints:
+    """Differences of pixels that are next to each other."""
     values = bits.values(sample)
-    across = np.abs(np.diff(values, axis=2)).mean()
-    return float(across + np.abs(values[0] - values[1]).mean())
+    across, down = np.diff(values, axis=2), np.diff(values, axis=0)
+    return np.abs(np.concatenate([across.ravel(), down.ravel()]))
 
 
 def _said(claimed: Bits, bits: Bits) -> list[str]:

@@ -6,12 +6,14 @@ English and other European languages.
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 CHEST = "chest"
+UNCLEAR = "unclear"
 _WORDS = {
     "spine": """
         *spine* spinal* *vertebr* *wirbel* *wervel* *lumb* lomb* *cervic* *sacrum sacral*
-        *sacro(?!il)* *coccy* scolio* skolio* back [bhl]ws kreuzbein steissbein rachis rachide
+        *sacro(?!il)* *coccy* scolio* skolio* back [bhl]w[sk] kreuzbein steissbein rachis rachide
         colon+[ae] columna coluna""",
     CHEST: """
         *chest(?!er)* ches *thora[cksxz]* *tora[ckx]* thx cxr brust* borst* bryst* brost* pecho
@@ -41,13 +43,13 @@ _WORDS = {
         *pelvi[cs]* pelv becken* bekken* bassin bacia bacino ilium iliac* sacroil* si_joints?
         *bladder prostat* uterus ovar[iy]* *rectum* anus cervix vagina vulva penis scrotum
         testi[sc]* buttocks? groin inguinal""",
-    "knee": "knees? knie* genoux? rodilla* ginocchi* joelhos? patell*",
+    "knee": "knees? knæ knie* genoux? rodilla* ginocchi* joelhos? patell*",
     "leg": """
         legs? lowerleg tibia* tib_fib* fibula* femur* femor* thighs? calf calves unterschenkel*
-        oberschenkel* beine? beinganz* (?:onder|boven)been jambes? cuisses? pierna* muslo
+        oberschenkel* beine? beinganz* ganzbein* (?:onder|boven)been jambes? cuisses? pierna* muslo
         gamba perna""",
     "ankle": """
-        ankles? sprungg* knoe?chel* chevilles? tobillos? caviglia tornozelo enkel malleol*""",
+        ankles? sprungg* osg knoe?chel* chevilles? tobillos? caviglia tornozelo enkel malleol*""",
     "foot": """
         foot feet *fuss fuss[bgekrw]* pieds? pies? piede voet* heels? calcan* kalkan* fersen?* toes?
         *zehen? orteils? hallux* tars[aou]* metatars* sesamoid* *plantar* plantodorsal""",
@@ -60,7 +62,7 @@ _WORDS = {
         tongue""",
     "jaw_or_teeth": """
         jaws? *mandib* maxill* *kiefer* teeth tooth dental* dent[ei]s? zahn* zaehne mouth tmj
-        temporomandib* panoramic orthopan* occlusal""",
+        temporomandib* panoramic opg orthopan* occlusal""",
     "neck": """
         neck* hals cou cuello collo pescoco *larynx *pharynx thyroid* carotid* parotid*""",
 }
@@ -69,17 +71,19 @@ _WORDS = {
 The first region that fits a word counts. So "neckchest" is the chest.
 """
 _UNCLEAR = """
-    picc cvc *catheter* lines? tubes? placement pacemaker pneumo* effusion tb icu lordot* pre_op*
-    acute_abd* abd*_series pain swelling schmerz* douleur* dolor*"""
+    picc cvc *catheter* port_?a_?cath* lines? tubes? placement pacemaker pneumo* effusion tb icu
+    lordot* pre_op* clearance acute_abd* abd*_series pain swelling schmerz* douleur* dolor* cancer
+    ca carcinoma* karzinom* mets staging transplant* donor failure"""
 """Words of free text that may belong to a chest: what is checked there, why the patient came.
 
-Examples: "PICC line, left arm", "leg pain".
+Examples: "PICC line, left arm", "leg pain", "breast cancer staging".
 """
 _AMBIGUOUS = re.compile(
-    r"\b(?:c arms?|back|bras|cou|crane|dos|ears?|enkel|ext|eyes?|face|hart|mains?|mao|pies?|seno"
-    r"|sinus|testa)\b"
+    r"\b(?:c arms?|back|bras|cou|crane|dos|ears?|enkel|ext|eyes?|face|hart|mains?(?! droit| gauche)"
+    r"|mao|pies?|seno|sinus|testa|hals nasen|(?:feet|head) first|head (?:bed|up|elevat\w+)"
+    r"|arms? (?:up|down|raised|above head))\b"
 )
-"""Not body parts in free text. Examples: "C-arm", "main campus", "de pie", "de face", "sinus"."""
+"""Not body parts in free text. Examples: "C-arm", "main campus", "de pie", "head of bed 30"."""
 _THORACIC = r"(?:thora[ck]\w*|torac\w*|dorsal\w*|dorso)"
 _SIDE = r"(?:lt?|rt?|left|right)?"
 _VIEW = r"(?:ap|pa|lat\w*|obl\w*|l|r)?"
@@ -93,7 +97,7 @@ def stated_regions(words: str) -> list[str]:
 
 
 def described_regions(words: str) -> list[str]:
-    """Returns the regions that free text names clearly, in order; `CHEST` at any sign of it."""
+    """Returns the regions that free text names, in order; `UNCLEAR` for what may be of a chest."""
     return _found(_DESCRIBED, _AMBIGUOUS.sub(" ", _plain(words)))
 
 
@@ -108,12 +112,11 @@ def _plain(words: str) -> str:
     return " ".join(word for word in _NOT_LETTERS.split(letters) if word not in _JOINTS).strip()
 
 
-def _pattern(more_of_the_chest: str = "") -> re.Pattern[str]:
+def _pattern(regions: Mapping[str, str]) -> re.Pattern[str]:
     """One group a region. A thoracic spine is a spine, although its first word is not."""
-    words = _WORDS | {CHEST: _WORDS[CHEST] + more_of_the_chest}
-    regions = {region: "|".join(map(_expand, words.split())) for region, words in words.items()}
-    regions["spine"] = rf"(?:{_THORACIC} ){{0,3}}(?:{regions['spine']})(?: {_THORACIC}){{0,3}}"
-    groups = "|".join(f"(?P<{region}>{pattern})" for region, pattern in regions.items())
+    parts = {region: "|".join(map(_expand, words.split())) for region, words in regions.items()}
+    parts["spine"] = rf"(?:{_THORACIC} ){{0,3}}(?:{parts['spine']})(?: {_THORACIC}){{0,3}}"
+    groups = "|".join(f"(?P<{region}>{pattern})" for region, pattern in parts.items())
     return re.compile(rf"\b{_SIDE}(?:{groups}){_VIEW}\b")
 
 
@@ -121,5 +124,5 @@ def _expand(word: str) -> str:
     return word.replace("*", r"\w*").replace("_", " ?")
 
 
-_STATED = _pattern()
-_DESCRIBED = _pattern(_UNCLEAR)
+_STATED = _pattern(_WORDS)
+_DESCRIBED = _pattern({UNCLEAR: _UNCLEAR, **_WORDS})

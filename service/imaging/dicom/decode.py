@@ -17,6 +17,7 @@ from service.imaging.dicom.bits import Bits
 from service.imaging.dicom.grayscale import display
 from service.imaging.dicom.header import CheckShape, check_header, read_dataset
 from service.imaging.dicom.pixels import is_native, stored_words
+from service.imaging.dicom.region import names_chest
 from service.imaging.dicom.spacing import pixel_ratio, spacing
 from service.imaging.dicom.view import view
 from service.imaging.radiograph import Radiograph
@@ -67,6 +68,7 @@ def _radiograph(dataset: Dataset, file: bytes) -> Radiograph:
         window=shown.window,
         inverted=shown.inverted,
         view=view(dataset),
+        names_chest=names_chest(dataset),
         spacing_mm=distance,
         corrections=tuple(said),
         provenance=tags,

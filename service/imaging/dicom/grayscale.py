@@ -21,7 +21,7 @@ from service.imaging.dicom.padding import find_padding
 from service.imaging.dicom.windows import Curve, stored_windows
 from service.imaging.radiograph import Window
 
-_LEAST = 0.1
+_LEAST_GRAY, _LEAST_SPAN = 0.05, 0.1
 """Share of the pixels that are neither black nor white, and of the range from black to white that
 the grays span, below which a VOI LUT or window is taken to miss the image."""
 _BLACK, _WHITE = 0.02, 0.98
@@ -111,9 +111,10 @@ def _rendering(
     shares, exposed: of each stored value, its share of the pixels, and that it is not padding.
     """
     values = modality(stored)
+    inner = _inner(stored, exposed)
     named = 0
     for named, (name, rendering) in enumerate(_renderings(values, stored, modality, dataset), 1):
-        if _shows(rendering.shown[exposed], shares[exposed]):
+        if _shows(rendering.shown[inner], shares[inner]):
             if named > 1:
                 rendering.said.append(
                     f"{name} was used: what the header names first shows almost no grays of this "
@@ -153,10 +154,17 @@ def _renderings(
             yield name, _Rendering(curve(unscaled), curve.window, [])
 
 
+def _inner(stored: npt.NDArray[np.int64], exposed: Bools) -> Bools:
+    """The exposed values but the lowest and the highest: borders, letters and saturated pixels."""
+    low, high = stored[exposed].min(), stored[exposed].max()
+    inner: Bools = exposed & (stored > low) & (stored < high)
+    return inner if inner.any() else exposed
+
+
 def _shows(shown: Values, shares: Values) -> bool:
     """Decides whether display values 0…1 with these shares of the pixels are an image."""
     grays = shares[(shown > _BLACK) & (shown < _WHITE)].sum()
-    return bool(np.ptp(shown) >= _LEAST and grays >= _LEAST * shares.sum())
+    return bool(np.ptp(shown) >= _LEAST_SPAN and grays >= _LEAST_GRAY * shares.sum())
 
 
 def _voi_lut(values: Values, item: Dataset, dataset: Dataset, *, signed: bool) -> _Rendering:

@@ -8,7 +8,7 @@ unknown passes, and so does what names the chest beside another region.
 from pydicom.dataset import Dataset
 
 from service.errors import ImageNotARadiograph
-from service.imaging.dicom.body_parts import CHEST, described_regions, stated_regions
+from service.imaging.dicom.body_parts import CHEST, UNCLEAR, described_regions, stated_regions
 from service.imaging.dicom.codes import meanings
 from service.imaging.dicom.elements import text
 
@@ -28,7 +28,23 @@ def check_region(dataset: Dataset) -> None:
 
     The error has the region in our own words, because the header's could name a patient.
     """
-    named = [
+    named = _named(dataset)
+    if named and not {CHEST, UNCLEAR} & {region for _, region in named}:
+        keyword, region = named[0]
+        raise ImageNotARadiograph(
+            f"The DICOM shows no chest: its header ({keyword}) names another region, {region}. "
+            "Send a chest radiograph, or correct the header."
+        )
+
+
+def names_chest(dataset: Dataset) -> bool:
+    """Decides whether the header says that the image shows a chest."""
+    return CHEST in {region for _, region in _named(dataset)}
+
+
+def _named(dataset: Dataset) -> list[tuple[str, str]]:
+    """The regions that the header states, else those that it describes, with their elements."""
+    return [
         (keyword, region)
         for keyword in STATEMENTS
         for region in stated_regions(_words(dataset, keyword))
@@ -37,12 +53,6 @@ def check_region(dataset: Dataset) -> None:
         for keyword in DESCRIPTIONS
         for region in described_regions(_words(dataset, keyword))
     ]
-    if named and all(region != CHEST for _, region in named):
-        keyword, region = named[0]
-        raise ImageNotARadiograph(
-            f"The DICOM shows no chest: its header ({keyword}) names another region, {region}. "
-            "Send a chest radiograph, or correct the header."
-        )
 
 
 def _words(dataset: Dataset, keyword: str) -> str:

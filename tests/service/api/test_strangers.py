@@ -80,13 +80,23 @@ def test_beside_a_frontal_view_a_view_of_another_layout_is_only_warned_of(client
     assert warning in text
 
 
-@pytest.mark.parametrize(("view", "warned"), [("PA", True), ("AP", True), ("LL", False)])
-def test_a_dicom_is_not_refused_by_its_layout(client, view, warned):
-    pixels = 4 * np.rot90(CHEST).astype(np.uint16)
-    data = dicom_bytes(dicom_dataset(pixels, ViewPosition=view))
+@pytest.mark.parametrize(
+    ("header", "status", "warned"),
+    [
+        ({"BodyPartExamined": "CHEST", "ViewPosition": "PA"}, 200, True),
+        ({"StudyDescription": "Portable CXR", "ViewPosition": "AP"}, 200, True),
+        ({"ViewPosition": "LL"}, 200, False),
+        ({"ViewPosition": "AP"}, 422, False),
+        ({"StudyDescription": "Leg pain"}, 422, False),
+    ],
+)
+def test_a_dicom_is_refused_by_its_layout_only_where_its_header_names_no_chest(
+    client, header, status, warned
+):
+    data = dicom_bytes(dicom_dataset(4 * np.rot90(CHEST).astype(np.uint16), **header))
     answer = client.post("/generate-report", files={"files": data})
-    assert answer.status_code == 200
-    assert bool(answer.json()["warnings"]) == warned
+    assert answer.status_code == status
+    assert bool(answer.json().get("warnings")) == warned
 
 
 def test_the_demo_radiograph_gets_a_report_without_warnings(client, radiograph):

@@ -50,6 +50,15 @@ def test_a_mirrored_radiograph_passes(gate):
     assert scores(gate, map(np.fliplr, PHANTOMS)).max() < 0
 
 
+@pytest.mark.parametrize("grey", [0, 255])
+def test_a_border_does_not_matter(gate, grey):
+    framed = [
+        preprocess(np.pad(image, ((9, 9), (4, 30)), constant_values=grey), SPEC)
+        for image in PHANTOMS
+    ]
+    assert scores(gate, framed).max() < -50
+
+
 def test_hands_do_not_pass_with_their_fingers_up(gate):
     """With its fingers down one would: `service.imaging.content` sees the ground around it."""
     hands = [preprocess(hand(seed), SPEC) for seed in range(12)]

@@ -104,7 +104,9 @@ RADIOGRAPHS = {
     "with a coloured heatmap": (RADIOGRAPH.parent / "gaze.png").read_bytes(),
     "between white shutters": file_of(shuttered()),
     "inverted": file_of(255 - CHEST),
-    "on a large film": file_of(np.pad(CHEST, 40)),
+    "on a large film": file_of(np.pad(CHEST, SIDE // 2)),
+    "in a corner of a film": file_of(np.pad(CHEST, ((0, SIDE // 2), (SIDE // 2, 0)))),
+    "with a white margin": file_of(np.pad(CHEST, 30, constant_values=255)),
     "grainy": file_of(grainy()),
     "pale": file_of(CHEST // 8 + 100),
     "deep": file_of(CHEST.astype(np.uint16) * 16),
@@ -130,6 +132,17 @@ def test_an_odd_radiograph_is_not_doubted(data):
     radiograph = decode(data, ImageLimits())
     assert radiograph.warnings == ()
     require_radiographs([radiograph])
+
+
+@pytest.mark.parametrize(
+    ("picture", "refused"), [(hand(3), False), (noise(), False), (np.asarray(page()), True)]
+)
+def test_a_header_that_names_a_chest_outweighs_all_but_a_page(picture, refused):
+    pixels = picture.astype(np.uint16) * 16
+    data = dicom_bytes(dicom_dataset(pixels, BodyPartExamined="CHEST"))
+    radiograph = decode(data, ImageLimits())
+    assert radiograph.warnings
+    assert bool(refusal([radiograph])) == refused
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ ROW = np.arange(64)[:, None]
         ((PIXELS << 4) | (ROW % 9 < 2).astype(np.uint16), TWELVE | {"HighBit": 15}, ""),
         (chest(16383), TWELVE, "BitsStored was taken as 14"),
         (chest(8191), TWELVE, "BitsStored was taken as 13"),
+        (chest(4300), TWELVE, "BitsStored was taken as 13"),
         (chest(65535), TWELVE, "BitsStored was taken as 16"),
         (chest(1023), {"BitsStored": 8, "HighBit": 7}, "BitsStored was taken as 10"),
         (chest(65535), {"BitsStored": 8, "HighBit": 7}, "BitsStored was taken as 16"),
@@ -52,6 +53,7 @@ def test_an_overlay_in_unused_bits_is_left_out(bit):
         (SIGNED.view(np.uint16) & 4095, TWELVE, 1),
         (PIXELS, TWELVE | {"PixelRepresentation": 1}, 0),
         (chest(65535), {"PixelRepresentation": 1}, 0),
+        (chest(255, np.uint16) * 257, {"PixelRepresentation": 1}, 0),
         (chest(255, np.uint8), {"PixelRepresentation": 1}, 0),
         (SIGNED, TWELVE, None),
         (SIGNED.view(np.uint16) & 4095, TWELVE | {"PixelRepresentation": 1}, None),
@@ -70,3 +72,24 @@ def test_a_bright_marker_on_dark_unsigned_pixels_stays_bright():
     pixels = PIXELS.copy()
     pixels[:5, :5] = 65535
     assert corrections(dicom_dataset(pixels), pixels / 65535) == ""
+
+
+def test_letters_in_more_bits_than_the_image_has_are_cut_off():
+    pixels = PIXELS.copy()
+    pixels[5:25:4, 5:40] = 65535
+    assert corrections(dicom_dataset(pixels, **TWELVE), (pixels & 4095) / 4095) == ""
+
+
+@pytest.mark.parametrize("absorption", [2, 4, 8])
+def test_raw_pixels_of_a_detector_keep_their_sign(absorption):
+    """They are dense near both ends: the beam itself, and the mediastinum."""
+    pixels = np.rint(4095 * np.exp(PIXELS / -4095 * absorption)).astype(np.uint16)
+    low = pixels.min()
+    assert corrections(dicom_dataset(pixels, **TWELVE), (pixels - low) / (4095.0 - low)) == ""
+
+
+def test_an_overlay_on_a_grainy_image_is_left_out():
+    grain = np.random.default_rng(0).normal(0, 400, PIXELS.shape)
+    grainy = np.clip(PIXELS + grain, 0, 4095).astype(np.uint16)
+    pixels = grainy | np.where(ROW % 20 < 3, 1 << 15, 0).astype(np.uint16)
+    assert corrections(dicom_dataset(pixels, **TWELVE), grainy / 4095) == ""

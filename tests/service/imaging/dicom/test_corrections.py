@@ -107,6 +107,26 @@ def test_what_misses_the_pixels_is_not_used(header, used):
     assert bool(used) == bool(got)
 
 
+BORDERED = np.pad(PIXELS.clip(1), 60)
+
+
+@pytest.mark.parametrize("width", [500, 1000, 2000])
+@pytest.mark.parametrize("pixels", [PIXELS, BORDERED], ids=["whole", "with a black border"])
+def test_a_narrow_window_is_used_as_it_is(pixels, width):
+    centre = int(np.median(PIXELS))
+    shown = np.clip((pixels - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+    dataset = dicom_dataset(pixels, **TWELVE, WindowCenter=centre, WindowWidth=width)
+    assert corrections(dataset, shown) == ""
+
+
+def test_a_border_inside_of_a_window_does_not_hide_that_it_misses_the_image():
+    """A window of computed tomography, whose grays are only the border's."""
+    pixels = np.pad(1000 + PIXELS // 2, 60)
+    header = {"WindowCenter": 40, "WindowWidth": 400}
+    got = corrections(dicom_dataset(pixels, **TWELVE, **header), pixels / pixels.max())
+    assert "range of values" in got
+
+
 @pytest.mark.parametrize("first", [-500, -(2**15)])
 def test_a_luts_first_value_has_the_sign_that_fits(first):
     """Signed pixels, and a LUT that declares an unsigned first value; and the other way round."""

@@ -154,6 +154,15 @@ def test_a_sides_modifier_is_no_region():
         {"StudyDescription": "PICC LINE, LEFT ARM"},
         {"StudyDescription": "ACUTE ABDOMEN SERIES"},
         {"StudyDescription": "PREOP HIP"},
+        {"StudyDescription": "KNEE REPLACEMENT CLEARANCE"},
+        {"StudyDescription": "Mamma-Ca, Staging"},
+        {"StudyDescription": "PROSTATE CANCER"},
+        {"StudyDescription": "LIVER TRANSPLANT"},
+        {"StudyDescription": "PORT-A-CATH RIGHT NECK"},
+        {"SeriesDescription": "HEAD OF BED 30"},
+        {"SeriesDescription": "ARMS ABOVE HEAD"},
+        {"SeriesDescription": "FEET FIRST"},
+        {"StudyDescription": "HALS-NASEN-OHREN"},
         {"StudyDescription": "NASOGASTRIC PLACEMENT"},
         {"RequestedProcedureDescription": "Abdominal pain"},
         {"StudyDescription": "No Finding"},
@@ -178,6 +187,9 @@ def test_descriptions_that_may_mean_a_chest_pass(elements):
         ({"BodyPartExamined": "UNKNOWN", "SeriesDescription": "Röntgen Knie rechts"}, "knee"),
         ({"StudyDescription": "Non-ossifying fibroma of distal tibia"}, "leg"),
         ({"ProtocolName": "Becken a.p."}, "pelvis"),
+        ({"ProtocolName": "Main droite"}, "hand"),
+        ({"ProtocolName": "OSG re."}, "ankle"),
+        ({"ProtocolName": "OPG"}, "jaw or teeth"),
         ({"RequestedProcedureDescription": "ABD 1V"}, "abdomen"),
         ({"PerformedProcedureStepDescription": "KNEE 4V"}, "knee"),
         ({"AcquisitionDeviceProcessingDescription": "SKULL, LAT"}, "head"),
@@ -190,6 +202,20 @@ def test_descriptions_that_may_mean_a_chest_pass(elements):
 )
 def test_a_description_decides_where_no_statement_does(elements, region):
     assert f"names another region, {region}." in refusal(**elements)
+
+
+@pytest.mark.parametrize(
+    ("elements", "named"),
+    [
+        ({"BodyPartExamined": "RIBS"}, True),
+        ({"SeriesDescription": "Thorax p.a."}, True),
+        ({"StudyDescription": "LEG PAIN"}, False),
+        ({"BodyPartExamined": "UNKNOWN", "ViewPosition": "PA"}, False),
+        ({}, False),
+    ],
+)
+def test_a_chest_is_named_or_only_not_excluded(elements, named):
+    assert decoded(**elements).names_chest == named
 
 
 def test_a_statement_outweighs_a_description():
