@@ -259,7 +259,7 @@ def open_language_model(settings: Settings) -> Iterator[LanguageModel | None]:
     model = LanguageModel(
         [str(url) for url in settings.llm_url],
         _plain(settings.llm_api_key),
-        model=settings.llm_model or None,
+        model=settings.llm_model,
         timeout_s=settings.llm_timeout_s,
         max_tokens=settings.llm_max_tokens,
         at_once=settings.llm_at_once,

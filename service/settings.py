@@ -13,7 +13,6 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SecretStr,
-    StringConstraints,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -36,6 +35,10 @@ def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 def _split(urls: object) -> object:
     return urls.split() if isinstance(urls, str) else urls
+
+
+def _named(text: object) -> object:
+    return text.strip() or None if isinstance(text, str) else text
 
 
 class Settings(BaseSettings):
@@ -108,9 +111,9 @@ class Settings(BaseSettings):
     """Base addresses of OpenAI-compatible servers (vLLM) of one model, separated by spaces, such as
     http://vllm:8000/v1. An address without a path means its `/v1`. Unset: reports are
     extractive."""
-    llm_model: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
-    """Name of the model to ask, as `/v1/models` of its servers lists it. Empty: the only one that a
-    server offers; where one offers several, no report is written."""
+    llm_model: Annotated[str | None, BeforeValidator(_named)] = None
+    """Name of the model to ask, as `/v1/models` of its servers lists it. Unset or empty: the only
+    one that a server offers; where one offers several, no report is written."""
     llm_api_key: SecretStr | None = None
     """API key of the language model servers."""
     llm_timeout_s: PositiveFloat = 120

@@ -48,3 +48,13 @@ def test_a_step_ends_with_its_request_and_keeps_its_items(clock):
     next_step = deadline.within(5)
     deadline.cancel()
     assert next_step.remaining == 0
+
+
+def test_what_waits_is_ended_when_the_client_leaves_and_only_while_it_waits():
+    deadline, ended = Deadline(60), []
+    with deadline.ending(lambda: ended.append("done before")):
+        pass
+    with deadline.within(1).ending(lambda: ended.append("waits")):
+        deadline.cancel()
+    with deadline.ending(lambda: ended.append("late")):
+        assert ended == ["waits", "late"]

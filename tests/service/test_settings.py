@@ -48,3 +48,12 @@ def test_the_cores_are_those_that_a_container_is_given(monkeypatch, tmp_path, qu
     if quota is not None:
         (tmp_path / "cpu.max").write_text(quota)
     assert available_cores(tmp_path / "cpu.max") == cores
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("", None), (" ", None), (" Qwen/Qwen2.5 ", "Qwen/Qwen2.5")]
+)
+def test_an_empty_name_of_a_model_is_none(monkeypatch, given, name):
+    """Compose passes `ECLIP_LLM_MODEL=` on as an empty text."""
+    monkeypatch.setenv("ECLIP_LLM_MODEL", given)
+    assert Settings().llm_model == name
