@@ -57,11 +57,10 @@ def grey_doubts(pixels: Pixels, *, names_chest: bool = False) -> tuple[Doubt, ..
 
     names_chest: whether the file's header does. Then only pages and masks are refused.
     """
-    levels = pixels if pixels.dtype == np.uint8 else pixels >> 8
-    field = exposed(levels.astype(np.uint8, copy=False))
+    levels = (pixels if pixels.dtype == np.uint8 else pixels >> 8).astype(np.uint8, copy=False)
     return (
-        *(Doubt(text, "always") for text in _artificial(field)),
-        *(Doubt(text, "never" if names_chest else "always") for text in _shapeless(field)),
+        *(Doubt(text, "always") for text in _artificial(levels)),
+        *(Doubt(text, "never" if names_chest else "always") for text in _shapeless(levels)),
     )
 
 
@@ -103,8 +102,8 @@ def _artificial(levels: UInt8) -> Iterator[str]:
 
 
 def _shapeless(levels: UInt8) -> Iterator[str]:
-    """Says what does not fill the field as a chest does."""
-    cells = cells_of(levels)
+    """Says what does not fill the exposed field as a chest does."""
+    cells = cells_of(exposed(levels))
     if (ground := _ground(cells)) > MAX_GROUND:
         yield (
             f"A dark ground fills {ground:.0%} of the image, as around a hand or a leg. Send a "

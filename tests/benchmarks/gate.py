@@ -45,6 +45,8 @@ SETS = {
 LEG = Path("dicom_other", "RG3_J2KR.dcm")
 DRAWN = 100
 REPEATS = 20
+BORDER = 32
+"""Pixels on each side of the tower's input, so that 0.36 of the picture is the field."""
 PAGES = ((255, 20), (235, 60), (40, 220))
 """Grey levels of ground and ink."""
 
@@ -108,6 +110,8 @@ def _kinds(
         yield f"phantoms {kind}", [_turned(seen, turn) for seen in phantoms]
         yield f"real ones, halves 2, {kind}", [_turned(seen, turn) for seen in held]
     yield "real ones, halves 2, mirrored", [_turned(seen, np.fliplr) for seen in held]
+    framed = [_seen(np.pad(seen.pixels, BORDER)) for seen in held]
+    yield "real ones, halves 2, in a black border", framed
     hands = [hand(seed) for seed in range(DRAWN)]
     yield "drawn hands", [*map(_seen, hands)]
     yield "drawn hands, fingers down", [_seen(each[::-1]) for each in hands]

@@ -137,7 +137,8 @@ def _jumps(bits: Bits, sample: npt.NDArray[Any]) -> Ints:
     """Differences of pixels that are next to each other."""
     values = bits.values(sample)
     across, down = np.diff(values, axis=2), np.diff(values, axis=0)
-    return np.abs(np.concatenate([across.ravel(), down.ravel()]))
+    jumps: Ints = np.abs(np.concatenate([across.ravel(), down.ravel()]))
+    return jumps
 
 
 def _said(claimed: Bits, bits: Bits) -> list[str]:
