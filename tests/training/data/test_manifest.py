@@ -13,7 +13,7 @@ from training.data.study import DataError, Gaze, ManifestStudy, write_studies
 
 BLANKS = {"Zs", "Zl", "Zp", "Cc", "Cs"}
 WORDS = st.text(st.characters(exclude_categories=BLANKS), min_size=1, max_size=12)
-IDS = WORDS.map("id-{}".format)  # "None" and 1E+05 are words, but no ids
+IDS = st.text("abXY09äß._:-", min_size=1, max_size=12).map("id-{}".format)  # words may be no ids
 FRACTIONS = st.floats(0, 1)
 DEGREES = st.floats(0, 1, exclude_min=True)
 
