@@ -118,11 +118,8 @@ def index(
 ) -> None:
     """Add studies to the case library. Run it again to resume."""
     outcomes, settings = list[Outcome](), _settings()
-    with (
-        _open_library(settings)
-        if ray is None
-        else open_library_on_ray(settings, ray, encoders, gpus)
-    ) as library:
+    on_ray = None if ray is None else open_library_on_ray(settings, ray, encoders, gpus)
+    with on_ray or _open_library(settings) as library:
         try:
             for done in _index(library, source, AT_ONCE * (encoders if ray else 1)):
                 outcomes.append(done)

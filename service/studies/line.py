@@ -27,7 +27,7 @@ _IDS = frozenset({"study_id", "patient_id"})
 _TEXTS = _IDS | {"source", "report", "view", "split"}
 _LISTS = frozenset({"images", "findings"})
 _PARSED = frozenset({"metadata", "gaze"})
-_ROUNDED = re.compile(r"\d(\.\d+)?[eE]\+\d+")
+ROUNDED = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
 """A number as a spreadsheet shortens it. Example: 5.04E+07, which several ids may become."""
 _MISSING = frozenset({"nan", "nat", "none", "null", "<na>"})
 """Texts of a missing value. As ids they would make one patient of many."""
@@ -155,7 +155,7 @@ def _value(field: str, value: Any) -> Any:
 def _identifier(field: str, value: Any) -> Any:
     text = _text(value)
     if isinstance(text, float | Decimal) or (
-        isinstance(text, str) and _ROUNDED.fullmatch(text.strip())
+        isinstance(text, str) and ROUNDED.fullmatch(text.strip())
     ):
         raise _wrong(field, "the number was rounded or is not whole. Store ids as text")
     if isinstance(text, str) and text.strip().lower() in _MISSING:

@@ -95,6 +95,7 @@ TAKEN = {
 REFUSED = {
     "an unknown column": ({**ROW, "colour": "red"}, "colour"),
     "an id that a spreadsheet rounded": ({**ROW, "study_id": "5.04E+07"}, "study_id"),
+    "an id that a German spreadsheet rounded": ({**ROW, "patient_id": "5,04E+07"}, "patient_id"),
     "the text of a missing value as id": ({**ROW, "patient_id": "nan"}, "patient_id"),
     "a long id": ({**ROW, "study_id": "s" * 257}, "study_id"),
     "a long source": ({**ROW, "source": "x" * 129}, "source"),

@@ -7,19 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.identifiers import canonical
 from training.data import manifest as module
 from training.data.manifest import SCHEMA, read_manifest, write_manifest
 from training.data.study import DataError, Gaze, ManifestStudy, write_studies
 
-
-def is_canonical(value):
-    return value.isprintable() and canonical(value) == value
-
-
 BLANKS = {"Zs", "Zl", "Zp", "Cc", "Cs"}
 WORDS = st.text(st.characters(exclude_categories=BLANKS), min_size=1, max_size=12)
-IDS = st.from_regex(r"id-[\w.:+ -]{0,9}[a-z0-9]", fullmatch=True).filter(is_canonical)
+IDS = st.text("abXY09äß._:-", min_size=1, max_size=12).map("id-{}".format)  # words may be no ids
 FRACTIONS = st.floats(0, 1)
 DEGREES = st.floats(0, 1, exclude_min=True)
 

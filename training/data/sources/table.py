@@ -17,12 +17,12 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, TextIO, TypeVar, cast
 
+from service.studies.line import ROUNDED
 from training.data.study import DataError
 
 _NO_VALUE = frozenset({"nan", "<na>", "na", "n/a", "#n/a", "nat", "none", "null"})
 """What pandas, R and spreadsheets write into a cell without a value, in lower case."""
 _FLOAT_ID = re.compile(r"(\d+)\.0+")
-_ROUNDED_ID = re.compile(r"\d(\.\d+)?E\+\d+", re.IGNORECASE)
 Choice = TypeVar("Choice")
 
 
@@ -50,7 +50,7 @@ class Row(dict[str, str]):
         Raises DataError if it is blank, or was rounded to the form 5.04E+07.
         """
         cell = self.required(column)
-        if _ROUNDED_ID.fullmatch(cell):
+        if ROUNDED.fullmatch(cell):
             raise self.fault(column, f"{cell!r} is an id that a spreadsheet has rounded")
         whole = _FLOAT_ID.fullmatch(cell)
         return whole[1] if whole else cell
