@@ -131,7 +131,8 @@ class Settings(BaseSettings):
     """Seconds that a request body may take to arrive. Later it is answered 408."""
     queue_items: PositiveInt = 256
     """Images and texts of all requests in progress. One more is answered 429. One request takes at
-    most half of the places at a time."""
+    most half of the places at a time, or an eighth if it is bulk work; all bulk work together takes
+    at most half."""
     queue_bytes: PositiveInt = 256 * 2**20
     """Bytes of prepared images that may wait for the model. More are answered 429."""
     max_body_bytes: PositiveInt = 64 * 2**20

@@ -15,6 +15,7 @@ from service.arrays import FloatArray
 from service.deadline import Deadline, exceeded
 from service.errors import QueueFull
 from service.inference.queueing import (
+    bulk_share,
     even_share,
     fill_batch,
     retry_after,
@@ -62,23 +63,33 @@ class _Item:
 
 
 class _Waiting:
-    """Two queues, of searches and of bulk work, bounded together in items and bytes."""
+    """Two queues, of searches and of bulk work, bounded together in items and bytes.
+
+    Bulk work has a bound of its own, its `bulk_share` of both.
+    """
 
     def __init__(self, name: str, bounds: Bounds) -> None:
         self._name, self._bounds = name, bounds
         self._queues: dict[bool, deque[_Item]] = {False: deque(), True: deque()}
+        self._weights = {False: 0, True: 0}
         self._calls = 0
-        self.bytes = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
-    def has_room(self, items: Sequence[_Item]) -> bool:
+    @property
+    def bytes(self) -> int:
+        """Bytes of all items that wait."""
+        return sum(self._weights.values())
+
+    def has_room(self, items: Sequence[_Item], *, bulk: bool) -> bool:
         """Decides whether all items fit. An empty queue takes any weight."""
-        weight = self.bytes + _weight(items)
-        return len(self) + len(items) <= self._bounds.items and (
-            weight <= self._bounds.bytes or not self.bytes
-        )
+        places, most = self._bounds.items, self._bounds.bytes
+        if bulk and not _fits(
+            items, len(self._queues[True]), self._weights[True], bulk_share(places), most // 2
+        ):
+            return False
+        return _fits(items, len(self), self.bytes, places, most)
 
     def add(self, items: Sequence[_Item]) -> None:
         """Appends each item to its queue."""
@@ -103,7 +114,7 @@ class _Waiting:
         self._changed()
 
     def _changed(self) -> None:
-        self.bytes = sum(_weight(queue) for queue in self._queues.values())
+        self._weights = {bulk: _weight(queue) for bulk, queue in self._queues.items()}
         WAITING.labels(self._name).set(len(self))
         WAITING_BYTES.labels(self._name).set(self.bytes)
 
@@ -134,14 +145,20 @@ class Batcher:
     def submit(self, rows: Sequence[Row], deadline: Deadline) -> list[Future[TowerAnswer]]:
         """Queues all rows or none and returns a future for each.
 
-        A full queue first drops items that nobody waits for any more. Raises QueueFull, with the
-        seconds until there is room, if that is not enough or the batcher is closed.
+        A full queue first drops items that nobody waits for any more. If that is not enough, bulk
+        work waits for room: it was admitted, and is not refused half done. Other work is refused.
+
+        Raises QueueFull, with the seconds until there is room, also if the batcher is closed;
+        DeadlineExceeded if its time passes first.
         """
         items = [_Item(row, deadline, Future(), time.perf_counter()) for row in rows]
-        with self._changed:
-            if not self._waiting.has_room(items):
+        with deadline.ending(self._wake), self._changed:
+            if not self._waiting.has_room(items, bulk=deadline.bulk):
                 self._waiting.prune()
-            if self._closed or not self._waiting.has_room(items):
+            if deadline.bulk:
+                self._wait_for_room(items, deadline)
+            if self._closed or not self._waiting.has_room(items, bulk=deadline.bulk):
+                deadline.check()
                 raise self._full()
             self._waiting.add(items)
             self._note_arrival(len(items))
@@ -161,6 +178,19 @@ class Batcher:
             self._changed.notify_all()
         for worker in self._workers:
             worker.join()
+
+    def _wait_for_room(self, items: Sequence[_Item], deadline: Deadline) -> None:
+        self._changed.wait_for(
+            lambda: (
+                self._closed or deadline.remaining == 0 or self._waiting.has_room(items, bulk=True)
+            ),
+            deadline.remaining,
+        )
+
+    def _wake(self) -> None:
+        """Lets bulk work see that its client has left."""
+        with self._changed:
+            self._changed.notify_all()
 
     def _full(self) -> QueueFull:
         wait = retry_after(len(self._waiting), self.seconds_per_item)
@@ -192,7 +222,9 @@ class Batcher:
             self._changed.wait_for(lambda: len(self._waiting) or self._closed)
             if self._bounds.hold:
                 self._hold()
-            return self._waiting.take()
+            batch = self._waiting.take()
+            self._changed.notify_all()  # bulk work may wait for room
+            return batch
 
     def _hold(self) -> None:
         """Waits for more items while that is worth it, at most as long as a call takes."""
@@ -226,6 +258,11 @@ class Batcher:
         self.seconds_per_item = smoothed(self.seconds_per_item, per_item)
         for item, vector in answers:
             item.future.set_result(TowerAnswer(vector, start - item.since, infer_s))
+
+
+def _fits(items: Sequence[_Item], count: int, weight: int, places: int, most: int) -> bool:
+    """Whether items fit beside `count` others of `weight` bytes; a first one has any weight."""
+    return count + len(items) <= places and (weight + _weight(items) <= most or not weight)
 
 
 def _weight(items: Iterable[_Item]) -> int:

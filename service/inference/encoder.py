@@ -86,7 +86,7 @@ class Encoder:
         self.bundle = bundle
         self._towers, self._limits, self._max_text_chars = towers, limits, max_text_chars
         self._pool = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
-        self._part = fair_part(bounds.items)
+        self._places = bounds.items
         self._image = Batcher("image", towers.image, bounds)
         self._text = Batcher("text", towers.text, bounds)
         mean = bundle.manifest.image_mean
@@ -216,12 +216,11 @@ class Encoder:
 
     def _vectors(self, tower: Batcher, rows: Sequence[Row], deadline: Deadline) -> list[FloatArray]:
         """One vector for each row. A large request queues in parts, so that others find a place."""
+        part = fair_part(self._places, bulk=deadline.bulk)
         return [
             vector
-            for start in range(0, len(rows), self._part)
-            for vector in _collect(
-                tower.submit(rows[start : start + self._part], deadline), deadline
-            )
+            for start in range(0, len(rows), part)
+            for vector in _collect(tower.submit(rows[start : start + part], deadline), deadline)
         ]
 
     def _prepare(

@@ -34,12 +34,20 @@ def even_share(waiting: int, calls: int, limit: int) -> int:
     return min(limit, math.ceil(waiting / calls))
 
 
-def fair_part(places: int) -> int:
-    """Returns how many of the queue's places one request may take at a time: half, at least 1.
+def bulk_share(places: int) -> int:
+    """Returns how many of the places all bulk work together may take: half, at least 1.
+
+    Searches, classifications and reports may take all places, so half of them are theirs alone.
+    """
+    return max(1, places // 2)
+
+
+def fair_part(places: int, *, bulk: bool) -> int:
+    """Returns how many of the places one request may take at a time: half, or an eighth if bulk.
 
     A larger request queues in parts of this size, so that others find a place.
     """
-    return max(1, places // 2)
+    return max(1, places // (8 if bulk else 2))
 
 
 def worth_holding(waiting: int, gap_s: float, call_s: float) -> bool:

@@ -69,6 +69,29 @@ def test_a_queue_of_64_answers_or_refuses_each_of_five_hundred_clients(tmp_path)
     assert after.status == 200
 
 
+@pytest.mark.parametrize("clients", [2, 8])
+def test_no_search_is_refused_while_bulk_work_saturates_the_model(tmp_path, clients):
+    bulk = [
+        post("/embed/text", json.dumps({"texts": texts}).encode(), "application/json")
+        for texts in np.array([f"Nodule {at}." for at in range(256 * 40)]).reshape(40, 256).tolist()
+    ]
+    searches = [
+        post("/retrieve", json.dumps({"text": f"effusion {at}"}).encode(), "application/json")
+        for at in range(40)
+    ]
+
+    async def both(port):
+        many = asyncio.create_task(closed_loop(port, bulk, clients=clients))
+        few = await closed_loop(port, searches, clients=2)
+        return await many, few
+
+    with run_server(tmp_path, **NO_CACHE) as server:
+        many, few = asyncio.run(both(server.port))
+    assert {answer.status for answer in few} == {200}
+    assert {answer.status for answer in many} <= {200, 429}
+    assert sum(answer.status == 200 for answer in many) >= 2
+
+
 def test_a_body_that_never_arrives_whole_is_answered_408_and_delays_no_other_request(tmp_path):
     request = embed(PICTURES[0])
     with (

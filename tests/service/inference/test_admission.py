@@ -48,6 +48,22 @@ def test_a_request_larger_than_the_house_takes_half_of_it():
         pass
 
 
+def test_bulk_work_leaves_half_of_the_house_to_others():
+    door = admission(places=16)
+    with ExitStack() as inside:
+        for _ in range(4):
+            inside.enter_context(door.hold(Deadline(30, items=256, bulk=True)))
+        with (
+            pytest.raises(QueueFull, match="8 of 8 places for bulk work"),
+            door.hold(Deadline(30, bulk=True)),
+        ):
+            pass
+        for _ in range(8):
+            inside.enter_context(door.hold(Deadline(30)))
+        with pytest.raises(QueueFull, match="16 of 16 places"), door.hold(Deadline(30)):
+            pass
+
+
 @given(items=st.lists(st.integers(1, 20), max_size=30), places=st.integers(1, 10))
 def test_no_more_are_inside_than_there_are_places_and_all_places_are_given_back(items, places):
     door, taken = admission(places), 0
