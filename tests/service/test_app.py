@@ -11,6 +11,8 @@ from service.errors import BundleCorrupt, BundleMismatch, BundleNotReady, StoreU
 from service.settings import DEMO_BUNDLE, Settings
 from tests.support.server import in_process
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_library_of_another_bundle_is_refused(tmp_path):
     with open_services(Settings(data_dir=tmp_path / "var")):

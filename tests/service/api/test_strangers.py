@@ -9,6 +9,8 @@ from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 from tests.support.paths import RADIOGRAPH
 from tests.support.pictures import file_of, hand, page, photographs
 
+pytestmark = pytest.mark.slow
+
 RANDOM = np.random.default_rng(0)
 with Image.open(RADIOGRAPH) as opened:
     CHEST = np.asarray(opened.convert("L"))

@@ -16,6 +16,8 @@ from service.cases.sources import open_source
 from service.settings import DEMO_LIBRARY
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 
+pytestmark = pytest.mark.slow
+
 PICTURE = next(iter(sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))))
 
 

@@ -13,7 +13,10 @@ from service.cases.ranking import RANK_OFFSET, diverse
 from service.cases.schema import EVERYTHING, NOBODY, CaseFilter, Search
 from tests.service.cases.conftest import IDENTITY
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::UserWarning:service"),  # qdrant's local mode
+]
 SAME = 70
 """Studies with the same report, image and vectors."""
 

@@ -16,6 +16,8 @@ from training.data.phantom import (
     phantom,
 )
 
+pytestmark = pytest.mark.slow
+
 CONFIG = PhantomConfig(size=64, seed=7)
 GOLDEN = "e018b7c567a2aa2deb8771e32befea83ce9ec169d2d482583185d5fa344bb41f"
 NAMES = {

@@ -23,6 +23,8 @@ from training.data.shard_index import ShardLayout
 from training.data.shards import open_shards, write_shards
 from training.data.study import DataError, Gaze, ManifestStudy
 
+pytestmark = pytest.mark.slow
+
 SPEC = ImageSpec(height=32, width=32)
 SIGMA = Sigma(2.0, "pixel")
 WHOLE = (1.0, 0.0, 0.0)

@@ -11,6 +11,8 @@ from training.data.spec import PhantomData
 from training.export.gate import LEAST_IMAGES, MARGIN, VARIED, fit_gate, varied
 from training.export.strangers import SIDE, TURNS, strangers
 
+pytestmark = pytest.mark.slow
+
 CONFIG = PhantomConfig(size=64, seed=11)
 
 
@@ -19,7 +21,6 @@ def phantoms():
     return np.stack([phantom(CONFIG, number).image for number in range(2 * LEAST_IMAGES)])
 
 
-@pytest.mark.slow
 def test_a_gate_passes_what_is_like_its_images_and_refuses_what_is_turned(phantoms):
     gate = fit_gate(phantoms)
     assert gate.images == LEAST_IMAGES
@@ -31,7 +32,6 @@ def test_a_gate_passes_what_is_like_its_images_and_refuses_what_is_turned(phanto
     assert gate.model_dump() == fit_gate(phantoms).model_dump()
 
 
-@pytest.mark.slow
 def test_images_without_a_layout_make_a_gate_that_only_warns():
     noise = np.random.default_rng(0).integers(0, 256, (120, 32, 32)).astype(np.uint8)
     gate = fit_gate(noise)
@@ -39,7 +39,6 @@ def test_images_without_a_layout_make_a_gate_that_only_warns():
     assert gate.accuracy == pytest.approx(0.5, abs=0.15)
 
 
-@pytest.mark.slow
 def test_its_threshold_refuses_at_most_one_in_a_hundred_of_its_own():
     """Half of these images lie on their side, as in a carelessly collected data set."""
     drawn = [phantom(CONFIG, number).image for number in range(LEAST_IMAGES)]

@@ -13,6 +13,8 @@ from training.model import clip as clip_module
 from training.recipe import RecipeError
 from training.run.folder import CHECKPOINT
 
+pytestmark = pytest.mark.slow
+
 
 def test_pairs_that_fill_no_batch_are_refused(rendered, tiny_recipe, tmp_path):
     run = shutil.copytree(rendered, tmp_path / "run")

@@ -32,6 +32,7 @@ def test_files_without_preamble_are_read(syntax):
 CHARACTER_SETS = element(0x00080005, b"UT", b"X\\" * 2**19)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first",
     [
@@ -163,6 +164,7 @@ def test_the_first_of_any_number_of_large_luts_is_used(keyword, syntax, undefine
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "items",
     [

@@ -30,6 +30,8 @@ from tests.service.imaging.dicom.conftest import (
     shown,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_big_endian_pixels_are_read():
     dataset = dicom_dataset()

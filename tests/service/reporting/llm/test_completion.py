@@ -11,6 +11,8 @@ from service.reporting.writer import WrittenBy
 from tests.service.reporting.llm.example import NINE, PROMPT, TASK, read
 from tests.support.openai_server import GOOD, shown
 
+pytestmark = pytest.mark.slow
+
 REPORT = GOOD["findings"][0] | {"sentence": " Small left “effusion”, naïve 咳. "}
 TEXT = json.dumps(GOOD | {"findings": [REPORT]}, ensure_ascii=False)
 HALF = len(TEXT) // 2

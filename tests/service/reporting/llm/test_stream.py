@@ -11,6 +11,8 @@ from service.reporting.llm.circuit_breaker import MAX_FAILURES
 from service.reporting.sentences import Draft
 from tests.service.reporting.llm.example import PROMPT, TASK, read
 
+pytestmark = pytest.mark.slow
+
 FIRST = Draft("findings", "Small left effusion.", (1,))
 WELL_INTO_THE_SECOND = 110
 """Characters of the answer."""

@@ -16,6 +16,8 @@ from service.reporting.llm.upstream_error import MOST_CHARS, MOST_RETRY_S, Upstr
 from tests.service.reporting.llm.example import NINE, PASSAGES, PROMPT, TASK, read
 from tests.support.openai_server import shown
 
+pytestmark = pytest.mark.slow
+
 
 def message(text, **more):
     return {"error": {"message": text} | more}
