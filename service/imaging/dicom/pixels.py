@@ -178,9 +178,9 @@ def _unpack_rle(dataset: Dataset) -> None:
 def _check_frame(dataset: Dataset, codec: str) -> list[str]:
     """Refuses a frame that is not of the size in the header, before a codec allocates memory.
 
-    Also one that its codec does not read, and one without an end, for which pyjpegls searches for
-    minutes. Where its values need more bits than the header allocates, the header is corrected:
-    pydicom would cut them off.
+    Also one that its codec does not read, and one that does not end as a frame must. Where its
+    values need more bits than the header allocates, the header is corrected: pydicom would cut them
+    off.
     """
     frame = _first_frame(dataset)
     *shape, depth = _frame_header(frame)
