@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     queue_items: PositiveInt = 256
     """Images and texts of all requests in progress. One more is answered 429. One request takes at
     most half of the places at a time, or an eighth if it is bulk work; all bulk work together takes
-    at most half."""
+    at most three quarters."""
     queue_bytes: PositiveInt = 256 * 2**20
     """Bytes of prepared images that may wait for the model. More are answered 429."""
     max_body_bytes: PositiveInt = 64 * 2**20

@@ -86,7 +86,11 @@ class _Waiting:
         """Decides whether all items fit. An empty queue takes any weight."""
         places, most = self._bounds.items, self._bounds.bytes
         if bulk and not _fits(
-            items, len(self._queues[True]), self._weights[True], bulk_share(places), most // 2
+            items,
+            len(self._queues[True]),
+            self._weights[True],
+            bulk_share(places),
+            bulk_share(most),
         ):
             return False
         return _fits(items, len(self), self.bytes, places, most)

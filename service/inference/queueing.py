@@ -35,11 +35,11 @@ def even_share(waiting: int, calls: int, limit: int) -> int:
 
 
 def bulk_share(places: int) -> int:
-    """Returns how many of the places all bulk work together may take: half, at least 1.
+    """Returns how many of the places all bulk work together may take: three quarters, at least 1.
 
-    Searches, classifications and reports may take all places, so half of them are theirs alone.
+    Searches, classifications and reports may take all places, so a quarter is theirs alone.
     """
-    return max(1, places // 2)
+    return max(1, places * 3 // 4)
 
 
 def fair_part(places: int, *, bulk: bool) -> int:

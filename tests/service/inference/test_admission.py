@@ -48,17 +48,17 @@ def test_a_request_larger_than_the_house_takes_half_of_it():
         pass
 
 
-def test_bulk_work_leaves_half_of_the_house_to_others():
+def test_bulk_work_leaves_a_quarter_of_the_house_to_others():
     door = admission(places=16)
     with ExitStack() as inside:
-        for _ in range(4):
+        for _ in range(6):
             inside.enter_context(door.hold(Deadline(30, items=256, bulk=True)))
         with (
-            pytest.raises(QueueFull, match="8 of 8 places for bulk work"),
+            pytest.raises(QueueFull, match="12 of 12 places for bulk work"),
             door.hold(Deadline(30, bulk=True)),
         ):
             pass
-        for _ in range(8):
+        for _ in range(4):
             inside.enter_context(door.hold(Deadline(30)))
         with pytest.raises(QueueFull, match="16 of 16 places"), door.hold(Deadline(30)):
             pass
