@@ -23,13 +23,18 @@ class Answer:
     body: bytes = b""
 
 
-def post(path: str, body: bytes, content_type: str) -> bytes:
-    """Returns the bytes of a whole POST request."""
+def request(method: str, path: str, body: bytes = b"", content_type: str | None = None) -> bytes:
+    """Returns the bytes of a whole request."""
+    kind = f"Content-Type: {content_type}\r\n" if content_type else ""
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
+
+
+def post(path: str, body: bytes, content_type: str) -> bytes:
+    """Returns the bytes of a whole POST request."""
+    return request("POST", path, body, content_type)
 
 
 class Connection:
