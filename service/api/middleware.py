@@ -23,7 +23,7 @@ _ALONE = {
     "X-Frame-Options": "DENY",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
 }
 """Headers by which a browser keeps every answer from other sites' pages."""
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
