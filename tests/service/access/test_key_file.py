@@ -112,5 +112,5 @@ def test_a_damaged_file_is_refused_with_the_place_and_without_its_content(path, 
 
 
 def test_a_missing_file_says_how_to_make_it(path):
-    with pytest.raises(SettingInvalid, match="No such file.*eclip keys new"):
+    with pytest.raises(SettingInvalid, match=r"No such file.*eclip keys new"):
         read_keys(path)

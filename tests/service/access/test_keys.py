@@ -75,7 +75,7 @@ def test_an_expired_key_opens_nothing_and_says_so(path):
 
 
 @pytest.mark.parametrize("scope", ["read", "write", "delete", "metrics"])
-def test_a_scope_opens_itself_and_reading_opens_metrics(path, scope):
+def test_a_scope_opens_itself_and_reading_opens_metrics(scope):
     key = KeyRing({digest("k"): (scope,)}, None).find("k")
     opened = {scope, "metrics"} if scope == "read" else {scope}
     for asked in ("read", "write", "delete", "metrics"):

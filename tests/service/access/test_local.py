@@ -26,7 +26,7 @@ def test_without_keys_the_server_starts_on_this_machines_own_addresses(host):
 @pytest.mark.parametrize("host", BEYOND)
 @pytest.mark.parametrize("others", [{}, {"allowed_hosts": ("0.0.0.0", "gpu-box", "localhost")}])
 def test_without_keys_the_server_does_not_start_beyond_this_machine(host, others):
-    with pytest.raises(SettingInvalid, match="eclip keys new NAME.*ECLIP_ANYONE_MAY_READ_AND_DEL"):
+    with pytest.raises(SettingInvalid, match=r"eclip keys new.*MAY_READ_AND_DELETE=true"):
         Guard(Settings(host=host, **others))
 
 

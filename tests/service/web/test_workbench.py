@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
+from service.access.key_file import add_key
 from service.settings import DEMO
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 
@@ -93,3 +94,56 @@ def test_what_a_report_says_is_shown_as_text_and_never_run(browser, serve, tmp_p
         assert "onerror" in page.inner_text("#answer")
         assert page.evaluate("window.harmed") is None
         page.close()
+
+
+def test_the_page_takes_a_key_and_says_what_is_wrong_with_it(
+    browser, serve, tmp_path, radiograph, choose
+):
+    """It shows the pictures too, for which an image element could send no key."""
+    path = tmp_path / "keys.json"
+    keys = {
+        "reading": add_key(path, "reading", {"scopes": ["read"]}),
+        "writing": add_key(path, "writing", {"scopes": ["write"]}),
+        "old": add_key(path, "old", {"scopes": ["read"], "expires": "2020-01-31"}),
+    }
+    with serve(tmp_path, "--demo", ECLIP_KEY_FILE=str(path)) as server:
+        context = browser.new_context()
+        page = context.new_page()
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(server.url)
+        field, alert = page.get_by_label("API key"), page.get_by_role("alert")
+        expect(alert).to_have_text("This server asks for an API key. Enter yours above.")
+        for key, problem in (
+            ("guess", "no known API key"),
+            (keys["old"], "expired on 2020-01-31"),
+            (keys["writing"], "lacks the scope `read`"),
+            ("schlüssel", "only ASCII"),
+        ):
+            field.fill(key)
+            field.blur()
+            expect(alert).to_contain_text(problem)
+        choose(page, "radiograph.png", radiograph)
+        expect(alert).to_contain_text("only ASCII")
+        field.fill(keys["reading"])
+        field.blur()
+        expect(page.locator("#bundle")).to_have_text("Bundle phantom-demo 1")
+        expect(alert).to_have_text("")
+        choose(page, "again.png", radiograph)
+        expect(page.get_by_role("status")).to_have_text("Done.", timeout=20_000)
+        expect(page.locator("#cases figure")).to_have_count(6)
+        page.locator("#cases img").evaluate_all(
+            "images => Promise.all(images.map(i => i.decode()))"
+        )
+        kept = page.evaluate("[{...localStorage}, {...sessionStorage}, document.cookie]")
+        assert kept == [{}, {}, ""]
+        assert context.cookies() == []
+        assert not any(key in url for key in keys.values() for url in asked)
+        page.reload()
+        expect(alert).to_have_text("This server asks for an API key. Enter yours above.")
+        context.close()
+
+
+def test_without_keys_the_page_asks_for_none(page):
+    expect(page.locator("#bundle")).to_have_text("Bundle phantom-demo 1")
+    expect(page.get_by_label("API key")).to_be_hidden()
