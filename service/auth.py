@@ -1,6 +1,7 @@
 """Asks each request to an endpoint for a key with the endpoint's scope."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from ipaddress import ip_address
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
@@ -22,14 +23,25 @@ def _requires(scope: Scope) -> Callable[..., Coroutine[Any, Any, None]]:
         sent: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER, scopes=[scope])],
     ) -> None:
         guard: Guard = request.app.state.guard
-        address = request.client.host if request.client else ""
         secret = None if sent is None else sent.credentials.strip()
-        key = guard.identify(secret, request.headers, address)
+        key = guard.identify(secret, request.headers, caller(request.scope) or "")
         if key is not None:
             request.state.asked_by = key.name
             key.require(scope)
 
     return check
+
+
+def caller(scope: Mapping[str, Any]) -> str | None:
+    """Returns the caller's address; None at a Unix socket.
+
+    None too where a proxy's header has anything but an address, which no log may repeat.
+    """
+    host = str((scope.get("client") or [""])[0]).partition("%")[0]
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return None
 
 
 def asked_by(request: Request) -> str | None:

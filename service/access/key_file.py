@@ -71,7 +71,9 @@ def read_keys(path: Path) -> dict[str, KeyEntry]:
     try:
         return _FORM.validate_json(path.read_bytes())
     except OSError as error:
-        why = f"{error.strerror}. Make it with `eclip keys new NAME --scopes read,write`"
+        why = f"{error.strerror}"
+        if isinstance(error, FileNotFoundError):
+            why += ". Make it with `eclip keys new NAME --scopes read,write`"
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
@@ -112,15 +114,27 @@ def remove_key(path: Path, name: str) -> None:
 def _changed(path: Path) -> Iterator[dict[str, KeyEntry]]:
     """Gives the keys of the file and writes them back. Commands at the same time take turns."""
     path = path.resolve()
-    make_folder(path.parent)
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        keys = read_keys(path) if path.exists() else {}
-        yield keys
-        _write(path, keys)
+        with _turn(path.parent):
+            keys = read_keys(path) if path.exists() else {}
+            yield keys
+            _write(path, keys)
+    except OSError as error:
+        raise SettingInvalid(
+            f"The key file of ECLIP_KEY_FILE cannot be written: {error.strerror}."
+        ) from None
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Holds the folder, which is made if it is missing, until no other command does."""
+    make_folder(folder)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def _write(path: Path, keys: dict[str, KeyEntry]) -> None:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.context import Services
 from service.api.problems import unexpected
+from service.auth import caller
 from service.errors import BodyTooLarge, BodyTooSlow, EncodingUnsupported, QueueFull
 from service.telemetry import REQUESTS, log, request_stages
 from service.tracing import answered, request_span, trace_id
@@ -89,7 +90,7 @@ class RequestEnvelope:
                     route=route,
                     status=status,
                     asked_by=asked_by,
-                    client=client[0] if (client := scope.get("client")) else None,
+                    client=caller(scope),
                     ms=round((time.perf_counter() - start) * 1000, 1),
                     **{f"{name}_ms": round(s * 1000, 1) for name, s in stages.items()},
                 )

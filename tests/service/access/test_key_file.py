@@ -111,6 +111,16 @@ def test_a_damaged_file_is_refused_with_the_place_and_without_its_content(path, 
     assert path.read_text() == content
 
 
+def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    for place, why in (
+        (tmp_path / "file" / "keys.json", "written: File exists"),
+        (tmp_path, "read: Is a directory"),
+    ):
+        with pytest.raises(SettingInvalid, match=f"ECLIP_KEY_FILE cannot be {why}."):
+            add_key(place, "a", READ)
+
+
 def test_a_missing_file_says_how_to_make_it(path):
     with pytest.raises(SettingInvalid, match=r"No such file.*eclip keys new"):
         read_keys(path)

@@ -64,9 +64,7 @@ def test_another_sites_page_neither_shows_an_image_nor_learns_whether_it_exists(
     page.close()
 
 
-def test_another_sites_page_can_neither_frame_an_answer_nor_post_a_form(
-    browser, server, other_site
-):
+def test_another_sites_page_cannot_post_a_form(browser, server, other_site):
     page = browser.new_page()
     page.goto(f"http://localhost:{other_site}/")
     with page.expect_response(f"{server.url}/studies") as posted:
@@ -80,6 +78,12 @@ def test_another_sites_page_can_neither_frame_an_answer_nor_post_a_form(
             f"{server.url}/studies",
         )
     assert posted.value.status == 403
+    page.wait_for_url(f"{server.url}/studies")
+    page.close()
+
+
+def test_another_sites_page_cannot_frame_an_answer(browser, server, other_site):
+    page = browser.new_page()
     page.goto(f"http://localhost:{other_site}/")
     page.set_content(f'<iframe src="{server.url}/"></iframe>')
     page.frames[1].wait_for_url("chrome-error://**")
