@@ -1,4 +1,4 @@
-"""Runs the command line: eclip serve, index, copy, search, report and bundle."""
+"""Runs the command line: eclip serve, index, copy, search, report, bundle and keys."""
 
 import dataclasses
 import json

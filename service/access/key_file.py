@@ -36,6 +36,12 @@ PREFIX = "eclip_"
 KEY_BYTES = 32
 """Random bytes of a key."""
 
+_TAKES: dict[object, str] = {
+    "name": "take 1 to 64 letters, digits, `.`, `_` or `-`, and begin with a letter or digit",
+    "scopes": "name one or more of read, write, delete and metrics",
+    "expires": "give a day, such as 2027-01-31, or a moment with its time zone",
+}
+
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -95,9 +101,9 @@ def add_key(path: Path, name: str, entry: Mapping[str, object]) -> str:
         try:
             keys |= _FORM.validate_python({name: {"sha256": digest(key), **entry}})
         except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            what = next((part for part in first["loc"] if part in entry), "name")
-            raise SettingInvalid(f"The key's {what} is wrong. {first['msg']}.") from None
+            place = error.errors()[0]["loc"]
+            what = next((part for part in place if part in entry), "name")
+            raise SettingInvalid(f"The key's {what}: {_TAKES[what]}.") from None
     return key
 
 

@@ -42,9 +42,9 @@ def test_a_removed_key_is_gone_and_an_expired_one_is_shown_as_such():
 
 def test_a_wrong_command_says_why(path, monkeypatch):
     for arguments, why in (
-        (("new", "a b", "--scopes", "read"), "name is wrong"),
-        (("new", "a", "--scopes", "reed"), "scopes is wrong"),
-        (("new", "a", "--scopes", "read", "--expires", "never"), "expires is wrong"),
+        (("new", "a b", "--scopes", "read"), "name: take"),
+        (("new", "a", "--scopes", "reed"), "scopes: name"),
+        (("new", "a", "--scopes", "read", "--expires", "never"), "expires: give"),
         (("remove", "nobody"), "no key `nobody`"),
     ):
         with pytest.raises(SettingInvalid, match=why):
