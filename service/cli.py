@@ -81,8 +81,9 @@ def serve(
     with open_services(settings) as wired:
         if demo:
             _show_outcome(total(_index(wired.library, DEMO_LIBRARY)))
-        address = settings.socket or f"http://{settings.host}:{settings.port}"
-        out.print(f"Workbench: {address}/   API: {address}/docs")
+        address = f"http://{settings.host}:{settings.port}"
+        pages = f"Workbench: {address}/   API: {address}/docs"
+        out.print(pages if settings.socket is None else f"Listening on {settings.socket}")
         uvicorn.run(
             create_app(settings, wired),
             host=settings.host,
