@@ -32,6 +32,7 @@ RUN groupadd --gid 10001 eclip \
     && useradd --uid 10001 --gid eclip --no-create-home --home-dir /data --shell /usr/sbin/nologin eclip \
     && install -d -o eclip -g eclip -m 0700 /data
 COPY --from=builder /opt/eclip /opt/eclip
+# Without keys `serve` refuses to start on 0.0.0.0 and says what to set.
 ENV PATH=/opt/eclip/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from pydantic import HttpUrl, SecretStr
 from qdrant_client import QdrantClient
 
+from service.access.guard import Guard
+from service.access.local import open_to_others
 from service.api import (
     attention,
     classify,
@@ -48,7 +50,7 @@ from service.inference.zero_shot import Classifier
 from service.reporting.audit import AuditLog
 from service.reporting.llm.language_model import LanguageModel
 from service.reporting.pipeline import Reporter
-from service.settings import LOOPBACK, Settings
+from service.settings import Settings
 from service.telemetry import log
 from service.tracing import sending_spans
 from service.web import page
@@ -58,12 +60,15 @@ STARTUP_S = 120.0
 
 
 def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
-    """Returns the HTTP app. It uses the given parts, or opens its own while the server runs."""
+    """Returns the HTTP app. It uses the given parts, or opens its own while the server runs.
+
+    Raises SettingInvalid if the settings let in whom they may not.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        if settings.host not in LOOPBACK and not settings.api_keys:
-            log().warning("listening beyond this machine without API keys", host=settings.host)
+        if open_to_others(settings):
+            log().warning("anyone who reaches the port may read and delete everything")
         with open_services(settings) if wired is None else nullcontext(wired) as services:
             app.state.services = services
             yield
@@ -75,7 +80,7 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
         "and cited reports. Research software, not a medical device.",
         lifespan=lifespan,
     )
-    app.state.settings = settings
+    app.state.settings, app.state.guard = settings, Guard(settings)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(

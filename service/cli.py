@@ -1,7 +1,6 @@
-"""Runs the command line: eclip serve, index, copy, search, report and bundle."""
+"""Runs the command line: eclip serve, index, copy, search, report, bundle and keys."""
 
 import dataclasses
-import errno
 import json
 import math
 import signal
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
+from service.access.guard import Guard
 from service.app import create_app, open_library_on_ray, open_other_library, open_services
 from service.bundle.manifest import load
 from service.cases import copying
@@ -29,11 +29,13 @@ from service.cases.sources import open_source
 from service.console import bundle_table, hits_table, progress_bar
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
+from service.files import content_of
+from service.keys_command import keys
 from service.reporting.evidence import Subject
 from service.reporting.formats import json_text, plain_text
 from service.reporting.replay import Replay, written_again
 from service.reporting.report import DEFAULT_K, ReportRequest
-from service.settings import DEMO_LIBRARY, Settings
+from service.settings import DEMO_LIBRARY, Settings, read_settings
 from service.telemetry import configure_logging
 
 cli = typer.Typer(
@@ -41,6 +43,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="Chest radiographs to findings, similar cases and cited reports.",
 )
+cli.add_typer(keys, name="keys")
 out, err = Console(), Console(stderr=True)
 COMMAND_S = 600.0
 """Seconds that a search or a report may take."""
@@ -73,16 +76,19 @@ def serve(
 ) -> None:
     """Serve the HTTP API. Every setting is an ECLIP_* environment variable."""
     settings = _settings()
+    Guard(settings)  # refuses before the models are loaded
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again at its end
     with open_services(settings) as wired:
         if demo:
             _show_outcome(total(_index(wired.library, DEMO_LIBRARY)))
         address = f"http://{settings.host}:{settings.port}"
-        out.print(f"Workbench: {address}/   API: {address}/docs")
+        pages = f"Workbench: {address}/   API: {address}/docs"
+        out.print(pages if settings.socket is None else f"Listening on {settings.socket}")
         uvicorn.run(
             create_app(settings, wired),
             host=settings.host,
             port=settings.port,
+            uds=None if settings.socket is None else str(settings.socket),
             access_log=False,
             log_level="warning",
             timeout_graceful_shutdown=math.ceil(settings.longest_s),
@@ -168,7 +174,7 @@ def search(
     k: Annotated[int, typer.Option(min=1, help="Number of hits")] = DEFAULT_HITS,
 ) -> None:
     """Find the stored images, reports or passages nearest to a sentence or a radiograph."""
-    settings, image = _settings(), _file_content(query)
+    settings, image = _settings(), content_of(query)
     with _as_usage_error("--k"):
         check_k(k, settings.max_k)
     text = query if image is None else None
@@ -235,7 +241,7 @@ def bundle(
 
 
 def _settings() -> Settings:
-    settings = Settings()
+    settings = read_settings()
     configure_logging(settings.log_level)
     return settings
 
@@ -253,17 +259,6 @@ def _as_usage_error(option: str) -> Iterator[None]:
 def _open_library(settings: Settings) -> Iterator[CaseLibrary]:
     with open_services(settings) as wired:
         yield wired.library
-
-
-def _file_content(query: str) -> bytes | None:
-    """Returns the content of the file at this path, or None when there is no such file."""
-    path = Path(query)
-    try:
-        return path.read_bytes() if path.is_file() else None
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # a sentence, not a path
-            return None
-        raise
 
 
 def _index(library: CaseLibrary, path: Path, at_once: int = AT_ONCE) -> Iterator[Outcome]:

@@ -7,8 +7,11 @@ EclipError
     BodyTooSlow          408
     BodyTooLarge         413
     Unauthenticated      401
+        KeyExpired       401
+    TooManyWrongKeys     429
     ScopeMissing         403
     ForeignRequest       403
+    SettingInvalid       422
     BundleUnknown        404
     BundleMismatch       409
         SchemaMismatch   409
@@ -111,6 +114,18 @@ class Unauthenticated(EclipError):
     type, title, status = "auth/unauthenticated", "Missing or unknown key", 401
 
 
+class KeyExpired(Unauthenticated):
+    """The API key is known, and its time is over."""
+
+    type, title = "auth/expired", "Expired key"
+
+
+class TooManyWrongKeys(EclipError):
+    """The caller's address has sent many wrong API keys. A right key is answered all the same."""
+
+    type, title, status = "auth/too-many-wrong-keys", "Too many wrong keys", 429
+
+
 class ScopeMissing(EclipError):
     """The API key is known and lacks the scope that this endpoint needs."""
 
@@ -121,6 +136,15 @@ class ForeignRequest(EclipError):
     """A server without API keys was asked under a foreign host name or by another site's page."""
 
     type, title, status = "auth/foreign", "Foreign request", 403
+
+
+class SettingInvalid(EclipError):
+    """A setting is unknown, unsafe or names a file that cannot be read.
+
+    Only the command line reports this.
+    """
+
+    type, title, status = "setting/invalid", "Invalid setting", 422
 
 
 class BundleUnknown(EclipError):

@@ -1,5 +1,6 @@
 """Files and folders that are on disk whole or not at all, also after a power cut."""
 
+import errno
 import glob
 import os
 import secrets
@@ -7,6 +8,17 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def content_of(name: str) -> bytes | None:
+    """Returns the content of the file of this name, or None where there is no such file."""
+    path = Path(name)
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # a sentence, not a path
+            return None
+        raise
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,13 +18,18 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.errors import SettingInvalid
+
 DEMO = Path(__file__).parent / "demo"
 DEMO_BUNDLE = DEMO / "bundle"
 DEMO_LIBRARY = DEMO / "library" / "studies.jsonl"
 
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+PREFIX = "ECLIP_"
+"""Start of the name of each variable that is a setting."""
+OF_TESTS = frozenset({"ECLIP_SHARED_DATA"})
+"""Variables of the prefix that a developer may set for the tests. They are no settings."""
 
-Scope = Literal["read", "write"]
+Scope = Literal["read", "write", "delete", "metrics"]
 KeyHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -48,19 +55,29 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="ECLIP_", frozen=True, extra="forbid", use_attribute_docstrings=True
+        env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on. Beyond this machine (`0.0.0.0`), set API keys too."""
+    """Address to listen on. Beyond this machine (`0.0.0.0`) the start needs API keys."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """TCP port to listen on."""
+    socket: Path | None = None
+    """Path of a Unix socket to listen on instead of an address. Put it in a directory that only
+    those who may ask can enter."""
+    key_file: Path | None = None
+    """JSON file of API keys: the name of each → SHA-256, scopes and expiry. `eclip keys` writes
+    it. A change counts from the next request on. Unset, and no `ECLIP_API_KEYS`: anyone on this
+    machine may do everything."""
     api_keys: dict[KeyHash, tuple[Scope, ...]] = {}
-    """JSON object: SHA-256 of each API key → its scopes (`read`, `write`). Without keys, anyone on
-    this machine may do everything, and requests under other host names are refused."""
+    """JSON object: SHA-256 of each further API key → its scopes (`read`, `write`, `delete`,
+    `metrics`). Such a key has no expiry; its name is the first 12 digits."""
+    anyone_may_read_and_delete: bool = False
+    """Whether a server without API keys may listen beyond this machine. Everybody who reaches it
+    may then read and delete everything."""
     allowed_hosts: tuple[str, ...] = ()
-    """JSON list of host names, besides this machine's own, that a server without API keys answers
-    to."""
+    """JSON list of host names, besides this machine's own, under which a server without API keys
+    answers browsers. It lets nobody in by itself."""
 
     bundle: Path = DEMO_BUNDLE
     """Directory of the bundle to serve. A case library belongs to the bundle that wrote it."""
@@ -159,6 +176,11 @@ class Settings(BaseSettings):
     http://otel:4318/v1/traces. Unset: nothing is sent."""
 
     @property
+    def keyless(self) -> bool:
+        """Whether no request needs a key."""
+        return self.key_file is None and not self.api_keys
+
+    @property
     def report_s(self) -> float:
         """Seconds that a report may take once its request has arrived."""
         return self.deadline_s + (self.llm_timeout_s if self.llm_url else 0)
@@ -170,3 +192,26 @@ class Settings(BaseSettings):
         A container needs as long to stop (`stop_grace_period`).
         """
         return self.body_s + self.report_s
+
+
+def read_settings() -> Settings:
+    """Returns the settings of the environment.
+
+    Raises SettingInvalid for a variable that looks like a setting and is none, and pydantic's
+    ValidationError for a value that is out of bounds.
+    """
+    _refuse_unknown(os.environ)
+    return Settings()
+
+
+def _refuse_unknown(variables: Iterable[str]) -> None:
+    """Raises SettingInvalid for a misspelt setting, which would otherwise do nothing."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for variable in sorted(variables):
+        name = variable.upper()
+        if name.startswith(PREFIX) and name not in known | OF_TESTS:
+            near = get_close_matches(name, sorted(known), n=1, cutoff=0)[0]
+            raise SettingInvalid(
+                f"There is no setting {variable}. Did you mean {near}? Correct its name, or unset "
+                "it."
+            )

@@ -53,6 +53,12 @@ CACHE = Counter(
     registry=REGISTRY,
 )
 
+KEY_FILE_GOOD = Gauge(
+    "eclip_key_file_good",
+    "1 if the API keys are those of the key file, 0 if it could not be read after a change",
+    registry=REGISTRY,
+)
+
 _stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
 
 

@@ -86,11 +86,13 @@ def request_span(tracer: Tracer, method: str, headers: Mapping[str, str]) -> Ite
         _tracer.reset(token)
 
 
-def answered(span: Span, method: str, route: str, status: int) -> None:
-    """Records how the request ended."""
+def answered(span: Span, method: str, route: str, status: int, asked_by: str | None) -> None:
+    """Records how the request ended. asked_by: name of its API key, if it had one."""
     span.update_name(f"{method} {route}")
     span.set_attribute("http.route", route)
     span.set_attribute("http.response.status_code", status)
+    if asked_by is not None:
+        span.set_attribute("enduser.id", asked_by)
     if status >= 500:
         span.set_status(Status(StatusCode.ERROR))
 

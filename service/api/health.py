@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.api.answers import Answer
 from service.api.context import Services, Wired
-from service.auth import reader
+from service.auth import monitor, reader
 from service.errors import EclipError
 from service.telemetry import REGISTRY
 
@@ -44,7 +44,7 @@ async def ready(wired: Wired) -> JSONResponse:
     return JSONResponse(body, status_code=200 if good else 503)
 
 
-@router.get("/metrics", response_class=Response, dependencies=[reader])
+@router.get("/metrics", response_class=Response, dependencies=[monitor])
 def metrics() -> Response:
     """Returns the metrics as Prometheus text."""
     return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)

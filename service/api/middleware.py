@@ -12,19 +12,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.context import Services
 from service.api.problems import unexpected
+from service.auth import caller
 from service.errors import BodyTooLarge, BodyTooSlow, EncodingUnsupported, QueueFull
 from service.telemetry import REQUESTS, log, request_stages
 from service.tracing import answered, request_span, trace_id
 
 _CLIENT_LEFT = 499
 """HTTP status in logs and metrics when the client left before the answer (nginx's number)."""
+_ALONE = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+}
+"""Headers by which a browser keeps every answer from other sites' pages."""
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 
 class RequestEnvelope:
     """Middleware that adds headers to every answer, and counts, traces and logs requests.
 
-    No answer may be stored on its way or by a browser, because most hold a patient's data.
+    No answer may be stored on its way or by a browser, nor shown in another site's page, because
+    most hold a patient's data.
 
     A request is named by its route template, never by its path, which may hold an identifier. An
     unexpected exception becomes an answer and a log line without the exception's message.
@@ -53,7 +63,7 @@ class RequestEnvelope:
                     status, started = message["status"], True
                     headers = MutableHeaders(scope=message)
                     headers["X-Request-ID"] = request_id
-                    headers["X-Content-Type-Options"] = "nosniff"
+                    headers.update(_ALONE)
                     headers.setdefault("Cache-Control", "no-store")
                     total = {"total": time.perf_counter() - start}
                     headers["Server-Timing"] = _server_timing(stages | total)
@@ -70,7 +80,8 @@ class RequestEnvelope:
             finally:
                 route = getattr(scope.get("route"), "path_format", "none")
                 REQUESTS.labels(route, str(status)).inc()
-                answered(span, method, route, status)
+                asked_by = scope["state"].get("asked_by")
+                answered(span, method, route, status, asked_by)
                 log().info(
                     "request",
                     request_id=request_id,
@@ -78,6 +89,8 @@ class RequestEnvelope:
                     method=method,
                     route=route,
                     status=status,
+                    asked_by=asked_by,
+                    client=caller(scope),
                     ms=round((time.perf_counter() - start) * 1000, 1),
                     **{f"{name}_ms": round(s * 1000, 1) for name, s in stages.items()},
                 )

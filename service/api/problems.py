@@ -10,7 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope
 
-from service.errors import EclipError, EncodingUnsupported, RequestMalformed, Unauthenticated
+from service.errors import (
+    EclipError,
+    EncodingUnsupported,
+    KeyExpired,
+    RequestMalformed,
+    ScopeMissing,
+    Unauthenticated,
+)
 from service.telemetry import ERRORS, log
 
 MEDIA_TYPE = "application/problem+json"
@@ -18,9 +25,11 @@ OPENAI = "/v1/"
 """Start of the paths whose clients look for an `error` in the answer, as OpenAI's have one."""
 _HEADERS: dict[type[EclipError], dict[str, str]] = {
     Unauthenticated: {"WWW-Authenticate": "Bearer"},
+    KeyExpired: {"WWW-Authenticate": 'Bearer error="invalid_token"'},
+    ScopeMissing: {"WWW-Authenticate": 'Bearer error="insufficient_scope"'},
     EncodingUnsupported: {"Accept-Encoding": "identity"},
 }
-"""Error → headers that HTTP wants with it (RFC 9110, 11.6.1 and 12.5.3)."""
+"""Error → headers that HTTP wants with it (RFC 9110, 11.6.1 and 12.5.3; RFC 6750, 3.1)."""
 _METHODS = {"DELETE": "DELETE", "GET": "GET", "HEAD": "GET", "POST": "POST", "PUT": "PUT"}
 """Method → the method as which it is answered."""
 

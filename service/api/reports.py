@@ -14,7 +14,7 @@ from service.api.inputs import AsJson, Parameters, raised, read_input, some_imag
 from service.api.problems import describe, unexpected
 from service.api.selection import Exclude, Filter
 from service.api.streaming import EVENT_STREAM, EventStream, event
-from service.auth import reader
+from service.auth import asked_by, reader
 from service.cases.search import check_k
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
@@ -57,7 +57,7 @@ class ReportParameters(Parameters):
     fallback: Literal["extractive"] | None = None
     """Who writes the report when the language model fails. Null answers with its error."""
 
-    def asked(self) -> ReportRequest:
+    def asked(self, asked_by: str | None) -> ReportRequest:
         """Returns the parameters in the reporting pipeline's form."""
         return ReportRequest(
             k=self.k,
@@ -70,6 +70,7 @@ class ReportParameters(Parameters):
             diversity=self.diversity,
             fallback=self.fallback,
             ungrounded=self.ungrounded,
+            asked_by=asked_by,
         )
 
 
@@ -203,7 +204,7 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
     views = [raised(upload.data) for upload in some_images(uploads)]
     work = Work(request, items=len(views), seconds=wired.settings.report_s)
     images = await work.run(wired.encoder.views, views)
-    asked = parameters.asked()
+    asked = parameters.asked(asked_by(request))
     if kind == EVENT_STREAM:
         require_radiographs([image.facts for image in images])  # while there is a status to send
         return EventStream(work.iterate(_server_sent, wired, images, asked, request))

@@ -26,7 +26,7 @@ from service.api.inputs import (
 )
 from service.api.parsing import is_json_list, media_type, parse_json
 from service.api.selection import Filter
-from service.auth import reader, writer
+from service.auth import deleter, reader, writer
 from service.cases.records import NewStudy, StudyRecord
 from service.cases.schema import Metadata, Study
 from service.errors import EclipError, RequestMalformed, StudyInvalid
@@ -170,7 +170,7 @@ def get_study(study_id: StudyId, wired: Wired) -> StudyOut:
     return StudyOut.of(wired.library.get(study_id))
 
 
-@router.delete("/{study_id:study_id}", dependencies=[writer], status_code=204)
+@router.delete("/{study_id:study_id}", dependencies=[deleter], status_code=204)
 def delete_study(study_id: StudyId, wired: Wired) -> None:
     """Removes the study, its vectors and its renditions."""
     wired.library.delete(study_id)

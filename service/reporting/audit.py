@@ -52,6 +52,8 @@ class AuditRecord(BaseModel):
 
     id: str
     written: AwareDatetime
+    asked_by: str | None = None
+    """Name of the caller's API key; None without keys, and on old lines."""
     vector: str
     """The radiograph's embedding, packed like the golden vectors of a bundle."""
     where: CaseFilter
@@ -107,6 +109,7 @@ class AuditLog:
         return AuditRecord(
             id=report.provenance.record,
             written=datetime.now(UTC),
+            asked_by=request.asked_by,
             vector=pack_vector(embedding),
             where=request.where,
             min_score=request.min_score,

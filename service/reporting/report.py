@@ -38,6 +38,8 @@ class ReportRequest:
     """Writer that takes over if the language model fails; None: the model's error is raised."""
     ungrounded: Literal["drop", "flag"] = "drop"
     """Whether unsupported sentences are withheld, or stay in the report with their status."""
+    asked_by: str | None = None
+    """Name of the caller's API key, for the audit log."""
 
     def __post_init__(self) -> None:
         notes = {"indication": self.indication, "comparison": self.comparison}

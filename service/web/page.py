@@ -24,7 +24,7 @@ POLICY = "; ".join(
         "default-src 'none'",
         f"script-src {_sources('script')}",
         f"style-src {_sources('style')}",
-        "img-src 'self' blob:",
+        "img-src blob:",
         "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",

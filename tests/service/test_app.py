@@ -73,7 +73,8 @@ def test_the_parts_meet_a_qdrant_server_through_its_client(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
-def test_listening_beyond_this_machine_without_keys_is_warned_of(tmp_path, host, warned):
-    with capture_logs() as logs, in_process(Settings(data_dir=tmp_path, host=host)):
+def test_listening_beyond_this_machine_without_keys_is_warned_of(client, host, warned):
+    settings = Settings(host=host, anyone_may_read_and_delete=True)
+    with capture_logs() as logs, in_process(settings, client.app.state.services):
         pass
-    assert any("without API keys" in log["event"] for log in logs) == warned
+    assert any("may read and delete everything" in log["event"] for log in logs) == warned

@@ -2,7 +2,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from service.settings import DEMO_BUNDLE, Settings, available_cores
+from service.errors import SettingInvalid
+from service.settings import DEMO_BUNDLE, Settings, available_cores, read_settings
 from tests.conftest import ROOT
 
 
@@ -24,6 +25,31 @@ def test_a_value_out_of_bounds_is_refused(monkeypatch, name, value):
     monkeypatch.setenv(f"ECLIP_{name}", value)
     with pytest.raises(ValidationError):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("ECLIP_API_KEY", "ECLIP_API_KEYS"),
+        ("ECLIP_APIKEYS", "ECLIP_API_KEYS"),
+        ("eclip_api_key", "ECLIP_API_KEYS"),
+        ("ECLIP_KEYFILE", "ECLIP_KEY_FILE"),
+        ("ECLIP_MAX_BODY", "ECLIP_MAX_BODY_BYTES"),
+        ("ECLIP_ANYONE_MAY_READ", "ECLIP_ANYONE_MAY_READ_AND_DELETE"),
+        ("ECLIP_", "ECLIP_"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_with_the_one_that_was_meant(monkeypatch, variable, meant):
+    monkeypatch.setenv(variable, "secret")
+    with pytest.raises(SettingInvalid, match=rf"no setting {variable}\..*mean {meant}") as refused:
+        read_settings()
+    assert "secret" not in str(refused.value)
+
+
+def test_every_setting_and_the_variable_of_the_tests_are_known(monkeypatch, tmp_path):
+    monkeypatch.setenv("ECLIP_SHARED_DATA", str(tmp_path))
+    monkeypatch.setenv("eclip_port", "9000")
+    assert read_settings().port == 9000
 
 
 def test_a_container_has_as_long_to_stop_as_a_request_may_take():

@@ -1,6 +1,7 @@
 """Spans as a collector gets them; the collector of the last test is a real one over a socket."""
 
 import gzip
+import hashlib
 import json
 import socket
 import threading
@@ -63,6 +64,17 @@ def test_no_span_holds_what_a_caller_sent(client, spans):
     )
     assert "/studies/{study_id}" in exported
     assert CANARY not in exported
+
+
+def test_a_span_names_the_key_that_asked_and_never_the_key(client, spans):
+    keys = {hashlib.sha256(b"k").hexdigest(): ("read",)}
+    with in_process(Settings(api_keys=keys), client.app.state.services) as keyed:
+        keyed.get("/bundle", headers={"authorization": "Bearer k"})
+        keyed.get("/bundle", headers={"authorization": f"Bearer {CANARY}"})
+    known, unknown = spans()
+    assert known.attributes["enduser.id"] == hashlib.sha256(b"k").hexdigest()[:12]
+    assert "enduser.id" not in unknown.attributes
+    assert CANARY not in str(unknown.attributes)
 
 
 def test_a_defect_is_an_error_of_its_span_without_its_message(client, spans, monkeypatch):

@@ -36,7 +36,7 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port of 127.0.0.1 that it listens on."""
+        """The TCP port that it listens on."""
         return int(self.url.rpartition(":")[2])
 
 
@@ -62,7 +62,7 @@ def run_server(data_dir: Path, *arguments: str, **environment: str) -> Iterator[
             stdout=output,
             stderr=output,
         )
-        url = f"http://127.0.0.1:{port}"
+        url = f"http://{environment.get('ECLIP_HOST', '127.0.0.1')}:{port}"
         try:
             _wait_until_ready(url, process, log)
             yield Server(url, data_dir, log, process)

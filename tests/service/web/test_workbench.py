@@ -1,26 +1,13 @@
 """The workbench page in a real Chromium, against a real server."""
 
-import shutil
-
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from service.access.key_file import add_key
 from service.settings import DEMO
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 
 pytestmark = pytest.mark.slow
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium on this machine; .ci/run installs it")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=QUIET)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -34,11 +21,7 @@ def page(browser, server):
     assert complaints == []
 
 
-def choose(page, name, data, kind="image/png"):
-    page.locator("#file").set_input_files({"name": name, "mimeType": kind, "buffer": data})
-
-
-def test_a_dropped_radiograph_becomes_a_cited_report(page, radiograph):
+def test_a_dropped_radiograph_becomes_a_cited_report(page, radiograph, choose):
     expect(page.locator("#bundle")).to_have_text("Bundle phantom-demo 1")
     choose(page, "radiograph.png", radiograph)
     expect(page.get_by_role("status")).to_have_text("Done.", timeout=20_000)
@@ -52,13 +35,13 @@ def test_a_dropped_radiograph_becomes_a_cited_report(page, radiograph):
     assert "not a medical device" in page.inner_text("header")
 
 
-def test_a_dicom_that_the_browser_cannot_show_is_read_all_the_same(page):
+def test_a_dicom_that_the_browser_cannot_show_is_read_all_the_same(page, choose):
     choose(page, "a.dcm", dicom_bytes(dicom_dataset()), "application/dicom")
     expect(page.get_by_role("status")).to_have_text("Done.", timeout=20_000)
     expect(page.locator("#shown")).to_be_hidden()
 
 
-def test_a_file_that_is_not_an_image_is_refused_and_the_next_one_works(page, radiograph):
+def test_a_file_that_is_not_an_image_is_refused_and_the_next_one_works(page, radiograph, choose):
     choose(page, "notes.png", b"plain text")
     expect(page.get_by_role("alert")).to_contain_text("Unsupported image", timeout=20_000)
     expect(page.locator("#answer")).to_be_hidden()
@@ -67,7 +50,7 @@ def test_a_file_that_is_not_an_image_is_refused_and_the_next_one_works(page, rad
     expect(page.get_by_role("alert")).to_have_text("")
 
 
-def test_the_answer_shown_belongs_to_the_image_shown(page, radiograph):
+def test_the_answer_shown_belongs_to_the_image_shown(page, radiograph, choose):
     """The first file's answer comes after the second's, and is dropped."""
     held = []
     page.route("**/generate-report", lambda route: held.append(route), times=1)
@@ -98,7 +81,7 @@ def test_the_page_lets_nothing_but_its_own_script_run_and_nobody_frame_it(page, 
     assert page.evaluate("window.harmed") is None
 
 
-def test_what_a_report_says_is_shown_as_text_and_never_run(browser, serve, tmp_path):
+def test_what_a_report_says_is_shown_as_text_and_never_run(browser, serve, tmp_path, choose):
     """A report in the library is somebody's data: markup in it stays markup."""
     script = "<img src=x onerror=window.harmed=1>"
     with serve(tmp_path) as server:
@@ -111,3 +94,56 @@ def test_what_a_report_says_is_shown_as_text_and_never_run(browser, serve, tmp_p
         assert "onerror" in page.inner_text("#answer")
         assert page.evaluate("window.harmed") is None
         page.close()
+
+
+def test_the_page_takes_a_key_and_says_what_is_wrong_with_it(
+    browser, serve, tmp_path, radiograph, choose
+):
+    """It shows the pictures too, for which an image element could send no key."""
+    path = tmp_path / "keys.json"
+    keys = {
+        "reading": add_key(path, "reading", {"scopes": ["read"]}),
+        "writing": add_key(path, "writing", {"scopes": ["write"]}),
+        "old": add_key(path, "old", {"scopes": ["read"], "expires": "2020-01-31"}),
+    }
+    with serve(tmp_path, "--demo", ECLIP_KEY_FILE=str(path)) as server:
+        context = browser.new_context()
+        page = context.new_page()
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(server.url)
+        field, alert = page.get_by_label("API key"), page.get_by_role("alert")
+        expect(alert).to_have_text("This server asks for an API key. Enter yours above.")
+        for key, problem in (
+            ("guess", "no known API key"),
+            (keys["old"], "expired on 2020-01-31"),
+            (keys["writing"], "lacks the scope `read`"),
+            ("schlüssel", "only ASCII"),
+        ):
+            field.fill(key)
+            field.blur()
+            expect(alert).to_contain_text(problem)
+        choose(page, "radiograph.png", radiograph)
+        expect(alert).to_contain_text("only ASCII")
+        field.fill(keys["reading"])
+        field.blur()
+        expect(page.locator("#bundle")).to_have_text("Bundle phantom-demo 1")
+        expect(alert).to_have_text("")
+        choose(page, "again.png", radiograph)
+        expect(page.get_by_role("status")).to_have_text("Done.", timeout=20_000)
+        expect(page.locator("#cases figure")).to_have_count(6)
+        page.locator("#cases img").evaluate_all(
+            "images => Promise.all(images.map(i => i.decode()))"
+        )
+        kept = page.evaluate("[{...localStorage}, {...sessionStorage}, document.cookie]")
+        assert kept == [{}, {}, ""]
+        assert context.cookies() == []
+        assert not any(key in url for key in keys.values() for url in asked)
+        page.reload()
+        expect(alert).to_have_text("This server asks for an API key. Enter yours above.")
+        context.close()
+
+
+def test_without_keys_the_page_asks_for_none(page):
+    expect(page.locator("#bundle")).to_have_text("Bundle phantom-demo 1")
+    expect(page.get_by_label("API key")).to_be_hidden()

@@ -1,0 +1,1 @@
+"""Decides who may ask: keys with scopes, or without keys only this machine."""
