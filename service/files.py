@@ -1,5 +1,6 @@
 """Files and folders that are on disk whole or not at all, also after a power cut."""
 
+import errno
 import glob
 import os
 import secrets
@@ -33,6 +34,17 @@ def written_atomically(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         _remove(draft)
+
+
+def content_of(name: str) -> bytes | None:
+    """Returns the content of the file of this name; None if there is none. Raises OSError."""
+    path = Path(name)
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # a sentence, not a path
+            return None
+        raise
 
 
 def make_folder(path: Path) -> None:
