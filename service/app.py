@@ -48,6 +48,7 @@ from service.inference.encoder import Encoder
 from service.inference.session import Towers, self_test
 from service.inference.zero_shot import Classifier
 from service.reporting.audit import AuditLog
+from service.reporting.audit_erasure import remove_drafts
 from service.reporting.llm.language_model import LanguageModel
 from service.reporting.pipeline import Reporter
 from service.settings import Settings
@@ -116,13 +117,29 @@ def open_services(settings: Settings) -> Iterator[Services]:
         }
         with open_language_model(settings) as language_model:
             first = next(iter(classifiers.values()))
-            audit = AuditLog(settings.data_dir / "audit", library.pseudonyms)
+            audit = AuditLog(_audit_folder(settings), library.pseudonyms)
+            remove_drafts(audit.directory)
             reporter = Reporter(encoder, library, first, language_model, audit)
             log().info("ready", bundle=bundle.manifest.name, studies=library.store.count())
             admission = Admission(settings.queue_items, lambda: encoder.seconds_per_image)
             yield Services(
                 settings, bundle, encoder, admission, classifiers, library, reporter, tracer
             )
+
+
+def open_audit_log(settings: Settings) -> AuditLog:
+    """Returns the settings' audit log alone. Raises StoreUnavailable if it was never written."""
+    key = _key_file(settings.data_dir)
+    if not key.exists():
+        raise StoreUnavailable(
+            "identifiers.key is missing: the data directory was never used, or the key must be "
+            "restored from a backup. Without it no patient can be found in the audit log."
+        )
+    return AuditLog(_audit_folder(settings), Pseudonymiser(load_or_create_key(key)))
+
+
+def _audit_folder(settings: Settings) -> Path:
+    return settings.data_dir / "audit"
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""Runs the command line: eclip serve, index, copy, search, report, bundle and keys."""
+"""Runs the command line: eclip serve, index, copy, search, report, audit, bundle and keys."""
 
 import dataclasses
 import json
 import math
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,20 +14,23 @@ from typing import Annotated
 import typer
 import uvicorn
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.markup import escape
 
 from service.access.guard import Guard
 from service.app import create_app, open_library_on_ray, open_other_library, open_services
+from service.audit_command import commands as audit_commands
 from service.bundle.manifest import load
 from service.cases import copying
 from service.cases.ingest import AT_ONCE, Outcome, ingest_source, total
 from service.cases.library import CaseLibrary, Query
+from service.cases.own_ids import own_ids
 from service.cases.schema import NOBODY, Part
 from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k
 from service.cases.search import search as search_library
 from service.cases.sources import open_source
-from service.console import bundle_table, hits_table, progress_bar
+from service.console import bundle_table, failure, hits_table, place, progress_bar, wrong_settings
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
 from service.files import content_of
@@ -44,6 +48,7 @@ cli = typer.Typer(
     help="Chest radiographs to findings, similar cases and cited reports.",
 )
 cli.add_typer(keys, name="keys")
+cli.add_typer(audit_commands, name="audit")
 out, err = Console(), Console(stderr=True)
 COMMAND_S = 600.0
 """Seconds that a search or a report may take."""
@@ -54,17 +59,14 @@ SEARCHES = 50
 
 
 def main() -> None:
-    """Runs the command line. A typed error prints its detail and exits with 1."""
+    """Runs the command line. Prints an error and exits with 1, or with 2 for a setting."""
     try:
         cli()
-    except EclipError as error:
-        err.print(f"[red]{error.title}:[/red] {escape(error.detail)}", highlight=False)
+    except (EclipError, OSError) as error:
+        err.print(failure(error), highlight=False)
         sys.exit(1)
-    except ValidationError as error:
-        for problem in error.errors(include_input=False):
-            name = "_".join(str(part) for part in problem["loc"][:1])
-            setting = f"[red]Setting ECLIP_{name.upper()}:[/red]"
-            err.print(f"{setting} {escape(problem['msg'])}.", highlight=False)
+    except (ValidationError, SettingsError) as error:
+        err.print(wrong_settings(error), highlight=False)
         sys.exit(2)
 
 
@@ -132,6 +134,7 @@ def index(
         finally:
             outcome = total(outcomes)
             if rejects is not None:
+                os.fchmod(rejects.fileno(), 0o600)  # it names files, and so perhaps patients
                 for rejected in outcome.rejected:
                     rejects.write(json.dumps(dataclasses.asdict(rejected)) + "\n")
             _show_outcome(outcome)
@@ -179,8 +182,9 @@ def search(
         check_k(k, settings.max_k)
     text = query if image is None else None
     asked = Query(target=target, k=k, exclude=NOBODY)
+    ids = own_ids([] if image is None else [image], None, None)
     with _as_usage_error("--mode"):
-        wanted = SearchRequest(asked, image=image, text=text, mode=mode)
+        wanted = SearchRequest(asked, image, text, mode, ids.patient_id, ids.study_id)
     with open_services(settings) as wired:
         hits = search_library(wired.library, wired.encoder, wanted, Deadline(COMMAND_S))
     out.print(hits_table(hits))
@@ -193,7 +197,8 @@ def report(
         typer.Argument(exists=True, dir_okay=False, help="All views of the study"),
     ] = None,
     patient_id: Annotated[
-        str | None, typer.Option(help="The patient, whose own cases are left out")
+        str | None,
+        typer.Option(help="The patient whose cases are left out; else whom a DICOM file names"),
     ] = None,
     indication: Annotated[
         str | None, typer.Option(help="Reason for the examination, for the language model")
@@ -222,8 +227,10 @@ def report(
             record = reporter.audit.find(replay)
             _show_replay(written_again(record, reporter, indication, comparison, deadline))
             return
-        encoded = wired.encoder.views([path.read_bytes() for path in images or ()], deadline)
-        subject = Subject(patient_id=patient_id, prior_study_id=prior_study_id)
+        views = [path.read_bytes() for path in images or ()]
+        ids = own_ids(views, patient_id, None)
+        encoded = wired.encoder.views(views, deadline)
+        subject = Subject(ids.patient_id, ids.study_id, prior_study_id)
         request = ReportRequest(k=k, subject=subject, indication=indication, comparison=comparison)
         written = reporter.report(encoded, request, deadline)
     if as_json:
@@ -280,7 +287,7 @@ def _show_outcome(outcome: Outcome, state: str = "of this source in the library"
         passed = ", ".join(f"{count} {reason}" for reason, count in sorted(outcome.passed.items()))
         out.print(f"Passed over: {passed}", soft_wrap=True)
     for rejected in outcome.rejected[:SHOWN_REJECTS]:
-        err.print(escape(f"  {rejected.place}: {rejected.reason}"), highlight=False)
+        err.print(escape(f"  {place(rejected)}: {rejected.reason}"), highlight=False)
 
 
 def _show_replay(again: Replay) -> None:

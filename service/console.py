@@ -1,8 +1,14 @@
-"""Shows results on a terminal: a table of hits, a table of a bundle, a progress bar."""
+"""Shows results on a terminal: tables, a progress bar, what was wrong and where.
 
+What is shown may be kept as a container's log, so it names no file: a name may be a patient's.
+"""
+
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -18,7 +24,12 @@ from rich.table import Table
 from rich.text import Text
 
 from service.bundle.manifest import Bundle
+from service.cases.ingest import Rejected
 from service.cases.schema import Hit
+from service.errors import EclipError
+
+_NUMBERED = re.compile(r"(?:line|row) \d+")
+"""Places of a study that name no file."""
 
 
 def hits_table(hits: Sequence[Hit]) -> Table:
@@ -46,6 +57,35 @@ def bundle_table(bundle: Bundle) -> Table:
     for name, entry in manifest.files.items():
         table.add_row(name, f"{entry.bytes:,} bytes, verified")
     return table
+
+
+def place(rejected: Rejected) -> str:
+    """Returns where a source has a study: its line or row, else its number, never a file's name."""
+    known = _NUMBERED.fullmatch(rejected.place)
+    return rejected.place if known else f"study {rejected.number}"
+
+
+def failure(error: EclipError | OSError) -> str:
+    """Returns what was wrong, in Rich's markup."""
+    if isinstance(error, EclipError):
+        return f"[red]{error.title}:[/red] {escape(error.detail)}"
+    return (
+        f"[red]Cannot read or write:[/red] {escape(error.strerror or type(error).__name__)}. Check "
+        "the paths, ECLIP_DATA_DIR, their permissions and the free space of the disk."
+    )
+
+
+def wrong_settings(error: ValidationError | SettingsError) -> str:
+    """Returns what is wrong with the settings, a line each, in Rich's markup."""
+    if isinstance(error, SettingsError):
+        named = re.search(r'field "(\w+)"', str(error))
+        problems = [(named.group(1) if named else "", "It is not JSON. Write a list or an object")]
+    else:
+        errors = error.errors(include_input=False)
+        problems = [(str(each["loc"][0]) if each["loc"] else "", each["msg"]) for each in errors]
+    return "\n".join(
+        f"[red]Setting ECLIP_{name.upper()}:[/red] {escape(what)}." for name, what in problems
+    )
 
 
 @contextmanager

@@ -10,17 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def content_of(name: str) -> bytes | None:
-    """Returns the content of the file of this name, or None where there is no such file."""
-    path = Path(name)
-    try:
-        return path.read_bytes() if path.is_file() else None
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # a sentence, not a path
-            return None
-        raise
-
-
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes `data` to `path` and syncs it. A reader sees the old file or the new one."""
     with written_atomically(path) as draft:
@@ -45,6 +34,17 @@ def written_atomically(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         _remove(draft)
+
+
+def content_of(name: str) -> bytes | None:
+    """Returns the content of the file of this name; None if there is none. Raises OSError."""
+    path = Path(name)
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # a sentence, not a path
+            return None
+        raise
 
 
 def make_folder(path: Path) -> None:

@@ -5,6 +5,7 @@ travels in a URL, and proxies rewrite URLs: they decode `%2F`, merge `//` and re
 rule leaves out what would then name another study.
 """
 
+import re
 import unicodedata
 from typing import Annotated, Any
 
@@ -19,6 +20,11 @@ RULE = (
     f"An id must have 1 to {LONGEST} printable characters, and no blank but the space. Between "
     "slashes, no part may be empty, `.` or `..`. The end must not be `/image`"
 )
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
+"""Letters and marks that show nothing, such as fillers, though Python calls them printable."""
 _PADDING = "\0 \t\r\n"
 """Characters that DICOM and tables add at the ends of a value (PS3.5 6.2)."""
 _RESOLVED = {"", ".", ".."}
@@ -34,7 +40,8 @@ def canonical(value: str) -> str:
     Example: "é1 " in NFD and "é1" in NFC are the same id; "MRN1" and "mrn1" are two.
     """
     plain = unicodedata.normalize("NFC", value.strip(_PADDING))
-    if not 0 < len(plain) <= LONGEST or not plain.isprintable() or _REPLACEMENT in plain:
+    visible = plain.isprintable() and not _INVISIBLE.search(plain)
+    if not 0 < len(plain) <= LONGEST or not visible or _REPLACEMENT in plain:
         raise RequestMalformed(f"{RULE}.")
     if _RESOLVED.intersection(plain.split("/")) or plain.endswith("/image"):
         raise RequestMalformed(f"{RULE}.")

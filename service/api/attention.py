@@ -6,7 +6,8 @@ from fastapi import APIRouter, Request
 
 from service.api.answers import Answer, BundleName
 from service.api.context import Services, Wired, Work
-from service.api.inputs import Parameters, one_image, read_input
+from service.api.inputs import one_image, read_input
+from service.api.parameters import Parameters
 from service.auth import reader
 from service.deadline import Deadline
 from service.inference import attention

@@ -7,7 +7,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.api.answers import Answer, BundleName, FailedItem, FindingOut, batch_items
 from service.api.context import Services, Wired, Work
-from service.api.inputs import AsJson, Parameters, encode_uploads, read_input, some_images
+from service.api.inputs import AsJson, encode_uploads, read_input, some_images
+from service.api.parameters import Parameters
 from service.auth import reader
 from service.bundle.labels import Prompts
 from service.deadline import Deadline

@@ -16,13 +16,13 @@ from service.api.answers import (
 )
 from service.api.context import Wired, Work
 from service.api.inputs import (
-    Parameters,
     check_count,
     encode_uploads,
     read_input,
     read_json,
     some_images,
 )
+from service.api.parameters import Parameters
 from service.auth import reader
 from service.inference.encoder import EncodedImage
 

@@ -2,37 +2,37 @@
 
 The forms are `multipart/form-data` (`files`, repeated, and parameters as fields), a raw image with
 parameters in the query string, and JSON (`images: [{id?, data: base64}]` and the parameters). A
-URL-encoded form is a form without images.
+URL-encoded form is a form without images. Each form may have parameters in the query string too:
+`service.api.parameters` has the rule.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import Request
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from service.api.parsing import (
+from service.api.parameters import (
     MAX_FIELDS,
+    Pairs,
+    ParametersT,
+    parse_pairs,
+    query_pairs,
+    validate,
+    validate_once,
+)
+from service.api.parsing import (
     decode_base64,
     is_fields,
     is_json_object,
     json_object,
     media_type,
-    parse_fields,
     parse_json,
 )
-from service.api.problems import malformed
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
 from service.inference.encoder import EncodedImage, Encoder
@@ -46,19 +46,6 @@ def _json_text(value: Any) -> Any:
 
 
 AsJson = BeforeValidator(_json_text)
-
-
-class Parameters(BaseModel):
-    """Base of every endpoint's parameters. Unknown names are refused; null is as if left out."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        return {name: value for name, value in values.items() if value is not None}
 
 
 class ImageItem(BaseModel):
@@ -86,9 +73,6 @@ class Upload:
     data: bytes | EclipError
 
 
-ParametersT = TypeVar("ParametersT", bound=BaseModel)
-
-
 async def read_input(
     request: Request, model: type[ParametersT], max_images: int
 ) -> tuple[list[Upload], ParametersT]:
@@ -99,22 +83,22 @@ async def read_input(
     """
     kind = media_type(request)
     if kind == FORM:
-        uploads, values = await _read_form(request, max_images)
-        return uploads, validate(model, values)
+        uploads, pairs = await _read_form(request, max_images)
+        return uploads, validate_once(model, query_pairs(request) + pairs)
     body = await request.body()
     if kind == "application/json" or is_json_object(body):
-        uploads, values = _read_json(body, max_images)
+        uploads, pairs = _read_json(body, max_images)
     elif kind == "application/x-www-form-urlencoded" and is_fields(body):
-        uploads, values = [], parse_fields(body)
+        uploads, pairs = [], parse_pairs(body, "form")
     else:
-        uploads = [Upload(None, body)] if body else []
-        values = dict(request.query_params)
-    return uploads, validate(model, values)
+        uploads, pairs = [Upload(None, body)] if body else [], []
+    return uploads, validate_once(model, query_pairs(request) + pairs)
 
 
 async def read_json(request: Request, model: type[ParametersT]) -> ParametersT:
-    """Returns the validated body of a request that must be JSON. Raises RequestMalformed."""
-    return validate(model, json_object(await request.body()))
+    """Returns the validated parameters of a request whose body is JSON. Raises RequestMalformed."""
+    pairs = [*json_object(await request.body()).items()]
+    return validate_once(model, query_pairs(request) + pairs)
 
 
 @asynccontextmanager
@@ -130,14 +114,6 @@ async def open_form(request: Request, max_files: int) -> AsyncIterator[FormData]
             yield fields
     except HTTPException as error:
         raise RequestMalformed(f"The form cannot be read: {error.detail}") from None
-
-
-def validate(model: type[ParametersT], values: Any) -> ParametersT:
-    """Returns the validated values. Raises RequestMalformed without repeating any input."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise malformed(error.errors(include_input=False, include_url=False)) from None
 
 
 def check_count(count: int, most: int, things: str) -> None:
@@ -198,24 +174,29 @@ def _require_unicode(text: str) -> None:
         ) from None
 
 
-def _read_json(body: bytes, max_images: int) -> tuple[list[Upload], dict[str, Any]]:
+def _read_json(body: bytes, max_images: int) -> tuple[list[Upload], Pairs]:
     values = json_object(body)
     images = values.pop("images", None) or []
     check_count(len(images) if isinstance(images, list) else 0, max_images, "images")
     items = validate(ImageItems, {"images": images}).images
-    return [decode_item(item) for item in items], values
+    return [decode_item(item) for item in items], [*values.items()]
 
 
-async def _read_form(request: Request, max_images: int) -> tuple[list[Upload], Mapping[str, str]]:
-    async with open_form(request, max_images) as fields:
-        files = [item for item in fields.getlist("files") if isinstance(item, UploadFile)]
-        if sum(isinstance(value, UploadFile) for _, value in fields.multi_items()) > len(files):
-            raise RequestMalformed("The form has a file in another field. Send files as `files`.")
-        if len(files) < len(fields.getlist("files")):
-            raise RequestMalformed(
-                "A part `files` of the form has no file name, so it is text. Send it as a file, "
-                'with `filename="1.png"` in its Content-Disposition.'
-            )
-        uploads = [Upload(None, await file.read()) for file in files]
-        values = {name: text for name, text in fields.items() if isinstance(text, str)}
-    return uploads, values
+async def _read_form(request: Request, max_images: int) -> tuple[list[Upload], Pairs]:
+    async with open_form(request, max_images) as form:
+        files, pairs = form_parts(form)
+        return [Upload(None, await file.read()) for file in files], pairs
+
+
+def form_parts(form: FormData) -> tuple[list[UploadFile], Pairs]:
+    """Returns the files of a form and its other fields. Raises RequestMalformed."""
+    parts = form.multi_items()
+    files = [part for name, part in parts if name == "files" and isinstance(part, UploadFile)]
+    if sum(isinstance(part, UploadFile) for _, part in parts) > len(files):
+        raise RequestMalformed("The form has a file in another field. Send files as `files`.")
+    if len(files) < sum(name == "files" for name, _ in parts):
+        raise RequestMalformed(
+            "A part `files` of the form has no file name, so it is text. Send it as a file, "
+            'with `filename="1.png"` in its Content-Disposition.'
+        )
+    return files, [(name, part) for name, part in parts if isinstance(part, str)]

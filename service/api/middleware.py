@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 import uuid
+from http import HTTPMethod
 
 from opentelemetry.trace import NoOpTracer, Tracer
 from starlette.datastructures import Headers, MutableHeaders
@@ -54,7 +55,7 @@ class RequestEnvelope:
         scope.setdefault("state", {})["request_id"] = request_id
         start = time.perf_counter()
         status, started = 500, False
-        method = scope["method"]
+        method = scope["method"] if scope["method"] in HTTPMethod.__members__ else "other"
         with request_stages() as stages, request_span(_tracer(scope), method, sent_headers) as span:
 
             async def send_with_headers(message: Message) -> None:

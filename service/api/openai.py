@@ -8,7 +8,8 @@ from pydantic_core import PydanticCustomError
 
 from service.api.answers import Answer, Encoding, Vector, encoded_vector
 from service.api.context import Services, Wired, Work
-from service.api.inputs import Parameters, check_count, read_json
+from service.api.inputs import check_count, read_json
+from service.api.parameters import Parameters
 from service.api.parsing import decode_base64, is_data_uri
 from service.auth import reader
 from service.bundle.manifest import MANIFEST, Bundle, Manifest

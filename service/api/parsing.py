@@ -3,15 +3,13 @@
 import base64
 import re
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from fastapi import Request
 from pydantic_core import from_json
 
 from service.errors import ImageUndecodable, RequestMalformed
 
-MAX_FIELDS = 64
-"""Fields of a form, files not counted."""
 MAX_JSON_VALUES = 500_000
 """Values in a JSON text: more than any request needs, and quick enough to parse."""
 _BOM = b"\xef\xbb\xbf"
@@ -23,6 +21,9 @@ _DATA_URI = re.compile(r"data:[^\s,]*,", re.IGNORECASE)
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 """The two letters of URL-safe base64 → those of the standard one (RFC 4648)."""
 _BLANKS = b" \t\r\n"
+_MAY_END_A_NAME = re.compile(rb'"[ \t\r\n]*+:')
+_NAMES = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+(:)?', re.DOTALL)
+"""The strings of a JSON text; the group is set for names of members."""
 
 
 def media_type(request: Request) -> str:
@@ -45,34 +46,39 @@ def is_fields(body: bytes) -> bool:
     return _FIELDS.fullmatch(body) is not None
 
 
-def parse_fields(body: bytes) -> dict[str, str]:
-    """Returns the fields of a URL-encoded form. Raises RequestMalformed."""
-    try:
-        return dict(
-            parse_qsl(
-                body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
-            )
-        )
-    except ValueError:
-        raise RequestMalformed(
-            f"The form cannot be read: it is not UTF-8, or has more than {MAX_FIELDS} fields."
-        ) from None
-
-
 def parse_json(text: str | bytes) -> Any:
     """Returns the value of a JSON text. Raises RequestMalformed, also for NaN and infinities.
 
-    A byte order mark at the start is passed over (RFC 8259, 8.1).
+    So it does for an object that has a name twice, because one of the two values would be lost. A
+    byte order mark at the start is passed over (RFC 8259, 8.1).
     """
     encoded = (text.encode() if isinstance(text, str) else text).removeprefix(_BOM)
     if sum(encoded.count(mark) for mark in (b"[", b"{", b",")) > MAX_JSON_VALUES:
         raise RequestMalformed(f"The JSON has more than {MAX_JSON_VALUES} values. Send fewer.")
     try:
-        return from_json(encoded, allow_inf_nan=False)
+        value = from_json(encoded, allow_inf_nan=False)
     except ValueError as error:
         raise RequestMalformed(
             f"The JSON cannot be read: {error}. Send one JSON text in UTF-8."
         ) from None
+    if _has_a_name_twice(encoded, value):
+        raise RequestMalformed("An object of the JSON has a name twice. Send each name once.")
+    return value
+
+
+def _has_a_name_twice(text: bytes, value: Any) -> bool:
+    """Decides whether the text has more names than its value has members."""
+    members = _members(value)
+    if len(_MAY_END_A_NAME.findall(text)) <= members:  # quick, and right but for rare strings
+        return False
+    return _NAMES.findall(text).count(b":") > members
+
+
+def _members(value: Any) -> int:
+    """Returns the number of members of all objects in a value."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(_members, value.values()))
+    return sum(map(_members, value)) if isinstance(value, list) else 0
 
 
 def json_object(body: bytes) -> dict[str, Any]:

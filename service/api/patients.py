@@ -1,13 +1,27 @@
 """Answers DELETE /patients: removes all of a patient's studies from the case library."""
 
+from typing import Annotated, Literal
+
 from fastapi import APIRouter
+from pydantic import Field
 
 from service.api.answers import Answer
 from service.api.context import Wired
 from service.api.identifiers import PatientId
+from service.api.parameters import declared_query
 from service.auth import deleter
+from service.reporting.audit_erasure import erase
 
 router = APIRouter(prefix="/patients", tags=["studies"])
+
+
+class AuditErased(Answer):
+    """What was erased from the audit log."""
+
+    removed: int
+    """Number of records that were removed: those of reports about the patient."""
+    changed: int
+    """Number of records of other reports that no longer have what they cited of the patient."""
 
 
 class PatientRemoved(Answer):
@@ -15,9 +29,22 @@ class PatientRemoved(Answer):
 
     studies: int
     """Number of studies that were removed."""
+    audit: Annotated[AuditErased | None, Field(exclude_if=lambda value: value is None)] = None
+    """What was erased from the audit log; absent unless the request asks for it."""
 
 
-@router.delete("/{patient_id:patient_id}", dependencies=[deleter])
-def delete_patient(patient_id: PatientId, wired: Wired) -> PatientRemoved:
-    """Removes every study of the patient. Repeating the request is safe and removes 0 studies."""
-    return PatientRemoved(studies=wired.library.delete_patient(patient_id))
+@router.delete("/{patient_id:patient_id}", dependencies=[deleter, declared_query])
+def delete_patient(
+    patient_id: PatientId, wired: Wired, audit: Literal["erase"] | None = None
+) -> PatientRemoved:
+    """Removes every study of the patient. Repeating the request is safe and removes 0 studies.
+
+    With `audit=erase` it first erases the patient from the audit log, which otherwise stays.
+    """
+    erased = None
+    if audit is not None:
+        library = wired.library
+        studies = library.store.studies_of(library.pseudonyms.patient(patient_id))
+        known = [study.study_id for study in studies]
+        erased = AuditErased.model_validate(erase(wired.reporter.audit, patient_id, known))
+    return PatientRemoved(studies=wired.library.delete_patient(patient_id), audit=erased)

@@ -1,6 +1,7 @@
 """Turns every error into a problem: RFC 9457, application/problem+json."""
 
 import math
+from collections.abc import Container
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -52,11 +53,14 @@ def describe(error: EclipError) -> dict[str, Any]:
     return {"type": error.urn, "title": error.title, "detail": error.detail}
 
 
-def malformed(errors: list[Any]) -> RequestMalformed:
-    """Returns the first of pydantic's errors, without the value that caused it."""
-    first = errors[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
-    return RequestMalformed(f"{where}: {first['msg']}. See /docs for what this endpoint takes.")
+def malformed(error: Any, known: Container[str]) -> RequestMalformed:
+    """Returns one of pydantic's errors without the value that caused it.
+
+    known: the names that the place may have. Others are the caller's own words.
+    """
+    named = (str(part) for part in error["loc"] if isinstance(part, int) or part in known)
+    where = ".".join(named) or "the request"
+    return RequestMalformed(f"{where}: {error['msg']}. See /docs for what this endpoint takes.")
 
 
 def problem(request: Request, error: EclipError) -> Problem:
@@ -76,7 +80,9 @@ async def _typed(request: Request, error: Exception) -> Problem:
 
 async def _invalid(request: Request, error: Exception) -> Problem:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    return problem(request, malformed(list(error.errors())))
+    first = error.errors()[0]
+    unknown = first["type"] == "extra_forbidden"
+    return problem(request, malformed(first, () if unknown else first["loc"]))
 
 
 async def _http(request: Request, error: Exception) -> Problem:

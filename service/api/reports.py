@@ -10,11 +10,13 @@ from pydantic import Field, TypeAdapter
 from service.api.accept import negotiate
 from service.api.answers import Answer, BundleName, FindingOut
 from service.api.context import Services, Wired, Work
-from service.api.inputs import AsJson, Parameters, raised, read_input, some_images
+from service.api.inputs import AsJson, raised, read_input, some_images
+from service.api.parameters import Parameters
 from service.api.problems import describe, unexpected
 from service.api.selection import Exclude, Filter
 from service.api.streaming import EVENT_STREAM, EventStream, event
 from service.auth import asked_by, reader
+from service.cases.own_ids import Origin, OwnIds, own_ids
 from service.cases.search import check_k
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
@@ -57,11 +59,11 @@ class ReportParameters(Parameters):
     fallback: Literal["extractive"] | None = None
     """Who writes the report when the language model fails. Null answers with its error."""
 
-    def asked(self, asked_by: str | None) -> ReportRequest:
-        """Returns the parameters in the reporting pipeline's form."""
+    def asked(self, ids: OwnIds, asked_by: str | None) -> ReportRequest:
+        """Returns the parameters in the reporting pipeline's form, about whom `ids` name."""
         return ReportRequest(
             k=self.k,
-            subject=Subject(self.exclude.patient_id, self.exclude.study_id, self.prior_study_id),
+            subject=Subject(ids.patient_id, ids.study_id, self.prior_study_id),
             where=self.filter.where(),
             indication=self.indication,
             comparison=self.comparison,
@@ -158,9 +160,14 @@ class GeneratedReport(Answer):
     """Why there is no report; null when there is one."""
     warnings: list[str]
     """Reasons to doubt that an image is an upright chest radiograph."""
+    patient_id_from: Origin | None
+    """Who named the patient whose cases are no evidence: `exclude` of the request, or the PatientID
+    of the DICOM files; null if nobody did."""
+    study_id_from: Origin | None
+    """Who named the study that is no evidence, likewise by `exclude` or the StudyInstanceUID."""
 
     @classmethod
-    def of(cls, report: Report, bundle: BundleName) -> "GeneratedReport":
+    def of(cls, report: Report, bundle: BundleName, ids: OwnIds) -> "GeneratedReport":
         """Returns the report in the answer's form."""
         return cls(
             bundle=bundle,
@@ -176,6 +183,8 @@ class GeneratedReport(Answer):
             provenance=ProvenanceOut.model_validate(report.provenance),
             abstained=report.abstained,
             warnings=list(report.warnings),
+            patient_id_from=ids.patient_id_from,
+            study_id_from=ids.study_id_from,
         )
 
 
@@ -193,6 +202,8 @@ _PROBLEM = TypeAdapter(dict[str, str])
 async def generate_report(request: Request, wired: Wired) -> GeneratedReport | Response:
     """Returns findings and impression, written from the nearest cases.
 
+    Evidence comes from nobody whom `exclude` names, or else whom the DICOM files name as their own.
+
     The answer is JSON, or what `Accept` prefers: text, Markdown, FHIR, or server-sent events. With
     `stream=true` it is the events, whatever `Accept` says.
     """
@@ -203,15 +214,20 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
     _check_filter(parameters.filter)
     views = [raised(upload.data) for upload in some_images(uploads)]
     work = Work(request, items=len(views), seconds=wired.settings.report_s)
+    ids = await work.run(_own_ids, views, parameters.exclude)
     images = await work.run(wired.encoder.views, views)
-    asked = parameters.asked(asked_by(request))
+    asked = parameters.asked(ids, asked_by(request))
     if kind == EVENT_STREAM:
         require_radiographs([image.facts for image in images])  # while there is a status to send
-        return EventStream(work.iterate(_server_sent, wired, images, asked, request))
+        return EventStream(work.iterate(_server_sent, wired, images, asked, ids, request))
     report = await work.run(wired.reporter.report, images, asked)
     if kind in FORMATS:
         return Response(FORMATS[kind](report), media_type=kind)
-    return GeneratedReport.of(report, BundleName.of(wired.bundle))
+    return GeneratedReport.of(report, BundleName.of(wired.bundle), ids)
+
+
+def _own_ids(views: Sequence[bytes], exclude: Exclude, _: Deadline) -> OwnIds:
+    return own_ids(views, exclude.patient_id, exclude.study_id)
 
 
 def _wanted(request: Request) -> str:
@@ -232,6 +248,7 @@ def _server_sent(
     wired: Services,
     images: Sequence[EncodedImage],
     asked: ReportRequest,
+    ids: OwnIds,
     request: Request,
     deadline: Deadline,
 ) -> Iterator[str]:
@@ -239,7 +256,7 @@ def _server_sent(
     try:
         for made in wired.reporter.events(images, asked, deadline):
             if isinstance(made, Report):
-                report = GeneratedReport.of(made, BundleName.of(wired.bundle))
+                report = GeneratedReport.of(made, BundleName.of(wired.bundle), ids)
                 yield event("report", report.model_dump_json())
             elif isinstance(made, Sentence):
                 yield event("sentence", SentenceOut.of(made).model_dump_json())

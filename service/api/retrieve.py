@@ -7,12 +7,15 @@ from pydantic import Field
 
 from service.api.answers import Answer, BundleName
 from service.api.context import Wired, Work
-from service.api.inputs import AsJson, Parameters, one_image, read_input
+from service.api.inputs import AsJson, one_image, read_input
+from service.api.parameters import Parameters
 from service.api.selection import Exclude, Filter
 from service.auth import reader
 from service.cases.library import Query
+from service.cases.own_ids import Origin, OwnIds, own_ids
 from service.cases.schema import NOBODY, Hit, Metadata, Part
 from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k, search
+from service.deadline import Deadline
 
 router = APIRouter(tags=["retrieve"], dependencies=[reader])
 
@@ -86,25 +89,42 @@ class Retrieval(Answer):
     hits: list[HitOut]
     abstained: bool
     """True when there are no hits."""
+    patient_id_from: Origin | None
+    """Who named the patient whose cases are left out: `exclude` of the request, or the PatientID
+    of the DICOM file that is searched by; null if nobody did."""
+    study_id_from: Origin | None
+    """Who named the study that is left out, likewise by `exclude` or the StudyInstanceUID."""
 
 
 @router.post("/retrieve")
 async def retrieve(request: Request, wired: Wired) -> Retrieval:
-    """Returns the stored images, reports or passages that are nearest to one image or one text."""
+    """Returns the stored images, reports or passages that are nearest to one image or one text.
+
+    Leaves out whom `exclude` names, or else whom a DICOM file names as its own.
+    """
     uploads, parameters = await read_input(request, RetrieveParameters, max_images=1)
     check_k(parameters.k, wired.settings.max_k)
     image = one_image(uploads) if uploads else None
+    exclude = parameters.exclude
+    work = Work(request)
+    ids = await work.run(_own_ids, image, exclude)
     wanted = SearchRequest(
         parameters.query(),
         image=image,
         text=parameters.text,
         mode=parameters.mode,
-        patient_id=parameters.exclude.patient_id,
-        study_id=parameters.exclude.study_id,
+        patient_id=ids.patient_id,
+        study_id=ids.study_id,
     )
-    hits = await Work(request).run(search, wired.library, wired.encoder, wanted)
+    hits = await work.run(search, wired.library, wired.encoder, wanted)
     return Retrieval(
         bundle=BundleName.of(wired.bundle),
         hits=[HitOut.of(hit) for hit in hits],
         abstained=not hits,
+        patient_id_from=ids.patient_id_from,
+        study_id_from=ids.study_id_from,
     )
+
+
+def _own_ids(image: bytes | None, exclude: Exclude, _: Deadline) -> OwnIds:
+    return own_ids([] if image is None else [image], exclude.patient_id, exclude.study_id)

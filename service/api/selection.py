@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from service.api.inputs import Parameters
+from service.api.parameters import Parameters
 from service.cases.schema import CaseFilter
 from service.identifiers import Identifier
 

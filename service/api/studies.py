@@ -1,34 +1,39 @@
 """Answers PUT, POST, GET and DELETE /studies: stores, shows, counts and removes studies."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 
-from service.api.answers import Answer, BundleName, FailedItem, batch_items
+from service.api.answers import BundleName, batch_items
 from service.api.context import Wired, Work
 from service.api.identifiers import StudyId
 from service.api.inputs import (
     FORM,
     AsJson,
     ImageItem,
-    Parameters,
     Upload,
     decode_item,
+    form_parts,
     open_form,
     raised,
     read_input,
-    validate,
 )
+from service.api.parameters import Parameters, declared_query, validate, validate_once
 from service.api.parsing import is_json_list, media_type, parse_json
 from service.api.selection import Filter
+from service.api.stored import StoredStudy, StudyBatch, StudyCounts, StudyItem, StudyOut
 from service.auth import deleter, reader, writer
+from service.cases.library import CaseLibrary
+from service.cases.own_ids import OwnIds, own_ids
 from service.cases.records import NewStudy, StudyRecord
 from service.cases.schema import Metadata, Study
+from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed, StudyInvalid
 from service.identifiers import Identifier
 from service.studies.fields import MAX_VIEWS, Word
@@ -50,104 +55,42 @@ class StudyParameters(Parameters, StudyRecord):
 class StudyLine(StudyParameters):
     """One study of a batch. `images` is a list of {data: base64}, or of names of a form's files."""
 
-    study_id: Identifier
+    study_id: Identifier | None = None
+    """Your own id. Without it the study has the StudyInstanceUID of its DICOM files."""
     images: Annotated[list[ImageItem | str], Field(max_length=MAX_VIEWS, fail_fast=True)] = []
 
 
-class PassageOut(Answer):
-    """One sentence of a stored report."""
+class StudyForm(Parameters):
+    """The fields of a form that has a batch of studies; its files are `files`."""
 
-    id: str
-    section: str
-    text: str
-
-
-class StoredImage(Answer):
-    """One image of a stored study."""
-
-    view: str | None
-    url: str
-
-
-class StudyOut(Answer):
-    """A stored study. Its ids are references: keyed hashes of the caller's ids."""
-
-    study_id: str
-    patient_id: str | None
-    source: str
-    report: str | None
-    passages: list[PassageOut]
-    images: list[StoredImage]
-    findings: list[str]
-    metadata: Metadata
-
-    @classmethod
-    def of(cls, study: Study) -> "StudyOut":
-        """Returns the study with the addresses of its images."""
-        url = f"/studies/{study.study_id}/image"
-        return cls(
-            study_id=study.study_id,
-            patient_id=study.patient_id,
-            source=study.source,
-            report=study.report,
-            passages=[PassageOut.model_validate(passage) for passage in study.passages],
-            images=[
-                StoredImage(view=image.view, url=f"{url}?index={index}")
-                for index, image in enumerate(study.images)
-            ],
-            findings=list(study.findings),
-            metadata=study.metadata,
-        )
-
-
-class StudyItem(Answer):
-    """One stored study of a batch."""
-
-    index: int
-    study: StudyOut
-
-
-class StudyBatch(Answer):
-    """Answer of POST /studies. Items have the order of the request."""
-
-    bundle: BundleName
-    items: list[StudyItem | FailedItem]
-
-
-class StudyCounts(Answer):
-    """The number of studies in the library, and for each value the number of studies with it."""
-
-    studies: int
-    source: dict[str, int]
-    view: dict[str, int]
-    findings: dict[str, int]
+    studies: Annotated[list[Any], AsJson]
+    """A JSON list of studies, whose `images` are names of files."""
 
 
 @router.put("/{study_id:study_id}", dependencies=[writer])
-async def put_study(study_id: StudyId, request: Request, wired: Wired) -> StudyOut:
-    """Stores a study and replaces an earlier version. It is on disk before the answer."""
+async def put_study(study_id: StudyId, request: Request, wired: Wired) -> StoredStudy:
+    """Stores a study and replaces an earlier version. It is on disk before the answer.
+
+    Without `patient_id`, the patient is the one whom the DICOM files name.
+    """
     most = min(MAX_VIEWS, wired.settings.max_images)
     uploads, parameters = await read_input(request, StudyParameters, most)
     images = tuple(raised(upload.data) for upload in uploads)
-    new = NewStudy(study_id, parameters.record(), images)
-    return StudyOut.of(await Work(request).run(wired.library.put, new))
+    sent = _SentStudy(study_id, parameters, images)
+    return await Work(request).run(_put, wired.library, sent)
 
 
-@router.post("", dependencies=[writer])
+@router.post("", dependencies=[writer, declared_query])
 async def post_studies(request: Request, wired: Wired) -> StudyBatch:
     """Stores a batch: NDJSON, a JSON list, or a form with `studies` (a JSON list) and `files`."""
     lines = await _read_batch(request, wired.settings.max_images)
-    good = [line for line in lines if isinstance(line, NewStudy)]
     work = Work(request, items=len(lines), bulk=True)
-    stored = iter(await work.run(wired.library.put_many, good))
-    outcomes = [next(stored) if isinstance(line, NewStudy) else line for line in lines]
-    items = batch_items(
-        outcomes, lambda index, study: StudyItem(index=index, study=StudyOut.of(study))
-    )
+    outcomes = await work.run(_put_many, wired.library, lines)
+    items = batch_items(outcomes, lambda index, study: StudyItem(index=index, study=study))
     return StudyBatch(bundle=BundleName.of(wired.bundle), items=items)
 
 
-@router.get("", dependencies=[reader])
+@router.get("", dependencies=[reader, declared_query])
 def count_studies(wired: Wired, filter: Annotated[Filter, Query()]) -> StudyCounts:
     """Returns the number of studies, in all and for each source, view and finding."""
     if filter.section:
@@ -158,28 +101,82 @@ def count_studies(wired: Wired, filter: Annotated[Filter, Query()]) -> StudyCoun
     return StudyCounts(studies=store.count(where), **store.facets(where))
 
 
-@router.get("/{study_id:study_id}/image", dependencies=[reader], response_class=Response)
+@router.get(
+    "/{study_id:study_id}/image", dependencies=[reader, declared_query], response_class=Response
+)
 def get_image(study_id: StudyId, wired: Wired, index: int = 0) -> Response:
     """Returns the rendition of one image: a JPEG without metadata."""
     return Response(wired.library.rendition(study_id, index), media_type="image/jpeg")
 
 
-@router.get("/{study_id:study_id}", dependencies=[reader])
+@router.get("/{study_id:study_id}", dependencies=[reader, declared_query])
 def get_study(study_id: StudyId, wired: Wired) -> StudyOut:
     """Returns the stored study, by the caller's id or by the reference in a hit."""
     return StudyOut.of(wired.library.get(study_id))
 
 
-@router.delete("/{study_id:study_id}", dependencies=[deleter], status_code=204)
+@router.delete("/{study_id:study_id}", dependencies=[deleter, declared_query], status_code=204)
 def delete_study(study_id: StudyId, wired: Wired) -> None:
     """Removes the study, its vectors and its renditions."""
     wired.library.delete(study_id)
 
 
-async def _read_batch(request: Request, max_studies: int) -> list[NewStudy | EclipError]:
+@dataclass(frozen=True, slots=True)
+class _SentStudy:
+    """A study as it was sent, perhaps under no ids but those of its DICOM files."""
+
+    study_id: str | None
+    fields: StudyParameters
+    images: tuple[bytes, ...]
+
+    def named(self) -> tuple[NewStudy, OwnIds]:
+        """Returns the study under its ids, and who named them.
+
+        Raises what `own_ids` raises, and RequestMalformed if nobody named the study.
+        """
+        ids = own_ids(self.images, self.fields.patient_id, self.study_id)
+        if ids.study_id is None:
+            raise RequestMalformed(
+                "study_id: the study has none, and no DICOM file with a StudyInstanceUID. Name it."
+            )
+        record = self.fields.record().model_copy(update={"patient_id": ids.patient_id})
+        return NewStudy(ids.study_id, record, self.images), ids
+
+
+def _put(library: CaseLibrary, sent: _SentStudy, deadline: Deadline) -> StoredStudy:
+    new, ids = sent.named()
+    return StoredStudy.named(library.put(new, deadline), ids)
+
+
+def _put_many(
+    library: CaseLibrary, batch: Sequence[_SentStudy | EclipError], deadline: Deadline
+) -> list[StoredStudy | EclipError]:
+    """Stores those studies of a batch that could be read. Returns one result each, in order."""
+    named = [_named(line) for line in batch]
+    good = [line for line in named if not isinstance(line, EclipError)]
+    stored = iter(library.put_many([new for new, _ in good], deadline))
+    return [
+        line if isinstance(line, EclipError) else _answered(next(stored), line[1]) for line in named
+    ]
+
+
+def _named(line: _SentStudy | EclipError) -> tuple[NewStudy, OwnIds] | EclipError:
+    try:
+        return line if isinstance(line, EclipError) else line.named()
+    except EclipError as error:
+        return error
+
+
+def _answered(outcome: Study | EclipError, ids: OwnIds) -> StoredStudy | EclipError:
+    return outcome if isinstance(outcome, EclipError) else StoredStudy.named(outcome, ids)
+
+
+async def _read_batch(request: Request, max_studies: int) -> list[_SentStudy | EclipError]:
     if media_type(request) == FORM:
         async with open_form(request, max_files=MAX_VIEWS * max_studies) as form:
-            values, files = _study_list(form), await _named_files(form)
+            uploads, pairs = form_parts(form)
+            values = validate_once(StudyForm, pairs).studies
+            files = await _by_name(uploads)
         _check_count(len(values), max_studies)
         batch = [_new_study(value, files) for value in values]
         _check_all_named(values, files)
@@ -199,19 +196,8 @@ def _check_count(count: int, max_studies: int) -> None:
         raise RequestMalformed(f"A batch must have 1 to {max_studies} studies.")
 
 
-def _study_list(form: FormData) -> list[Any]:
-    studies = form.get("studies")
-    if not isinstance(studies, str):
-        raise RequestMalformed("The form has no `studies` field. Send one with a JSON list.")
-    values = parse_json(studies)
-    if not isinstance(values, list):
-        raise RequestMalformed("`studies` must be a JSON list.")
-    return values
-
-
-async def _named_files(form: FormData) -> dict[str, bytes]:
-    """Returns the form's files by name. Raises RequestMalformed when two have the same name."""
-    uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+async def _by_name(uploads: Sequence[UploadFile]) -> dict[str, bytes]:
+    """Returns a form's files by name. Raises RequestMalformed when two have the same name."""
     files = {upload.filename or "": await upload.read() for upload in uploads}
     if len(files) < len(uploads):
         raise RequestMalformed("Two files of the form have the same name. Rename one of them.")
@@ -231,20 +217,20 @@ def _names(value: dict[str, Any]) -> list[str]:
     return [name for name in images if isinstance(name, str)] if isinstance(images, list) else []
 
 
-def _new_study_line(line: bytes) -> NewStudy | EclipError:
+def _new_study_line(line: bytes) -> _SentStudy | EclipError:
     try:
         return _new_study(parse_json(line), {})
     except EclipError as error:
         return error
 
 
-def _new_study(value: Any, files: Mapping[str, bytes]) -> NewStudy | EclipError:
+def _new_study(value: Any, files: Mapping[str, bytes]) -> _SentStudy | EclipError:
     try:
         line = validate(StudyLine, value)
         images = tuple(raised(_upload(image, files).data) for image in line.images)
+        return _SentStudy(line.study_id, line, images)
     except EclipError as error:
         return error
-    return NewStudy(line.study_id, line.record(), images)
 
 
 def _upload(image: ImageItem | str, files: Mapping[str, bytes]) -> Upload:

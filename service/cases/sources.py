@@ -6,16 +6,13 @@ What a source is and which studies it holds, `service.studies.sources` says.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
+from service.cases.own_ids import own_ids
 from service.cases.records import NewStudy, StudyRecord
 from service.errors import EclipError, StudyInvalid
-from service.imaging.dicom.header import looks_like_dicom
-from service.imaging.dicom.identifiers import belonging
 from service.studies.images import place_of_images
 from service.studies.line import StudyLine
-from service.studies.samples import SEVERAL_PATIENTS
 from service.studies.sources import open_studies
 from service.studies.tables import Found
 
@@ -91,23 +88,12 @@ def _new(line: StudyLine | StudyInvalid, read: Callable[[str], bytes]) -> NewStu
         return line
     try:
         images = tuple(map(read, line.images))
+        ids = own_ids(images, line.patient_id, line.study_id)
     except OSError as error:
         return StudyInvalid(
             f"An image cannot be read: {error.strerror}. Check the path and its permissions."
         )
     except EclipError as error:
         return error
-    if len(images) > 1 and len(_patients(images)) > 1:
-        return StudyInvalid(SEVERAL_PATIENTS)
     fields = line.model_dump(include=_RECORD) | {"findings": list(line.findings or ())}
-    return NewStudy(line.study_id, StudyRecord(**fields), images)
-
-
-def _patients(images: tuple[bytes, ...]) -> set[str | None]:
-    """Returns the patients whom the headers of DICOM images name."""
-    starts = (partial(_start, image) for image in images if looks_like_dicom(image))
-    return {belonging(start).patient_id for start in starts} - {None}
-
-
-def _start(image: bytes, limit: int) -> bytes:
-    return image[:limit]
+    return NewStudy(line.study_id, StudyRecord(**fields | {"patient_id": ids.patient_id}), images)

@@ -4,19 +4,21 @@ The log has one file a day (UTC) with one JSON line a report; lines are only eve
 is fsynced before the full report is returned. Streamed sentences are sent earlier; if the client
 disconnects before the end, no record is written. Delete a day's file to delete its records.
 
-The log holds no id and no text of the caller: ids, indication and comparison are keyed hashes. So
-are the texts of cited passages, and of unsupported sentences, which may repeat the indication.
-Supported sentences are kept word for word, even after the patients whose passages they cite are
-deleted from the library.
+The log holds no id and no text of the caller: ids, indication, comparison and the values of the
+filter are keyed hashes. So are the texts of cited passages, and of unsupported sentences, which may
+repeat the indication. Supported sentences are kept word for word, also after the patients whose
+passages they cite are deleted from the library: `service.reporting.audit_erasure` removes these.
 """
 
 import fcntl
 import os
 import re
 import secrets
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from io import BufferedRandom
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +28,7 @@ from service.bundle.manifest import pack_vector, unpack_vector
 from service.cases.schema import CaseFilter, Vector
 from service.errors import RecordUnknown, StoreUnavailable
 from service.files import make_folder, sync
-from service.imaging.deidentify import Pseudonymiser, StudyRef
+from service.imaging.deidentify import PatientRef, Pseudonymiser, StudyRef
 from service.reporting.report import Provenance, Report, ReportRequest
 from service.reporting.sentences import Sentence
 from service.reporting.writer import WrittenBy
@@ -43,6 +45,8 @@ class Cited(BaseModel):
     study_id: StudyRef
     score: float
     text: str
+    patient_id: PatientRef | None = None
+    """Absent from old lines."""
 
 
 class AuditRecord(BaseModel):
@@ -57,6 +61,7 @@ class AuditRecord(BaseModel):
     vector: str
     """The radiograph's embedding, packed like the golden vectors of a bundle."""
     where: CaseFilter
+    """Its values are keyed hashes; in old lines they are plain."""
     min_score: float | None
     diversity: float | None
     ungrounded: Literal["drop", "flag"]
@@ -85,7 +90,7 @@ class AuditLog:
     """The log of one data directory. Thread-safe; several processes may write to it."""
 
     def __init__(self, directory: Path, pseudonyms: Pseudonymiser) -> None:
-        self._directory, self.pseudonyms = directory, pseudonyms
+        self.directory, self.pseudonyms = directory, pseudonyms
 
     def append(self, embedding: Vector, request: ReportRequest, report: Report) -> None:
         """Writes the record of a report; raises StoreUnavailable if the disk does not take it."""
@@ -111,7 +116,7 @@ class AuditLog:
             written=datetime.now(UTC),
             asked_by=request.asked_by,
             vector=pack_vector(embedding),
-            where=request.where,
+            where=self._hashed(request.where),
             min_score=request.min_score,
             diversity=request.diversity,
             ungrounded=request.ungrounded,
@@ -127,6 +132,7 @@ class AuditLog:
                     study_id=item.study_id,
                     score=item.score,
                     text=names.text(item.text),
+                    patient_id=item.patient_id,
                 )
                 for item in report.evidence
             ),
@@ -141,6 +147,11 @@ class AuditLog:
     def hash_of(self, passages: Sequence[str]) -> str | None:
         """Returns the keyed hash of a prior study's passages; None without any."""
         return self.pseudonyms.text("\n".join(passages)) if passages else None
+
+    def _hashed(self, where: CaseFilter) -> CaseFilter:
+        """Returns the conditions with keyed hashes in the place of the caller's values."""
+        hashed = {name: tuple(map(self.pseudonyms.text, v)) for name, v in asdict(where).items()}
+        return CaseFilter(**hashed)
 
     def _recorded(self, sentences: Sequence[Sentence]) -> tuple[Sentence, ...]:
         """Returns the sentences, those that are not supported with a hash as text."""
@@ -161,14 +172,14 @@ class AuditLog:
         if path is not None and path.is_file():
             with path.open(encoding="utf-8") as lines:
                 for line in lines:
-                    if record_id in line and (record := _read(line)) and record.id == record_id:
+                    if record_id in line and (record := read_line(line)) and record.id == record_id:
                         return record
         raise RecordUnknown(
             "The audit log has no record of this id. Use `provenance.record` of the report."
         )
 
     def _path(self, day: str) -> Path:
-        return self._directory / f"{day}.jsonl"
+        return self.directory / f"{day}.jsonl"
 
 
 def new_id() -> str:
@@ -176,11 +187,32 @@ def new_id() -> str:
     return f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(8)}"
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[BufferedRandom]:
+    """Gives the file of a day, which nobody else writes or replaces meanwhile. Makes it if missing.
+
+    An erasure may have replaced the file while this process waited; then the new one is opened.
+    """
+    while True:
+        with open(path, "a+b", opener=private) as file:  # Path.open has no opener
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(path, file):
+                yield file
+                return
+
+
+def _is_at(path: Path, file: BufferedRandom) -> bool:
+    """Decides whether the open file is the one that has this path now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def _append(path: Path, line: bytes) -> None:
     """Appends a whole line and fsyncs it; first ends a line that a crash cut short."""
     make_folder(path.parent)
-    with open(path, "a+b", opener=_private_opener) as file:  # Path.open has no opener
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(path) as file:
         end = file.seek(0, os.SEEK_END)
         torn = end and os.pread(file.fileno(), 1, end - 1) != b"\n"
         file.write(b"\n" * bool(torn) + line)
@@ -190,12 +222,13 @@ def _append(path: Path, line: bytes) -> None:
         sync(path.parent)
 
 
-def _private_opener(path: str, flags: int) -> int:
+def private(path: str, flags: int) -> int:
     """Opens a file that only its owner may read and write."""
     return os.open(path, flags, 0o600)
 
 
-def _read(line: str) -> AuditRecord | None:
+def read_line(line: str | bytes) -> AuditRecord | None:
+    """Returns the record of a line, or None for a line that is none."""
     try:
         return AuditRecord.model_validate_json(line)
     except ValidationError:

@@ -41,7 +41,7 @@ def read_background(library: CaseLibrary, subject: Subject) -> Background:
     if study.patient_id is None:
         raise _refused("was stored without a patient id, so its patient cannot be checked")
     if {*exclude.patient_ids} - {study.patient_id}:
-        raise _refused("belongs to another patient than `exclude` names")
+        raise _refused("belongs to another patient than `exclude` or a DICOM file names")
     if not (passages := citable(study.passages)):
         raise _refused("has no findings and no impression")
     return Background(

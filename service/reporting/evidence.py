@@ -10,7 +10,7 @@ from service.bundle.report_text import kind_of
 from service.cases.library import DEPTH, CaseLibrary, Query
 from service.cases.schema import EmbeddedStudy, Hit, Passage, Vector
 from service.deadline import Deadline
-from service.imaging.deidentify import StudyRef
+from service.imaging.deidentify import PatientRef, StudyRef
 from service.reporting.injection import instructs
 from service.reporting.polarity import normalise
 
@@ -26,6 +26,7 @@ class Evidence:
 
     number: its name in the prompt and the report, from 1 on. score: cosine of the radiograph and
     the report that the passage is from. vector: the stored embedding of its text, float32[D].
+    patient_id: the patient whose passage it is, if the study was stored with one.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Evidence:
     text: str
     score: float
     vector: Vector = field(repr=False, compare=False)
+    patient_id: PatientRef | None = None
 
     @property
     def concludes(self) -> bool:
@@ -71,6 +73,7 @@ def gather(
             text=passage.text,
             score=hit.score,
             vector=vector,
+            patient_id=hit.patient_id,
         )
         for number, (hit, (passage, vector)) in enumerate(found, start=1)
     ]

@@ -32,10 +32,10 @@ def markdown(report: Report) -> str:
 
 
 def json_text(report: Report) -> str:
-    """Returns every field of the report as JSON, without the vectors of its evidence."""
+    """Returns the report as JSON, without the vectors and the patients of its evidence."""
     fields = asdict(report)
     for passage in fields["evidence"]:
-        del passage["vector"]
+        del passage["vector"], passage["patient_id"]
     return json.dumps(fields, ensure_ascii=False)
 
 

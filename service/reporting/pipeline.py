@@ -67,7 +67,7 @@ class Reporter:
             for event in events:
                 if isinstance(event, Report):
                     event = replace(event, warnings=_warnings(images))
-                    self.audit.append(embedding, request, event)
+                    self.audit.append(embedding, _about(request, background), event)
                 yield event
 
     def gather(
@@ -160,6 +160,14 @@ class Reporter:
             ),
             abstained=_abstention(task.evidence, sentences, request),
         )
+
+
+def _about(request: ReportRequest, background: Background) -> ReportRequest:
+    """Returns the request with the patient of its study, where it names the study alone."""
+    subject, patients = request.subject, background.exclude.patient_ids
+    if subject.patient_id is not None or not patients:
+        return request
+    return replace(request, subject=replace(subject, patient_id=patients[0]))
 
 
 def final_report(events: Iterator[object]) -> Report:

@@ -1,10 +1,10 @@
 """Writes a report of the audit log again, and says what has changed since."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from service.cases.library import CaseLibrary
-from service.cases.schema import EmbeddedStudy
+from service.cases.schema import EVERYTHING, CaseFilter, EmbeddedStudy
 from service.deadline import Deadline
 from service.errors import LlmUnavailable, RequestMalformed, StudyUnknown
 from service.imaging.deidentify import Pseudonymiser, StudyRef
@@ -39,7 +39,8 @@ def written_again(
     Raises RequestMalformed if indication or comparison are not those of the record, and
     LlmUnavailable if a language model wrote the report and there is none now.
     """
-    request = _request(record, reporter.audit.pseudonyms, indication, comparison)
+    where = _filter(record.where, reporter.library, reporter.audit.pseudonyms)
+    request = _request(record, where, reporter.audit.pseudonyms, indication, comparison)
     by_model = record.generator.kind == "vllm"
     if by_model and reporter.language_model is None:
         raise LlmUnavailable("A language model wrote this report. Set ECLIP_LLM_URL.")
@@ -66,6 +67,7 @@ def written_again(
 
 def _request(
     record: AuditRecord,
+    where: CaseFilter,
     pseudonyms: Pseudonymiser,
     indication: str | None,
     comparison: str | None,
@@ -83,7 +85,7 @@ def _request(
     return ReportRequest(
         k=record.provenance.k,
         subject=Subject(record.patient_id, record.study_id, record.prior_study_id),
-        where=record.where,
+        where=where,
         indication=indication,
         comparison=comparison,
         seed=record.provenance.seed,
@@ -91,6 +93,20 @@ def _request(
         diversity=record.diversity,
         ungrounded=record.ungrounded,
     )
+
+
+def _filter(where: CaseFilter, library: CaseLibrary, pseudonyms: Pseudonymiser) -> CaseFilter:
+    """Returns the recorded conditions in plain values, found among those that the library has.
+
+    A value that no study has any more stays a hash. It is met by no study either way.
+    """
+    stored = library.store.facets(EVERYTHING)
+
+    def plain(name: str) -> tuple[str, ...]:
+        values = {pseudonyms.text(value): value for value in stored.get(name, ())}
+        return tuple(values.get(value, value) for value in getattr(where, name))
+
+    return CaseFilter(**{field.name: plain(field.name) for field in fields(CaseFilter)})
 
 
 def _background(library: CaseLibrary, subject: Subject) -> Background:
@@ -128,6 +144,7 @@ def _passage(
                 text=passage.text,
                 score=cited.score,
                 vector=vector,
+                patient_id=study.study.patient_id,
             )
     return None
 

@@ -33,6 +33,8 @@ _MISSING = frozenset({"nan", "nat", "none", "null", "<na>"})
 """Texts of a missing value. As ids they would make one patient of many."""
 _INDEX = re.compile(r"|unnamed:_\d+|__index_level_\d+__")
 """Names that pandas gives to its index, in CSV and in Parquet."""
+_WORD = re.compile(r"\w{1,32}")
+"""A field's name that an error may show."""
 _EXACT = 2**53
 """Whole numbers below it are exact as floats."""
 
@@ -206,7 +208,12 @@ def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _wrong(field: str, what: str) -> StudyInvalid:
-    return StudyInvalid(f"{field}: {what.rstrip('.')}.")
+    return StudyInvalid(f"{_shown(field)}: {what.rstrip('.')}.")
+
+
+def _shown(field: str) -> str:
+    """Returns a field's name, unless it is longer than a name or no word: then "a field"."""
+    return field if _WORD.fullmatch(field) else "a field"
 
 
 def _invalid(error: ValidationError) -> StudyInvalid:
@@ -218,5 +225,5 @@ def _invalid(error: ValidationError) -> StudyInvalid:
         what = "A study has no such field. Leave it out, or put it into `metadata`"
     elif loc[:1] == ("metadata",) and len(loc) > 2:  # the second part is the user's own word
         loc, what = loc[:1], "Each value should be text, a finite number, true or false"
-    where = ".".join(map(str, loc)) or "line"
+    where = ".".join(_shown(str(part)) for part in loc) or "line"
     return StudyInvalid(f"{where}: {what.replace('a valid tuple', 'a list')}.")

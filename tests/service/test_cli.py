@@ -121,6 +121,55 @@ def test_brackets_in_a_report_are_its_words_and_no_markup(tmp_path):
     assert "[bold] Effusion." in written
 
 
+@pytest.mark.slow
+def test_a_patient_is_erased_from_the_audit_log(manifest, data_dir, monkeypatch, capsys):
+    invoke("index", manifest)
+    shown = invoke("report", DEMO / "radiograph.png")
+    assert "Small left pleural effusion." in shown
+
+    def audit():
+        return "".join(path.read_text() for path in (data_dir / "audit").iterdir())
+
+    assert "Small left pleural effusion." in audit()
+    assert "0 records removed; 1 records of other" in " ".join(
+        invoke("audit", "erase", "p-s1").split()
+    )
+    assert "Small left pleural effusion." not in audit()
+    invoke("report", DEMO / "radiograph.png", "--patient-id", "p-s3")
+    assert "1 records removed; 1 records" in invoke("audit", "erase", "p-s3", "--study", "s3")
+    assert "cardiomegaly" not in audit().lower()
+    invoke("audit", "erase", code=2)
+    (data_dir / "identifiers.key").unlink()
+    code, complaint = fails(monkeypatch, capsys, "audit", "erase", "p-s1")
+    assert (code, "identifiers.key is missing" in complaint) == (1, True)
+
+
+def test_the_console_names_no_file(monkeypatch, capsys, tmp_path):
+    """What it shows may be a container's log. The file of --rejects names them, for its owner."""
+    folder, rejects = tmp_path / "folder", tmp_path / "rejects.jsonl"
+    folder.mkdir()
+    (folder / "Doe-Jane.jpg").write_bytes(b"no image")
+    code, complaint = fails(monkeypatch, capsys, "index", folder, "--rejects", rejects)
+    assert (code, "study 1: The bytes are neither" in complaint) == (1, True)
+    assert "Jane" not in complaint
+    assert json.loads(rejects.read_text())["place"] == "Doe-Jane.jpg"
+    assert rejects.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_data_directory_that_is_a_file_is_an_error_in_words(monkeypatch, capsys, manifest):
+    monkeypatch.setenv("ECLIP_DATA_DIR", str(manifest))
+    code, complaint = fails(monkeypatch, capsys, "index", manifest)
+    assert (code, "Cannot read or write: File exists." in complaint) == (1, True)
+    assert str(manifest) not in complaint
+
+
+def test_a_setting_that_is_not_json_is_an_error_in_words(monkeypatch, capsys, manifest):
+    monkeypatch.setenv("ECLIP_API_KEYS", "a secret")
+    code, complaint = fails(monkeypatch, capsys, "index", manifest)
+    assert (code, complaint[:45]) == (2, "Setting ECLIP_API_KEYS: It is not JSON. Write")
+    assert "secret" not in complaint
+
+
 def test_rejected_lines_are_named_by_number_and_end_with_1(manifest, monkeypatch, capsys):
     with manifest.open("a") as lines:
         lines.write('{"study_id": "s4"}\nnot json\n{"study_id": "s5", "images": ["../x.png"]}\n')

@@ -20,6 +20,7 @@ REFUSED = [
     "", " ", "\t", ".", "..", "a/../b", "./a", "a/.", "/a", "a/", "a//b", "/", "x/image",
     "a\nb", "a\0b", "a\x7fb", "\x1b$B", "\u00a0nbsp", "zero\u200bwidth", "soft\u00adhyphen",
     "\u202eright to left", "\ufeffbom", "\u2028", "\u3000", "caf\ufffd", "\ud800", "x" * 257,
+    "filler\u3164", "a\u2800b", "variant\ufe0f", "\U000e0101", "a\u034fb",
 ]  # fmt: skip
 
 

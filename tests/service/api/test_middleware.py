@@ -60,10 +60,20 @@ def test_a_body_over_the_cap_is_refused_while_it_streams(small, problem):
 
 def test_one_line_a_request_is_logged_without_what_it_holds(client):
     with capture_logs() as logs:
-        client.get(f"/studies/{CANARY}?patient={CANARY}")
+        client.get(f"/studies/{CANARY}")
+        refused = client.get(f"/studies/{CANARY}?{CANARY}={CANARY}")
+    found, unasked = [log for log in logs if log["event"] == "request"]
+    for line, status in ((found, 404), (unasked, 400)):
+        assert line["route"] == "/studies/{study_id}"
+        assert (line["method"], line["status"]) == ("GET", status)
+    assert CANARY not in json.dumps(logs) + refused.text
+
+
+def test_a_method_that_a_caller_made_up_is_not_logged(client):
+    with capture_logs() as logs:
+        assert client.request(CANARY, "/bundle").status_code == 405
     (line,) = [log for log in logs if log["event"] == "request"]
-    assert line["route"] == "/studies/{study_id}"
-    assert (line["method"], line["status"]) == ("GET", 404)
+    assert line["method"] == "other"
     assert CANARY not in json.dumps(logs)
 
 

@@ -6,10 +6,11 @@ import pytest
 
 from service.app import open_services
 from service.cases.records import NewStudy, StudyRecord
+from service.cases.schema import CaseFilter
 from service.errors import LlmUnavailable, RequestMalformed
 from service.reporting.evidence import Subject
 from service.reporting.prompt import Prompt
-from service.reporting.replay import written_again
+from service.reporting.replay import Replay, written_again
 from service.reporting.report import ReportRequest
 from service.settings import Settings
 from tests.support.writers import Failing, Scripted
@@ -141,3 +142,26 @@ def test_the_indication_is_asked_for_again(recorded, again):
     for other in (None, "Fever."):
         with pytest.raises(RequestMalformed, match="indication"):
             again(record, indication=other)
+
+
+def test_a_filter_is_found_again_by_the_hashes_of_its_values(reporter, recorded, again, deadline):
+    other = StudyRecord(report="FINDINGS: A nodule.", source="ward 7", findings=["nodule"])
+    reporter.library.put(NewStudy("s9", other, ()), deadline)
+    where = CaseFilter(source=("ward 7", "gone"), findings=("nodule",))
+    record = recorded(ReportRequest(where=where))
+    assert "ward 7" not in record.model_dump_json()
+    assert len(record.evidence) == 1
+    assert again(record) == Replay(same=True, changes=())
+    plain = record.model_copy(update={"where": where})  # as versions before wrote it
+    assert again(plain) == Replay(same=True, changes=())
+
+
+def test_a_record_names_the_patient_of_the_study_that_it_is_about(
+    reporter, recorded, again, deadline
+):
+    stored = StudyRecord(patient_id="one", report="FINDINGS: A nodule.")
+    reporter.library.put(NewStudy("own", stored, ()), deadline)
+    record = recorded(ReportRequest(subject=Subject(None, "own")))
+    assert record.patient_id == reporter.audit.pseudonyms.patient("one")
+    reporter.library.delete("own")
+    assert again(record).same
