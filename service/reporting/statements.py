@@ -16,12 +16,14 @@ docs/negation.md has an example of each rule.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from service.reporting.clauses import Clause, parse_clauses
 from service.reporting.polarity import normalise
 from service.reporting.sentences import Status
+from service.reporting.synonyms import with_one_term
+from service.reporting.vocabulary import needed_terms, offered_terms
 from service.reporting.wording import NORMAL, SEVERITY, SIDES
 
 NEAR = 0.6
@@ -37,19 +39,24 @@ class Statement:
     text: str
     """The normalised sentence. Equal texts say the same, even where the rules cannot read them."""
     clauses: tuple[Clause, ...]
+    needs: frozenset[str]
+    """The words and numbers that a passage must have to support it."""
+    offers: frozenset[str]
+    """The words and numbers that it may support in others."""
 
     @classmethod
     def of(cls, text: str) -> Self:
         """Parses a sentence."""
-        return cls._of_normalised(normalise(text).rstrip(". "))
-
-    @classmethod
-    def _of_normalised(cls, text: str) -> Self:
-        return cls(text, parse_clauses(text))
+        text = with_one_term(text)
+        normalised = normalise(text).rstrip(". ")
+        offers = offered_terms(text) | offered_terms(normalised)
+        return cls(normalised, parse_clauses(normalised), needed_terms(text), offers)
 
     def ungraded(self) -> Self:
         """Returns the statement without its severity: "mild edema" → "edema"."""
-        return self._of_normalised(" ".join(SEVERITY.sub(" ", self.text).split()))
+        text = " ".join(SEVERITY.sub(" ", self.text).split())
+        needs = frozenset(term for term in self.needs if not SEVERITY.fullmatch(term))
+        return replace(self, text=text, clauses=parse_clauses(text), needs=needs)
 
 
 def compare(statement: Statement, passage: Statement, cosine: float) -> tuple[Status, float]:
@@ -59,14 +66,17 @@ def compare(statement: Statement, passage: Statement, cosine: float) -> tuple[St
     """
     if not statement.clauses:
         return _SILENT
+    known = len(statement.needs & passage.offers) / max(1, len(statement.needs))
+    adds = not statement.needs <= passage.offers
     if statement.text == passage.text:
-        return "supported", 1.0
+        return ("unsupported", known) if adds else ("supported", 1.0)
     verdicts = [_judge(clause, passage.clauses, cosine) for clause in statement.clauses]
     opposed = [support for status, support in verdicts if status == "contradicted"]
     if opposed:
         return "contradicted", max(opposed)
     every = all(status == "supported" for status, _ in verdicts)
-    return "supported" if every else "unsupported", min(support for _, support in verdicts)
+    support = min(support for _, support in verdicts)
+    return ("unsupported" if adds or not every else "supported"), min(support, known)
 
 
 def _judge(clause: Clause, passage: Sequence[Clause], cosine: float) -> tuple[Status, float]:
@@ -95,7 +105,7 @@ def _compare_clauses(clause: Clause, other: Clause, cosine: float) -> tuple[Stat
     if clause.polarity == "denied":
         near *= other.words <= clause.words
     same = _denial_agrees if clause.polarity == "denied" else _affirmation_agrees
-    follows = near >= NEAR and clause.doubted == other.doubted and same(clause, other)
+    follows = near == 1 and clause.doubted == other.doubted and same(clause, other)
     return "supported" if follows else "unsupported", near
 
 

@@ -1,0 +1,73 @@
+"""Puts one term for each of the terms that radiologists use for the same thing.
+
+Example: "The cardiac silhouette is enlarged" and "Cardiomegaly" both speak of an enlarged heart. A
+pair stands here only if each term may replace the other: "consolidation" and "opacity" do not, since
+not every opacity is a consolidation. The pairs follow
+
+* RadLex, the lexicon of the Radiological Society of North America: synonyms of devices and organs;
+* the Fleischner Society's glossary (Hansell et al. 2008, Radiology 246:697): signs in the lungs;
+* the phrases by which the CheXpert labeller (Irvin et al. 2019, arXiv 1901.07031) finds
+  cardiomegaly and pleural effusion.
+"""
+
+import re
+
+_TERMS = {
+    r"cardiomegaly|(?:cardiac|heart) enlargement"
+    r"|enlargement of (?:the )?(?:heart|cardiac silhouette)": "enlarged heart",
+    r"(?:cardiac|heart) (?:silhouette|shadow)"
+    r"|(?:cardiac|heart) size(?= (?:is|appears) (?:\w+ly )?enlarged)": "heart",
+    r"cardiac": "heart",
+    r"pulmonary": "lung",
+    r"osseous": "bony",
+    r"pleural fluid|hydrothorax": "pleural effusion",
+    r"ptx": "pneumothorax",
+    r"air[ -]space": "airspace",
+    r"(?:cp|costophrenic) (?:angle|sulcus)": "costophrenic angle",
+    r"(?:cp|costophrenic) (?:angles|sulci)": "costophrenic angles",
+    r"(?:on|at|in) both sides|bilaterally": "bilateral",
+    r"bibasilar|bibasal": "bilateral basal",
+    r"biapical": "bilateral apical",
+    r"rul": "right upper lobe",
+    r"rml": "right middle lobe",
+    r"rll": "right lower lobe",
+    r"lul": "left upper lobe",
+    r"lll": "left lower lobe",
+    r"et tube|ett": "endotracheal tube",
+    r"ng tube|ngt": "nasogastric tube",
+    r"picc line|peripherally inserted central (?:venous )?catheter": "picc",
+    r"central venous line|central line|cvc": "central venous catheter",
+    r"thoracostomy tube": "chest tube",
+    r"cannot be (?:excluded|ruled out)": "possible",
+}
+_TERM = re.compile(rf"\b(?:{'|'.join(f'({term})' for term in _TERMS)})\b", re.IGNORECASE)
+_PLAIN = (*_TERMS.values(),)
+_NUMBER = r"\d+(?:\.\d+)?"
+_LENGTH = re.compile(
+    rf"(?<![\d.,/])((?:{_NUMBER} ?(?:[cm]m)? ?(?:x|×|by|to|-) ?){{0,3}}{_NUMBER})[ -]?"
+    r"([cm]m|(?:centi|milli)met(?:er|re)s?)\b",
+    re.IGNORECASE,
+)
+_PART = re.compile(rf"({_NUMBER}) ?([cm]m)?", re.IGNORECASE)
+_MM = {"c": 10, "m": 1}
+"""Millimetres in a unit of length, by its first letter."""
+
+
+def with_one_term(text: str) -> str:
+    """Returns the text with one term for each thing, and lengths in millimetres.
+
+    Examples: "Cardiomegaly, RLL nodule of 1.5 cm." → "enlarged heart, right lower lobe nodule of
+    15mm."; "2 x 3 cm" → "20mm x 30mm". Other letters keep their case.
+    """
+    text = _TERM.sub(lambda term: _PLAIN[(term.lastindex or 1) - 1], text)
+    return _LENGTH.sub(_in_millimetres, text) if "m" in text else text
+
+
+def _in_millimetres(length: re.Match[str]) -> str:
+    """Returns each number of a length in millimetres; one without a unit has that of the last."""
+
+    def converted(part: re.Match[str]) -> str:
+        unit = part[2] or length[2]
+        return f"{float(part[1]) * _MM[unit[0].lower()]:g}mm"
+
+    return _PART.sub(converted, length[1])
