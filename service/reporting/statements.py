@@ -15,6 +15,7 @@ Examples, against the passage "Small left effusion, no pneumothorax.":
 docs/negation.md has an example of each rule.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -23,11 +24,16 @@ from service.reporting.clauses import Clause, parse_clauses
 from service.reporting.polarity import normalise
 from service.reporting.sentences import Status
 from service.reporting.synonyms import with_one_term
-from service.reporting.vocabulary import needed_terms, offered_terms
+from service.reporting.vocabulary import fold, needed_terms, offered_terms
 from service.reporting.wording import NORMAL, SEVERITY, SIDES
 
 NEAR = 0.6
 """Share of common words, times the cosine, from which two clauses are about the same thing."""
+_SAYS_NOTHING = re.compile(
+    r"\b(?:an?|the|there (?:is|are|was|were)"
+    r"|(?:is|are|was|were) (?:seen|noted|present|identified|visuali[sz]ed|demonstrated|visible))\b"
+)
+_WORD = re.compile(r"[a-z]+")
 _WEIGHTIEST_LAST: tuple[Status, ...] = ("unsupported", "supported", "contradicted")
 _SILENT: tuple[Status, float] = ("unsupported", 0.0)
 
@@ -37,7 +43,10 @@ class Statement:
     """What a sentence states, as the rules read it."""
 
     text: str
-    """The normalised sentence. Equal texts say the same, even where the rules cannot read them."""
+    """The normalised sentence."""
+    gist: str
+    """The text without articles, "there is" and "is seen", each word in one form. Equal gists say
+    the same, even where the rules cannot read them."""
     clauses: tuple[Clause, ...]
     needs: frozenset[str]
     """The words and numbers that a passage must have to support it."""
@@ -50,13 +59,14 @@ class Statement:
         text = with_one_term(text)
         normalised = normalise(text).rstrip(". ")
         offers = offered_terms(text) | offered_terms(normalised)
-        return cls(normalised, parse_clauses(normalised), needed_terms(text), offers)
+        clauses = parse_clauses(normalised)
+        return cls(normalised, _gist(normalised), clauses, needed_terms(text), offers)
 
     def ungraded(self) -> Self:
         """Returns the statement without its severity: "mild edema" → "edema"."""
         text = " ".join(SEVERITY.sub(" ", self.text).split())
         needs = frozenset(term for term in self.needs if not SEVERITY.fullmatch(term))
-        return replace(self, text=text, clauses=parse_clauses(text), needs=needs)
+        return replace(self, text=text, gist=_gist(text), clauses=parse_clauses(text), needs=needs)
 
 
 def compare(statement: Statement, passage: Statement, cosine: float) -> tuple[Status, float]:
@@ -68,7 +78,7 @@ def compare(statement: Statement, passage: Statement, cosine: float) -> tuple[St
         return _SILENT
     known = len(statement.needs & passage.offers) / max(1, len(statement.needs))
     adds = not statement.needs <= passage.offers
-    if statement.text == passage.text:
+    if statement.gist == passage.gist:
         return ("unsupported", known) if adds else ("supported", 1.0)
     verdicts = [_judge(clause, passage.clauses, cosine) for clause in statement.clauses]
     opposed = [support for status, support in verdicts if status == "contradicted"]
@@ -77,6 +87,11 @@ def compare(statement: Statement, passage: Statement, cosine: float) -> tuple[St
     every = all(status == "supported" for status, _ in verdicts)
     support = min(support for _, support in verdicts)
     return ("unsupported" if adds or not every else "supported"), min(support, known)
+
+
+def _gist(text: str) -> str:
+    words = _WORD.sub(lambda word: fold(word[0]), _SAYS_NOTHING.sub(" ", text))
+    return " ".join(words.split())
 
 
 def _judge(clause: Clause, passage: Sequence[Clause], cosine: float) -> tuple[Status, float]:

@@ -23,16 +23,19 @@ _TERMS = {
     r"pleural fluid|hydrothorax": "pleural effusion",
     r"ptx": "pneumothorax",
     r"air[ -]space": "airspace",
+    r"(?:(?<=upper )|(?<=lower )|(?<=mid )|(?<=middle )|(?<=lung ))(?:zone|lobe|field)s?": "lung",
+    r"stable": "unchanged",
+    r"unremarkable|within normal limits": "normal",
     r"(?:cp|costophrenic) (?:angle|sulcus)": "costophrenic angle",
     r"(?:cp|costophrenic) (?:angles|sulci)": "costophrenic angles",
     r"(?:on|at|in) both sides|bilaterally": "bilateral",
     r"bibasilar|bibasal": "bilateral basal",
     r"biapical": "bilateral apical",
-    r"rul": "right upper lobe",
-    r"rml": "right middle lobe",
-    r"rll": "right lower lobe",
-    r"lul": "left upper lobe",
-    r"lll": "left lower lobe",
+    r"rul": "right upper lung",
+    r"rml": "right middle lung",
+    r"rll": "right lower lung",
+    r"lul": "left upper lung",
+    r"lll": "left lower lung",
     r"et tube|ett": "endotracheal tube",
     r"ng tube|ngt": "nasogastric tube",
     r"picc line|peripherally inserted central (?:venous )?catheter": "picc",
@@ -56,7 +59,7 @@ _MM = {"c": 10, "m": 1}
 def with_one_term(text: str) -> str:
     """Returns the text with one term for each thing, and lengths in millimetres.
 
-    Examples: "Cardiomegaly, RLL nodule of 1.5 cm." → "enlarged heart, right lower lobe nodule of
+    Examples: "Cardiomegaly, RLL nodule of 1.5 cm." → "enlarged heart, right lower lung nodule of
     15mm."; "2 x 3 cm" → "20mm x 30mm". Other letters keep their case.
     """
     text = _TERM.sub(lambda term: _PLAIN[(term.lastindex or 1) - 1], text)

@@ -14,7 +14,7 @@ word that is written like a name must be in the passage, whatever it means: "An"
 import re
 
 GRAMMAR = frozenset({
-    "a", "an", "and", "any", "apparent", "appear", "appears", "appreciate", "appreciated", "are",
+    "a", "also", "an", "and", "any", "apparent", "appear", "appears", "appreciate", "appreciated", "are",
     "as", "at", "be", "been", "being", "by", "can", "could", "demonstrate", "demonstrated",
     "demonstrates", "detected", "did", "do", "does", "evidence", "evident", "find", "for", "found",
     "from", "had", "has", "have", "identified", "identify", "in", "is", "it", "its", "located",
@@ -32,7 +32,6 @@ _JUDGED = frozenset({
     "unchanged", "unremarkable", "within", "without",
 })  # fmt: skip
 """Words that state something, which `service.reporting.clauses` compares."""
-_LUNG = frozenset({"zone", "lobe", "field"})
 _FAMILIES = {
     "apex": "apices apexes",
     "atelectasis": "atelectatic atelectases",
@@ -82,7 +81,7 @@ _HEAD = {form: head for head, forms in _FAMILIES.items() for form in forms.split
 _PLURAL = re.compile(r"(?<=[a-z]{3})(?:(?<=ss|sh|ch)es|(?<![siu])s)$")
 _PLURAL_Y = re.compile(r"(?<=[a-z]{3})ies$")
 _UNITS = (
-    r"mm|m|ml|cc|l|mg|g|kg|%|f|fr|french|gauge|degrees?|am|pm"
+    r"mm|cm|m|ml|cc|l|mg|g|kg|%|f|fr|french|gauge|degrees?|am|pm"
     r"|(?:second|minute|hour|day|week|month|year)s?"
 )
 _TERM = re.compile(
@@ -99,21 +98,25 @@ _JOINS = {
     re.compile(r"'s\b"): "",
     re.compile(r"\bnon[ -](?=[a-z])"): "non",
 }
-_NAME = re.compile(r"(?<=[a-z] )[A-Z][a-z]*\b|(?<=[,;] )[A-Z][a-z]+\b")
-"""A word that begins with a capital within a sentence."""
+_NAME = re.compile(
+    r"(?:(?<=[a-z] )|(?<=[,;] )|(?<=\()|(?<=\b[DM]r\. )|(?<=\bMrs\. )|(?<=\bMs\. ))"
+    r"[A-Z](?:[a-z]+\b|(?= [a-z]))"
+    r"|\b(?:[Aa][Nn]?|[Tt]he|THE)(?=\s*(?:$|[.,;:()])| (?:[Aa][Nn]?|[Tt]he|THE)\b)"
+    r"|\b[Aa]n(?= [bcdfgjklpqrtvwz])"
+)
+"""A word with a capital within a sentence, and an article that no noun may follow."""
 
 
 def fold(word: str) -> str:
     """Returns the word that stands for all forms of a word.
 
-    Examples: "effusions" → "effusion", "calcifications" → "calcified". The zones, lobes and fields
-    of a lung are all `lung`. Forms that tell a course stay apart: "enlarging" is not "enlarged",
-    nor "resolving" "resolved".
+    Examples: "effusions" → "effusion", "calcifications" → "calcified". Forms that tell a course
+    stay apart: "enlarging" is not "enlarged", nor "resolving" "resolved".
     """
     if word in _HEAD:
         return _HEAD[word]
     singular = _PLURAL.sub("", _PLURAL_Y.sub("y", word))
-    return "lung" if singular in _LUNG else _HEAD.get(singular, singular)
+    return _HEAD.get(singular, singular)
 
 
 def needed_terms(text: str) -> frozenset[str]:

@@ -16,7 +16,11 @@ SEVERITY = re.compile(
     r"\b(?:trace|tiny|small|medium|large|massive"
     r"|(?:minimal|slight|mild|moderate|marked|severe)(?:ly)?)\b"
 )
-TOKEN = re.compile(r"\d+(?:\.\d+)?(?: ?(?:cm|mm)\b)?|[^\W\d_]+")
+TOKEN = re.compile(
+    r"\d+(?:\.\d+)?(?: ?(?:cm|mm)\b(?: (?:from|above|below|proximal|distal|inferior|superior)\b)?)?"
+    r"|[^\W\d_]+"
+)
+"""A word, or a number with its unit. "3 cm from" is a distance, and no size."""
 DOUBT = re.compile(
     r"\b(?:may|might|could|possibl[ey]|probabl[ey]|likely|suspected|questionable|question"
     r"|possibility|consider(?:ed|ation)?|differential|query"
@@ -55,13 +59,16 @@ def words(text: str) -> frozenset[str]:
 def particulars(text: str) -> frozenset[str]:
     """Returns the particulars: "small left effusion" → {small, left}.
 
-    If opposite sides or levels, or two severities occur, all are kept as one ordered string.
+    If opposite sides or levels, or two severities occur, all are kept as one ordered string. So are
+    several numbers.
     """
     tokens = [token.replace(" ", "") for token in TOKEN.findall(text)]
-    found = [fold(token) for token in tokens if _PARTICULAR.fullmatch(token)]
+    numbers = [token for token in tokens if token[0].isdigit()]
+    found = [fold(t) for t in tokens if _PARTICULAR.fullmatch(t) and t not in numbers]
     degrees = [token for token in found if SEVERITY.fullmatch(token)]
     ordered = len(degrees) > 1 or any(pair.issubset(found) for pair in _OPPOSITES)
-    return frozenset([" ".join(found)] if ordered else found)
+    kept = [" ".join(found)] if ordered else found
+    return frozenset([*kept, " ".join(numbers)]) - {""}
 
 
 def says_something(text: str) -> bool:
