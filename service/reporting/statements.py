@@ -56,7 +56,7 @@ class Statement:
     @classmethod
     def of(cls, text: str) -> Self:
         """Parses a sentence."""
-        text = with_one_term(text)
+        text = with_one_term(" ".join(text.split()))
         normalised = normalise(text).rstrip(". ")
         offers = offered_terms(text) | offered_terms(normalised)
         clauses = parse_clauses(normalised)

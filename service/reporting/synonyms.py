@@ -1,8 +1,8 @@
 """Puts one term for each of the terms that radiologists use for the same thing.
 
 Example: "The cardiac silhouette is enlarged" and "Cardiomegaly" both speak of an enlarged heart. A
-pair stands here only if each term may replace the other: "consolidation" and "opacity" do not, since
-not every opacity is a consolidation. The pairs follow
+pair stands here only if each term may replace the other. "Consolidation" and "opacity" do not: many
+an opacity is no consolidation. The pairs follow
 
 * RadLex, the lexicon of the Radiological Society of North America: synonyms of devices and organs;
 * the Fleischner Society's glossary (Hansell et al. 2008, Radiology 246:697): signs in the lungs;
@@ -51,7 +51,7 @@ _LENGTH = re.compile(
     r"([cm]m|(?:centi|milli)met(?:er|re)s?)\b",
     re.IGNORECASE,
 )
-_PART = re.compile(rf"({_NUMBER}) ?([cm]m)?", re.IGNORECASE)
+_PART = re.compile(rf"({_NUMBER})(?: ?([cm]m))?", re.IGNORECASE)
 _MM = {"c": 10, "m": 1}
 """Millimetres in a unit of length, by its first letter."""
 
@@ -71,6 +71,6 @@ def _in_millimetres(length: re.Match[str]) -> str:
 
     def converted(part: re.Match[str]) -> str:
         unit = part[2] or length[2]
-        return f"{float(part[1]) * _MM[unit[0].lower()]:g}mm"
+        return f" {float(part[1]) * _MM[unit[0].lower()]:g}mm "
 
-    return _PART.sub(converted, length[1])
+    return " ".join(_PART.sub(converted, length[1]).split()).replace(" - ", "-")

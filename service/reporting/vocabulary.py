@@ -14,15 +14,15 @@ word that is written like a name must be in the passage, whatever it means: "An"
 import re
 
 GRAMMAR = frozenset({
-    "a", "also", "an", "and", "any", "apparent", "appear", "appears", "appreciate", "appreciated", "are",
-    "as", "at", "be", "been", "being", "by", "can", "could", "demonstrate", "demonstrated",
-    "demonstrates", "detected", "did", "do", "does", "evidence", "evident", "find", "for", "found",
-    "from", "had", "has", "have", "identified", "identify", "in", "is", "it", "its", "located",
-    "may", "measured", "measures", "measuring", "might", "note", "noted", "of", "on", "or",
-    "patient", "possible", "possibly", "present", "radiograph", "radiographic", "radiographically",
-    "see", "seen", "show", "shown", "shows", "side", "sided", "sign", "signs", "sized", "that",
-    "the", "there", "these", "this", "those", "to", "visible", "visualised", "visualized", "was",
-    "we", "were", "which", "with",
+    "a", "also", "an", "and", "any", "apparent", "appear", "appears", "appreciate", "appreciated",
+    "are", "as", "at", "be", "been", "being", "by", "can", "could", "demonstrate", "demonstrated",
+    "demonstrates", "detected", "did", "do", "does", "evidence", "evident", "find", "for",
+    "found", "from", "had", "has", "have", "identified", "identify", "in", "is", "it", "its",
+    "located", "may", "measured", "measures", "measuring", "might", "note", "noted", "of", "on",
+    "or", "patient", "possible", "possibly", "present", "radiograph", "radiographic",
+    "radiographically", "see", "seen", "show", "shown", "shows", "side", "sided", "sign", "signs",
+    "sized", "that", "the", "there", "these", "this", "those", "to", "visible", "visualised",
+    "visualized", "was", "we", "were", "which", "with",
 })  # fmt: skip
 """Words that state nothing."""
 _JUDGED = frozenset({

@@ -26,28 +26,34 @@ class Pair:
 
 
 ADJECTIVES = (
-    "aneurysmal asbestotic aspirated bacterial bilateral bullous carcinoid caseating cavitary chylous"
-    " confluent congenital cystic dissecting embolic empyematous endobronchial eosinophilic extensive"
-    " fungal gangrenous granulomatous ground-glass haemorrhagic healing herniated honeycombed"
-    " iatrogenic incarcerated infected ischaemic large lobulated loculated lymphangitic malignant"
-    " metastatic miliary mycotic necrotizing neoplastic nodular osteolytic partial pathologic"
-    " peribronchial postoperative purulent radiodense recurrent reticulonodular ruptured sarcoid septic"
-    " several severe silicotic spiculated stenotic subacute subpleural thrombosed traumatic two"
-    " undrained unresolved upper viral widespread worsening"
-).split()
+    "aneurysmal", "asbestotic", "aspirated", "bacterial", "bilateral", "bullous", "carcinoid",
+    "caseating", "cavitary", "chylous", "confluent", "congenital", "cystic", "dissecting",
+    "embolic", "empyematous", "endobronchial", "eosinophilic", "extensive", "fungal",
+    "gangrenous", "granulomatous", "ground-glass", "haemorrhagic", "healing", "herniated",
+    "honeycombed", "iatrogenic", "incarcerated", "infected", "ischaemic", "large", "lobulated",
+    "loculated", "lymphangitic", "malignant", "metastatic", "miliary", "mycotic", "necrotizing",
+    "neoplastic", "nodular", "osteolytic", "partial", "pathologic", "peribronchial",
+    "postoperative", "purulent", "radiodense", "recurrent", "reticulonodular", "ruptured",
+    "sarcoid", "septic", "several", "severe", "silicotic", "spiculated", "stenotic", "subacute",
+    "subpleural", "thrombosed", "traumatic", "two", "undrained", "unresolved", "upper", "viral",
+    "widespread", "worsening",
+)  # fmt: skip
 SURNAMES = (
-    "An Baker Brown Cruz Doe Fields Garcia Green Hill Ibrahim Johnson Kowalski Lange Lee Li Little"
-    " Long Marks May Moody Moore Müller Ng Nguyen Novak O'Neill Osei Park Patel Petrov Santos Schmidt"
-    " Silva Singh Small Smith Stone Suzuki Tan Walsh White Will Woods Young"
-).split()
+    "An", "Baker", "Brown", "Cruz", "Doe", "Fields", "Garcia", "Green", "Hill", "Ibrahim",
+    "Johnson", "Kowalski", "Lange", "Lee", "Li", "Little", "Long", "Marks", "May", "Moody",
+    "Moore", "Müller", "Ng", "Nguyen", "Novak", "O'Neill", "Osei", "Park", "Patel", "Petrov",
+    "Santos", "Schmidt", "Silva", "Singh", "Small", "Smith", "Stone", "Suzuki", "Tan", "Walsh",
+    "White", "Will", "Woods", "Young",
+)  # fmt: skip
 DEVICES = (
-    "chest tube", "endotracheal tube", "nasogastric tube", "tracheostomy tube", "pacemaker", "stent",
-    "defibrillator", "feeding tube", "dialysis catheter", "Swan-Ganz catheter", "balloon pump",
-    "central venous catheter", "port", "surgical drain", "valve prosthesis", "vagal stimulator",
+    "chest tube", "endotracheal tube", "nasogastric tube", "tracheostomy tube", "pacemaker",
+    "stent", "defibrillator", "feeding tube", "dialysis catheter", "Swan-Ganz catheter",
+    "balloon pump", "central venous catheter", "port", "surgical drain", "valve prosthesis",
+    "vagal stimulator",
 )  # fmt: skip
 DRUGS = (
-    "amiodarone", "bleomycin", "methotrexate", "nitrofurantoin", "prednisone", "heparin", "cisplatin",
-    "rituximab", "isoniazid", "furosemide",
+    "amiodarone", "bleomycin", "methotrexate", "nitrofurantoin", "prednisone", "heparin",
+    "cisplatin", "rituximab", "isoniazid", "furosemide",
 )  # fmt: skip
 FINDINGS = (
     "atelectasis", "cardiomegaly", "consolidation", "fibrosis", "nodule", "pleural effusion",
@@ -68,15 +74,17 @@ DETAILED = (
 """Passages with what phantoms' reports lack."""
 SYNONYMS = (
     ("cardiomegaly", "an enlarged heart"), ("cardiac silhouette", "heart"), ("pulmonary", "lung"),
-    ("osseous", "bony"), ("pleural effusion", "pleural fluid"), ("hyperexpanded", "hyperinflated"),
-    ("within normal limits", "unremarkable"), ("unremarkable", r"normal(?! limits)"), ("is enlarged", "shows enlargement"),
+    ("osseous", "bony"), ("pleural effusion", "pleural fluid"),
+    ("hyperexpanded", "hyperinflated"), ("within normal limits", "unremarkable"),
+    ("unremarkable", "normal(?! limits)"), ("is enlarged", "shows enlargement"),
     ("opacity", "opacification"), ("calcification", "calcified focus"), ("airspace", "air space"),
     ("right lower lobe", "RLL"), ("left lower lobe", "LLL"), ("right upper lobe", "RUL"),
     ("unchanged", "stable"), ("is seen", "is noted"), ("scarring", "scars"), ("zone", "field"),
-    ("is present", "is seen"), ("no evidence of", "no sign of"), ("osteopenia", "demineralization"),
-    ("tortuous aorta", "tortuosity of the aorta"), ("wires", "sutures"), ("thorax", "chest"),
-    ("bronchovascular", "peribronchovascular"), ("blunting", "blunted appearance"),
-    ("density", "opacity"), ("granuloma", "granulomatous nodule"), ("clear", "free of disease"),
+    ("is present", "is seen"), ("no evidence of", "no sign of"),
+    ("osteopenia", "demineralization"), ("tortuous aorta", "tortuosity of the aorta"),
+    ("wires", "sutures"), ("thorax", "chest"), ("bronchovascular", "peribronchovascular"),
+    ("blunting", "blunted appearance"), ("density", "opacity"),
+    ("granuloma", "granulomatous nodule"), ("clear", "free of disease"),
 )  # fmt: skip
 """Pairs that radiologists use for the same; not all of them are known to the service."""
 _SIDE = {"left": "right", "right": "left"}
@@ -256,9 +264,8 @@ def reworded(passage: str, half: str) -> Iterator[Pair]:
                 yield Pair("synonym", changed, passage, True)
     if _DENIES.search(passage) or re.search(r"[,;:]|\band\b|\d\.", passage):
         return
-    if shorter := _SEVERITY.sub("", passage, count=1):
-        if shorter != passage:
-            yield Pair("shortened", lead(shorter), passage, True)
+    if (shorter := _SEVERITY.sub("", passage, count=1)) != passage:
+        yield Pair("shortened", lead(shorter), passage, True)
     there = re.fullmatch(r"(?:There (?:is|are) )(?:an? )?([^.]+)\.", passage)
     seen = re.fullmatch(r"([^.]+?) (?:is|are) (?:seen|noted|present)( [^.]+)?\.", passage)
     if there:
