@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.reporting.statements import Statement, compare
 from service.reporting.synonyms import with_one_term
-from service.reporting.vocabulary import fold, needed_terms, offered_terms
+from service.reporting.vocabulary import GRAMMAR, fold, needed_terms, offered_terms
 from service.reporting.wording import DOUBT, SEVERITY
 
 PASSAGE = "Mild right lower lobe consolidation of 12 mm, seen since 3 March 2019."
@@ -123,7 +123,8 @@ def is_new(word, passage):
     """Whether the word is neither of the passage nor of a closed list."""
     parts = [part for part in re.split(r"[^a-z0-9]+", word.lower()) if part]
     return any(
-        needed_terms(part)
+        part not in GRAMMAR
+        and needed_terms(part)
         and fold(part) not in offered_terms(with_one_term(passage))
         and with_one_term(part) == part
         and not SEVERITY.fullmatch(part)
