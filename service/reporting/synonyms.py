@@ -18,12 +18,13 @@ _TERMS = {
     r"(?:cardiac|heart) (?:silhouette|shadow)"
     r"|(?:cardiac|heart) size(?= (?:is|appears) (?:\w+ly )?enlarged)": "heart",
     r"cardiac": "heart",
-    r"pulmonary": "lung",
     r"osseous": "bony",
     r"pleural fluid|hydrothorax": "pleural effusion",
     r"ptx": "pneumothorax",
     r"air[ -]space": "airspace",
-    r"(?:(?<=upper )|(?<=lower )|(?<=mid )|(?<=middle )|(?<=lung ))(?:zone|lobe|field)s?": "lung",
+    r"(?:(?<=upper )|(?<=lower )|(?<=mid )|(?<=middle ))(?:zone|lobe|field)s?"
+    r"|(?:lung|pulmonary) (?:zone|lobe|field)s?": "lung",
+    r"pulmonary": "lung",
     r"stable": "unchanged",
     r"unremarkable|within normal limits": "normal",
     r"(?:cp|costophrenic) (?:angle|sulcus)": "costophrenic angle",

@@ -49,7 +49,6 @@ _FAMILIES = {
     "emphysema": "emphysematous",
     "esophagus": "oesophagus",
     "fibrosis": "fibrotic",
-    "fracture": "fractured",
     "hemorrhage": "haemorrhage",
     "hemothorax": "haemothorax",
     "hilum": "hila hilus",
