@@ -13,7 +13,7 @@ an opacity is no consolidation. The pairs follow
 import re
 
 _TERMS = {
-    r"cardiomegaly|(?:cardiac|heart) enlargement"
+    r"cardiomegaly|(?:cardiac|heart)(?: silhouette)? enlargement"
     r"|enlargement of (?:the )?(?:heart|cardiac silhouette)": "enlarged heart",
     r"(?:cardiac|heart) (?:silhouette|shadow)"
     r"|(?:cardiac|heart) size(?= (?:is|appears) (?:\w+ly )?enlarged)": "heart",

@@ -80,6 +80,7 @@ def test_what_adds_a_word_a_number_or_a_name_is_never_supported(text):
         ("Pneumonia is likely.", "Pneumonia is possible."),
         ("Both lungs are consolidated.", "The left lung is consolidated."),
         ("Removal of the tube.", "No tube."),
+        ("The right lung lacks normal volume.", "The right lung has normal volume."),
         ("5 week old fracture.", "5 day old fracture."),
     ],
 )
