@@ -53,7 +53,8 @@ _EXCEPTION = re.compile(
 _LOOK = r"an? \w+ (?:pattern|appearance|distribution|shape|contour)\b"
 """What describes a finding and is none: "with a reticular pattern"."""
 _JOINT = re.compile(
-    rf"([,()/]|\b(?:and|or|versus|vs|with(?! {_LOOK})|plus)\b"
+    rf"([,()/]|\b(?:and|or|versus|vs|with(?! {_LOOK})|plus"
+    r"|beside|near|(?:next|adjacent) to)\b"
     r"|(?=\b(?:nor|without|rather than|instead of"
     r"|(?:free|(?:de)?void) (?:of|from)|clear of|negative for|after|following|status post"
     r"|non(?:extend|caus|drain|reach|cross|obscur)\w*)\b))"

@@ -17,10 +17,11 @@ SEVERITY = re.compile(
     r"|(?:minimal|slight|mild|moderate|marked|severe)(?:ly)?)\b"
 )
 TOKEN = re.compile(
+    r"(?:(?:up to|at (?:least|most)|(?:less|more|greater|smaller|larger) than|[<>]) ?)?"
     r"\d+(?:\.\d+)?(?: ?(?:cm|mm)\b(?: (?:from|above|below|proximal|distal|inferior|superior)\b)?)?"
     r"|[^\W\d_]+"
 )
-"""A word, or a number with its unit. "3 cm from" is a distance, and no size."""
+"""A word, or a number with its unit and bound. "3 cm from" is a distance, and no size."""
 DOUBT = re.compile(
     r"\b(?:may|might|could|possibl[ey]|probabl[ey]|likely|suspected|questionable|question"
     r"|possibility|consider(?:ed|ation)?|differential|query"
@@ -32,7 +33,7 @@ _COURSE = (
     r"|enlarging|enlargements?|larger|bigger|smaller|wider|denser"
 )
 _PARTICULAR = re.compile(
-    rf"\d.*|{'|'.join(sorted(SIDES))}|{SEVERITY.pattern}"
+    rf".*\d.*|{'|'.join(sorted(SIDES))}|{SEVERITY.pattern}"
     r"|upper|lower|mid|middle|apical|apex|apices|basal|basilar|bases?|anterior|posterior|above|below"
     r"|new|old|acute|chronic|stable|unchanged|persistent|resolving|clearing|abnormal|changed?|changes"
     r"|other|additional|further|residual|recurren(?:t|ce)|reaccumulation|remaining|associated|significant|interval"
@@ -63,7 +64,7 @@ def particulars(text: str) -> frozenset[str]:
     several numbers.
     """
     tokens = [token.replace(" ", "") for token in TOKEN.findall(text)]
-    numbers = [token for token in tokens if token[0].isdigit()]
+    numbers = [token for token in tokens if any(sign.isdigit() for sign in token)]
     found = [fold(t) for t in tokens if _PARTICULAR.fullmatch(t) and t not in numbers]
     degrees = [token for token in found if SEVERITY.fullmatch(token)]
     ordered = len(degrees) > 1 or any(pair.issubset(found) for pair in _OPPOSITES)
