@@ -35,10 +35,12 @@ def normalise(text: str) -> str:
 
     Example: "Effusion has not resolved." → "effusion has persistent."
     """
-    text = text.lower().translate(_TYPOGRAPHY)
+    text = " ".join(text.lower().translate(_TYPOGRAPHY).split())
     for cue, meaning in PLAIN:
-        text = cue.sub(meaning, " ".join(text.split()))
-    return " ".join(text.split())
+        text, replaced = cue.subn(meaning, text)
+        if replaced:
+            text = " ".join(text.split())
+    return text
 
 
 def polarity(clause: str) -> Polarity:

@@ -1,15 +1,19 @@
 """Decides whether one sentence follows from another.
 
 Both are parsed into clauses (`service.reporting.clauses`). A passage supports a statement when it
-says each of the statement's clauses: in nearly the same words, with the same polarity, sides and
-other particulars. It contradicts a statement when it says the opposite of one clause. Words are
-near enough when all of them occur, or when their share times the cosine of the two sentences'
-embeddings reaches `NEAR`; a denial with more words denies something narrower.
+says each of the statement's clauses: with all its words, the same polarity, and its sides and other
+particulars. It contradicts a statement when it says the opposite of one clause. A denial with more
+words denies something narrower.
+
+A statement may leave words out and add none: each word, number and name that it needs must stand in
+the passage (`service.reporting.vocabulary`), in this or in another term for the same thing
+(`service.reporting.synonyms`). How near the two embeddings are never makes up for a word.
 
 Examples, against the passage "Small left effusion, no pneumothorax.":
 
 * "Left effusion." is supported: it adds nothing to the passage.
 * "Large left effusion." and "Right effusion." are unsupported: each adds a particular.
+* "Small left effusion, Smith." is unsupported: it adds a word.
 * "No effusion." and "Pneumothorax." are contradicted.
 
 docs/negation.md has an example of each rule.
@@ -24,11 +28,11 @@ from service.reporting.clauses import Clause, parse_clauses
 from service.reporting.polarity import normalise
 from service.reporting.sentences import Status
 from service.reporting.synonyms import with_one_term
-from service.reporting.vocabulary import fold, needed_terms, offered_terms
+from service.reporting.vocabulary import compared_terms, fold
 from service.reporting.wording import NORMAL, SEVERITY, SIDES
 
 NEAR = 0.6
-"""Share of common words, times the cosine, from which two clauses are about the same thing."""
+"""Share of common words, times the cosine, from which a clause denies the course of another."""
 _SAYS_NOTHING = re.compile(
     r"\b(?:an?|the|there (?:is|are|was|were)"
     r"|(?:is|are|was|were) (?:seen|noted|present|identified|visuali[sz]ed|demonstrated|visible))\b"
@@ -58,9 +62,8 @@ class Statement:
         """Parses a sentence."""
         text = with_one_term(" ".join(text.split()))
         normalised = normalise(text).rstrip(". ")
-        offers = offered_terms(text) | offered_terms(normalised)
-        clauses = parse_clauses(normalised)
-        return cls(normalised, _gist(normalised), clauses, needed_terms(text), offers)
+        needs, offers = compared_terms(text, normalised)
+        return cls(normalised, _gist(normalised), parse_clauses(normalised), needs, offers)
 
     def ungraded(self) -> Self:
         """Returns the statement without its severity: "mild edema" → "edema"."""

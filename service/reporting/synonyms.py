@@ -44,8 +44,8 @@ _TERMS = {
     r"thoracostomy tube": "chest tube",
     r"cannot be (?:excluded|ruled out)": "possible",
 }
-_TERM = re.compile(rf"\b(?:{'|'.join(f'({term})' for term in _TERMS)})\b", re.IGNORECASE)
-_PLAIN = (*_TERMS.values(),)
+_ANY = re.compile(rf"\b(?:{'|'.join(_TERMS)})\b")
+_EACH = [(re.compile(rf"(?:{terms})\b"), term) for terms, term in _TERMS.items()]
 _NUMBER = r"\d+(?:\.\d+)?"
 _LENGTH = re.compile(
     rf"(?<![\d.,/])((?:{_NUMBER} ?(?:[cm]m)? ?(?:x|×|by|to|-) ?){{0,3}}{_NUMBER})[ -]?"
@@ -63,7 +63,13 @@ def with_one_term(text: str) -> str:
     Examples: "Cardiomegaly, RLL nodule of 1.5 cm." → "enlarged heart, right lower lung nodule of
     15mm."; "2 x 3 cm" → "20mm x 30mm". Other letters keep their case.
     """
-    text = _TERM.sub(lambda term: _PLAIN[(term.lastindex or 1) - 1], text)
+    lowered = text.lower()
+    kept, end = [], 0
+    for found in _ANY.finditer(lowered) if text.isascii() else ():
+        term = next(term for terms, term in _EACH if terms.match(lowered, found.start()))
+        kept += [text[end : found.start()], term]
+        end = found.end()
+    text = "".join([*kept, text[end:]])
     return _LENGTH.sub(_in_millimetres, text) if "m" in text else text
 
 

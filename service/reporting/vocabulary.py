@@ -118,18 +118,18 @@ def fold(word: str) -> str:
     return _HEAD.get(singular, singular)
 
 
-def needed_terms(text: str) -> frozenset[str]:
-    """Returns the words and numbers that a passage must have for the text to follow from it."""
+def compared_terms(text: str, meaning: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Returns what a sentence needs, and what it offers to those that follow from it.
+
+    meaning: the normalised text, which offers what its phrases mean: "no change" → "unchanged".
+    """
     names = {name.lower() for name in _NAME.findall(text)}
     terms = _terms(text)
-    content = {fold(term) for term in terms - names - GRAMMAR - _JUDGED}
-    return frozenset((content - GRAMMAR) | (terms & names))
-
-
-def offered_terms(text: str) -> frozenset[str]:
-    """Returns the words and numbers that a text may have which follows from this one."""
-    terms = _terms(text)
-    return frozenset({fold(term) for term in terms} | terms) - GRAMMAR | needed_terms(text)
+    meant = {*_TERM.findall(meaning)} - terms
+    written_as_names = terms & names
+    needs = {fold(term) for term in terms - names - GRAMMAR - _JUDGED} - GRAMMAR | written_as_names
+    offers = {fold(term) for term in terms | meant} | terms | meant
+    return frozenset(needs), frozenset(offers - GRAMMAR | written_as_names)
 
 
 def _terms(text: str) -> set[str]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.reporting.statements import Statement, compare
 from service.reporting.synonyms import with_one_term
-from service.reporting.vocabulary import GRAMMAR, fold, needed_terms, offered_terms
+from service.reporting.vocabulary import GRAMMAR, fold
 from service.reporting.wording import DOUBT, SEVERITY
 
 PASSAGE = "Mild right lower lobe consolidation of 12 mm, seen since 3 March 2019."
@@ -125,8 +125,8 @@ def is_new(word, passage):
     parts = [part for part in re.split(r"[^a-z0-9]+", word.lower()) if part]
     return any(
         part not in GRAMMAR
-        and needed_terms(part)
-        and fold(part) not in offered_terms(with_one_term(passage))
+        and Statement.of(f"{part} word").needs > {"word"}
+        and fold(part) not in Statement.of(passage).offers
         and with_one_term(part) == part
         and not SEVERITY.fullmatch(part)
         and not DOUBT.fullmatch(part)
