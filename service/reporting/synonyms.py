@@ -46,7 +46,7 @@ _TERMS = {
 }
 _ANY = re.compile(rf"\b(?:{'|'.join(_TERMS)})\b")
 _EACH = [(re.compile(rf"(?:{terms})\b"), term) for terms, term in _TERMS.items()]
-_NUMBER = r"\d+(?:\.\d+)?"
+_NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
 _LENGTH = re.compile(
     rf"(?<![\d.,/])((?:{_NUMBER} ?(?:[cm]m)? ?(?:x|×|by|to|-) ?){{0,3}}{_NUMBER})[ -]?"
     r"([cm]m|(?:centi|milli)met(?:er|re)s?)\b",
@@ -70,7 +70,7 @@ def with_one_term(text: str) -> str:
         kept += [text[end : found.start()], term]
         end = found.end()
     text = "".join([*kept, text[end:]])
-    return _LENGTH.sub(_in_millimetres, text) if "m" in text else text
+    return _LENGTH.sub(_in_millimetres, text) if "m" in lowered else text
 
 
 def _in_millimetres(length: re.Match[str]) -> str:
@@ -78,6 +78,6 @@ def _in_millimetres(length: re.Match[str]) -> str:
 
     def converted(part: re.Match[str]) -> str:
         unit = part[2] or length[2]
-        return f" {float(part[1]) * _MM[unit[0].lower()]:g}mm "
+        return f" {float(part[1]) * _MM[unit[0].lower()]:.15g}mm "
 
     return " ".join(_PART.sub(converted, length[1]).split()).replace(" - ", "-")

@@ -50,6 +50,8 @@ def test_terms_for_other_things_and_opposites_never_meet(one, other):
         ("15 millimetres", "15mm"),
         ("2 x 3 cm", "20mm x 30mm"),
         ("2x3cm", "20mm x 30mm"),
+        ("1.1 CM", "11mm"),
+        ("1234567 mm", "1234567mm"),
         ("2-3 cm", "20mm-30mm"),
         ("2 cm by 4 mm", "20mm by 4mm"),
         ("on 12/05/2020", "on 12/05/2020"),
