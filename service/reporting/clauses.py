@@ -50,8 +50,12 @@ _EXCEPTION = re.compile(
     r"\b(?:with the exception of|except(?:ing)?(?: for)?|(?:apart|aside) from|other than"
     r"|save for)\b"
 )
+_LOOK = r"an? \w+ (?:pattern|appearance|distribution|shape|contour)\b"
+"""What describes a finding and is none: "with a reticular pattern"."""
 _JOINT = re.compile(
-    r"([,()/]|\b(?:and|or|versus|vs|with|plus)\b|(?=\b(?:nor|without|rather than|instead of"
+    rf"([,()/]|\b(?:and|or|versus|vs|with(?! {_LOOK})|plus"
+    r"|beside|near|(?:next|adjacent) to)\b"
+    r"|(?=\b(?:nor|without|rather than|instead of"
     r"|(?:free|(?:de)?void) (?:of|from)|clear of|negative for|after|following|status post"
     r"|non(?:extend|caus|drain|reach|cross|obscur)\w*)\b))"
 )

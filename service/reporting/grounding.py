@@ -1,9 +1,9 @@
 """Checks whether each drafted sentence follows from the passages it cites.
 
-A sentence is `supported` when a cited passage says each of its clauses, `contradicted` when a cited
-passage says the opposite of one of them, and otherwise `unsupported`
-(`service.reporting.statements`). A supported sentence becomes `contradicted` when the studies that
-deny it weigh more than those that say it, whether it cites them or not.
+A sentence is `supported` when one cited passage says each of its clauses and has each of its words,
+`contradicted` when a cited passage says the opposite of a clause, and otherwise `unsupported`
+(`service.reporting.statements`). So no supported sentence joins what two studies say. It becomes
+`contradicted` when the studies that deny it weigh more than those that say it, cited or not.
 """
 
 from collections.abc import Mapping, Sequence

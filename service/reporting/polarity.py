@@ -35,10 +35,12 @@ def normalise(text: str) -> str:
 
     Example: "Effusion has not resolved." → "effusion has persistent."
     """
-    text = text.lower().translate(_TYPOGRAPHY)
+    text = " ".join(text.lower().translate(_TYPOGRAPHY).split())
     for cue, meaning in PLAIN:
-        text = cue.sub(meaning, " ".join(text.split()))
-    return " ".join(text.split())
+        text, replaced = cue.subn(meaning, text)
+        if replaced:
+            text = " ".join(text.split())
+    return text
 
 
 def polarity(clause: str) -> Polarity:
@@ -53,7 +55,6 @@ def polarity_of_normalised(clause: str) -> Polarity:
     "no worsening …".
     """
     cues = [cue.lastgroup for cue in CUE.finditer(clause)]
-    negators, normals = cues.count("negator"), cues.count("normal")
-    if "open" in cues or negators > 1 or normals > 1 or 0 < negators < len(cues):
+    if "open" in cues or len(cues) > 1:
         return "unclear"
     return "denied" if cues else "affirmed"

@@ -7,6 +7,7 @@ words {effusion}, particulars {small, left}.
 import re
 
 from service.reporting.polarity import CUE
+from service.reporting.vocabulary import GRAMMAR, fold
 
 NORMAL = "normal"
 """The word that stands for every way to call a structure normal ("clear", "unremarkable")."""
@@ -15,7 +16,12 @@ SEVERITY = re.compile(
     r"\b(?:trace|tiny|small|medium|large|massive"
     r"|(?:minimal|slight|mild|moderate|marked|severe)(?:ly)?)\b"
 )
-TOKEN = re.compile(r"\d+(?:\.\d+)?(?: ?(?:cm|mm)\b)?|[^\W\d_]+")
+TOKEN = re.compile(
+    r"(?:(?:up to|at (?:least|most)|(?:less|more|greater|smaller|larger) than|[<>]) ?)?"
+    r"\d+(?:\.\d+)?(?: ?(?:cm|mm)\b(?: (?:from|above|below|proximal|distal|inferior|superior)\b)?)?"
+    r"|[^\W\d_]+"
+)
+"""A word, or a number with its unit and bound. "3 cm from" is a distance, and no size."""
 DOUBT = re.compile(
     r"\b(?:may|might|could|possibl[ey]|probabl[ey]|likely|suspected|questionable|question"
     r"|possibility|consider(?:ed|ation)?|differential|query"
@@ -27,35 +33,26 @@ _COURSE = (
     r"|enlarging|enlargements?|larger|bigger|smaller|wider|denser"
 )
 _PARTICULAR = re.compile(
-    rf"\d.*|{'|'.join(sorted(SIDES))}|{SEVERITY.pattern}"
+    rf".*\d.*|{'|'.join(sorted(SIDES))}|{SEVERITY.pattern}"
     r"|upper|lower|mid|middle|apical|apex|apices|basal|basilar|bases?|anterior|posterior|above|below"
     r"|new|old|acute|chronic|stable|unchanged|persistent|resolving|clearing|abnormal|changed?|changes"
     r"|other|additional|further|residual|recurren(?:t|ce)|reaccumulation|remaining|associated|significant|interval"
     rf"|(?:non)?(?:{_COURSE})|nonenlarged?"
 )
-_PLACES = frozenset({"base", "bases", "apex", "apices"})
+_PLACES = frozenset({"base", "apex"})
 """Particulars that a clause may also be about: "The left base is clear"."""
-_PLURAL = re.compile(r"(?<=[a-z]{3})(?<![siu])s$")
-_PLURAL_Y = re.compile(r"(?<=[a-z]{3})ies$")
-_LUNG = frozenset({"zone", "lobe", "field"})
-_FILLER = frozenset({
-    "a", "after", "again", "also", "an", "and", "any", "apparent", "appear", "appears",
-    "appreciate", "appreciated", "are", "at", "be", "been", "both", "by", "can", "completely",
-    "could", "demonstrate", "demonstrated", "detected", "did", "do", "does", "evidence", "evident",
-    "find", "following", "for", "found", "from", "had", "has", "have", "i", "identified",
-    "identify", "in", "indicate", "indication", "is", "it", "likely", "may", "might", "noted",
-    "now", "of", "on", "or", "possible", "possibly", "post", "present", "previously", "probable",
-    "probably", "radiographic", "radiographically", "remain", "remains", "see", "seen", "show",
-    "shows", "sided", "sign", "signs", "sized", "status", "suggest", "suggesting", "suggestion",
-    "suggestive", "that", "the", "there", "this", "to", "visible", "visualised", "visualized",
-    "was", "we", "were", "which", "with",
-})  # fmt: skip
+_FILLER = GRAMMAR | {
+    "after", "again", "also", "both", "completely", "following", "i", "indicate", "indication",
+    "likely", "now", "post", "previously", "remain", "remains", "status", "suggest", "suggesting",
+    "suggestion", "suggestive",
+}  # fmt: skip
+"""Words that a clause is never about."""
 
 
 def words(text: str) -> frozenset[str]:
     """Returns the words of the subject: "no small left effusions" → {effusion}."""
-    tokens = [token for token in TOKEN.findall(CUE.sub(" ", text)) if token not in _FILLER]
-    about = {_singular(t) for t in tokens if t in _PLACES or not _PARTICULAR.fullmatch(t)}
+    tokens = {fold(token) for token in TOKEN.findall(CUE.sub(" ", text)) if token not in _FILLER}
+    about = {t for t in tokens - _FILLER if t in _PLACES or not _PARTICULAR.fullmatch(t)}
     normal = any(cue.lastgroup == "normal" for cue in CUE.finditer(text))
     return frozenset(about | {NORMAL} if normal else about)
 
@@ -63,13 +60,16 @@ def words(text: str) -> frozenset[str]:
 def particulars(text: str) -> frozenset[str]:
     """Returns the particulars: "small left effusion" → {small, left}.
 
-    If opposite sides or levels, or two severities occur, all are kept as one ordered string.
+    If opposite sides or levels, or two severities occur, all are kept as one ordered string. So are
+    several numbers.
     """
     tokens = [token.replace(" ", "") for token in TOKEN.findall(text)]
-    found = [token for token in tokens if _PARTICULAR.fullmatch(token)]
+    numbers = [token for token in tokens if any(sign.isdigit() for sign in token)]
+    found = [fold(t) for t in tokens if _PARTICULAR.fullmatch(t) and t not in numbers]
     degrees = [token for token in found if SEVERITY.fullmatch(token)]
     ordered = len(degrees) > 1 or any(pair.issubset(found) for pair in _OPPOSITES)
-    return frozenset([" ".join(found)] if ordered else found)
+    kept = [" ".join(found)] if ordered else found
+    return frozenset([*kept, " ".join(numbers)]) - {""}
 
 
 def says_something(text: str) -> bool:
@@ -78,9 +78,3 @@ def says_something(text: str) -> bool:
     Example: "there is" and "of the" say nothing; "left", "absent" and "possible" do.
     """
     return bool(words(text) or particulars(text) or CUE.search(text) or DOUBT.search(text))
-
-
-def _singular(word: str) -> str:
-    """Removes the plural's s; calls the zones, lobes and fields of a lung `lung`."""
-    singular = _PLURAL.sub("", _PLURAL_Y.sub("y", word))
-    return "lung" if singular in _LUNG else singular

@@ -7,6 +7,10 @@ STUDIES (`eclip-train data open_i`) it also pairs their passages with rewordings
 with themselves denied, swapped in side or changed in severity by plain edits of the text, and with
 passages of other patients that share no word of weight with them.
 
+It then takes 500 sentences of each source that add or change one word, number, date or name of a
+passage, beside the untouched passages and honest rewordings (`tests.benchmarks.perturbations`).
+`--half design` takes those that the rules were written with.
+
 For each kind it prints how often the statement is called supported and contradicted, and for each
 source the precision and recall of `supported`, beside those of the text tower's cosine alone at the
 threshold that serves it best on these very pairs.
@@ -15,7 +19,7 @@ threshold that serves it best on these very pairs.
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +37,7 @@ from service.deadline import Deadline
 from service.inference.encoder import Encoder
 from service.reporting.statements import Statement, compare
 from service.settings import Settings
+from tests.benchmarks.perturbations import HALVES, Pair, detailed, perturbed
 from training.data.phantom.findings import (
     GLOBAL,
     LABELS,
@@ -54,26 +59,23 @@ _NO = re.compile(r"(?:No evidence of|There is no|There are no|No) ([^.;:]+?)(?: 
 _WEIGHTY = re.compile(r"[a-z]{5,}")
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A statement, a passage, and whether the one follows from the other."""
-
-    kind: str
-    statement: str
-    passage: str
-    follows: bool
-
-
 def main(
     studies: Annotated[Path | None, typer.Argument(exists=True, help="Real reports")] = None,
+    half: Annotated[str, typer.Option(help=f"Perturbed sentences: {HALVES}")] = "report",
+    wrong: Annotated[bool, typer.Option(help="Print what is judged wrongly")] = False,
 ) -> None:
-    """Print both tables for phantoms, and for the studies where there are some."""
+    """Print the tables for phantoms, and for the studies where there are some."""
     sources = {"phantoms": [*of_phantoms(np.random.default_rng(SEED))]}
+    made = sorted({pair.passage for pair in sources["phantoms"]})
+    made += detailed(random.Random(SEED), half, len(made))
+    sources["phantoms, perturbed"] = [*perturbed(made, half, SEED)]
     if studies is not None:
-        sources[studies.parent.name] = [*of_reports(studies, random.Random(SEED))]
+        name, texts = studies.parent.name, texts_of(studies)
+        sources[name] = [*of_reports(texts, random.Random(SEED))]
+        sources[f"{name}, perturbed"] = [*perturbed(texts, half, SEED)]
     with TemporaryDirectory() as scratch, open_services(Settings(data_dir=Path(scratch))) as wired:
         for name, pairs in sources.items():
-            show(name, pairs, wired.encoder)
+            show(name, pairs, wired.encoder, wrong)
 
 
 def of_phantoms(rng: np.random.Generator) -> Iterator[Pair]:
@@ -144,15 +146,20 @@ def denied(rng: np.random.Generator) -> list[str]:
     return [p.text for p in passages if p.section == "findings" and _NO.fullmatch(p.text)]
 
 
-def of_reports(studies: Path, rng: random.Random) -> Iterator[Pair]:
-    """At most so many of each kind."""
+def texts_of(studies: Path) -> list[str]:
+    """The distinct passages of all reports."""
     texts = {
         passage.text
         for entry in open_source(studies).entries
         for passage in split_report(entry.study.record.report or "", "")
         if passage.section in ("findings", "impression")
     }
-    passages = rng.sample(sorted(texts), len(texts))
+    return sorted(texts)
+
+
+def of_reports(texts: list[str], rng: random.Random) -> Iterator[Pair]:
+    """At most so many of each kind."""
+    passages = rng.sample(texts, len(texts))
     counts: dict[str, int] = {}
     for passage, other in zip(passages, [*passages[1:], passages[0]], strict=True):
         for pair in [*edited(passage), *unrelated(passage, other)]:
@@ -194,7 +201,7 @@ def unrelated(passage: str, other: str) -> Iterator[Pair]:
         yield Pair("other patient", other, passage, False)
 
 
-def show(name: str, pairs: list[Pair], encoder: Encoder) -> None:
+def show(name: str, pairs: list[Pair], encoder: Encoder, wrong: bool) -> None:
     """What each kind of pair is called, and how well that, or the cosine, tells them apart."""
     texts = sorted({text for pair in pairs for text in (pair.statement, pair.passage)})
     matrix = encoder.text_matrix(texts, Deadline(PATIENCE_S))
@@ -205,6 +212,9 @@ def show(name: str, pairs: list[Pair], encoder: Encoder) -> None:
         compare(stated[pair.statement], stated[pair.passage], float(cosine))[0]
         for pair, cosine in zip(pairs, cosines, strict=True)
     ]
+    for pair, verdict in zip(pairs, verdicts, strict=True):
+        if wrong and pair.follows != (verdict == "supported"):
+            print(f"{pair.kind}: {pair.statement} | {pair.passage}")  # noqa: T201
     table = Table("kind", "follows", "pairs", "supported", "contradicted", title=name)
     for kind in dict.fromkeys(pair.kind for pair in pairs):
         own = [(p, v) for p, v in zip(pairs, verdicts, strict=True) if p.kind == kind]

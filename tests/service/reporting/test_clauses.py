@@ -4,6 +4,7 @@ import pytest
 
 from service.reporting.clauses import parse_clauses
 from service.reporting.polarity import normalise
+from service.reporting.statements import Statement
 
 
 def heard(sentence):
@@ -13,7 +14,7 @@ def heard(sentence):
         signs[clause.polarity]
         + "~" * clause.doubted
         + " ".join([*sorted(clause.particulars), *sorted(clause.words)])
-        for clause in parse_clauses(normalise(sentence))
+        for clause in Statement.of(sentence).clauses
     ]
 
 
@@ -76,9 +77,9 @@ def test_what_grammar_leaves_open_is_unclear(sentence, clauses):
 @pytest.mark.parametrize(
     ("sentence", "clauses"),
     [
-        ("Scarring or atelectasis.", ["+~scarring", "+~atelectasis"]),
+        ("Scarring or atelectasis.", ["+~scar", "+~atelectasis"]),
         ("Left and right lungs are clear.", ["-left right lung normal"]),
-        ("A 1.5 cm nodule in the left upper zone.", ["+1.5cm left upper lung nodule"]),
+        ("A 1.5 cm nodule in the left upper zone.", ["+15mm left upper lung nodule"]),
         ("1. Small bilateral effusions.", ["+bilateral small effusion"]),
         ("There is.", []),
         ("…", []),

@@ -8,7 +8,9 @@ from service.reporting.statements import Statement, compare
 from tests.support.paths import ROOT
 
 ROW = re.compile(r"^\| ([^|]+\.) \| ([^|]+) \| ([a-z ]+) \|$", re.MULTILINE)
-ROWS = ROW.findall((ROOT / "docs/negation.md").read_text())
+PAGE = (ROOT / "docs/negation.md").read_text()
+ROWS = ROW.findall(PAGE)
+WORDS = re.findall(r"^\| ([^|]+\.) \| ([^|]+\.) \| (yes|no) \| [^|]+ \|$", PAGE, re.MULTILINE)
 VERDICTS = {
     "affirmed": ("supported", "unsupported", "contradicted"),
     "possible": ("unsupported", "supported", "contradicted"),
@@ -30,3 +32,10 @@ def test_an_example_is_read_as_the_page_says(sentence, finding, reading):
     passage = Statement.of(sentence)
     verdicts = tuple(compare(Statement.of(said), passage, 0.97)[0] for said in statements)
     assert verdicts == VERDICTS[reading]
+
+
+@pytest.mark.parametrize(("passage", "sentence", "answer"), WORDS)
+def test_a_sentence_is_supported_where_the_page_says_so(passage, sentence, answer):
+    status, _ = compare(Statement.of(sentence), Statement.of(passage), 0.97)
+    assert (status == "supported") == (answer == "yes")
+    assert len(WORDS) > 20
