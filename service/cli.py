@@ -3,8 +3,6 @@
 import dataclasses
 import errno
 import json
-import math
-import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,12 +10,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from service.app import create_app, open_library_on_ray, open_other_library, open_services
+from service import serving
+from service.api.context import Services
+from service.app import open_library_on_ray, open_other_library, open_services
 from service.bundle.manifest import load
 from service.cases import copying
 from service.cases.ingest import AT_ONCE, Outcome, ingest_source, total
@@ -73,20 +72,14 @@ def serve(
 ) -> None:
     """Serve the HTTP API. Every setting is an ECLIP_* environment variable."""
     settings = _settings()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again at its end
-    with open_services(settings) as wired:
+
+    def show(wired: Services) -> None:
         if demo:
             _show_outcome(total(_index(wired.library, DEMO_LIBRARY)))
         address = f"http://{settings.host}:{settings.port}"
         out.print(f"Workbench: {address}/   API: {address}/docs")
-        uvicorn.run(
-            create_app(settings, wired),
-            host=settings.host,
-            port=settings.port,
-            access_log=False,
-            log_level="warning",
-            timeout_graceful_shutdown=math.ceil(settings.longest_s),
-        )
+
+    serving.serve(settings, show)
 
 
 @cli.command()
