@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,12 +29,12 @@ from service.cases.sources import open_source
 from service.console import bundle_table, hits_table, progress_bar
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
+from service.logs import configure_logging
 from service.reporting.evidence import Subject
 from service.reporting.formats import json_text, plain_text
 from service.reporting.replay import Replay, written_again
 from service.reporting.report import DEFAULT_K, ReportRequest
 from service.settings import DEMO_LIBRARY, Settings
-from service.telemetry import configure_logging
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -50,7 +51,11 @@ SEARCHES = 50
 
 
 def main() -> None:
-    """Runs the command line. A typed error prints its detail and exits with 1."""
+    """Runs the command line. A typed error prints its detail and exits with 1.
+
+    Nobody else may read the files that it makes.
+    """
+    os.umask(0o077)
     try:
         cli()
     except EclipError as error:

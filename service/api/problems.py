@@ -11,6 +11,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from service.errors import EclipError, EncodingUnsupported, RequestMalformed, Unauthenticated
+from service.logs import place_of
 from service.telemetry import ERRORS, log
 
 MEDIA_TYPE = "application/problem+json"
@@ -96,11 +97,7 @@ def _allowed(request: Request) -> str:
 def unexpected(scope: Scope, error: Exception) -> Problem:
     """Returns the response for a defect. The log has its type and place, never its message."""
     ERRORS.labels("urn:eclip:internal").inc()
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    place = f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else "unknown"
-    request_id = scope["state"]["request_id"]
+    request_id, place = scope["state"]["request_id"], place_of(error.__traceback__)
     log().error("unexpected error", request_id=request_id, error=type(error).__name__, place=place)
     members = {
         "type": "urn:eclip:internal",
