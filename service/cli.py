@@ -3,7 +3,6 @@
 import dataclasses
 import errno
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from service.console import bundle_table, hits_table, progress_bar
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
 from service.logs import configure_logging
+from service.permissions import close_to_others, write_privately
 from service.reporting.evidence import Subject
 from service.reporting.formats import json_text, plain_text
 from service.reporting.replay import Replay, written_again
@@ -51,11 +51,8 @@ SEARCHES = 50
 
 
 def main() -> None:
-    """Runs the command line. A typed error prints its detail and exits with 1.
-
-    Nobody else may read the files that it makes.
-    """
-    os.umask(0o077)
+    """Runs the command line. A typed error prints its detail and exits with 1."""
+    write_privately()
     try:
         cli()
     except EclipError as error:
@@ -235,6 +232,8 @@ def bundle(
 def _settings() -> Settings:
     settings = Settings()
     configure_logging(settings.log_level)
+    kept = (settings.collection, "renditions", "audit", "identifiers.key")
+    close_to_others(settings.data_dir / name for name in kept)
     return settings
 
 

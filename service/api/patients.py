@@ -1,9 +1,9 @@
 """Answers DELETE /patients: removes all of a patient's studies from the case library."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from service.api.answers import Answer
-from service.api.context import Wired
+from service.api.context import Wired, Work
 from service.api.identifiers import PatientId
 from service.auth import writer
 
@@ -18,6 +18,7 @@ class PatientRemoved(Answer):
 
 
 @router.delete("/{patient_id:patient_id}", dependencies=[writer])
-def delete_patient(patient_id: PatientId, wired: Wired) -> PatientRemoved:
+async def delete_patient(patient_id: PatientId, request: Request, wired: Wired) -> PatientRemoved:
     """Removes every study of the patient. Repeating the request is safe and removes 0 studies."""
-    return PatientRemoved(studies=wired.library.delete_patient(patient_id))
+    removed = await Work(request).finish(wired.library.delete_patient, patient_id)
+    return PatientRemoved(studies=removed)

@@ -10,7 +10,13 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope
 
-from service.errors import EclipError, EncodingUnsupported, RequestMalformed, Unauthenticated
+from service.errors import (
+    BodyTooSlow,
+    EclipError,
+    EncodingUnsupported,
+    RequestMalformed,
+    Unauthenticated,
+)
 from service.logs import place_of
 from service.telemetry import ERRORS, log
 
@@ -18,10 +24,11 @@ MEDIA_TYPE = "application/problem+json"
 OPENAI = "/v1/"
 """Start of the paths whose clients look for an `error` in the answer, as OpenAI's have one."""
 _HEADERS: dict[type[EclipError], dict[str, str]] = {
+    BodyTooSlow: {"Connection": "close"},
     Unauthenticated: {"WWW-Authenticate": "Bearer"},
     EncodingUnsupported: {"Accept-Encoding": "identity"},
 }
-"""Error → headers that HTTP wants with it (RFC 9110, 11.6.1 and 12.5.3)."""
+"""Error → headers that HTTP wants with it (RFC 9110, 11.6.1, 12.5.3 and 15.5.9)."""
 _METHODS = {"DELETE": "DELETE", "GET": "GET", "HEAD": "GET", "POST": "POST", "PUT": "PUT"}
 """Method → the method as which it is answered."""
 

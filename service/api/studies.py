@@ -171,9 +171,9 @@ def get_study(study_id: StudyId, wired: Wired) -> StudyOut:
 
 
 @router.delete("/{study_id:study_id}", dependencies=[writer], status_code=204)
-def delete_study(study_id: StudyId, wired: Wired) -> None:
+async def delete_study(study_id: StudyId, request: Request, wired: Wired) -> None:
     """Removes the study, its vectors and its renditions."""
-    wired.library.delete(study_id)
+    await Work(request).finish(wired.library.delete, study_id)
 
 
 async def _read_batch(request: Request, max_studies: int) -> list[NewStudy | EclipError]:
