@@ -35,6 +35,7 @@ from service.reporting.formats import json_text, plain_text
 from service.reporting.replay import Replay, written_again
 from service.reporting.report import DEFAULT_K, ReportRequest
 from service.settings import DEMO_LIBRARY, Settings
+from service.telemetry import log
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -75,13 +76,12 @@ def serve(
     """Serve the HTTP API. Every setting is an ECLIP_* environment variable."""
     settings = _settings()
 
-    def show(wired: Services) -> None:
+    def fill(wired: Services) -> None:
         if demo:
-            _show_outcome(total(_index(wired.library, DEMO_LIBRARY)))
-        address = f"http://{settings.host}:{settings.port}"
-        out.print(f"Workbench: {address}/   API: {address}/docs")
+            done = total(_index(wired.library, DEMO_LIBRARY))
+            log().info("demo library", studies=done.stored, rejected=len(done.rejected))
 
-    serving.serve(settings, show)
+    serving.serve(settings, fill)
 
 
 @cli.command()

@@ -7,6 +7,7 @@ that connect and send nothing, or a part of a request, or read no answer, take e
 import asyncio
 import socket
 from collections import OrderedDict
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
@@ -53,8 +54,9 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins the connection."""
         super().connection_made(transport)
-        connected = transport.get_extra_info("socket")
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        with suppress(OSError):  # macOS, where the client has left already
+            connected = transport.get_extra_info("socket")
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -136,12 +138,12 @@ class Connections:
     def _look(self) -> None:
         """Cuts what has waited for too long, and what keeps too many bytes."""
         self._next_look = None
+        if self._by_silence:
+            self._look_later()
         now = asyncio.get_running_loop().time()
         for each in tuple(self._by_silence):
             self._look_at(each, now)
         self._drop_unread()
-        if self._by_silence:
-            self._look_later()
 
     def _look_at(self, connection: Connection, now: float) -> None:
         awaited = connection.awaited

@@ -35,6 +35,8 @@ class _Server(uvicorn.Server):
             for listening in server.sockets:
                 with listening.dup() as same:
                     same.listen(KNOCKING)
+        address = f"http://{self.config.host}:{self.config.port}"
+        log().info("listening", workbench=f"{address}/", api=f"{address}/docs")
 
 
 def serve(settings: Settings, when_open: Callable[[Services], None]) -> None:
@@ -52,6 +54,7 @@ def serve(settings: Settings, when_open: Callable[[Services], None]) -> None:
                 host=settings.host,
                 port=settings.port,
                 http=cast(Any, connections.protocol),
+                loop="asyncio",
                 ws="none",
                 backlog=min(ACCEPTED, max(1, bound // 8)),
                 timeout_keep_alive=settings.idle_s,

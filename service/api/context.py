@@ -87,12 +87,11 @@ class Work:
         return await self._step(partial(function, *args, self._deadline))
 
     async def finish(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Returns `function(*args)`, a change that is carried through once the request has come.
+        """Returns `function(*args)`, a change that is carried through once it is admitted.
 
         Raises QueueFull as `run` does. Raises DeadlineExceeded where time is up first; the function
         goes on then, as it does where the client leaves.
         """
-        await self._request.body()  # a request that is cut short changes nothing
         going = asyncio.create_task(self._step(partial(function, *args)))
         self._services.unfinished.add(going)
         going.add_done_callback(self._services.unfinished.discard)

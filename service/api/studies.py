@@ -173,6 +173,7 @@ def get_study(study_id: StudyId, wired: Wired) -> StudyOut:
 @router.delete("/{study_id:study_id}", dependencies=[writer], status_code=204)
 async def delete_study(study_id: StudyId, request: Request, wired: Wired) -> None:
     """Removes the study, its vectors and its renditions."""
+    await request.body()  # what is cut short or too large changes nothing
     await Work(request).finish(wired.library.delete, study_id)
 
 

@@ -1,7 +1,9 @@
 import json
+import os
 import re
 import shutil
 import sys
+import threading
 from unittest.mock import ANY
 
 import pytest
@@ -18,13 +20,20 @@ REPORTS = {
     "s3": "FINDINGS: Moderate cardiomegaly. IMPRESSION: Cardiomegaly.",
 }
 
+HOOKS = [(sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")]
+"""What a command sets for its whole process."""
+
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("ECLIP_DATA_DIR", str(tmp_path / "var"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(cli, "out", cli.Console(width=200))
+    for module, hook in HOOKS:
+        monkeypatch.setattr(module, hook, getattr(module, hook))
+    mask = os.umask(0o022)
     yield tmp_path / "var"
+    os.umask(mask)
     structlog.reset_defaults()
 
 
