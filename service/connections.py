@@ -108,6 +108,9 @@ class Connections:
         """The connections, the one whose client has been silent longest first."""
         self._next_look: asyncio.TimerHandle | None = None
 
+    def __len__(self) -> int:
+        return len(self._by_silence)
+
     def protocol(self, **given: Any) -> Connection:
         """Returns a new connection, as uvicorn asks for one."""
         return Connection(self, **given)
