@@ -42,10 +42,12 @@ class Awaited(StrEnum):
 class Connection(H11Protocol):
     """A connection of uvicorn's that `Connections` knows, and may cut."""
 
-    mark: object = None
-    """What the connection waited for at the last look, and how far the client had come."""
+    waited_for: object = None
+    """What the connection waited for at the last look."""
+    left = 0
+    """Bytes that were unread at the last look."""
     since = 0.0
-    """Seconds on the loop's clock: when `mark` was first seen."""
+    """Seconds on the loop's clock: when the client was last seen to have come further."""
 
     def __init__(self, connections: "Connections", **given: Any) -> None:
         super().__init__(**given)
@@ -131,7 +133,7 @@ class Connections:
         CONNECTIONS.set(len(self._by_silence))
 
     def heard(self, connection: Connection) -> None:
-        """Notes that the client has sent something."""
+        """Notes that the client has sent something, or has taken something of its answer."""
         if connection in self._by_silence:
             self._by_silence.move_to_end(connection)
 
@@ -149,14 +151,16 @@ class Connections:
         self._drop_unread()
 
     def _look_at(self, connection: Connection, now: float) -> None:
-        awaited = connection.awaited
-        mark = (awaited, connection.cycle, connection.unread)
-        if mark != connection.mark:
-            connection.mark, connection.since = mark, now
-            if awaited is Awaited.READING:
-                self.heard(connection)
+        awaited, unread = connection.awaited, connection.unread
+        waited_for = (awaited, connection.cycle)
+        has_read = unread < connection.left
+        if has_read:
+            self.heard(connection)
+        if has_read or waited_for != connection.waited_for:
+            connection.since = now
         elif awaited in self._seconds and now - connection.since >= self._seconds[awaited]:
             self._cut(connection, awaited)
+        connection.waited_for, connection.left = waited_for, unread
 
     def _drop_unread(self) -> None:
         kept = 0

@@ -27,7 +27,10 @@ KNOCKING = 2048
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, whose one setting for both bounds would be too few for the kernel."""
+    """uvicorn, with a longer queue in the kernel than it accepts at a time.
+
+    With one number for both, 16 at 256 descriptors, every twentieth client waited for a second.
+    """
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
