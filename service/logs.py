@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 import time
+import traceback
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,15 +50,25 @@ def configure_logging(level: str) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()])
     warnings.showwarning = _warned  # type: ignore[assignment]
     sys.excepthook = _uncaught
-    sys.unraisablehook = lambda raised: _failed(raised.exc_type, raised.exc_traceback)
-    threading.excepthook = lambda raised: _failed(raised.exc_type, raised.exc_traceback)
+    sys.unraisablehook = lambda raised: _uncaught(raised.exc_type, raised.exc_value)
+    threading.excepthook = lambda raised: _uncaught(raised.exc_type, raised.exc_value)
 
 
-def place_of(trace: TracebackType | None) -> str:
-    """Returns the function and line where an exception was raised."""
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace else "unknown"
+def failure(error: BaseException) -> dict[str, str]:
+    """Returns what a line may say of an exception: class, place and the system's reason.
+
+    The place is where it was raised, after the last of our own functions on the way to it.
+    """
+    frames = [
+        f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}:{line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    own = [frame for frame in frames if frame.startswith("service.")]
+    place = " > ".join(dict.fromkeys([*own[-1:], *frames[-1:]]))
+    members = {"error": type(error).__name__, "place": place or "unknown"}
+    if isinstance(error, OSError) and error.errno is not None:
+        members["reason"] = os.strerror(error.errno)
+    return members
 
 
 @dataclass
@@ -135,9 +146,9 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Logs the record's words without values, and the class and place of its exception."""
-        kind, _, trace = record.exc_info or (None, None, None)
-        failure = {"error": kind.__name__, "place": place_of(trace)} if kind else {}
-        log().log(record.levelno, _words(record), logger=record.name, **failure)
+        error = record.exc_info[1] if record.exc_info else None
+        members = failure(error) if error else {}
+        log().log(record.levelno, _words(record), logger=record.name, **members)
 
 
 def _words(record: logging.LogRecord) -> str:
@@ -161,13 +172,10 @@ def _warned(
     log().warning("warning", error=category.__name__, place=f"{Path(filename).name}:{lineno}")
 
 
-def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, trace)
-    else:
-        _failed(kind, trace)
-
-
-def _failed(kind: type[BaseException], trace: TracebackType | None) -> None:
-    if not issubclass(kind, SystemExit):
-        log().error("unexpected error", error=kind.__name__, place=place_of(trace))
+def _uncaught(
+    kind: type[BaseException], error: BaseException | None, _trace: TracebackType | None = None
+) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, error.__traceback__)
+    elif not issubclass(kind, SystemExit):
+        log().error("unexpected error", **(failure(error) if error else {"error": kind.__name__}))

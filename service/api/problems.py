@@ -17,7 +17,7 @@ from service.errors import (
     RequestMalformed,
     Unauthenticated,
 )
-from service.logs import place_of
+from service.logs import failure
 from service.telemetry import ERRORS, log
 
 MEDIA_TYPE = "application/problem+json"
@@ -104,8 +104,7 @@ def _allowed(request: Request) -> str:
 def unexpected(scope: Scope, error: Exception) -> Problem:
     """Returns the response for a defect. The log has its type and place, never its message."""
     ERRORS.labels("urn:eclip:internal").inc()
-    request_id, place = scope["state"]["request_id"], place_of(error.__traceback__)
-    log().error("unexpected error", request_id=request_id, error=type(error).__name__, place=place)
+    log().error("unexpected error", request_id=scope["state"]["request_id"], **failure(error))
     members = {
         "type": "urn:eclip:internal",
         "title": "Internal error",

@@ -1,6 +1,7 @@
 """Every line on standard error is JSON, and none quotes what its writer worked on."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import structlog
 
 from service import logs
+from service.files import write_atomically
 from service.logs import LINES, Limiter
 from tests.support.paths import ROOT
 
@@ -73,13 +75,13 @@ def test_every_line_is_json_and_without_values_whoever_wrote_it():
         ("%s and %s", None, "nowhere"),
         ("Address already in use", None, "nowhere"),
         ("ValueError", None, "nowhere"),
-        ("in a library", "ValueError", "fails"),
+        ("in a library", "ValueError", "__main__.fails"),
         ("warning", "UserWarning", "<string>"),
-        ("unexpected error", "ValueError", "fails"),
-        ("unexpected error", "ValueError", "fails"),
-        ("Exception in callback fails(…)", "ValueError", "fails"),
+        ("unexpected error", "ValueError", "__main__.fails"),
+        ("unexpected error", "ValueError", "__main__.fails"),
+        ("Exception in callback fails(…)", "ValueError", "__main__.fails"),
         ("Future exception was never retrieved", "ValueError", "unknown"),
-        ("unexpected error", "ValueError", "fails"),
+        ("unexpected error", "ValueError", "__main__.fails"),
     ]
     assert done.returncode == 1
 
@@ -105,6 +107,17 @@ def written(monkeypatch):
     structlog.configure(processors=[Limiter(), lambda _l, _m, line: lines.append(line) or "x"])
     yield clock, lines
     structlog.reset_defaults()
+
+
+def test_of_an_exception_the_place_in_our_own_code_is_kept_too():
+    with pytest.raises(OSError, match=CANARY) as raised:
+        write_atomically(Path("/dev/null") / CANARY / "file", b"")
+    members = logs.failure(raised.value)
+    assert CANARY not in str(members)
+    own, _, place = members["place"].partition(" > ")
+    assert own.startswith("service.files.")
+    assert re.fullmatch(r"(pathlib|os)\S*mkdir:\d+", place)
+    assert members["reason"] == "Not a directory"
 
 
 def test_an_event_has_some_lines_a_minute_and_then_a_count(written):
