@@ -25,7 +25,7 @@ from service.cases.schema import NOBODY, Part
 from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k
 from service.cases.search import search as search_library
 from service.cases.sources import open_source
-from service.console import bundle_table, hits_table, progress_bar
+from service.console import bundle_table, hits_table, progress_bar, shown_place
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
 from service.logs import configure_logging
@@ -282,7 +282,7 @@ def _show_outcome(outcome: Outcome, state: str = "of this source in the library"
         passed = ", ".join(f"{count} {reason}" for reason, count in sorted(outcome.passed.items()))
         out.print(f"Passed over: {passed}", soft_wrap=True)
     for rejected in outcome.rejected[:SHOWN_REJECTS]:
-        err.print(escape(f"  {rejected.place}: {rejected.reason}"), highlight=False)
+        err.print(escape(f"  {shown_place(rejected)}: {rejected.reason}"), highlight=False)
 
 
 def _show_replay(again: Replay) -> None:

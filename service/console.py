@@ -1,5 +1,6 @@
 """Shows results on a terminal: a table of hits, a table of a bundle, a progress bar."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.bundle.manifest import Bundle
+from service.cases.ingest import Rejected
 from service.cases.schema import Hit
 
 
@@ -46,6 +48,12 @@ def bundle_table(bundle: Bundle) -> Table:
     for name, entry in manifest.files.items():
         table.add_row(name, f"{entry.bytes:,} bytes, verified")
     return table
+
+
+def shown_place(rejected: Rejected) -> str:
+    """Returns where the source has the study, without a file's name, which may name a patient."""
+    numbered = re.fullmatch(r"(line|row) \d+", rejected.place)
+    return rejected.place if numbered else f"study {rejected.number}"
 
 
 @contextmanager

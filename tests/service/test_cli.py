@@ -140,6 +140,18 @@ def test_rejected_lines_are_named_by_number_and_end_with_1(manifest, monkeypatch
 
 
 @pytest.mark.slow
+def test_a_files_name_is_in_the_file_of_rejects_alone(tmp_path, monkeypatch, capsys):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "Doe-Jane.png").write_bytes(b"no picture")
+    rejects = tmp_path / "rejects.jsonl"
+    code, complaint = fails(monkeypatch, capsys, "index", tmp_path / "images", "--rejects", rejects)
+    assert code == 1
+    assert "study 1: " in complaint
+    assert "Doe" not in complaint
+    assert "Doe-Jane.png" in rejects.read_text()
+
+
+@pytest.mark.slow
 def test_what_is_rejected_can_be_written_to_a_file(manifest, monkeypatch, capsys, tmp_path):
     with manifest.open("a") as lines:
         lines.write("not json\n")
