@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.markup import escape
 
@@ -29,7 +30,7 @@ from service.console import bundle_table, hits_table, progress_bar, shown_place
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
 from service.logs import configure_logging
-from service.permissions import close_to_others, write_privately
+from service.permissions import KEPT, close_to_others, write_privately
 from service.reporting.evidence import Subject
 from service.reporting.formats import json_text, plain_text
 from service.reporting.replay import Replay, written_again
@@ -59,6 +60,10 @@ def main() -> None:
     except EclipError as error:
         err.print(f"[red]{error.title}:[/red] {escape(error.detail)}", highlight=False)
         sys.exit(1)
+    except SettingsError as error:
+        name = str(error).split('"')[1]
+        err.print(f"[red]Setting ECLIP_{name.upper()}:[/red] The value is not JSON. Correct it.")
+        sys.exit(2)
     except ValidationError as error:
         for problem in error.errors(include_input=False):
             name = "_".join(str(part) for part in problem["loc"][:1])
@@ -78,8 +83,7 @@ def serve(
 
     def fill(wired: Services) -> None:
         if demo:
-            done = total(_index(wired.library, DEMO_LIBRARY))
-            log().info("demo library", studies=done.stored, rejected=len(done.rejected))
+            log().info("demo", studies=total(_index(wired.library, DEMO_LIBRARY)).stored)
 
     serving.serve(settings, fill)
 
@@ -232,8 +236,7 @@ def bundle(
 def _settings() -> Settings:
     settings = Settings()
     configure_logging(settings.log_level)
-    kept = (settings.collection, "renditions", "audit", "identifiers.key")
-    close_to_others(settings.data_dir / name for name in kept)
+    close_to_others(settings.data_dir / name for name in (settings.collection, *KEPT))
     return settings
 
 

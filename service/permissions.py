@@ -9,6 +9,8 @@ from service.telemetry import log
 
 OTHERS = 0o077
 """Mode bits of everybody but the owner."""
+KEPT = ("renditions", "audit", "identifiers.key")
+"""What a data directory holds besides its case libraries."""
 
 
 def write_privately() -> None:

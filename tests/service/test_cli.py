@@ -275,3 +275,10 @@ def test_only_one_process_at_a_time_has_the_library(manifest, monkeypatch, capsy
         code, complaint = fails(monkeypatch, capsys, "index", manifest)
     assert code == 1
     assert "Another process has this case library open" in complaint
+
+
+def test_a_setting_that_is_no_json_is_named_without_its_value(monkeypatch, capsys):
+    monkeypatch.setenv("ECLIP_API_KEYS", "secret")
+    code, complaint = fails(monkeypatch, capsys, "bundle")
+    assert code == 2
+    assert complaint == "Setting ECLIP_API_KEYS: The value is not JSON. Correct it."
