@@ -1,5 +1,6 @@
 """Builds the service from its settings: opens every part and makes the HTTP app."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
@@ -73,6 +74,8 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
         with open_services(settings) if wired is None else nullcontext(wired) as services:
             app.state.services = services
             yield
+            if services.unfinished:
+                await asyncio.wait(services.unfinished)
 
     app = FastAPI(
         title="eCLIP Radiology",

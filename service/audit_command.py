@@ -6,9 +6,9 @@ import typer
 from rich.console import Console
 
 from service.app import open_audit_log
+from service.logs import configure_logging
 from service.reporting.audit_erasure import Erasure, erase
 from service.settings import Settings
-from service.telemetry import configure_logging
 
 commands = typer.Typer(no_args_is_help=True, help="Work on the log of written reports.")
 

@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import math
 import os
-import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,14 +10,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.markup import escape
 
+from service import serving
 from service.access.guard import Guard
-from service.app import create_app, open_library_on_ray, open_other_library, open_services
+from service.api.context import Services
+from service.app import open_library_on_ray, open_other_library, open_services
 from service.audit_command import commands as audit_commands
 from service.bundle.manifest import load
 from service.cases import copying
@@ -35,12 +34,14 @@ from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
 from service.files import content_of
 from service.keys_command import keys
+from service.logs import configure_logging
+from service.permissions import KEPT, close_to_others, write_privately
 from service.reporting.evidence import Subject
 from service.reporting.formats import json_text, plain_text
 from service.reporting.replay import Replay, written_again
 from service.reporting.report import DEFAULT_K, ReportRequest
 from service.settings import DEMO_LIBRARY, Settings, read_settings
-from service.telemetry import configure_logging
+from service.telemetry import log
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -60,6 +61,7 @@ SEARCHES = 50
 
 def main() -> None:
     """Runs the command line. Prints an error and exits with 1, or with 2 for a setting."""
+    write_privately()
     try:
         cli()
     except (EclipError, OSError) as error:
@@ -79,22 +81,12 @@ def serve(
     """Serve the HTTP API. Every setting is an ECLIP_* environment variable."""
     settings = _settings()
     Guard(settings)  # refuses before the models are loaded
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again at its end
-    with open_services(settings) as wired:
+
+    def fill(wired: Services) -> None:
         if demo:
-            _show_outcome(total(_index(wired.library, DEMO_LIBRARY)))
-        address = f"http://{settings.host}:{settings.port}"
-        pages = f"Workbench: {address}/   API: {address}/docs"
-        out.print(pages if settings.socket is None else f"Listening on {settings.socket}")
-        uvicorn.run(
-            create_app(settings, wired),
-            host=settings.host,
-            port=settings.port,
-            uds=None if settings.socket is None else str(settings.socket),
-            access_log=False,
-            log_level="warning",
-            timeout_graceful_shutdown=math.ceil(settings.longest_s),
-        )
+            log().info("demo", studies=total(_index(wired.library, DEMO_LIBRARY)).stored)
+
+    serving.serve(settings, fill)
 
 
 @cli.command()
@@ -250,6 +242,7 @@ def bundle(
 def _settings() -> Settings:
     settings = read_settings()
     configure_logging(settings.log_level)
+    close_to_others(settings.data_dir / name for name in (settings.collection, *KEPT))
     return settings
 
 

@@ -90,7 +90,7 @@ def wrong_settings(error: ValidationError | SettingsError) -> str:
 
 @contextmanager
 def progress_bar(console: Console, total: int) -> Iterator[Callable[[int], None]]:
-    """Shows a bar and gives the function that advances it by a number of studies."""
+    """Shows a bar on a terminal, and gives the function that advances it by a number of studies."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -98,7 +98,7 @@ def progress_bar(console: Console, total: int) -> Iterator[Callable[[int], None]
         _StudiesPerSecond(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("Indexing", total=total)
         yield lambda done: progress.advance(task, done)
 

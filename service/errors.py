@@ -313,6 +313,9 @@ class StoreUnavailable(EclipError):
 
 
 class DeadlineExceeded(EclipError):
-    """The time for the request passed, or its client left. Its waiting work was cancelled."""
+    """The time for the request passed, or its client left. Its waiting work was cancelled.
+
+    A deletion is not cancelled: it goes on to its end.
+    """
 
     type, title, status = "deadline/exceeded", "Deadline exceeded", 504

@@ -146,6 +146,14 @@ class Settings(BaseSettings):
     language model have `ECLIP_LLM_TIMEOUT_S` more."""
     body_s: PositiveFloat = 60
     """Seconds that a request body may take to arrive. Later it is answered 408."""
+    connections: PositiveInt = 1024
+    """Open connections. One more costs the connection whose client has been silent longest. Fewer
+    if the process may not open twice as many files."""
+    head_s: PositiveFloat = 10
+    """Seconds that the head of a request may take to arrive. Later its connection is cut."""
+    idle_s: PositiveInt = 75
+    """Seconds that a connection may be idle after an answer, and that a client may take nothing of
+    its answer. Later the connection is closed. Set more than a proxy keeps its connections."""
     queue_items: PositiveInt = 256
     """Images and texts of all requests in progress. One more is answered 429. One request takes at
     most half of the places at a time, or an eighth if it is bulk work; all bulk work together takes

@@ -1,11 +1,9 @@
-"""Measures and logs what the service does: stage timings, Prometheus metrics, JSON log lines.
+"""Measures and logs what the service does: stage timings, Prometheus metrics, the logger.
 
 Metrics and logs hold no patient identifier, file name or text of a report. A request is named by
 its route template, never by its path.
 """
 
-import logging
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +50,13 @@ CACHE = Counter(
     ["kind", "result"],
     registry=REGISTRY,
 )
+CONNECTIONS = Gauge("eclip_connections", "Open connections", registry=REGISTRY)
+CUT = Counter(
+    "eclip_connections_cut_total",
+    "Connections cut, by what their client did not do in time",
+    ["why"],
+    registry=REGISTRY,
+)
 
 KEY_FILE_GOOD = Gauge(
     "eclip_key_file_good",
@@ -93,21 +98,6 @@ def timed(stage: str) -> Iterator[None]:
         yield
     finally:
         record(stage, time.perf_counter() - start)
-
-
-def configure_logging(level: str) -> None:
-    """Sets up JSON lines on standard error. Other libraries log only warnings and errors."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
 
 
 def log() -> structlog.typing.FilteringBoundLogger:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, TypeVar, TypeVarTuple
+from typing import Annotated, Any, TypeVar, TypeVarTuple
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
@@ -13,6 +13,7 @@ from opentelemetry.trace import NoOpTracer, Tracer
 from service.bundle.manifest import Bundle
 from service.cases.library import CaseLibrary
 from service.deadline import Deadline
+from service.errors import DeadlineExceeded
 from service.inference.admission import Admission
 from service.inference.encoder import Encoder
 from service.inference.zero_shot import Classifier
@@ -40,6 +41,8 @@ class Services:
     library: CaseLibrary
     reporter: Reporter
     tracer: Tracer = field(default_factory=NoOpTracer)
+    unfinished: set[asyncio.Task[Any]] = field(default_factory=set)
+    """Work that goes on although its request was answered. The server's end waits for it."""
     bulk_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(BULK_THREADS))
     probe_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PROBE_THREADS))
 
@@ -82,6 +85,23 @@ class Work:
         What the function raises is raised here.
         """
         return await self._step(partial(function, *args, self._deadline))
+
+    async def finish(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Returns `function(*args)`, a change that is carried through once it is admitted.
+
+        Raises QueueFull as `run` does. Raises DeadlineExceeded where time is up first; the function
+        goes on then, as it does where the client leaves.
+        """
+        going = asyncio.create_task(self._step(partial(function, *args)))
+        self._services.unfinished.add(going)
+        going.add_done_callback(self._services.unfinished.discard)
+        await asyncio.wait({going}, timeout=self._deadline.remaining)
+        if not going.done():
+            raise DeadlineExceeded(
+                "The deadline passed before all was done. The work goes on to its end. Send the "
+                "same request again to learn when it is done."
+            )
+        return going.result()
 
     async def iterate(
         self, function: Callable[[*Ts, Deadline], Iterator[T]], *args: *Ts

@@ -28,7 +28,9 @@ _ALONE = {
     "Referrer-Policy": "same-origin",
 }
 """Headers by which a browser keeps every answer from other sites' pages."""
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_OTHER_METHOD = "_OTHER"
+"""The name of unknown methods in logs and traces (OpenTelemetry's): a caller may write any word."""
 
 
 class RequestEnvelope:
@@ -50,12 +52,11 @@ class RequestEnvelope:
             await self.app(scope, receive, send)
             return
         sent_headers = Headers(scope=scope)
-        sent_id = sent_headers.get("x-request-id", "")
-        request_id = sent_id if _REQUEST_ID.match(sent_id) else uuid.uuid4().hex
+        request_id = _request_id(sent_headers)
         scope.setdefault("state", {})["request_id"] = request_id
         start = time.perf_counter()
         status, started = 500, False
-        method = scope["method"] if scope["method"] in HTTPMethod.__members__ else "other"
+        method = scope["method"] if scope["method"] in HTTPMethod.__members__ else _OTHER_METHOD
         with request_stages() as stages, request_span(_tracer(scope), method, sent_headers) as span:
 
             async def send_with_headers(message: Message) -> None:
@@ -185,6 +186,12 @@ class BodyBounds:
             "bytes. Try again in 1 s.",
             retry_after_s=1,
         )
+
+
+def _request_id(headers: Headers) -> str:
+    """Returns the caller's id if it is one plain word, which goes into log lines, or a new one."""
+    sent = headers.getlist("x-request-id")
+    return sent[0] if len(sent) == 1 and _REQUEST_ID.fullmatch(sent[0]) else uuid.uuid4().hex
 
 
 def _tracer(scope: Scope) -> Tracer:

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
 from service.api.answers import Answer
-from service.api.context import Wired
+from service.api.context import Services, Wired, Work
 from service.api.identifiers import PatientId
 from service.api.parameters import declared_query
 from service.auth import deleter
@@ -34,15 +34,20 @@ class PatientRemoved(Answer):
 
 
 @router.delete("/{patient_id:patient_id}", dependencies=[deleter, declared_query])
-def delete_patient(
-    patient_id: PatientId, wired: Wired, audit: Literal["erase"] | None = None
+async def delete_patient(
+    patient_id: PatientId, request: Request, wired: Wired, audit: Literal["erase"] | None = None
 ) -> PatientRemoved:
     """Removes every study of the patient. Repeating the request is safe and removes 0 studies.
 
     With `audit=erase` it first erases the patient from the audit log, which otherwise stays.
     """
+    await request.body()  # what is cut short or too large changes nothing
+    return await Work(request).finish(_remove, wired, patient_id, audit is not None)
+
+
+def _remove(wired: Services, patient_id: str, from_audit: bool) -> PatientRemoved:
     erased = None
-    if audit is not None:
+    if from_audit:
         library = wired.library
         studies = library.store.studies_of(library.pseudonyms.patient(patient_id))
         known = [study.study_id for study in studies]

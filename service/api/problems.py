@@ -12,6 +12,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from service.errors import (
+    BodyTooSlow,
     EclipError,
     EncodingUnsupported,
     KeyExpired,
@@ -19,18 +20,20 @@ from service.errors import (
     ScopeMissing,
     Unauthenticated,
 )
+from service.logs import failure
 from service.telemetry import ERRORS, log
 
 MEDIA_TYPE = "application/problem+json"
 OPENAI = "/v1/"
 """Start of the paths whose clients look for an `error` in the answer, as OpenAI's have one."""
 _HEADERS: dict[type[EclipError], dict[str, str]] = {
+    BodyTooSlow: {"Connection": "close"},
     Unauthenticated: {"WWW-Authenticate": "Bearer"},
     KeyExpired: {"WWW-Authenticate": 'Bearer error="invalid_token"'},
     ScopeMissing: {"WWW-Authenticate": 'Bearer error="insufficient_scope"'},
     EncodingUnsupported: {"Accept-Encoding": "identity"},
 }
-"""Error → headers that HTTP wants with it (RFC 9110, 11.6.1 and 12.5.3; RFC 6750, 3.1)."""
+"""Error → headers that HTTP wants with it (RFC 9110, 11.6.1, 12.5.3, 15.5.9; RFC 6750, 3.1)."""
 _METHODS = {"DELETE": "DELETE", "GET": "GET", "HEAD": "GET", "POST": "POST", "PUT": "PUT"}
 """Method → the method as which it is answered."""
 
@@ -111,12 +114,7 @@ def _allowed(request: Request) -> str:
 def unexpected(scope: Scope, error: Exception) -> Problem:
     """Returns the response for a defect. The log has its type and place, never its message."""
     ERRORS.labels("urn:eclip:internal").inc()
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    place = f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else "unknown"
-    request_id = scope["state"]["request_id"]
-    log().error("unexpected error", request_id=request_id, error=type(error).__name__, place=place)
+    log().error("unexpected error", request_id=scope["state"]["request_id"], **failure(error))
     members = {
         "type": "urn:eclip:internal",
         "title": "Internal error",

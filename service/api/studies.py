@@ -116,9 +116,10 @@ def get_study(study_id: StudyId, wired: Wired) -> StudyOut:
 
 
 @router.delete("/{study_id:study_id}", dependencies=[deleter, declared_query], status_code=204)
-def delete_study(study_id: StudyId, wired: Wired) -> None:
+async def delete_study(study_id: StudyId, request: Request, wired: Wired) -> None:
     """Removes the study, its vectors and its renditions."""
-    wired.library.delete(study_id)
+    await request.body()  # what is cut short or too large changes nothing
+    await Work(request).finish(wired.library.delete, study_id)
 
 
 @dataclass(frozen=True, slots=True)

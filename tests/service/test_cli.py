@@ -1,7 +1,9 @@
 import json
+import os
 import re
 import shutil
 import sys
+import threading
 from unittest.mock import ANY
 
 import pytest
@@ -18,13 +20,20 @@ REPORTS = {
     "s3": "FINDINGS: Moderate cardiomegaly. IMPRESSION: Cardiomegaly.",
 }
 
+HOOKS = [(sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")]
+"""What a command sets for its whole process."""
+
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("ECLIP_DATA_DIR", str(tmp_path / "var"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(cli, "out", cli.Console(width=200))
+    for module, hook in HOOKS:
+        monkeypatch.setattr(module, hook, getattr(module, hook))
+    mask = os.umask(0o022)
     yield tmp_path / "var"
+    os.umask(mask)
     structlog.reset_defaults()
 
 
@@ -180,6 +189,18 @@ def test_rejected_lines_are_named_by_number_and_end_with_1(manifest, monkeypatch
 
 
 @pytest.mark.slow
+def test_a_files_name_is_in_the_file_of_rejects_alone(tmp_path, monkeypatch, capsys):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "Doe-Jane.png").write_bytes(b"no picture")
+    rejects = tmp_path / "rejects.jsonl"
+    code, complaint = fails(monkeypatch, capsys, "index", tmp_path / "images", "--rejects", rejects)
+    assert code == 1
+    assert "study 1: " in complaint
+    assert "Doe" not in complaint
+    assert "Doe-Jane.png" in rejects.read_text()
+
+
+@pytest.mark.slow
 def test_what_is_rejected_can_be_written_to_a_file(manifest, monkeypatch, capsys, tmp_path):
     with manifest.open("a") as lines:
         lines.write("not json\n")
@@ -303,3 +324,10 @@ def test_only_one_process_at_a_time_has_the_library(manifest, monkeypatch, capsy
         code, complaint = fails(monkeypatch, capsys, "index", manifest)
     assert code == 1
     assert "Another process has this case library open" in complaint
+
+
+def test_a_setting_that_is_no_json_is_named_without_its_value(monkeypatch, capsys):
+    monkeypatch.setenv("ECLIP_API_KEYS", "secret")
+    code, complaint = fails(monkeypatch, capsys, "bundle")
+    assert code == 2
+    assert complaint == "Setting ECLIP_API_KEYS: The value is not JSON. Correct it."

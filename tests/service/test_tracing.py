@@ -77,6 +77,16 @@ def test_a_span_names_the_key_that_asked_and_never_the_key(client, spans):
     assert CANARY not in str(unknown.attributes)
 
 
+def test_a_caller_writes_no_text_into_a_trace(client, spans):
+    text = {"tracestate": f"vendor={CANARY}", "baggage": f"patient={CANARY}"}
+    client.request(CANARY, "/health/live", headers=PARENT | text)
+    (span,) = spans()
+    assert span.context.trace_id == int(TRACE, 16)
+    assert CANARY not in f"{span.name}{span.attributes}{span.context}{span.parent}"
+    client.get("/health/live", headers={"traceparent": f"00-{CANARY}-b7ad6b7169203331-01"})
+    assert CANARY not in f"{spans()[-1].parent}{spans()[-1].context}"
+
+
 def test_a_defect_is_an_error_of_its_span_without_its_message(client, spans, monkeypatch):
     def breaks(*_):
         raise RuntimeError(CANARY)

@@ -1,6 +1,7 @@
 """Starts the service for a test: in this process, or as `eclip serve` in a process of its own."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fastapi.testclient import TestClient
@@ -47,8 +49,10 @@ def in_process(settings: Settings, wired: Services | None = None) -> TestClient:
 
 
 @contextmanager
-def run_server(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Server]:
-    """Runs `eclip serve` and yields it once it is ready.
+def run_server(
+    data_dir: Path, *arguments: str, descriptors: int | None = None, **environment: str
+) -> Iterator[Server]:
+    """Runs `eclip serve`, with a limit of open files, and yields it once it is ready.
 
     On exit it gets SIGTERM and must end with status 0, unless the test ended it before.
     """
@@ -61,6 +65,7 @@ def run_server(data_dir: Path, *arguments: str, **environment: str) -> Iterator[
             env=os.environ | variables,
             stdout=output,
             stderr=output,
+            preexec_fn=None if descriptors is None else partial(_limit_files, descriptors),
         )
         url = f"http://{environment.get('ECLIP_HOST', '127.0.0.1')}:{port}"
         try:
@@ -83,6 +88,10 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
         except (urllib.error.URLError, OSError):
             time.sleep(POLL_S)
     raise AssertionError(f"the server did not become ready:\n{log.read_text()}")
+
+
+def _limit_files(most: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _free_port() -> int:

@@ -20,6 +20,29 @@ def test_an_answer_carries_the_callers_request_id_or_a_new_one(client):
     assert re.fullmatch(r"[0-9a-f]{32}", made.headers["x-request-id"])
 
 
+@pytest.mark.parametrize(
+    "sent",
+    ["", "two words", "a\tb", "x" * 65, "…".encode(), b"a\xff", '{"a":1}', "a;b", "<b>", "r-1\n"],
+)
+def test_what_is_not_one_plain_word_is_no_request_id(client, sent):
+    with capture_logs() as logs:
+        answer = client.get("/health/live", headers={"x-request-id": sent})
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
+    assert [log["request_id"] for log in logs] == [answer.headers["x-request-id"]]
+
+
+def test_of_several_request_ids_none_counts(client):
+    answer = client.get("/health/live", headers=[("x-request-id", "a"), ("x-request-id", "b")])
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
+
+
+def test_an_unknown_method_is_not_named_in_the_log(client):
+    with capture_logs() as logs:
+        assert client.request(CANARY, "/health/live").status_code == 405
+    assert [log["method"] for log in logs] == ["_OTHER"]
+    assert CANARY not in json.dumps(logs)
+
+
 def test_server_timing_names_the_stages(client, radiograph):
     def stages():
         unseen = radiograph + os.urandom(8)  # the cache goes by every byte
