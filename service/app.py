@@ -206,7 +206,9 @@ def open_library(settings: Settings, encoder: StudyEncoder) -> Iterator[CaseLibr
     store = _open_store(settings, encoder.bundle, key.fingerprint)
     try:
         renditions = renditions_of(settings.data_dir, settings.collection)
-        yield CaseLibrary(store, encoder, key, renditions)
+        library = CaseLibrary(store, encoder, key, renditions)
+        library.sweep()
+        yield library
     finally:
         store.close()
 

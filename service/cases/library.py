@@ -2,8 +2,8 @@
 
 A caller's plain ids become references here. A write puts renditions (JPEGs) on disk first, then
 points (vectors, texts and the study's record) into the store. So every acknowledged study has its
-files, and a crash leaves at most a JPEG that no study names, which then stays. One write of a
-process runs at a time, so that none removes a file that another needs.
+files. What a crash leaves of a write that was cut short, `sweep` removes at the next start. One
+write of a process runs at a time, so that none removes a file that another needs.
 """
 
 import hashlib
@@ -187,6 +187,12 @@ class CaseLibrary:
             self.store.delete_patient(reference)
         return len(studies)
 
+    def sweep(self) -> None:
+        """Removes the renditions that writes of killed processes left and no study names."""
+        for note in self._renditions.left_over():
+            studies = filter(None, map(self.store.get, note.studies))
+            self._renditions.remove(set(note.names).difference(*map(names_of, studies)))
+
     def rendition(self, study_id: str, index: int = 0) -> bytes:
         """Returns the JPEG of one image of the study. Raises StudyUnknown."""
         study = self.get(study_id)
@@ -261,15 +267,16 @@ class CaseLibrary:
         """Writes renditions, then points, then removes what only the earlier versions had."""
         if not studies:
             return
+        references = [study.embedded.study.study_id for study in studies]
         with self._writing:
-            earlier = [self.store.get(study.embedded.study.study_id) for study in studies]
-            for study in studies:
-                for name, jpeg in study.renditions.items():
-                    self._renditions.write(name, jpeg)
-            self.store.put([study.embedded for study in studies])
-            for old, new in zip(earlier, studies, strict=True):
-                if old is not None:
-                    self._renditions.remove(names_of(old) - names_of(new.embedded.study))
+            earlier = filter(None, map(self.store.get, references))
+            old = {name for study in earlier for name in names_of(study)}
+            new = {name for study in studies for name in names_of(study.embedded.study)}
+            with self._renditions.exchanging(references, old, new):
+                for study in studies:
+                    for name, jpeg in study.renditions.items():
+                        self._renditions.write(name, jpeg)
+                self.store.put([study.embedded for study in studies])
 
     def _remove(self, study: Study) -> None:
         """Removes renditions first: after a crash the record still names those that are left."""
