@@ -32,7 +32,7 @@ from service.cases.copying import require_same_key
 from service.cases.edge import EdgeStore
 from service.cases.embedding import StudyEncoder
 from service.cases.library import CaseLibrary
-from service.cases.places import holds_library, open_existing, renditions_of
+from service.cases.places import holds_library, open_existing, renditions_of, sweep
 from service.cases.renditions import Renditions
 from service.cases.schema import Identity
 from service.cases.server import CollectionLayout, ServerStore, connect
@@ -206,9 +206,8 @@ def open_library(settings: Settings, encoder: StudyEncoder) -> Iterator[CaseLibr
     store = _open_store(settings, encoder.bundle, key.fingerprint)
     try:
         renditions = renditions_of(settings.data_dir, settings.collection)
-        library = CaseLibrary(store, encoder, key, renditions)
-        library.sweep()
-        yield library
+        sweep(store, renditions)
+        yield CaseLibrary(store, encoder, key, renditions)
     finally:
         store.close()
 

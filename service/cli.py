@@ -1,4 +1,4 @@
-"""Runs the command line: eclip serve, index, copy, search, report and bundle."""
+"""Runs the command line: eclip serve, index, copy, search, report, erase and bundle."""
 
 import dataclasses
 import errno
@@ -28,6 +28,7 @@ from service.cases.search import search as search_library
 from service.cases.sources import open_source
 from service.console import bundle_table, hits_table, progress_bar
 from service.deadline import Deadline
+from service.erase_command import erase
 from service.errors import EclipError, RequestMalformed
 from service.reporting.evidence import Subject
 from service.reporting.formats import json_text, plain_text
@@ -41,6 +42,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="Chest radiographs to findings, similar cases and cited reports.",
 )
+cli.command()(erase)
 out, err = Console(), Console(stderr=True)
 COMMAND_S = 600.0
 """Seconds that a search or a report may take."""

@@ -15,9 +15,13 @@ class PatientRemoved(Answer):
 
     studies: int
     """Number of studies that were removed."""
+    erased_within_s: int | None
+    """Seconds after which no file of the case library holds their content. Null with a Qdrant
+    server, whose files are its own."""
 
 
 @router.delete("/{patient_id:patient_id}", dependencies=[writer])
 def delete_patient(patient_id: PatientId, wired: Wired) -> PatientRemoved:
     """Removes every study of the patient. Repeating the request is safe and removes 0 studies."""
-    return PatientRemoved(studies=wired.library.delete_patient(patient_id))
+    removed = wired.library.delete_patient(patient_id)
+    return PatientRemoved(studies=removed, erased_within_s=wired.library.store.erased_within_s)

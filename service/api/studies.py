@@ -171,9 +171,15 @@ def get_study(study_id: StudyId, wired: Wired) -> StudyOut:
 
 
 @router.delete("/{study_id:study_id}", dependencies=[writer], status_code=204)
-def delete_study(study_id: StudyId, wired: Wired) -> None:
-    """Removes the study, its vectors and its renditions."""
+def delete_study(study_id: StudyId, wired: Wired, response: Response) -> None:
+    """Removes the study, its vectors and its renditions.
+
+    The header `Erased-Within` has the seconds after which no file of the case library holds its
+    content. It is absent with a Qdrant server, whose files are its own.
+    """
     wired.library.delete(study_id)
+    if (seconds := wired.library.store.erased_within_s) is not None:
+        response.headers["Erased-Within"] = str(seconds)
 
 
 async def _read_batch(request: Request, max_studies: int) -> list[NewStudy | EclipError]:

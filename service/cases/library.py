@@ -2,8 +2,8 @@
 
 A caller's plain ids become references here. A write puts renditions (JPEGs) on disk first, then
 points (vectors, texts and the study's record) into the store. So every acknowledged study has its
-files. What a crash leaves of a write that was cut short, `sweep` removes at the next start. One
-write of a process runs at a time, so that none removes a file that another needs.
+files, and `service.cases.places.sweep` removes what a crash leaves. One write of a process runs at
+a time, so that none removes a file that another needs.
 """
 
 import hashlib
@@ -168,13 +168,14 @@ class CaseLibrary:
     def delete(self, study_id: str) -> None:
         """Removes the study: its renditions, then its points. Raises StudyUnknown.
 
-        Points that a replacement left when it was cut short are removed as well.
+        After a crash the record still names the renditions that are left. Points that a replacement
+        left when it was cut short are removed as well.
         """
         reference = self.pseudonyms.study(study_id)
         with self._writing:
             if (study := self.store.get(reference)) is not None:
-                self._remove(study)
-            elif not self.store.delete(reference):
+                self._renditions.remove(names_of(study))
+            if not self.store.delete(reference):
                 raise _unknown()
 
     def delete_patient(self, patient_id: str) -> int:
@@ -183,15 +184,9 @@ class CaseLibrary:
         with self._writing:
             studies = self.store.studies_of(reference)
             for study in studies:
-                self._remove(study)
+                self._renditions.remove(names_of(study))
             self.store.delete_patient(reference)
         return len(studies)
-
-    def sweep(self) -> None:
-        """Removes the renditions that writes of killed processes left and no study names."""
-        for note in self._renditions.left_over():
-            studies = filter(None, map(self.store.get, note.studies))
-            self._renditions.remove(set(note.names).difference(*map(names_of, studies)))
 
     def rendition(self, study_id: str, index: int = 0) -> bytes:
         """Returns the JPEG of one image of the study. Raises StudyUnknown."""
@@ -269,19 +264,14 @@ class CaseLibrary:
             return
         references = [study.embedded.study.study_id for study in studies]
         with self._writing:
-            earlier = filter(None, map(self.store.get, references))
-            old = {name for study in earlier for name in names_of(study)}
+            earlier = map(self.store.get, references)
+            old = {name for study in earlier if study for name in names_of(study)}
             new = {name for study in studies for name in names_of(study.embedded.study)}
             with self._renditions.exchanging(references, old, new):
                 for study in studies:
                     for name, jpeg in study.renditions.items():
                         self._renditions.write(name, jpeg)
                 self.store.put([study.embedded for study in studies])
-
-    def _remove(self, study: Study) -> None:
-        """Removes renditions first: after a crash the record still names those that are left."""
-        self._renditions.remove(names_of(study))
-        self.store.delete(study.study_id)
 
     def _digest(self, study: NewStudy) -> str:
         whole = hashlib.sha256(self.encoder.bundle.manifest.id.encode())

@@ -37,9 +37,13 @@ class Renditions:
             write_atomically(self._path(name), jpeg)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Removes the JPEGs of these names and their drafts, as far as they exist."""
+        """Removes the JPEGs of these names, as far as they exist."""
         for name in names:
             self._path(name).unlink(missing_ok=True)
+
+    def remove_drafts(self, names: Iterable[str]) -> None:
+        """Removes what killed processes wrote of the JPEGs of these names. Nobody writes them."""
+        for name in names:
             remove_drafts(self._path(name))
 
     @contextmanager

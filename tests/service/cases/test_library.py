@@ -201,7 +201,7 @@ def test_a_deletion_that_was_cut_short_is_finished_by_the_next(library, deadline
     for name in ("s0", "s1"):
         library.put(study(name, PICTURES[0]), deadline)
     with monkeypatch.context() as patch:
-        patch.setattr(library.store, "delete", fails)
+        patch.setattr(library.store, "delete_patient", fails)
         with pytest.raises(OSError, match="killed"):
             library.delete_patient("p1")
     assert library.delete_patient("p1") == 2
