@@ -42,7 +42,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="Chest radiographs to findings, similar cases and cited reports.",
 )
-cli.command()(erase)
+cli.command(help="Erase deleted content from the files now. Stop the server first.")(erase)
 out, err = Console(), Console(stderr=True)
 COMMAND_S = 600.0
 """Seconds that a search or a report may take."""

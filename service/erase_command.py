@@ -9,7 +9,7 @@ from service.settings import Settings
 
 
 def erase() -> None:
-    """Erase deleted content from the embedded library's files now. Stop the server first."""
+    """Erases what was deleted from the embedded library's files, and images that no study has."""
     settings = Settings()
     if settings.qdrant_url is not None:
         raise StoreUnavailable(

@@ -9,6 +9,7 @@ import structlog
 from typer.testing import CliRunner
 
 from service import cli
+from service.cases.edge import EdgeStore
 from service.settings import DEMO, DEMO_BUNDLE
 from tests.support.pictures import file_of, hand
 
@@ -254,3 +255,25 @@ def test_only_one_process_at_a_time_has_the_library(manifest, monkeypatch, capsy
         code, complaint = fails(monkeypatch, capsys, "index", manifest)
     assert code == 1
     assert "Another process has this case library open" in complaint
+
+
+@pytest.mark.slow
+def test_what_was_deleted_is_erased_and_images_of_no_study_are_removed(manifest, data_dir):
+    invoke("index", manifest)
+    store = EdgeStore.existing(data_dir / "studies")
+    store.delete(next(store.studies()).study.study_id)
+    store.close()
+    orphan = data_dir / "renditions" / "studies" / "ab" / "ab12.jpg"
+    orphan.parent.mkdir(parents=True, exist_ok=True)
+    orphan.write_bytes(b"jpeg")
+    assert "images that no study has were removed" in invoke("erase")
+    assert not orphan.exists()
+    state = data_dir / "studies" / "collection" / "erasure.json"
+    assert json.loads(state.read_text())["due_since"] is None
+
+
+def test_the_files_of_a_qdrant_server_are_its_own(monkeypatch, capsys):
+    monkeypatch.setenv("ECLIP_QDRANT_URL", "http://127.0.0.1:1")
+    code, complaint = fails(monkeypatch, capsys, "erase")
+    assert code == 1
+    assert "keeps its own files" in complaint
