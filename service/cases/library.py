@@ -6,7 +6,6 @@ files, and `service.cases.places.sweep` removes what a crash leaves. One write o
 a time, so that none removes a file that another needs.
 """
 
-import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from service.cases.embedding import (
     in_batches,
 )
 from service.cases.passages import split_report
-from service.cases.records import NewStudy, check
+from service.cases.records import NewStudy, check, digest_of
 from service.cases.renditions import Renditions, names_of
 from service.cases.schema import (
     CaseFilter,
@@ -32,7 +31,7 @@ from service.cases.schema import (
     Study,
     Vector,
 )
-from service.deadline import Deadline
+from service.deadline import Deadline, exceeded
 from service.errors import EclipError, StudyInvalid, StudyUnknown
 from service.imaging.deidentify import Pseudonymiser, StudyRef
 from service.telemetry import timed
@@ -128,7 +127,8 @@ class CaseLibrary:
                 results[reference] = result
         for batch in in_batches(accepted):
             embedded = embed(batch, self.encoder, deadline)
-            self._write([study for study in embedded if isinstance(study, IllustratedStudy)])
+            if not self._write(embedded, deadline.remaining):
+                embedded = [exceeded()] * len(batch)
             for each, outcome in zip(batch, embedded, strict=True):
                 results[each.reference] = _stored(outcome)
         return {reference: results[reference] for reference in studies}
@@ -148,7 +148,7 @@ class CaseLibrary:
                 results.append(IllustratedStudy(embedded, jpegs))
             except OSError:
                 results.append(image_lost())
-        self._write([study for study in results if isinstance(study, IllustratedStudy)])
+        self._write(results, patience_s=-1)
         return [_stored(result) for result in results]
 
     def get(self, study_id: str) -> Study:
@@ -237,7 +237,7 @@ class CaseLibrary:
         """Returns the study to embed, or the stored study if it is unchanged, or its error."""
         try:
             check(study)
-            digest = self._digest(study)
+            digest = digest_of(study, self.encoder.bundle.manifest.id)
             if digest == stored_digest and (stored := self._unchanged(reference)):
                 return stored
             patient = study.record.patient_id
@@ -258,12 +258,18 @@ class CaseLibrary:
         stored = self.store.get(reference)
         return stored if stored and self._renditions.has_all_of(stored) else None
 
-    def _write(self, studies: Sequence[IllustratedStudy]) -> None:
-        """Writes renditions, then points, then removes what only the earlier versions had."""
-        if not studies:
-            return
+    def _write(self, embedded: Sequence[IllustratedStudy | EclipError], patience_s: float) -> bool:
+        """Writes renditions, then points, then removes what only the earlier versions had.
+
+        Returns False, and writes nothing, if other writes, or an erasure, take longer than this.
+        """
+        studies = [study for study in embedded if isinstance(study, IllustratedStudy)]
         references = [study.embedded.study.study_id for study in studies]
-        with self._writing:
+        if not studies:
+            return True
+        if not self._writing.acquire(timeout=patience_s):
+            return False
+        try:
             earlier = map(self.store.get, references)
             old = {name for study in earlier if study for name in names_of(study)}
             new = {name for study in studies for name in names_of(study.embedded.study)}
@@ -272,14 +278,9 @@ class CaseLibrary:
                     for name, jpeg in study.renditions.items():
                         self._renditions.write(name, jpeg)
                 self.store.put([study.embedded for study in studies])
-
-    def _digest(self, study: NewStudy) -> str:
-        whole = hashlib.sha256(self.encoder.bundle.manifest.id.encode())
-        whole.update(study.record.model_dump_json().encode())
-        whole.update(repr(study.views).encode() if study.views else b"")
-        for image in study.images:
-            whole.update(hashlib.sha256(image).digest())
-        return whole.hexdigest()
+        finally:
+            self._writing.release()
+        return True
 
 
 def image_lost() -> StudyInvalid:

@@ -95,6 +95,25 @@ def test_nothing_of_what_was_removed_is_in_any_file(edge, study, secret, path, r
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("removal", ["deleted", "replaced"])
+def test_nothing_stays_in_segments_with_a_graph(
+    open_edge, study, secret, path, monkeypatch, removal
+):
+    """Small segments have none, unless the engine is told to make one."""
+    monkeypatch.setattr(shard, "_SCANNED_KB", 1)
+    store = filled(open_edge(), study, secret)
+    store._rewrite()
+    assert list((path / "collection" / "shard" / "segments").glob("*/vector_index-image/graph*"))
+    if removal == "deleted":
+        store.delete("secret")
+    else:
+        store.put([study("secret", version=2)])
+    store.erase()
+    store.close()
+    assert found(path, traces(secret)) == []
+
+
+@pytest.mark.slow
 def test_an_erasure_that_was_not_done_is_done_after_a_restart(open_edge, study, secret, path):
     store = filled(open_edge(), study, secret)
     store.delete("secret")
