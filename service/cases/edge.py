@@ -113,12 +113,13 @@ class EdgeStore(CaseStore):
             self._rewrite()
         with _engine():
             self._shard.roll_log()
-        with self._writing:
+        with self._writing, _engine():
             self._erasure.done()
 
     def _write(self, operations: Sequence[Operation]) -> None:
         if any(isinstance(each, Remove) and self._leaves_content(each) for each in operations):
-            self._erasure.due()
+            with _engine():
+                self._erasure.due()
         with _engine(), self._shard.use() as shard:
             for operation in operations:
                 shard.update(_update(operation))

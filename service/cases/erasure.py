@@ -20,6 +20,8 @@ _GATHERED_S = 10.0
 """Seconds between two erasures, at least: deletions are gathered meanwhile."""
 _REST = 5.0
 """Times an erasure's length that the next one waits, at least. Writes wait while one runs."""
+_MOST_REST_S = 600.0
+"""Seconds that the next one waits, at most: or the promise could not be kept."""
 _RETRY_S = 60.0
 """Seconds after which an erasure that failed is tried again."""
 
@@ -47,7 +49,7 @@ class Erasure:
 
     def start(self) -> None:
         """Starts the thread. An erasure that an earlier process left is done at once."""
-        _write(self._file, self._since, opened=True)
+        self._note(opened=True)
         ERASURE_DUE.set_function(lambda: self.age_s)
         self._thread.start()
 
@@ -57,7 +59,7 @@ class Erasure:
         self._changed.set()
         if self._thread.is_alive():
             self._thread.join()
-            _write(self._file, self._since)
+            self._note(opened=False)
 
     def due(self) -> None:
         """Notes that something is about to be deleted. Durable on return."""
@@ -75,6 +77,13 @@ class Erasure:
         """Notes that it has ended. What was deleted meanwhile stays due."""
         self._write(self._newer)
 
+    def _note(self, *, opened: bool) -> None:
+        """Notes that a process has the library open. A disk that is full only keeps this back."""
+        try:
+            _write(self._file, self._since, opened=opened)
+        except OSError as error:
+            log().error("erasure not noted", error=type(error).__name__)
+
     def _write(self, since: float | None) -> None:
         _write(self._file, since, opened=self._thread.is_alive())
         self._since = since
@@ -87,7 +96,8 @@ class Erasure:
             succeeded = self._tried()
             if self._ending.is_set() and not succeeded:
                 return
-            pause = max(_GATHERED_S, _REST * (time.monotonic() - start)) if succeeded else _RETRY_S
+            rest = min(_REST * (time.monotonic() - start), _MOST_REST_S)
+            pause = max(_GATHERED_S, rest) if succeeded else _RETRY_S
 
     def _awaited(self) -> bool:
         """Waits until an erasure is due. Returns False at the end."""

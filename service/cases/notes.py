@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from service.files import make_folder, sync
 from service.imaging.deidentify import StudyRef
@@ -37,7 +38,8 @@ def noted(folder: Path, note: Note) -> Iterator[None]:
     make_folder(folder)
     path = folder / f"{secrets.token_hex(8)}.json"
     with path.with_suffix(".new").open("x") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(OSError):  # a filesystem without locks: the note is never taken for left
+            fcntl.flock(file, fcntl.LOCK_EX)
         json.dump(asdict(note), file)
         file.flush()
         os.fsync(file.fileno())
@@ -56,11 +58,20 @@ def noted(folder: Path, note: Note) -> Iterator[None]:
 def left_notes(folder: Path) -> Iterator[Note]:
     """Yields the notes of processes that are gone, and removes each after it was dealt with."""
     for path in folder.glob("*.json"):
-        with suppress(FileNotFoundError, BlockingIOError), path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield Note(**json.load(file))
-            path.unlink()
+        with suppress(FileNotFoundError), path.open() as file:
+            if _locked(file):
+                yield Note(**json.load(file))
+                path.unlink()
     for path in folder.glob("*.new"):
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > _FORGOTTEN_S:
                 path.unlink()
+
+
+def _locked(file: IO[str]) -> bool:
+    """Takes the lock. Returns False if a living process has it, or the filesystem has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -13,6 +13,7 @@ from service.cases.points import RECORD, to_study
 from service.cases.renditions import Renditions, names_of
 from service.cases.server import ServerStore
 from service.errors import StoreUnavailable
+from service.telemetry import log
 
 _RENDITIONS = "renditions"
 
@@ -25,12 +26,16 @@ def renditions_of(data_dir: Path, collection: str) -> Renditions:
 def sweep(store: CaseStore, renditions: Renditions) -> None:
     """Removes the renditions that writes of killed processes left and that no study has.
 
-    Other processes may write to the same library meanwhile.
+    Other processes may write to the same library meanwhile. Where the disk does not let them be
+    removed, they stay until the next start, and the log says so.
     """
-    for note in renditions.left_over():
-        studies = filter(None, map(store.get, note.studies))
-        renditions.remove_drafts(note.names)
-        renditions.remove(set(note.names).difference(*map(names_of, studies)))
+    try:
+        for note in renditions.left_over():
+            studies = filter(None, map(store.get, note.studies))
+            renditions.remove_drafts(note.names)
+            renditions.remove(set(note.names).difference(*map(names_of, studies)))
+    except OSError as error:
+        log().error("renditions not swept", error=type(error).__name__)
 
 
 def unnamed(store: CaseStore, renditions: Renditions) -> set[str]:

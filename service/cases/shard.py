@@ -17,7 +17,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ class Shard:
         self._log(mark)
         for _ in range(_FILLINGS):
             self._log("0" * _FILLING)
-            if not any(mark.encode() in file.read_bytes() for file in self._log_files()):
+            if not self._log_holds(mark.encode()):
                 return
         raise RuntimeError("The engine keeps its write-ahead log.")
 
@@ -117,8 +117,12 @@ class Shard:
             shard.update(qdrant.UpdateOperation.set_payload_by_filter(nothing, {"filling": text}))
             shard.flush()
 
-    def _log_files(self) -> list[Path]:
-        return [file for file in (self._path / "wal").iterdir() if file.is_file()]
+    def _log_holds(self, mark: bytes) -> bool:
+        for file in (self._path / "wal").iterdir():
+            with suppress(FileNotFoundError):  # the engine dropped it
+                if mark in file.read_bytes():
+                    return True
+        return False
 
     def _load(self) -> qdrant.EdgeShard:
         return qdrant.EdgeShard.load(str(self._path), self._config)
