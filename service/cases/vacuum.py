@@ -13,13 +13,10 @@ import qdrant_edge
 
 _PR_SET_PDEATHSIG = 1
 """Linux: the signal that a process gets when its parent ends."""
-_NICENESS = 10
-"""Searches of the server go first on a busy processor."""
 
 
 def main(shard: str, parent: int) -> None:
     """Rewrites the segments of a shard that nobody writes to. Ends when its parent ends."""
-    os.nice(_NICENESS)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
