@@ -35,7 +35,7 @@ from service.cases.copying import require_same_key
 from service.cases.edge import EdgeStore
 from service.cases.embedding import StudyEncoder
 from service.cases.library import CaseLibrary
-from service.cases.places import holds_library, open_existing, renditions_of
+from service.cases.places import holds_library, open_existing, renditions_of, sweep
 from service.cases.renditions import Renditions
 from service.cases.schema import Identity
 from service.cases.server import CollectionLayout, ServerStore, connect
@@ -231,6 +231,7 @@ def open_library(settings: Settings, encoder: StudyEncoder) -> Iterator[CaseLibr
     store = _open_store(settings, encoder.bundle, key.fingerprint)
     try:
         renditions = renditions_of(settings.data_dir, settings.collection)
+        sweep(store, renditions)
         yield CaseLibrary(store, encoder, key, renditions)
     finally:
         store.close()

@@ -1,4 +1,4 @@
-"""Runs the command line: eclip serve, index, copy, search, report, audit, bundle and keys."""
+"""Runs the command line: eclip serve, index, copy, search, report, erase, audit and keys."""
 
 import dataclasses
 import json
@@ -31,6 +31,7 @@ from service.cases.search import search as search_library
 from service.cases.sources import open_source
 from service.console import bundle_table, failure, hits_table, place, progress_bar, wrong_settings
 from service.deadline import Deadline
+from service.erase_command import erase
 from service.errors import EclipError, RequestMalformed
 from service.files import content_of
 from service.keys_command import keys
@@ -50,6 +51,7 @@ cli = typer.Typer(
 )
 cli.add_typer(keys, name="keys")
 cli.add_typer(audit_commands, name="audit")
+cli.command(help="Erase deleted content from the files now. Stop the server first.")(erase)
 out, err = Console(), Console(stderr=True)
 COMMAND_S = 600.0
 """Seconds that a search or a report may take."""

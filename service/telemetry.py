@@ -44,6 +44,11 @@ DRIFT = Gauge(
     "1 - cosine between the mean embeddings of the latest images and of the validation images",
     registry=REGISTRY,
 )
+ERASURE_DUE = Gauge(
+    "eclip_erasure_due_seconds",
+    "Seconds since the oldest deletion whose content is not erased from the disk yet",
+    registry=REGISTRY,
+)
 CACHE = Counter(
     "eclip_cache_total",
     "Look-ups in the cache of vectors",

@@ -29,6 +29,9 @@ class PatientRemoved(Answer):
 
     studies: int
     """Number of studies that were removed."""
+    erased_within_s: int | None
+    """Seconds after which no file of the case library holds their content. Null with a Qdrant
+    server, whose files are its own."""
     audit: Annotated[AuditErased | None, Field(exclude_if=lambda value: value is None)] = None
     """What was erased from the audit log; absent unless the request asks for it."""
 
@@ -52,4 +55,8 @@ def _remove(wired: Services, patient_id: str, from_audit: bool) -> PatientRemove
         studies = library.store.studies_of(library.pseudonyms.patient(patient_id))
         known = [study.study_id for study in studies]
         erased = AuditErased.model_validate(erase(wired.reporter.audit, patient_id, known))
-    return PatientRemoved(studies=wired.library.delete_patient(patient_id), audit=erased)
+    return PatientRemoved(
+        studies=wired.library.delete_patient(patient_id),
+        erased_within_s=wired.library.store.erased_within_s,
+        audit=erased,
+    )

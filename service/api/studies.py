@@ -116,10 +116,18 @@ def get_study(study_id: StudyId, wired: Wired) -> StudyOut:
 
 
 @router.delete("/{study_id:study_id}", dependencies=[deleter, declared_query], status_code=204)
-async def delete_study(study_id: StudyId, request: Request, wired: Wired) -> None:
-    """Removes the study, its vectors and its renditions."""
+async def delete_study(
+    study_id: StudyId, request: Request, wired: Wired, response: Response
+) -> None:
+    """Removes the study, its vectors and its renditions.
+
+    The header `Erased-Within` has the seconds after which no file of the case library holds its
+    content. It is absent with a Qdrant server, whose files are its own.
+    """
     await request.body()  # what is cut short or too large changes nothing
     await Work(request).finish(wired.library.delete, study_id)
+    if (seconds := wired.library.store.erased_within_s) is not None:
+        response.headers["Erased-Within"] = str(seconds)
 
 
 @dataclass(frozen=True, slots=True)

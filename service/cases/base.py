@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
@@ -62,6 +63,9 @@ class CaseStore(ABC):
     Writes exclude each other. Reads run at the same time, and may see a study that is being
     replaced: parts of both versions, and a record without a digest.
     """
+
+    erased_within_s: ClassVar[int | None] = None
+    """Seconds after which deleted content is in none of the store's files; None if unknown."""
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity

@@ -4,6 +4,7 @@ Files in the library's directory:
 
     lock                     held by the one process that has the library open
     collection/identity.json bundle, hash key, dimension and schema version
+    collection/erasure.json  since when deleted content waits to be erased
     collection/shard/        the engine's files
 """
 
@@ -11,17 +12,16 @@ import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Self
 
 import qdrant_edge as qdrant
 
 from service.cases.base import CaseStore
+from service.cases.erasure import ERASED_WITHIN_S, Erasure, write_nothing_due
 from service.cases.operations import ALL_POINTS, BlankDigest, Operation, Remove, Selection, Upsert
 from service.cases.points import (
-    INDEXED,
-    PARTS,
     WORDS,
     Payload,
     Point,
@@ -30,12 +30,12 @@ from service.cases.points import (
     stored_point,
 )
 from service.cases.schema import Identity, Search
+from service.cases.shard import Shard, create
 from service.cases.words import Words, sought_words
 from service.errors import StoreUnavailable
 from service.files import make_folder, remove_drafts, written_atomically
+from service.telemetry import log
 
-_SCANNED_KB = 100_000
-"""Kilobytes: a smaller segment is scanned exactly, a larger one gets an HNSW graph."""
 _OPTIMIZE_EVERY = 20_000
 """Points written between two runs of the optimizer. The write that reaches it waits for it."""
 _RETRY_AFTER_S = 5.0
@@ -48,12 +48,16 @@ class EdgeStore(CaseStore):
     """A case store in a directory, which only one process may have open.
 
     Every write is flushed before it returns. A study's points are one entry of the engine's
-    write-ahead log: after a crash a new study is there whole or not at all.
+    write-ahead log: after a crash a new study is there whole or not at all. What is deleted or
+    replaced is erased from the files soon after, and before the store is closed.
 
-    Raises StoreUnavailable if another process has the library open or its files cannot be read.
+    erases: whether it is; otherwise it stays due. Raises StoreUnavailable if another process has
+    the library open or its files cannot be read.
     """
 
-    def __init__(self, path: Path, identity: Identity) -> None:
+    erased_within_s = ERASED_WITHIN_S
+
+    def __init__(self, path: Path, identity: Identity, *, erases: bool = True) -> None:
         super().__init__(identity)
         collection = path / "collection"
         make_folder(path)
@@ -64,11 +68,15 @@ class EdgeStore(CaseStore):
                 _create(collection, identity)
             identity.require(_read_identity(collection))
             with _engine():
-                self._shard = qdrant.EdgeShard.load(str(collection / "shard"))
+                self._shard = Shard(collection / "shard", identity.dimension)
                 resources.callback(self._shard.close)
-                info = self._shard.info()
+                with self._shard.use() as shard:
+                    info = shard.info()
             self._resources = resources.pop_all()
         self._unoptimized = info.points_count - info.indexed_vectors_count
+        self._erasure = Erasure(collection / "erasure.json", self.erase)
+        if erases:
+            self._erasure.start()
 
     @classmethod
     def existing(cls, path: Path) -> Self:
@@ -82,27 +90,59 @@ class EdgeStore(CaseStore):
             )
         stored = _read_identity(path / "collection")
         stored.require_readable()
-        return cls(path, stored)
+        return cls(path, stored, erases=False)
 
     def check(self) -> None:
         """Raises StoreUnavailable if the engine does not answer."""
-        with _engine():
-            self._shard.info()
+        with _engine(), self._shard.use() as shard:
+            shard.info()
 
     def close(self) -> None:
-        """Flushes the engine and lets another process open the library."""
+        """Erases what is due, flushes the engine and lets another process open the library."""
+        self._erasure.close()
         with self._writing:
             self._resources.close()
 
-    def _write(self, operations: Sequence[Operation]) -> None:
+    def erase(self) -> None:
+        """Erases from the files what has been deleted or replaced.
+
+        Writes wait meanwhile; reads go on. Raises StoreUnavailable, and the erasure stays due.
+        """
+        with self._writing:
+            self._erasure.begin()
+            self._rewrite()
         with _engine():
+            self._shard.roll_log()
+        with self._writing, _engine():
+            self._erasure.done()
+
+    def _write(self, operations: Sequence[Operation]) -> None:
+        if any(isinstance(each, Remove) and self._leaves_content(each) for each in operations):
+            with _engine():
+                self._erasure.due()
+        with _engine(), self._shard.use() as shard:
             for operation in operations:
-                self._shard.update(_update(operation))
-            self._shard.flush()
-            self._unoptimized += sum(len(o.points) for o in operations if isinstance(o, Upsert))
-            if self._unoptimized >= _OPTIMIZE_EVERY:
-                self._shard.optimize()
-                self._unoptimized = 0
+                shard.update(_update(operation))
+            shard.flush()
+        self._unoptimized += sum(len(o.points) for o in operations if isinstance(o, Upsert))
+        if self._unoptimized >= _OPTIMIZE_EVERY:
+            self._unoptimized = 0
+            try:
+                self._rewrite()
+            except StoreUnavailable:  # what was written is stored; searches are slower until then
+                log().error("optimization failed")
+
+    def _leaves_content(self, removal: Remove) -> bool:
+        """Tells whether the engine's files keep content of what is removed or replaced.
+
+        A deletion counts always: a write that was cut short leaves content that is no point.
+        """
+        selection = removal.selection
+        return not selection.spared or self._count(replace(selection, spared=())) > 0
+
+    def _rewrite(self) -> None:
+        with _engine():
+            self._shard.rewrite()
 
     def _select(
         self, selection: Selection, *, limit: int, fields: list[str] | None = None
@@ -110,8 +150,8 @@ class EdgeStore(CaseStore):
         request = qdrant.ScrollRequest(
             limit=limit, filter=_filter(selection), with_payload=fields or True
         )
-        with _engine():
-            records, _ = self._shard.scroll(request)
+        with _engine(), self._shard.use() as shard:
+            records, _ = shard.scroll(request)
         return [record.payload or {} for record in records]
 
     def _page(
@@ -124,8 +164,8 @@ class EdgeStore(CaseStore):
             with_payload=True,
             with_vector=True,
         )
-        with _engine():
-            records, further = self._shard.scroll(request)
+        with _engine(), self._shard.use() as shard:
+            records, further = shard.scroll(request)
         points = [stored_point(str(r.id), r.payload or {}, r.vector) for r in records]
         return points, None if further is None else str(further)
 
@@ -140,23 +180,23 @@ class EdgeStore(CaseStore):
             with_vector=search.diversity is not None,
             params=_params(search),
         )
-        with _engine():
-            points = self._shard.query(request)
+        with _engine(), self._shard.use() as shard:
+            points = shard.query(request)
         return [ScoredPoint(str(p.id), p.score, dense(p.vector, search.target)) for p in points]
 
     def _payloads(self, ids: Sequence[str]) -> dict[str, Payload]:
-        with _engine():
-            records = self._shard.retrieve(list(ids), with_payload=True, with_vector=False)
+        with _engine(), self._shard.use() as shard:
+            records = shard.retrieve(list(ids), with_payload=True, with_vector=False)
         return {str(record.id): record.payload or {} for record in records}
 
     def _count(self, selection: Selection) -> int:
-        with _engine():
-            return self._shard.count(qdrant.CountRequest(filter=_filter(selection)))
+        with _engine(), self._shard.use() as shard:
+            return shard.count(qdrant.CountRequest(filter=_filter(selection)))
 
     def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
         request = qdrant.FacetRequest(key, limit, exact=True, filter=_filter(selection))
-        with _engine():
-            return {str(hit.value): hit.count for hit in self._shard.facet(request).hits}
+        with _engine(), self._shard.use() as shard:
+            return {str(hit.value): hit.count for hit in shard.facet(request).hits}
 
 
 def _query(search: Search) -> "qdrant.ScoringQueryType":
@@ -212,24 +252,10 @@ def _create(collection: Path, identity: Identity) -> None:
     """Makes an empty collection, which appears under its name once it is whole."""
     with written_atomically(collection) as draft:
         draft.mkdir()
-        _create_shard(draft / "shard", identity.dimension)
+        with _engine():
+            create(draft / "shard", identity.dimension)
+        write_nothing_due(draft / "erasure.json")
         (draft / "identity.json").write_text(json.dumps(asdict(identity)))
-
-
-def _create_shard(path: Path, dimension: int) -> None:
-    params = qdrant.EdgeVectorParams(size=dimension, distance=qdrant.Distance.Cosine)
-    config = qdrant.EdgeConfig(
-        vectors=dict.fromkeys(PARTS, params),
-        sparse_vectors={WORDS: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
-        optimizers=qdrant.EdgeOptimizersConfig(indexing_threshold=_SCANNED_KB),
-    )
-    keyword = qdrant.PayloadSchemaType.Keyword
-    with _engine():
-        shard = qdrant.EdgeShard.create(str(path), config)
-        for key in INDEXED:
-            shard.update(qdrant.UpdateOperation.create_field_index(key, keyword))
-        shard.flush()
-        shard.close()
 
 
 def _read_identity(collection: Path) -> Identity:

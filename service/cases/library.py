@@ -2,11 +2,10 @@
 
 A caller's plain ids become references here. A write puts renditions (JPEGs) on disk first, then
 points (vectors, texts and the study's record) into the store. So every acknowledged study has its
-files, and a crash leaves at most a JPEG that no study names, which then stays. One write of a
-process runs at a time, so that none removes a file that another needs.
+files, and `service.cases.places.sweep` removes what a crash leaves. One write of a process runs at
+a time, so that none removes a file that another needs.
 """
 
-import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from service.cases.embedding import (
     in_batches,
 )
 from service.cases.passages import split_report
-from service.cases.records import NewStudy, check
+from service.cases.records import NewStudy, check, digest_of
 from service.cases.renditions import Renditions, names_of
 from service.cases.schema import (
     CaseFilter,
@@ -32,7 +31,7 @@ from service.cases.schema import (
     Study,
     Vector,
 )
-from service.deadline import Deadline
+from service.deadline import Deadline, exceeded
 from service.errors import EclipError, StudyInvalid, StudyUnknown
 from service.imaging.deidentify import Pseudonymiser, StudyRef
 from service.telemetry import timed
@@ -128,7 +127,8 @@ class CaseLibrary:
                 results[reference] = result
         for batch in in_batches(accepted):
             embedded = embed(batch, self.encoder, deadline)
-            self._write([study for study in embedded if isinstance(study, IllustratedStudy)])
+            if not self._write(embedded, deadline.remaining):
+                embedded = [exceeded()] * len(batch)
             for each, outcome in zip(batch, embedded, strict=True):
                 results[each.reference] = _stored(outcome)
         return {reference: results[reference] for reference in studies}
@@ -148,7 +148,7 @@ class CaseLibrary:
                 results.append(IllustratedStudy(embedded, jpegs))
             except OSError:
                 results.append(image_lost())
-        self._write([study for study in results if isinstance(study, IllustratedStudy)])
+        self._write(results, patience_s=-1)
         return [_stored(result) for result in results]
 
     def get(self, study_id: str) -> Study:
@@ -168,13 +168,14 @@ class CaseLibrary:
     def delete(self, study_id: str) -> None:
         """Removes the study: its renditions, then its points. Raises StudyUnknown.
 
-        Points that a replacement left when it was cut short are removed as well.
+        After a crash the record still names the renditions that are left. Points that a replacement
+        left when it was cut short are removed as well.
         """
         reference = self.pseudonyms.study(study_id)
         with self._writing:
             if (study := self.store.get(reference)) is not None:
-                self._remove(study)
-            elif not self.store.delete(reference):
+                self._renditions.remove(names_of(study))
+            if not self.store.delete(reference):
                 raise _unknown()
 
     def delete_patient(self, patient_id: str) -> int:
@@ -183,7 +184,7 @@ class CaseLibrary:
         with self._writing:
             studies = self.store.studies_of(reference)
             for study in studies:
-                self._remove(study)
+                self._renditions.remove(names_of(study))
             self.store.delete_patient(reference)
         return len(studies)
 
@@ -236,7 +237,7 @@ class CaseLibrary:
         """Returns the study to embed, or the stored study if it is unchanged, or its error."""
         try:
             check(study)
-            digest = self._digest(study)
+            digest = digest_of(study, self.encoder.bundle.manifest.id)
             if digest == stored_digest and (stored := self._unchanged(reference)):
                 return stored
             patient = study.record.patient_id
@@ -257,32 +258,29 @@ class CaseLibrary:
         stored = self.store.get(reference)
         return stored if stored and self._renditions.has_all_of(stored) else None
 
-    def _write(self, studies: Sequence[IllustratedStudy]) -> None:
-        """Writes renditions, then points, then removes what only the earlier versions had."""
+    def _write(self, embedded: Sequence[IllustratedStudy | EclipError], patience_s: float) -> bool:
+        """Writes renditions, then points, then removes what only the earlier versions had.
+
+        Returns False, and writes nothing, if other writes, or an erasure, take longer than this.
+        """
+        studies = [study for study in embedded if isinstance(study, IllustratedStudy)]
+        references = [study.embedded.study.study_id for study in studies]
         if not studies:
-            return
-        with self._writing:
-            earlier = [self.store.get(study.embedded.study.study_id) for study in studies]
-            for study in studies:
-                for name, jpeg in study.renditions.items():
-                    self._renditions.write(name, jpeg)
-            self.store.put([study.embedded for study in studies])
-            for old, new in zip(earlier, studies, strict=True):
-                if old is not None:
-                    self._renditions.remove(names_of(old) - names_of(new.embedded.study))
-
-    def _remove(self, study: Study) -> None:
-        """Removes renditions first: after a crash the record still names those that are left."""
-        self._renditions.remove(names_of(study))
-        self.store.delete(study.study_id)
-
-    def _digest(self, study: NewStudy) -> str:
-        whole = hashlib.sha256(self.encoder.bundle.manifest.id.encode())
-        whole.update(study.record.model_dump_json().encode())
-        whole.update(repr(study.views).encode() if study.views else b"")
-        for image in study.images:
-            whole.update(hashlib.sha256(image).digest())
-        return whole.hexdigest()
+            return True
+        if not self._writing.acquire(timeout=patience_s):
+            return False
+        try:
+            earlier = map(self.store.get, references)
+            old = {name for study in earlier if study for name in names_of(study)}
+            new = {name for study in studies for name in names_of(study.embedded.study)}
+            with self._renditions.exchanging(references, old, new):
+                for study in studies:
+                    for name, jpeg in study.renditions.items():
+                        self._renditions.write(name, jpeg)
+                self.store.put([study.embedded for study in studies])
+        finally:
+            self._writing.release()
+        return True
 
 
 def image_lost() -> StudyInvalid:

@@ -1,4 +1,4 @@
-"""Finds case libraries: which store and which renditions a directory or a collection has."""
+"""Finds case libraries, each with its store and its renditions, and tidies their renditions."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,9 +8,12 @@ from qdrant_client import QdrantClient
 
 from service.cases.base import CaseStore
 from service.cases.edge import EdgeStore
-from service.cases.renditions import Renditions
+from service.cases.operations import Selection
+from service.cases.points import RECORD, to_study
+from service.cases.renditions import Renditions, names_of
 from service.cases.server import ServerStore
 from service.errors import StoreUnavailable
+from service.telemetry import log
 
 _RENDITIONS = "renditions"
 
@@ -18,6 +21,27 @@ _RENDITIONS = "renditions"
 def renditions_of(data_dir: Path, collection: str) -> Renditions:
     """Returns the renditions of a collection, on whichever engine."""
     return Renditions(data_dir / _RENDITIONS / collection)
+
+
+def sweep(store: CaseStore, renditions: Renditions) -> None:
+    """Removes the renditions that writes of killed processes left and that no study has.
+
+    Other processes may write to the same library meanwhile. Where the disk does not let them be
+    removed, they stay until the next start, and the log says so.
+    """
+    try:
+        for note in renditions.left_over():
+            studies = filter(None, map(store.get, note.studies))
+            renditions.remove_drafts(note.names)
+            renditions.remove(set(note.names).difference(*map(names_of, studies)))
+    except OSError as error:
+        log().error("renditions not swept", error=type(error).__name__)
+
+
+def unnamed(store: CaseStore, renditions: Renditions) -> set[str]:
+    """Returns the names of the renditions that no study has. Nobody may write meanwhile."""
+    records = store.points(Selection(must={"part": [RECORD]}))
+    return renditions.all_names().difference(*(names_of(to_study(r.payload)) for r in records))
 
 
 def holds_library(data_dir: Path) -> bool:

@@ -1,5 +1,6 @@
 """Describes a study as a caller sends it, and refuses metadata that identifies a patient."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Annotated
@@ -53,3 +54,13 @@ def check(study: NewStudy) -> None:
             f"{len(identifying)} metadata keys look like patient identifiers. Remove them. Send "
             "the patient's id as `patient_id`, which is stored only as a keyed hash."
         )
+
+
+def digest_of(study: NewStudy, bundle_id: str) -> str:
+    """Returns a sha256 of everything that is ingested, and of the bundle that embeds it."""
+    whole = hashlib.sha256(bundle_id.encode())
+    whole.update(study.record.model_dump_json().encode())
+    whole.update(repr(study.views).encode() if study.views else b"")
+    for image in study.images:
+        whole.update(hashlib.sha256(image).digest())
+    return whole.hexdigest()

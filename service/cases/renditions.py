@@ -2,14 +2,16 @@
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
+from service.cases.notes import Note, left_notes, noted
 from service.cases.schema import Study
-from service.files import write_atomically
+from service.files import remove_drafts, write_atomically
 from service.imaging.deidentify import StudyRef
 from service.imaging.radiograph import Radiograph
 
@@ -39,9 +41,43 @@ class Renditions:
         for name in names:
             self._path(name).unlink(missing_ok=True)
 
+    def remove_drafts(self, names: Iterable[str]) -> None:
+        """Removes what killed processes wrote of the JPEGs of these names. Nobody writes them."""
+        for name in names:
+            remove_drafts(self._path(name))
+
+    @contextmanager
+    def exchanging(
+        self, studies: Iterable[StudyRef], old: Set[str], new: Set[str]
+    ) -> Iterator[None]:
+        """Removes the JPEGs that only the old versions of studies name, at the block's end.
+
+        If the block raises, it removes those that only the new versions name. A process that is
+        killed leaves a note, and `left_over` finds what it is about.
+        """
+        with noted(self._notes, Note(sorted(studies), sorted(old | new))):
+            try:
+                yield
+            except BaseException:
+                self.remove(new - old)
+                raise
+            self.remove(old - new)
+
+    def left_over(self) -> Iterator[Note]:
+        """Yields what killed processes were exchanging. A note is dropped once it is dealt with."""
+        yield from left_notes(self._notes)
+
+    def all_names(self) -> set[str]:
+        """Returns the names of all JPEGs."""
+        return {path.stem for path in self.folder.glob("??/*.jpg")}
+
     def has_all_of(self, study: Study) -> bool:
         """Tells whether every image of the study has its JPEG."""
         return all(self._path(name).is_file() for name in names_of(study))
+
+    @property
+    def _notes(self) -> Path:
+        return self.folder / "notes"
 
     def _path(self, name: str) -> Path:
         return self.folder / name[:2] / f"{name}.jpg"

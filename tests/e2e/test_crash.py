@@ -113,3 +113,49 @@ def test_what_was_acknowledged_survives_a_kill_of_the_server(serve, tmp_path, ra
                 study = httpx.get(f"{again.url}/studies/s{number}").json()
                 assert study["report"] == f"Nodule number {number}."
                 assert httpx.get(again.url + study["images"][0]["url"]).status_code == 200
+
+
+def test_what_was_deleted_is_erased_though_the_server_is_killed_at_once(
+    serve, tmp_path, radiograph
+):
+    """Words, facts and pixels of the patient are in no file once the next server was stopped."""
+    words = ["Zwölffingerdarm-qxv", "ward-kzj", "finding-bhw", "view-wfp", "nurse-mgd"]
+    with serve(tmp_path) as server:
+        for number in range(4):
+            put = httpx.put(
+                f"{server.url}/studies/s{number}",
+                files={"files": radiograph},
+                data={"report": f"Nodule number {number}.", "patient_id": f"p{number % 2}"},
+            )
+            assert put.status_code == 200
+        put = httpx.put(
+            f"{server.url}/studies/theirs",
+            files={"files": radiograph},
+            data={
+                "report": f"FINDINGS: {words[0]}.",
+                "patient_id": "theirs",
+                "source": words[1],
+                "findings": f'["{words[2]}"]',
+                "view": words[3],
+                "metadata": f'{{"nurse": "{words[4]}"}}',
+            },
+        )
+        assert put.status_code == 200
+        assert found(tmp_path, words) == words
+        removed = httpx.delete(f"{server.url}/patients/theirs").json()
+        assert removed == {"studies": 1, "erased_within_s": 3600}
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
+        with serve(tmp_path) as again:
+            for number in range(4):
+                study = httpx.get(f"{again.url}/studies/s{number}").json()
+                assert study["report"] == f"Nodule number {number}."
+                assert httpx.get(again.url + study["images"][0]["url"]).status_code == 200
+            assert httpx.get(f"{again.url}/studies/theirs").status_code == 404
+    assert found(tmp_path, words) == []
+    assert len(list((tmp_path / "renditions").rglob("*.jpg"))) == 4
+
+
+def found(folder, words):
+    files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    return [word for word in words if any(word.encode() in content for content in files)]

@@ -11,6 +11,7 @@ import structlog
 from typer.testing import CliRunner
 
 from service import cli
+from service.cases.edge import EdgeStore
 from service.settings import DEMO, DEMO_BUNDLE
 from tests.support.pictures import file_of, hand
 
@@ -331,3 +332,25 @@ def test_a_setting_that_is_no_json_is_named_without_its_value(monkeypatch, capsy
     code, complaint = fails(monkeypatch, capsys, "bundle")
     assert code == 2
     assert complaint == "Setting ECLIP_API_KEYS: The value is not JSON. Correct it."
+
+
+@pytest.mark.slow
+def test_what_was_deleted_is_erased_and_images_of_no_study_are_removed(manifest, data_dir):
+    invoke("index", manifest)
+    store = EdgeStore.existing(data_dir / "studies")
+    store.delete(next(store.studies()).study.study_id)
+    store.close()
+    orphan = data_dir / "renditions" / "studies" / "ab" / "ab12.jpg"
+    orphan.parent.mkdir(parents=True, exist_ok=True)
+    orphan.write_bytes(b"jpeg")
+    assert "images that no study has were removed" in invoke("erase")
+    assert not orphan.exists()
+    state = data_dir / "studies" / "collection" / "erasure.json"
+    assert json.loads(state.read_text())["due_since"] is None
+
+
+def test_the_files_of_a_qdrant_server_are_its_own(monkeypatch, capsys):
+    monkeypatch.setenv("ECLIP_QDRANT_URL", "http://127.0.0.1:1")
+    code, complaint = fails(monkeypatch, capsys, "erase")
+    assert code == 1
+    assert "keeps its own files" in complaint

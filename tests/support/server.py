@@ -73,7 +73,7 @@ def run_server(
             yield Server(url, data_dir, log, process)
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-                assert process.wait(timeout=30) == 0
+                assert process.wait(timeout=60) == 0  # deleted content is erased first
         finally:
             process.kill()
             process.wait()

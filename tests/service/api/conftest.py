@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from service.api.context import Services
 from service.app import open_library
+from service.cases.erasure import Erasure
 from service.reporting.audit import AuditLog
 from service.settings import DEMO_LIBRARY, Settings
 from tests.support.server import in_process
@@ -16,8 +17,14 @@ PICTURES = sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:6]
 
 
 @pytest.fixture
-def writable(tmp_path: Path, client: TestClient) -> Iterator[TestClient]:
-    """The app on an empty library that one test may fill. It shares the encoder of `client`."""
+def writable(
+    tmp_path: Path, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestClient]:
+    """The app on an empty library that one test may fill. It shares the encoder of `client`.
+
+    Deleted content stays in the files: erasing it takes seconds.
+    """
+    monkeypatch.setattr(Erasure, "start", lambda _: None)
     settings = Settings(data_dir=tmp_path / "var", max_images=4, max_texts=4, max_k=10)
     shared: Services = client.app.state.services
     with open_library(settings, shared.encoder) as library:

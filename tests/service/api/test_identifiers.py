@@ -40,7 +40,7 @@ def require_reached(client, name):
     assert not found(client, patient_id=name).json()["hits"]
     assert client.delete(f"/studies/{path}").status_code == 204
     assert put(client, name, name).json() == stored
-    assert client.delete(f"/patients/{path}").json() == {"studies": 1}
+    assert client.delete(f"/patients/{path}").json()["studies"] == 1
     assert client.get("/studies").json()["studies"] == 0
 
 
@@ -111,7 +111,7 @@ def test_slashes_may_come_decoded_as_some_proxies_send_them(writable, radiograph
     for path in ("/studies/CR/2023/001", "/studies/CR%2F2023%2F001"):
         assert writable.get(path).status_code == 200
         assert writable.get(f"{path}/image?index=0").headers["content-type"] == "image/jpeg"
-    assert writable.delete("/patients/MRN/77").json() == {"studies": 1}
+    assert writable.delete("/patients/MRN/77").json()["studies"] == 1
 
 
 def test_bytes_that_are_not_utf_8_are_no_id(writable, problem):

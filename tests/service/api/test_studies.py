@@ -41,7 +41,8 @@ def test_a_study_is_put_read_found_and_deleted(writable, problem, radiograph):
     assert writable.get(study["images"][0]["url"]).content == image.content
     found = writable.post("/retrieve", json={"text": "effusion"}).json()["hits"]
     assert [hit["study_id"] for hit in found] == [study["study_id"]]
-    assert writable.delete("/studies/s1").status_code == 204
+    removed = writable.delete("/studies/s1")
+    assert (removed.status_code, removed.headers["erased-within"]) == (204, "3600")
     problem(writable.get("/studies/s1"), 404, "study/unknown")
     problem(writable.delete("/studies/s1"), 404, "study/unknown")
     assert writable.post("/retrieve", json={"text": "effusion"}).json()["abstained"]
@@ -206,9 +207,10 @@ def test_a_patient_leaves_with_every_study(writable, radiograph):
             files={"files": radiograph},
             data={"patient_id": patient, "report": REPORT},
         )
-    assert writable.delete(f"/patients/{CANARY}").json() == {"studies": 2}
+    removed = writable.delete(f"/patients/{CANARY}").json()
+    assert removed == {"studies": 2, "erased_within_s": 3600}
     assert [writable.get(f"/studies/s{n}").status_code for n in range(3)] == [404, 404, 200]
     found = writable.post("/retrieve", json={"text": "effusion"}).json()["hits"]
     assert len(found) == 1
     assert writable.get("/studies").json()["studies"] == 1
-    assert writable.delete(f"/patients/{CANARY}").json() == {"studies": 0}
+    assert writable.delete(f"/patients/{CANARY}").json()["studies"] == 0

@@ -84,7 +84,7 @@ def open_library(encoder: Encoder, tmp_path: Path) -> Iterator[Callable[..., Cas
         def open_collection(collection: str = "studies", **other: object) -> CaseLibrary:
             manifest, pseudonyms = encoder.bundle.manifest, Pseudonymiser(KEY)
             identity = Identity(manifest.id, pseudonyms.fingerprint, manifest.dimension, **other)
-            store = EdgeStore(tmp_path / collection, identity)
+            store = EdgeStore(tmp_path / collection, identity, erases=False)
             opened.callback(store.close)
             renditions = renditions_of(tmp_path, collection)
             return CaseLibrary(store, encoder, pseudonyms, renditions)
@@ -118,8 +118,8 @@ def path() -> Iterator[Path]:
 
 @pytest.fixture
 def open_edge(path: Path) -> Callable[..., EdgeStore]:
-    def open_store(**other: object) -> EdgeStore:
-        return EdgeStore(path, replace(IDENTITY, **other))
+    def open_store(*, erases: bool = False, **other: object) -> EdgeStore:
+        return EdgeStore(path, replace(IDENTITY, **other), erases=erases)
 
     return open_store
 

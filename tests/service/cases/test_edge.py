@@ -264,8 +264,9 @@ def test_readers_and_writers_on_many_threads_do_not_disturb_each_other(edge, stu
     assert len(hits) == 62
 
 
+@pytest.mark.slow
 def test_a_large_library_is_optimized_and_still_answers(edge, study, vector, monkeypatch):
-    monkeypatch.setattr("service.cases.edge._OPTIMIZE_EVERY", 50)
+    monkeypatch.setattr("service.cases.edge._OPTIMIZE_EVERY", 250)
     for first in range(0, 100, 20):
         edge.put([study(f"s{n}") for n in range(first, first + 20)])
     assert edge.count() == 100

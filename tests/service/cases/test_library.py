@@ -8,7 +8,9 @@ from PIL import Image
 from service.cases.library import Query
 from service.cases.operations import Remove, Selection
 from service.cases.records import NewStudy, StudyRecord
+from service.deadline import Deadline
 from service.errors import (
+    DeadlineExceeded,
     EclipError,
     ImageUnsupported,
     RequestMalformed,
@@ -201,7 +203,7 @@ def test_a_deletion_that_was_cut_short_is_finished_by_the_next(library, deadline
     for name in ("s0", "s1"):
         library.put(study(name, PICTURES[0]), deadline)
     with monkeypatch.context() as patch:
-        patch.setattr(library.store, "delete", fails)
+        patch.setattr(library.store, "delete_patient", fails)
         with pytest.raises(OSError, match="killed"):
             library.delete_patient("p1")
     assert library.delete_patient("p1") == 2
@@ -210,6 +212,14 @@ def test_a_deletion_that_was_cut_short_is_finished_by_the_next(library, deadline
 
 def fails(*_):
     raise OSError("killed")
+
+
+def test_a_write_that_waits_longer_than_its_deadline_is_refused(library):
+    """Writes wait while deleted content is erased."""
+    with library._writing:
+        refused = library.put_many([study("s1"), study("s2")], Deadline(0.5))
+    assert [type(each) for each in refused] == [DeadlineExceeded, DeadlineExceeded]
+    assert library.store.count() == 0
 
 
 def test_what_a_cut_write_left_of_a_patient_is_removed_too(library, deadline):

@@ -1,0 +1,336 @@
+"""What is deleted or replaced is in no file of the library any more, also after a kill -9."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from service.cases import erasure, shard
+from service.cases.schema import NOBODY, CaseFilter, Search
+from service.errors import StoreUnavailable
+from service.telemetry import REGISTRY
+
+REPOSITORY = Path(__file__).parents[3]
+SECRET = "Zwölffingerdarmgeschwür-Öztürk"
+OTHERS = [f"other-{number}" for number in range(20)]
+
+
+@pytest.fixture
+def secret(study):
+    """A study whose words, facts and names no other study has."""
+    whole = study("secret", patient_id="pat_secret", findings=("finding-qxv",), source="ward-kzj")
+    facts = whole.study
+    passage = replace(facts.passages[0], text=f"{SECRET} in the left lung.")
+    image = replace(facts.images[0], view="view-wfp")
+    return replace(
+        whole,
+        study=replace(
+            facts,
+            report=f"FINDINGS: {SECRET} in the left lung. {SECRET[::-1]}.",
+            passages=(passage, *facts.passages[1:]),
+            images=(image,),
+            metadata={"nurse": "metadata-bhw"},
+        ),
+    )
+
+
+def traces(secret):
+    """Returns byte strings that only this study's content has."""
+    words = [SECRET, "metadata-bhw", "finding-qxv", "ward-kzj", "view-wfp"]
+    vectors = [*secret.image_vectors, secret.report_vector, *secret.passage_vectors]
+    return [word.encode() for word in words] + [vector.tobytes() for vector in vectors]
+
+
+def found(path, sought):
+    files = [file.read_bytes() for file in path.rglob("*") if file.is_file()]
+    return [each for each in sought if any(each in content for content in files)]
+
+
+def filled(store, study, secret):
+    store.put([study(name, patient_id=f"pat of {name}") for name in OTHERS])
+    store.put([secret])
+    return store
+
+
+def assert_others_whole(store, study):
+    wanted = {name: study(name, patient_id=f"pat of {name}") for name in OTHERS}
+    stored = store.get_many(OTHERS)
+    assert {name: whole.study for name, whole in stored.items()} == {
+        name: whole.study for name, whole in wanted.items()
+    }
+    assert store.count(CaseFilter()) == len(OTHERS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("removal", ["study", "patient", "replaced", "everything"])
+def test_nothing_of_what_was_removed_is_in_any_file(edge, study, secret, path, removal):
+    filled(edge, study, secret)
+    sought = traces(secret)
+    assert found(path, sought) == sought
+    match removal:
+        case "study":
+            edge.delete("secret")
+        case "patient":
+            edge.delete_patient("pat_secret")
+        case "replaced":
+            edge.put([study("secret", version=2, patient_id="pat_secret")])
+        case "everything":
+            for whole in list(edge.studies()):
+                edge.delete(whole.study.study_id)
+    assert found(path, sought)
+    edge.erase()
+    assert found(path, sought) == []
+    left = {"replaced": len(OTHERS) + 1, "everything": 0}.get(removal, len(OTHERS))
+    assert edge.count() == left
+    edge.put([study("new")])
+    assert edge.count() == left + 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("removal", ["deleted", "replaced"])
+def test_nothing_stays_in_segments_with_a_graph(
+    open_edge, study, secret, path, monkeypatch, removal
+):
+    """Small segments have none, unless the engine is told to make one."""
+    monkeypatch.setattr(shard, "_SCANNED_KB", 1)
+    store = filled(open_edge(), study, secret)
+    store._rewrite()
+    assert list((path / "collection" / "shard" / "segments").glob("*/vector_index-image/graph*"))
+    if removal == "deleted":
+        store.delete("secret")
+    else:
+        store.put([study("secret", version=2)])
+    store.erase()
+    store.close()
+    assert found(path, traces(secret)) == []
+
+
+@pytest.mark.slow
+def test_an_erasure_that_was_not_done_is_done_after_a_restart(open_edge, study, secret, path):
+    store = filled(open_edge(), study, secret)
+    store.delete("secret")
+    store.close()
+    assert found(path, traces(secret))
+    store = open_edge(erases=True)
+    store.close()
+    assert found(path, traces(secret)) == []
+    store = open_edge()
+    assert_others_whole(store, study)
+    assert store._erasure.age_s == 0
+    store.close()
+
+
+@pytest.mark.slow
+def test_a_library_of_an_earlier_release_is_erased_when_it_is_opened(
+    open_edge, study, secret, path
+):
+    store = filled(open_edge(), study, secret)
+    store.delete("secret")
+    store.close()
+    (path / "collection" / "erasure.json").unlink()
+    open_edge(erases=True).close()
+    assert found(path, traces(secret)) == []
+
+
+STEPS = ["_linked", "_vacuum", "_sync_new_files", "rename 1", "rename 2", "_load", "_log"]
+
+# Deletes a study and erases, and is killed before the given step.
+ERASE = """
+import importlib.util, os, signal, sys
+from pathlib import Path
+conftest, library, step = sys.argv[1:]
+spec = importlib.util.spec_from_file_location("conftest", conftest)
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+from service.cases import shard
+store = module.EdgeStore(Path(library), module.IDENTITY, erases=False)
+renames = []
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def rename(path, target, rename=Path.rename):
+    renames.append(path)
+    if step == f"rename {len(renames)}":
+        die()
+    return rename(path, target)
+
+store.delete("secret")
+print("deleted", flush=True)
+if step.startswith("rename"):
+    Path.rename = rename
+else:
+    setattr(shard.Shard if hasattr(shard.Shard, step) else shard, step, die)  # or nothing
+store.erase()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", STEPS)
+def test_kill_9_in_an_erasure_loses_nothing_and_does_not_forget_it(
+    open_edge, study, secret, path, step
+):
+    filled(open_edge(), study, secret).close()
+    arguments = [str(Path(__file__).with_name("conftest.py")), str(path), step]
+    killed = subprocess.run([sys.executable, "-c", ERASE, *arguments], cwd=REPOSITORY, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    store = open_edge(erases=True)
+    assert_others_whole(store, study)
+    store.put([study("new")])
+    store.close()
+    assert found(path, traces(secret)) == []
+    assert sorted(p.name for p in (path / "collection").iterdir()) == [
+        "erasure.json",
+        "identity.json",
+        "shard",
+    ]
+    store = open_edge()
+    assert store.count() == len(OTHERS) + 1
+    store.close()
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_of_an_erasure_loses_nothing(open_edge, study, secret, path):
+    rng = random.Random(0)
+    for number in range(4):
+        filled(open_edge(), study, secret).close()
+        arguments = [str(Path(__file__).with_name("conftest.py")), str(path), "none"]
+        command = [sys.executable, "-c", ERASE, *arguments]
+        process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE)
+        assert process.stdout.readline() == b"deleted\n"
+        time.sleep(rng.uniform(0, 0.4 * (number + 1)))
+        process.kill()
+        process.communicate()
+        store = open_edge(erases=True)
+        assert_others_whole(store, study)
+        store.close()
+        assert found(path, traces(secret)) == []
+
+
+@pytest.mark.slow
+def test_searches_and_writes_go_on_during_erasures(open_edge, study, secret, vector, monkeypatch):
+    monkeypatch.setattr(erasure, "_GATHERED_S", 0.0)
+    monkeypatch.setattr(erasure, "_REST", 0.0)
+    store = filled(open_edge(erases=True), study, secret)
+    ended, wrong = threading.Event(), []
+
+    def search():
+        while not ended.is_set():
+            query = Search("report", vector("other-3/1/report"))
+            hits = store.search(query, k=1, where=CaseFilter(), exclude=NOBODY)
+            if [hit.study_id for hit in hits] != ["other-3"]:
+                wrong.append(hits)
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    for number in range(12):
+        store.put([study(f"short-lived-{number}")])
+        store.delete(f"short-lived-{number}")
+    store.delete("secret")
+    ended.set()
+    thread.join()
+    store.close()
+    assert wrong == []
+    store = open_edge()
+    assert_others_whole(store, study)
+    store.close()
+
+
+def test_a_rewriting_that_fails_changes_nothing_and_stays_due(
+    edge, study, secret, path, monkeypatch
+):
+    filled(edge, study, secret).delete("secret")
+    monkeypatch.setattr(shard.vacuum, "__file__", "/no/such/program.py")
+    with pytest.raises(StoreUnavailable):
+        edge.erase()
+    assert_others_whole(edge, study)
+    assert json.loads((path / "collection" / "erasure.json").read_text())["due_since"]
+    assert not list((path / "collection").glob("rewritten-*"))
+
+
+@pytest.mark.slow
+def test_segments_that_lack_points_are_not_used(edge, study, secret, monkeypatch):
+    filled(edge, study, secret).delete("secret")
+    counts = iter([25, 24])
+    monkeypatch.setattr(shard, "_count", lambda _: next(counts))
+    with pytest.raises(StoreUnavailable):
+        edge.erase()
+    assert_others_whole(edge, study)
+    edge.put([study("new")])
+    assert edge.count() == len(OTHERS) + 1
+
+
+def test_a_full_disk_stops_an_erasure_before_it_begins(edge, study, monkeypatch):
+    edge.put([study("s")])
+    monkeypatch.setattr(shard, "_ROOM", 2**62)
+    with pytest.raises(StoreUnavailable):
+        edge.erase()
+    assert edge.count() == 1
+
+
+def test_what_is_deleted_during_an_erasure_stays_due(tmp_path):
+    state = tmp_path / "erasure.json"
+    erasure.write_nothing_due(state)
+    due = erasure.Erasure(state, lambda: None)
+    assert due.age_s == 0
+    due.due()
+    due.begin()
+    due.due()
+    due.done()
+    assert json.loads(state.read_text())["due_since"]
+    due.begin()
+    due.done()
+    assert json.loads(state.read_text()) == {"due_since": None, "opened": False}
+
+
+def test_a_process_that_did_not_close_the_library_makes_an_erasure_due(tmp_path):
+    """Its last write may have left words in the log that are no point."""
+    state = tmp_path / "erasure.json"
+    erasure.write_nothing_due(state)
+    first = erasure.Erasure(state, lambda: None)
+    first.start()
+    assert json.loads(state.read_text()) == {"due_since": None, "opened": True}
+    assert erasure.Erasure(state, lambda: None)._since
+    first.close()
+    assert erasure.Erasure(state, lambda: None)._since is None
+
+
+def test_an_erasure_that_fails_is_logged_counted_and_tried_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(erasure, "_RETRY_S", 0.01)
+    monkeypatch.setattr(erasure, "ERASED_WITHIN_S", -1)
+    tried, twice = [], threading.Event()
+
+    def fails():
+        tried.append(1)
+        if len(tried) == 2:
+            twice.set()
+        raise RuntimeError("Mrs. Doe")
+
+    state = tmp_path / "erasure.json"
+    erasure.write_nothing_due(state)
+    due = erasure.Erasure(state, fails)
+    due.start()
+    due.due()
+    assert twice.wait(20)
+    assert REGISTRY.get_sample_value("eclip_erasure_due_seconds") > 0
+    due.close()
+    captured = capsys.readouterr()
+    logged = captured.out + captured.err
+    assert "erasure failed" in logged
+    assert "erasure overdue" in logged
+    assert "Doe" not in logged
+
+
+def test_the_process_that_rewrites_ends_with_its_parent(tmp_path):
+    """Of another parent's id it takes its parent to be gone."""
+    command = [sys.executable, "-P", shard.vacuum.__file__, str(tmp_path / "none"), "1"]
+    assert os.getpid() != 1
+    assert subprocess.run(command, check=False).returncode == 0
