@@ -23,8 +23,6 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 BULK_THREADS = 32
 """Threads for bulk requests. Searches and reports have other threads and do not wait for these."""
-PROBE_THREADS = 2
-"""Threads for health probes, which are answered while slow requests hold all other threads."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,6 @@ class Services:
     reporter: Reporter
     tracer: Tracer = field(default_factory=NoOpTracer)
     bulk_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(BULK_THREADS))
-    probe_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PROBE_THREADS))
 
 
 def services(request: Request) -> Services:

@@ -3,6 +3,7 @@
 Files in the library's directory:
 
     lock                     held by the one process that has the library open
+    ballast                  given up on a full disk (service.disk)
     collection/identity.json bundle, hash key, dimension and schema version
     collection/shard/        the engine's files
 """
@@ -10,7 +11,7 @@ Files in the library's directory:
 import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self
@@ -18,6 +19,7 @@ from typing import Self
 import qdrant_edge as qdrant
 
 from service.cases.base import CaseStore
+from service.cases.engine import engine_errors
 from service.cases.operations import ALL_POINTS, BlankDigest, Operation, Remove, Selection, Upsert
 from service.cases.points import (
     INDEXED,
@@ -29,17 +31,16 @@ from service.cases.points import (
     dense,
     stored_point,
 )
+from service.cases.room import Room
 from service.cases.schema import Identity, Search
 from service.cases.words import Words, sought_words
-from service.errors import StoreUnavailable
-from service.files import make_folder, remove_drafts, written_atomically
+from service.errors import StoreFull, StoreUnavailable
+from service.files import disk_errors, make_folder, probe, remove_drafts, written_atomically
 
 _SCANNED_KB = 100_000
 """Kilobytes: a smaller segment is scanned exactly, a larger one gets an HNSW graph."""
 _OPTIMIZE_EVERY = 20_000
 """Points written between two runs of the optimizer. The write that reaches it waits for it."""
-_RETRY_AFTER_S = 5.0
-"""Seconds after which a client may try again."""
 _BREADTH = 256
 """Candidates that a search of a vector graph keeps (`ef`)."""
 
@@ -50,25 +51,33 @@ class EdgeStore(CaseStore):
     Every write is flushed before it returns. A study's points are one entry of the engine's
     write-ahead log: after a crash a new study is there whole or not at all.
 
-    Raises StoreUnavailable if another process has the library open or its files cannot be read.
+    On a full disk the library opens, is read, and studies are deleted.
+
+    reserve: bytes that are kept on the disk; see `service.disk.Reserve`. Raises StoreUnavailable if
+    another process has the library open or its files cannot be read, StoreFull if there is no room
+    to open it.
     """
 
-    def __init__(self, path: Path, identity: Identity) -> None:
+    def __init__(self, path: Path, identity: Identity, reserve: int = 0) -> None:
         super().__init__(identity)
+        self._path, self._room = path, Room(path, reserve)
         collection = path / "collection"
-        make_folder(path)
         with ExitStack() as resources:
-            resources.enter_context(_only_process(path / "lock"))
-            if not collection.exists():
-                remove_drafts(collection)
-                _create(collection, identity)
+            with disk_errors("the case library"):
+                make_folder(path)
+                resources.enter_context(_only_process(path / "lock"))
+                if not collection.exists():
+                    remove_drafts(collection)
+                    self._room.require_for_new()
+                    _create(collection, identity)
             identity.require(_read_identity(collection))
-            with _engine():
+            with self._room.to_open(), _engine():
                 self._shard = qdrant.EdgeShard.load(str(collection / "shard"))
                 resources.callback(self._shard.close)
                 info = self._shard.info()
             self._resources = resources.pop_all()
         self._unoptimized = info.points_count - info.indexed_vectors_count
+        self._room.keep()
 
     @classmethod
     def existing(cls, path: Path) -> Self:
@@ -85,9 +94,16 @@ class EdgeStore(CaseStore):
         return cls(path, stored)
 
     def check(self) -> None:
-        """Raises StoreUnavailable if the engine does not answer."""
+        """Raises StoreUnavailable if the engine does not answer or cannot write."""
         with _engine():
             self._shard.info()
+        with suppress(StoreFull), disk_errors("the case library"):  # full: see `check_room`
+            probe(self._path)
+
+    def check_room(self) -> None:
+        """Raises StoreFull while no study can be written; makes the ballast whole otherwise."""
+        self._room.require_for()
+        self._room.keep()
 
     def close(self) -> None:
         """Flushes the engine and lets another process open the library."""
@@ -95,14 +111,19 @@ class EdgeStore(CaseStore):
             self._resources.close()
 
     def _write(self, operations: Sequence[Operation]) -> None:
-        with _engine():
+        added = [point for each in operations if isinstance(each, Upsert) for point in each.points]
+        if added:
+            self._room.require_for(added)
+        with self._room.to_delete(), _engine():
             for operation in operations:
                 self._shard.update(_update(operation))
             self._shard.flush()
-            self._unoptimized += sum(len(o.points) for o in operations if isinstance(o, Upsert))
-            if self._unoptimized >= _OPTIMIZE_EVERY:
+        self._room.keep()
+        self._unoptimized += len(added)
+        if self._unoptimized >= _OPTIMIZE_EVERY and self._room.to_optimize():
+            with _engine():
                 self._shard.optimize()
-                self._unoptimized = 0
+            self._unoptimized = 0
 
     def _select(
         self, selection: Selection, *, limit: int, fields: list[str] | None = None
@@ -254,14 +275,9 @@ def _only_process(lock: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _engine() -> Iterator[None]:
-    """Raises StoreUnavailable for what the engine raises, which is always a plain Exception."""
-    try:
-        yield
-    except Exception as error:
-        raise StoreUnavailable(
-            "The case library's engine failed. Check the disk's space and the directory's "
-            "permissions, then start the server again.",
-            retry_after_s=_RETRY_AFTER_S,
-        ) from error
+def _engine() -> AbstractContextManager[None]:
+    return engine_errors(
+        Exception,
+        "The case library's engine failed. Check the disk's space and the directory's "
+        "permissions, then start the server again.",
+    )

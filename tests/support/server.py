@@ -47,8 +47,10 @@ def in_process(settings: Settings, wired: Services | None = None) -> TestClient:
 
 
 @contextmanager
-def run_server(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Server]:
-    """Runs `eclip serve` and yields it once it is ready.
+def run_server(
+    data_dir: Path, *arguments: str, until: str = "/health/ready", **environment: str
+) -> Iterator[Server]:
+    """Runs `eclip serve` and yields it once it is ready, or answers 200 under another path.
 
     On exit it gets SIGTERM and must end with status 0, unless the test ended it before.
     """
@@ -64,7 +66,7 @@ def run_server(data_dir: Path, *arguments: str, **environment: str) -> Iterator[
         )
         url = f"http://127.0.0.1:{port}"
         try:
-            _wait_until_ready(url, process, log)
+            _wait_until_ready(url + until, process, log)
             yield Server(url, data_dir, log, process)
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -78,7 +80,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
     end = time.monotonic() + START_S
     while time.monotonic() < end and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{url}/health/ready", timeout=5):
+            with urllib.request.urlopen(url, timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(POLL_S)
