@@ -39,8 +39,11 @@ from service.cases.places import holds_library, open_existing, renditions_of, sw
 from service.cases.renditions import Renditions
 from service.cases.schema import Identity
 from service.cases.server import CollectionLayout, ServerStore, connect
+from service.cases.tally import Tally
 from service.deadline import Deadline
 from service.errors import ClusterUnavailable, StoreUnavailable
+from service.files import disk_errors
+from service.health import watching
 from service.imaging.decode import ImageLimits
 from service.imaging.deidentify import Pseudonymiser, load_or_create_key
 from service.inference.admission import Admission
@@ -48,6 +51,7 @@ from service.inference.batching import Bounds
 from service.inference.encoder import Encoder
 from service.inference.session import Towers, self_test
 from service.inference.zero_shot import Classifier
+from service.probes import parts_of
 from service.reporting.audit import AuditLog
 from service.reporting.audit_erasure import remove_drafts
 from service.reporting.llm.language_model import LanguageModel
@@ -71,7 +75,10 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if open_to_others(settings):
             log().warning("anyone who reaches the port may read and delete everything")
-        with open_services(settings) if wired is None else nullcontext(wired) as services:
+        with (
+            open_services(settings) if wired is None else nullcontext(wired) as services,
+            watching(parts_of(services)) as app.state.health,
+        ):
             app.state.services = services
             yield
             if services.unfinished:
@@ -226,11 +233,14 @@ def _open_encoder(settings: Settings) -> Encoder:
 @contextmanager
 def open_library(settings: Settings, encoder: StudyEncoder) -> Iterator[CaseLibrary]:
     """Gives the settings' case library, written through this encoder."""
-    _require_key(settings.data_dir)
-    key = Pseudonymiser(load_or_create_key(_key_file(settings.data_dir)))
+    data_dir, name, reserve = settings.data_dir, settings.collection, settings.disk_reserve_bytes
+    _require_key(data_dir)
+    with disk_errors("the key of the references"):
+        key = Pseudonymiser(load_or_create_key(_key_file(data_dir)))
     store = _open_store(settings, encoder.bundle, key.fingerprint)
+    store.tally = Tally(data_dir / f"{name}.count")
     try:
-        renditions = renditions_of(settings.data_dir, settings.collection)
+        renditions = renditions_of(data_dir, name, reserve)
         sweep(store, renditions)
         yield CaseLibrary(store, encoder, key, renditions)
     finally:
@@ -261,7 +271,8 @@ def _require_key(data_dir: Path) -> None:
 def _open_store(settings: Settings, bundle: Bundle, key_fingerprint: str) -> CaseStore:
     identity = Identity(bundle.manifest.id, key_fingerprint, bundle.manifest.dimension)
     if settings.qdrant_url is None:
-        return EdgeStore(settings.data_dir / settings.collection, identity)
+        library = settings.data_dir / settings.collection
+        return EdgeStore(library, identity, settings.disk_reserve_bytes)
     layout = CollectionLayout(
         shards=settings.qdrant_shards,
         replicas=settings.qdrant_replicas,

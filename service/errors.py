@@ -38,6 +38,7 @@ EclipError
     QueueFull            429
     ClusterUnavailable   503
     StoreUnavailable     503
+        StoreFull        507
     DeadlineExceeded     504
 
 Domain code raises these, and `service.api` alone turns them into RFC 9457 problems. A `detail` says
@@ -298,10 +299,7 @@ class QueueFull(EclipError):
 
 
 class ClusterUnavailable(EclipError):
-    """The Ray cluster does not answer, or has no room for the encoders.
-
-    Only the command line reports this.
-    """
+    """The Ray cluster does not answer, or is full. Only the command line reports this."""
 
     type, title, status = "cluster/unavailable", "Cluster unavailable", 503
 
@@ -310,6 +308,12 @@ class StoreUnavailable(EclipError):
     """The engine that stores the cases, or the audit log, does not answer."""
 
     type, title, status = "store/unavailable", "Case store unavailable", 503
+
+
+class StoreFull(StoreUnavailable):
+    """A disk of the service has no room for what is to be stored. Reads and deletions go on."""
+
+    type, title, status = "store/full", "Disk full", 507
 
 
 class DeadlineExceeded(EclipError):

@@ -9,6 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from service.errors import StoreFull, StoreUnavailable
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Numbers of the errors by which a disk says that it has no room."""
+_PROBE = b"\0" * 4096
+"""Written to try a folder: one block of a disk."""
+_RETRY_AFTER_S = 5.0
+"""Seconds after which a client may try again."""
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes `data` to `path` and syncs it. A reader sees the old file or the new one."""
@@ -68,6 +77,35 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def probe(folder: Path) -> None:
+    """Writes a small file into a folder and removes it. Raises OSError where that fails."""
+    trial = folder / ".probe"
+    try:
+        trial.write_bytes(_PROBE)
+    finally:
+        trial.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Raises StoreUnavailable for an OSError, or StoreFull where the disk has no room.
+
+    what: was read or written, such as "the renditions". The error names no path.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise StoreFull(
+                f"The disk has no room for {what}. Free some room on it; nothing else is needed."
+            ) from error
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise StoreUnavailable(
+            f"The disk refuses {what}: {reason}. Check the directory's permissions and its mount.",
+            retry_after_s=_RETRY_AFTER_S,
+        ) from error
 
 
 def _remove(draft: Path) -> None:

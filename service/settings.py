@@ -102,6 +102,11 @@ class Settings(BaseSettings):
     data_dir: Path = Path("var")
     """Directory for the embedded case library, renditions, the audit log and the key of the
     references. It must be writable. Include it in your backups."""
+    disk_reserve_bytes: NonNegativeInt = 256 * 2**20
+    """Bytes of the data directory's disk that are kept; of a disk under a gibibyte a quarter. Half
+    of them stay free: a study that would need them is answered 507. The other half is a file,
+    `ballast`, that is given up on a full disk, so that the library opens and studies can be
+    deleted. 0 keeps nothing."""
     collection: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "studies"
     """Name of the case library: a directory in `ECLIP_DATA_DIR`, or a collection of the Qdrant
     server."""

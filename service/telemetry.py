@@ -68,6 +68,18 @@ KEY_FILE_GOOD = Gauge(
     "1 if the API keys are those of the key file, 0 if it could not be read after a change",
     registry=REGISTRY,
 )
+DISK_FREE = Gauge(
+    "eclip_disk_free_bytes",
+    "Bytes that the service may still write to the disk of a directory",
+    ["directory"],
+    registry=REGISTRY,
+)
+READ_ONLY = Gauge(
+    "eclip_read_only", "1 while studies are refused because the disk is full", registry=REGISTRY
+)
+PART_READY = Gauge(
+    "eclip_part_ready", "1 while a part of the service works, else 0", ["part"], registry=REGISTRY
+)
 
 _stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
 

@@ -24,6 +24,7 @@ from tests.support.server import Server, in_process, run_server
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine fails no test
 settings.load_profile("no deadline")
+os.environ.setdefault("ECLIP_DISK_RESERVE_BYTES", str(2**20))  # a data directory for each test
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,6 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 BULK_THREADS = 32
 """Threads for bulk requests. Searches and reports have other threads and do not wait for these."""
-PROBE_THREADS = 2
-"""Threads for health probes, which are answered while slow requests hold all other threads."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,6 @@ class Services:
     unfinished: set[asyncio.Task[Any]] = field(default_factory=set)
     """Work that goes on although its request was answered. The server's end waits for it."""
     bulk_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(BULK_THREADS))
-    probe_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PROBE_THREADS))
 
 
 def services(request: Request) -> Services:

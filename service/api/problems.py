@@ -18,8 +18,12 @@ from service.errors import (
     KeyExpired,
     RequestMalformed,
     ScopeMissing,
+    StoreFull,
+    StoreUnavailable,
     Unauthenticated,
 )
+from service.files import FULL
+from service.health import Health
 from service.logs import failure
 from service.telemetry import ERRORS, log
 
@@ -49,6 +53,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(EclipError, _typed)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OSError, _disk)
 
 
 def describe(error: EclipError) -> dict[str, Any]:
@@ -69,11 +74,19 @@ def malformed(error: Any, known: Container[str]) -> RequestMalformed:
 def problem(request: Request, error: EclipError) -> Problem:
     """Returns the response for a typed error."""
     ERRORS.labels(error.urn).inc()
+    if isinstance(error, StoreUnavailable) and (health := _health(request)):
+        health.doubt()
     headers = dict(_HEADERS.get(type(error), {}))
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     members = describe(error) | error.extensions
     return _problem(request.scope, error.status, members, headers)
+
+
+def _health(request: Request) -> Health | None:
+    """Returns the health of the running server; None for an app that was not started."""
+    health: Health | None = getattr(request.app.state, "health", None)
+    return health
 
 
 async def _typed(request: Request, error: Exception) -> Problem:
@@ -86,6 +99,19 @@ async def _invalid(request: Request, error: Exception) -> Problem:
     first = error.errors()[0]
     unknown = first["type"] == "extra_forbidden"
     return problem(request, malformed(first, () if unknown else first["loc"]))
+
+
+async def _disk(request: Request, error: Exception) -> Problem:
+    """Answers what a disk refuses, such as the temporary file of a large upload."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return problem(
+            request,
+            StoreFull(
+                "A disk of the server has no room for the request's files. Free some room in the "
+                "temporary directory (TMPDIR), or send smaller files."
+            ),
+        )
+    return unexpected(request.scope, error)
 
 
 async def _http(request: Request, error: Exception) -> Problem:

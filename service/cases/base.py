@@ -1,8 +1,10 @@
 """Stores and searches studies over an engine that keeps points; engines are its subclasses."""
 
 import threading
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar
@@ -37,10 +39,12 @@ from service.cases.schema import (
     Facets,
     Hit,
     Identity,
+    Part,
     Search,
     Study,
     Vector,
 )
+from service.cases.tally import Tally
 from service.imaging.deidentify import PatientRef, StudyRef
 
 _DIGESTS_A_REQUEST = 1000
@@ -69,6 +73,8 @@ class CaseStore(ABC):
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
+        self.tally: Tally | None = None
+        """Where the number of studies is kept, if it is."""
         self._writing = threading.Lock()
 
     def put(self, studies: Sequence[EmbeddedStudy]) -> None:
@@ -125,19 +131,34 @@ class CaseStore(ABC):
         for page in self._pages(selection, _POINTS_A_REQUEST):
             yield from page
 
+    def sample(self, part: Part) -> Point | None:
+        """Returns a stored part with its vector, each time another one; None if there is none."""
+        parts = ALL_POINTS.of_part(part)
+        for start in (str(uuid.uuid4()), None):
+            page, _ = self._page(parts, 1, start)
+            if page:
+                return page[0]
+        return None
+
     def delete(self, reference: StudyRef) -> bool:
         """Removes every point of the study. Returns False if there was none."""
         points = Selection(must={"study_id": [reference]})
         with self._writing:
             if not self._count(points):
                 return False
-            self._write([Remove(points)])
+            self._remove(points)
         return True
 
     def delete_patient(self, reference: PatientRef) -> None:
         """Removes every point of the patient, also those of a write that was cut short."""
         with self._writing:
-            self._write([Remove(Selection(must={"patient_id": [reference]}))])
+            self._remove(Selection(must={"patient_id": [reference]}))
+
+    def _remove(self, points: Selection) -> None:
+        tally = self.tally
+        studies = self._count(points.of_part(RECORD)) if tally else 0
+        with tally.deleting(studies) if tally else nullcontext():
+            self._write([Remove(points)])
 
     def search(
         self,
@@ -205,6 +226,9 @@ class CaseStore(ABC):
     @abstractmethod
     def check(self) -> None:
         """Raises StoreUnavailable if the engine does not answer."""
+
+    def check_room(self) -> None:  # noqa: B027 - a server has a disk of its own
+        """Raises StoreFull while no study can be written for lack of room."""
 
     @abstractmethod
     def close(self) -> None:

@@ -3,6 +3,7 @@
 Files in the library's directory:
 
     lock                     held by the one process that has the library open
+    ballast                  given up on a full disk (service.disk)
     collection/identity.json bundle, hash key, dimension and schema version
     collection/erasure.json  since when deleted content waits to be erased
     collection/shard/        the engine's files
@@ -11,7 +12,7 @@ Files in the library's directory:
 import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Self
@@ -19,6 +20,7 @@ from typing import Self
 import qdrant_edge as qdrant
 
 from service.cases.base import CaseStore
+from service.cases.engine import engine_errors
 from service.cases.erasure import ERASED_WITHIN_S, Erasure, write_nothing_due
 from service.cases.operations import ALL_POINTS, BlankDigest, Operation, Remove, Selection, Upsert
 from service.cases.points import (
@@ -29,17 +31,16 @@ from service.cases.points import (
     dense,
     stored_point,
 )
+from service.cases.room import Room
 from service.cases.schema import Identity, Search
 from service.cases.shard import Shard, create
 from service.cases.words import Words, sought_words
-from service.errors import StoreUnavailable
-from service.files import make_folder, remove_drafts, written_atomically
+from service.errors import StoreFull, StoreUnavailable
+from service.files import disk_errors, make_folder, probe, remove_drafts, written_atomically
 from service.telemetry import log
 
 _OPTIMIZE_EVERY = 20_000
 """Points written between two runs of the optimizer. The write that reaches it waits for it."""
-_RETRY_AFTER_S = 5.0
-"""Seconds after which a client may try again."""
 _BREADTH = 256
 """Candidates that a search of a vector graph keeps (`ef`)."""
 
@@ -51,29 +52,38 @@ class EdgeStore(CaseStore):
     write-ahead log: after a crash a new study is there whole or not at all. What is deleted or
     replaced is erased from the files soon after, and before the store is closed.
 
-    erases: whether it is; otherwise it stays due. Raises StoreUnavailable if another process has
-    the library open or its files cannot be read.
+    On a full disk the library opens, is read, and studies are deleted.
+
+    reserve: bytes that are kept on the disk; see `service.disk.Reserve`. erases: whether what is
+    due is erased; otherwise it stays due. Raises StoreUnavailable if another process has the
+    library open or its files cannot be read, StoreFull if there is no room to open it.
     """
 
     erased_within_s = ERASED_WITHIN_S
 
-    def __init__(self, path: Path, identity: Identity, *, erases: bool = True) -> None:
+    def __init__(
+        self, path: Path, identity: Identity, reserve: int = 0, *, erases: bool = True
+    ) -> None:
         super().__init__(identity)
+        self._path, self._room = path, Room(path, reserve)
         collection = path / "collection"
-        make_folder(path)
         with ExitStack() as resources:
-            resources.enter_context(_only_process(path / "lock"))
-            if not collection.exists():
-                remove_drafts(collection)
-                _create(collection, identity)
+            with disk_errors("the case library"):
+                make_folder(path)
+                resources.enter_context(_only_process(path / "lock"))
+                if not collection.exists():
+                    remove_drafts(collection)
+                    self._room.require_for_new()
+                    _create(collection, identity)
             identity.require(_read_identity(collection))
-            with _engine():
+            with self._room.to_open(), _engine():
                 self._shard = Shard(collection / "shard", identity.dimension)
                 resources.callback(self._shard.close)
                 with self._shard.use() as shard:
                     info = shard.info()
             self._resources = resources.pop_all()
         self._unoptimized = info.points_count - info.indexed_vectors_count
+        self._room.keep()
         self._erasure = Erasure(collection / "erasure.json", self.erase)
         if erases:
             self._erasure.start()
@@ -93,9 +103,16 @@ class EdgeStore(CaseStore):
         return cls(path, stored, erases=False)
 
     def check(self) -> None:
-        """Raises StoreUnavailable if the engine does not answer."""
+        """Raises StoreUnavailable if the engine does not answer or cannot write."""
         with _engine(), self._shard.use() as shard:
             shard.info()
+        with suppress(StoreFull), disk_errors("the case library"):  # full: see `check_room`
+            probe(self._path)
+
+    def check_room(self) -> None:
+        """Raises StoreFull while no study can be written; makes the ballast whole otherwise."""
+        self._room.require_for()
+        self._room.keep()
 
     def close(self) -> None:
         """Erases what is due, flushes the engine and lets another process open the library."""
@@ -110,6 +127,7 @@ class EdgeStore(CaseStore):
         """
         with self._writing:
             self._erasure.begin()
+            self._room.require_to_erase()
             self._rewrite()
         with _engine():
             self._shard.roll_log()
@@ -117,15 +135,18 @@ class EdgeStore(CaseStore):
             self._erasure.done()
 
     def _write(self, operations: Sequence[Operation]) -> None:
-        if any(isinstance(each, Remove) and self._leaves_content(each) for each in operations):
-            with _engine():
+        added = [point for each in operations if isinstance(each, Upsert) for point in each.points]
+        if added:
+            self._room.require_for(added)
+        with self._room.to_delete(), _engine(), self._shard.use() as shard:
+            if any(isinstance(each, Remove) and self._leaves_content(each) for each in operations):
                 self._erasure.due()
-        with _engine(), self._shard.use() as shard:
             for operation in operations:
                 shard.update(_update(operation))
             shard.flush()
-        self._unoptimized += sum(len(o.points) for o in operations if isinstance(o, Upsert))
-        if self._unoptimized >= _OPTIMIZE_EVERY:
+        self._room.keep()
+        self._unoptimized += len(added)
+        if self._unoptimized >= _OPTIMIZE_EVERY and self._room.to_rewrite():
             self._unoptimized = 0
             try:
                 self._rewrite()
@@ -280,14 +301,9 @@ def _only_process(lock: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _engine() -> Iterator[None]:
-    """Raises StoreUnavailable for what the engine raises, which is always a plain Exception."""
-    try:
-        yield
-    except Exception as error:
-        raise StoreUnavailable(
-            "The case library's engine failed. Check the disk's space and the directory's "
-            "permissions, then start the server again.",
-            retry_after_s=_RETRY_AFTER_S,
-        ) from error
+def _engine() -> AbstractContextManager[None]:
+    return engine_errors(
+        Exception,
+        "The case library's engine failed. Check the disk's space and the directory's "
+        "permissions, then start the server again.",
+    )

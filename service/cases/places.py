@@ -18,9 +18,9 @@ from service.telemetry import log
 _RENDITIONS = "renditions"
 
 
-def renditions_of(data_dir: Path, collection: str) -> Renditions:
-    """Returns the renditions of a collection, on whichever engine."""
-    return Renditions(data_dir / _RENDITIONS / collection)
+def renditions_of(data_dir: Path, collection: str, reserve: int = 0) -> Renditions:
+    """Returns the renditions of a collection, on whichever engine. See `Renditions.reserve`."""
+    return Renditions(data_dir / _RENDITIONS / collection, reserve)
 
 
 def sweep(store: CaseStore, renditions: Renditions) -> None:

@@ -1,5 +1,6 @@
 """Keeps a rendition of every stored image: a JPEG on disk, for people to look at."""
 
+import errno
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Set
@@ -11,7 +12,8 @@ from PIL import Image
 
 from service.cases.notes import Note, left_notes, noted
 from service.cases.schema import Study
-from service.files import remove_drafts, write_atomically
+from service.disk import Reserve
+from service.files import disk_errors, make_folder, probe, remove_drafts, write_atomically
 from service.imaging.deidentify import StudyRef
 from service.imaging.radiograph import Radiograph
 
@@ -19,27 +21,42 @@ RENDITION_SIDE = 1024
 """Pixels of the longer side of a rendition, at most."""
 RENDITION_QUALITY = 90
 """JPEG quality, 1 to 95."""
+_WHAT = "the renditions"
 
 
 @dataclass(frozen=True, slots=True)
 class Renditions:
-    """The folder of one library's renditions. Two studies never share a file."""
+    """The folder of one library's renditions. Two studies never share a file.
+
+    reserve: bytes that a write leaves on the disk (see `service.disk.Reserve`). What the disk
+    refuses raises StoreUnavailable, or StoreFull where it has no room.
+    """
 
     folder: Path
+    reserve: int = 0
 
     def read(self, name: str) -> bytes:
-        """Returns the JPEG of this name. Raises FileNotFoundError."""
-        return self._path(name).read_bytes()
+        """Returns the JPEG of this name. Raises FileNotFoundError if it alone is missing."""
+        with disk_errors(_WHAT):
+            self.folder.stat()
+            try:
+                return self._path(name).read_bytes()
+            except FileNotFoundError:
+                pass
+        raise FileNotFoundError(errno.ENOENT)
 
     def write(self, name: str, jpeg: bytes) -> None:
         """Writes a JPEG under its name, unless it is there: the name follows from its bytes."""
-        if not self._path(name).exists():
-            write_atomically(self._path(name), jpeg)
+        with disk_errors(_WHAT):
+            if not self._path(name).exists():
+                self.check_room()
+                write_atomically(self._path(name), jpeg)
 
     def remove(self, names: Iterable[str]) -> None:
         """Removes the JPEGs of these names, as far as they exist."""
-        for name in names:
-            self._path(name).unlink(missing_ok=True)
+        with disk_errors(_WHAT):
+            for name in names:
+                self._path(name).unlink(missing_ok=True)
 
     def remove_drafts(self, names: Iterable[str]) -> None:
         """Removes what killed processes wrote of the JPEGs of these names. Nobody writes them."""
@@ -73,7 +90,18 @@ class Renditions:
 
     def has_all_of(self, study: Study) -> bool:
         """Tells whether every image of the study has its JPEG."""
-        return all(self._path(name).is_file() for name in names_of(study))
+        with disk_errors(_WHAT):
+            return all(self._path(name).is_file() for name in names_of(study))
+
+    def check(self) -> None:
+        """Raises StoreUnavailable if no JPEG can be written."""
+        with disk_errors(_WHAT):
+            make_folder(self.folder)
+            probe(self.folder)
+
+    def check_room(self) -> None:
+        """Raises StoreFull while no JPEG can be written for lack of room."""
+        Reserve(self.folder, self.reserve).require()
 
     @property
     def _notes(self) -> Path:

@@ -11,6 +11,7 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException
 
 from service.cases.base import CaseStore
+from service.cases.engine import engine_errors
 from service.cases.operations import Operation, Selection
 from service.cases.points import (
     INDEXED,
@@ -31,8 +32,6 @@ from service.cases.server_requests import (
 )
 from service.errors import BundleMismatch, StoreUnavailable
 
-_RETRY_AFTER_S = 5.0
-"""Seconds after which a client may try again."""
 _QUANTIZATION: dict[str, models.QuantizationConfig] = {
     "scalar": models.ScalarQuantization(
         scalar=models.ScalarQuantizationConfig(
@@ -247,16 +246,15 @@ def _read_identity(client: QdrantClient, collection: str) -> Identity:
 
 @contextmanager
 def _engine() -> Iterator[None]:
-    try:
-        yield
-    except ResourceExhaustedResponse as error:
-        raise StoreUnavailable(
-            "The Qdrant server is over its rate limit. Try again later.",
-            retry_after_s=error.retry_after_s,
-        ) from error
-    except (ApiException, grpc.RpcError) as error:
-        raise StoreUnavailable(
-            "The Qdrant server does not answer or refuses the request. Check that it runs, "
-            "ECLIP_QDRANT_URL and ECLIP_QDRANT_API_KEY.",
-            retry_after_s=_RETRY_AFTER_S,
-        ) from error
+    with engine_errors(
+        (ApiException, grpc.RpcError),
+        "The Qdrant server does not answer or refuses the request. Check that it runs, "
+        "ECLIP_QDRANT_URL and ECLIP_QDRANT_API_KEY.",
+    ):
+        try:
+            yield
+        except ResourceExhaustedResponse as error:
+            raise StoreUnavailable(
+                "The Qdrant server is over its rate limit. Try again later.",
+                retry_after_s=error.retry_after_s,
+            ) from error

@@ -9,7 +9,6 @@ Next to the folder of the shard there are, for a time:
     retired/       the segments that were in use before
 """
 
-import errno
 import os
 import shutil
 import subprocess
@@ -34,8 +33,6 @@ _FILLING = 8 * 2**20
 one is full too."""
 _FILLINGS = 16
 """Entries after which the log must have dropped its older files. Measured: 7 or 8."""
-_ROOM = 256 * 2**20
-"""Bytes that must be free. The engine is ended by a signal where its log finds no room."""
 _NO_POINT = str(uuid.UUID(int=0))
 """Id of a point that no study has."""
 
@@ -44,6 +41,7 @@ class Shard:
     """The engine's shard in a folder, which is exchanged for a rewritten one while others read.
 
     Thread-safe, except that nobody may write during `rewrite`. Raises what the engine raises.
+    There must be room for what is written: the engine is ended by a signal where there is none.
     """
 
     def __init__(self, path: Path, dimension: int) -> None:
@@ -80,7 +78,6 @@ class Shard:
 
         Raises OSError or CalledProcessError, and leaves the shard as it was.
         """
-        self._require_room()
         with self.use() as shard:
             _litter(shard)
             shard.flush()
@@ -95,9 +92,8 @@ class Shard:
     def roll_log(self) -> None:
         """Fills the write-ahead log until the engine has dropped all that was in it.
 
-        Raises RuntimeError if the engine keeps it, OSError if there is no room.
+        Raises RuntimeError if the engine keeps it.
         """
-        self._require_room()
         mark = uuid.uuid4().hex
         self._log(mark)
         for _ in range(_FILLINGS):
@@ -105,10 +101,6 @@ class Shard:
             if not self._log_holds(mark.encode()):
                 return
         raise RuntimeError("The engine keeps its write-ahead log.")
-
-    def _require_room(self) -> None:
-        if shutil.disk_usage(self._path).free < _ROOM:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _log(self, text: str) -> None:
         """Writes an entry that changes nothing, and flushes it."""

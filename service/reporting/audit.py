@@ -10,6 +10,7 @@ repeat the indication. Supported sentences are kept word for word, also after th
 passages they cite are deleted from the library: `service.reporting.audit_erasure` removes these.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -26,8 +27,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from service.bundle.manifest import pack_vector, unpack_vector
 from service.cases.schema import CaseFilter, Vector
-from service.errors import RecordUnknown, StoreUnavailable
-from service.files import make_folder, sync
+from service.errors import RecordUnknown
+from service.files import disk_errors, make_folder, probe, sync
 from service.imaging.deidentify import PatientRef, Pseudonymiser, StudyRef
 from service.reporting.report import Provenance, Report, ReportRequest
 from service.reporting.sentences import Sentence
@@ -96,13 +97,17 @@ class AuditLog:
         """Writes the record of a report; raises StoreUnavailable if the disk does not take it."""
         record = self.record(embedding, request, report)
         line = record.model_dump_json().encode() + b"\n"
-        try:
+        with disk_errors("the audit log, so the report is not given out"):
             _append(self._path(record.id[:10]), line)
-        except OSError:
-            raise StoreUnavailable(
-                "Cannot write to the audit log, so the report is not given out. Check the free "
-                "space of the disk and the permissions of the data directory."
-            ) from None
+
+    def check(self) -> None:
+        """Raises StoreUnavailable if no report could be recorded now."""
+        today = self._path(f"{datetime.now(UTC):%Y-%m-%d}")
+        with disk_errors("the audit log"):
+            make_folder(today.parent)
+            probe(today.parent)
+            if today.exists():
+                today.open("ab").close()
 
     def record(self, embedding: Vector, request: ReportRequest, report: Report) -> AuditRecord:
         """Returns the record of a report.
@@ -210,14 +215,22 @@ def _is_at(path: Path, file: BufferedRandom) -> bool:
 
 
 def _append(path: Path, line: bytes) -> None:
-    """Appends a whole line and fsyncs it; first ends a line that a crash cut short."""
+    """Appends a whole line and fsyncs it, or leaves the file as it was.
+
+    First ends a line that a crash cut short.
+    """
     make_folder(path.parent)
     with locked(path) as file:
         end = file.seek(0, os.SEEK_END)
         torn = end and os.pread(file.fileno(), 1, end - 1) != b"\n"
-        file.write(b"\n" * bool(torn) + line)
-        file.flush()
-        os.fsync(file.fileno())
+        whole = b"\n" * bool(torn) + line
+        try:
+            if os.write(file.fileno(), whole) != len(whole):  # a disk that is full takes a part
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError:
+            os.ftruncate(file.fileno(), end)
+            raise
     if end == 0:
         sync(path.parent)
 

@@ -92,6 +92,27 @@ def test_no_search_is_refused_while_bulk_work_saturates_the_model(tmp_path, clie
     assert sum(answer.status == 200 for answer in many) >= 2
 
 
+def test_health_is_answered_while_bulk_work_saturates_the_server(tmp_path):
+    texts = [[f"Nodule {at} {part}." for part in range(256)] for at in range(8)]
+    bulk = [
+        post("/embed/text", json.dumps({"texts": each}).encode(), "application/json")
+        for each in texts
+    ]
+    health = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+    async def both(port):
+        answers, asked = asyncio.create_task(closed_loop(port, bulk, clients=4)), []
+        while not answers.done():
+            asked.append(await Connection(port).ask(health))
+        return await answers, asked
+
+    with run_server(tmp_path, **NO_CACHE) as server:
+        answers, asked = asyncio.run(both(server.port))
+    assert {answer.status for answer in answers} <= {200, 429}
+    assert {answer.status for answer in asked} == {200}
+    assert len(asked) > len(answers)
+
+
 def test_a_body_that_never_arrives_whole_is_answered_408_and_delays_no_other_request(tmp_path):
     request = embed(PICTURES[0])
     with (

@@ -50,9 +50,13 @@ def in_process(settings: Settings, wired: Services | None = None) -> TestClient:
 
 @contextmanager
 def run_server(
-    data_dir: Path, *arguments: str, descriptors: int | None = None, **environment: str
+    data_dir: Path,
+    *arguments: str,
+    descriptors: int | None = None,
+    until: str = "/health/ready",
+    **environment: str,
 ) -> Iterator[Server]:
-    """Runs `eclip serve`, with a limit of open files, and yields it once it is ready.
+    """Runs `eclip serve`, with a limit of open files, and yields it once `until` answers 200.
 
     On exit it gets SIGTERM and must end with status 0, unless the test ended it before.
     """
@@ -69,7 +73,7 @@ def run_server(
         )
         url = f"http://{environment.get('ECLIP_HOST', '127.0.0.1')}:{port}"
         try:
-            _wait_until_ready(url, process, log)
+            _wait_until_ready(url + until, process, log)
             yield Server(url, data_dir, log, process)
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -83,7 +87,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
     end = time.monotonic() + START_S
     while time.monotonic() < end and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{url}/health/ready", timeout=5):
+            with urllib.request.urlopen(url, timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(POLL_S)

@@ -1,0 +1,91 @@
+"""Decides whether the disk has room for what an embedded library is about to do."""
+
+import glob
+import json
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+from service.cases.points import Point
+from service.disk import SPARE, Reserve, in_memory
+
+_NEW = 64 * 2**20
+"""Bytes that a new library takes, at most: on a filesystem in memory, without vectors."""
+_LOG = 192 * 2**20
+"""Bytes that the engine's log takes until it has dropped what was in it, at most."""
+_SLACK = 4
+"""How often the ballast has what a deletion needs: it may lose some each time it is given up."""
+_COPIES = 4
+"""How often the engine writes what it is given: in its log, as points, in indexes, and drafts."""
+
+
+class Room:
+    """The room of a library's directory.
+
+    The engine maps its files into memory, and a process that touches a page for which the disk has
+    no room is ended by a signal. So there must be room before the engine is asked for anything that
+    writes. All methods raise StoreFull where there is none.
+    """
+
+    def __init__(self, path: Path, reserve: int) -> None:
+        self._path, self._reserve = path, Reserve(path, reserve)
+        self._shard = path / "collection" / "shard"
+
+    def require_for_new(self) -> None:
+        """Requires room for an empty library."""
+        self._reserve.require(_NEW)
+
+    def to_open(self) -> AbstractContextManager[None]:
+        """Gives room to load the library, on a full disk that of the ballast."""
+        return self._reserve.lent(SPARE + self._claimed)
+
+    def to_delete(self) -> AbstractContextManager[None]:
+        """Gives room to delete points, on a full disk that of the ballast."""
+        return self._reserve.lent(SPARE)
+
+    def require_for(self, points: Sequence[Point] = ()) -> None:
+        """Requires room to write points beyond the reserve."""
+        self._reserve.require(self._claimed + _COPIES * sum(map(_size, points)))
+
+    def to_rewrite(self) -> bool:
+        """Tells whether there is room to write every segment anew."""
+        return self._reserve.has(self._segments)
+
+    def require_to_erase(self) -> None:
+        """Requires room to write every segment anew, and to fill the log."""
+        self._reserve.require(self._segments + _LOG)
+
+    def keep(self) -> None:
+        """Makes the ballast whole, as far as there is room: it has what `to_open` needs."""
+        self._reserve.hold(_SLACK * SPARE + self._claimed)
+
+    @property
+    def _segments(self) -> int:
+        return sum(map(_taken, self._files("segments/**/*")))
+
+    @property
+    def _claimed(self) -> int:
+        """Bytes that loading the vectors' files takes: their holes on a filesystem in memory."""
+        if not in_memory(self._path):
+            return 0
+        vectors = self._files("segments/*/vector_storage-*/vectors/*.mmap")
+        return sum(file.st_size - _taken(file) for file in vectors)
+
+    def _files(self, pattern: str) -> list[os.stat_result]:
+        """Passes over what the engine removes meanwhile."""
+        found: list[os.stat_result] = []
+        for name in glob.iglob(pattern, root_dir=self._shard, recursive=True):  # noqa: PTH207
+            with suppress(FileNotFoundError):
+                found.append((self._shard / name).stat())
+        return found
+
+
+def _size(point: Point) -> int:
+    """Returns about how many bytes a point has."""
+    vector = 0 if point.vector is None else point.vector.nbytes
+    return vector + len(json.dumps(point.payload))
+
+
+def _taken(file: os.stat_result) -> int:
+    return min(file.st_size, file.st_blocks * 512)
