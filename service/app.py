@@ -51,7 +51,7 @@ from service.reporting.pipeline import Reporter
 from service.settings import LOOPBACK, Settings
 from service.telemetry import log
 from service.tracing import sending_spans
-from service.web import page
+from service.web import docs, page
 
 STARTUP_S = 120.0
 """Seconds that encoding the bundle's labels may take at the start."""
@@ -74,6 +74,8 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
         description="Turns chest radiographs into embeddings, zero-shot findings, similar cases "
         "and cited reports. Research software, not a medical device.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages run scripts of another site
+        redoc_url=None,
     )
     app.state.settings = settings
     problems.install(app)
@@ -87,7 +89,8 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
     app.add_middleware(RequestEnvelope)
     app.add_middleware(Heads)
     for module in (
-        embed, classify, retrieve, reports, studies, patients, attention, openai, health, page,
+        embed, classify, retrieve, reports, studies, patients, attention, openai, health,
+        page, docs,
     ):  # fmt: skip
         app.include_router(module.router)
     return app

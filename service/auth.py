@@ -11,20 +11,27 @@ from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from service.errors import ForeignRequest, ScopeMissing, Unauthenticated
 from service.settings import LOOPBACK, Scope, Settings
+
+_BEARER = HTTPBearer(
+    scheme_name="key",
+    description="An API key. A server without keys asks for none.",
+    auto_error=False,
+)
 
 
 def _requires(scope: Scope) -> Callable[..., None]:
     def check(
         request: Request,
-        authorization: Annotated[str, Header(description="Bearer KEY")] = "",
+        _sent: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> None:
         settings: Settings = request.app.state.settings
         if settings.api_keys:
-            _check_key(settings, authorization, scope)
+            _check_key(settings, request.headers.get("authorization", ""), scope)
         else:
             _check_local(settings, request)
 

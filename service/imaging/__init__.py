@@ -1,7 +1,7 @@
 """Decodes radiographs and hides what identifies a patient.
 
-pydicom is loaded here, without gdcm: where gdcm is installed, pydicom would load it with itself, and
-with it the old copies of OpenSSL, expat and OpenJPEG that its wheel carries. Only the process that
+pydicom is loaded here, without gdcm. Where gdcm is installed, pydicom would load it with itself,
+and with it the old copies of OpenSSL, expat and OpenJPEG that its wheel carries. Only the process that
 decodes one frame loads them (`service.imaging.dicom.codec_process`).
 """
 
