@@ -139,7 +139,12 @@ def open_library_on_ray(
             "Encoding on a cluster needs Ray. Install eclip-radiology[bulk]."
         ) from None
 
-    without_secrets: dict[str, Any] = {"api_keys": {}, "llm_api_key": None, "qdrant_api_key": None}
+    without_secrets: dict[str, Any] = {
+        "api_keys": {},
+        "llm_api_key": None,
+        "llm_proxy": None,  # its address can hold a password
+        "qdrant_api_key": None,
+    }
     on_worker = settings.model_copy(update=without_secrets | {"bundle": settings.bundle.resolve()})
     with (
         on_cluster(
@@ -263,6 +268,7 @@ def open_language_model(settings: Settings) -> Iterator[LanguageModel | None]:
         [str(url) for url in settings.llm_url],
         _plain(settings.llm_api_key),
         model=settings.llm_model,
+        proxy=_text(settings.llm_proxy),
         timeout_s=settings.llm_timeout_s,
         max_tokens=settings.llm_max_tokens,
         at_once=settings.llm_at_once,

@@ -156,7 +156,8 @@ import sys
 from pathlib import Path
 from service.imaging.decode import ImageLimits, decode
 print(decode(sys.stdin.buffer.read(), ImageLimits()).pixels.shape)
-print([line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "gdcm" in line])
+mapped = Path("/proc/self/maps").read_text().splitlines()
+print([line for line in mapped if "gdcm" in line])
 """
 
 
