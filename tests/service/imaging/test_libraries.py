@@ -166,3 +166,11 @@ def test_gdcm_decodes_in_its_own_process_and_is_never_loaded_by_ours(tmp_path):
     data = compressed_by_gdcm(gdcm.TransferSyntax.JPEGLosslessProcess14_1, tmp_path)
     done = subprocess.run([sys.executable, "-c", DECODE_HERE], input=data, capture_output=True)
     assert done.stdout.splitlines() == [b"(40, 48)", b"[]"], done.stderr.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_server_maps_no_library_of_gdcms_wheel(server):
+    maps = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "onnxruntime" in maps
+    assert "gdcm" not in maps
