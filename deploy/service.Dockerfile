@@ -2,7 +2,7 @@
 # What it holds is listed in /opt/eclip/share/sbom/eclip.cdx.json (CycloneDX).
 #   docker build -f deploy/service.Dockerfile -t eclip .
 
-# `make digests` writes the newest digest. What Debian has mended since comes by `apt-get upgrade`.
+# `make digests` writes the newest digest; `apt-get upgrade` adds what Debian has fixed since.
 ARG BASE=debian:trixie-slim@sha256:a99cfc517144bc59b1978475ec53b46ecabec7e43635402ee5b77cc54cd1b20a
 
 FROM ${BASE} AS python
