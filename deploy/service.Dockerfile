@@ -1,25 +1,36 @@
 # The image of the service. It has no torch, no compiler and no pip, and does not run as root.
+# What it holds is listed in /opt/eclip/share/sbom/eclip.cdx.json (CycloneDX).
 #   docker build -f deploy/service.Dockerfile -t eclip .
 
-FROM debian:trixie-slim AS python
+# `make digests` writes the newest digest; `apt-get upgrade` adds what Debian has fixed since.
+ARG BASE=debian:trixie-slim@sha256:a99cfc517144bc59b1978475ec53b46ecabec7e43635402ee5b77cc54cd1b20a
+
+FROM ${BASE} AS python
 RUN apt-get update \
+    && apt-get upgrade -y \
     && apt-get install -y --no-install-recommends python3 \
     && rm -rf /var/cache/apt /var/lib/apt/lists
 
 
 FROM python AS builder
-RUN apt-get update && apt-get install -y --no-install-recommends python3-venv
+RUN dpkg-query -W > /packages.txt \
+    && apt-get update && apt-get install -y --no-install-recommends python3-venv
 RUN python3 -m venv /pip && python3 -m venv --without-pip /opt/eclip
 WORKDIR /src
-COPY LICENSE README.md constraints.txt pyproject.toml ./
+COPY deploy/pins pins
+# cpu; or gpu, for onnxruntime-gpu and the CUDA libraries that it loads
+ARG EXTRA=cpu
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /pip/bin/pip install --require-hashes --no-deps -r pins/build.txt -r pins/sbom.txt \
+    && /pip/bin/pip --python /opt/eclip/bin/python install --require-hashes --no-deps -r "pins/${EXTRA}.txt"
+COPY LICENSE README.md pyproject.toml ./
 COPY service service
 COPY training training
-# cpu; or gpu, for onnxruntime-gpu
-ARG EXTRA=cpu
-# Further packages, such as the CUDA libraries that onnxruntime-gpu loads
-ARG PACKAGES=""
-RUN --mount=type=cache,target=/root/.cache/pip \
-    /pip/bin/pip --python /opt/eclip/bin/python install -c constraints.txt ".[${EXTRA}]" ${PACKAGES} \
+COPY deploy/sbom.py deploy/
+RUN /pip/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
+    && /pip/bin/pip --python /opt/eclip/bin/python install --no-deps /wheel/*.whl \
+    && /pip/bin/python deploy/sbom.py /opt/eclip/share/sbom/eclip.cdx.json \
+        --python /opt/eclip/bin/python --debian /packages.txt \
     && find /opt/eclip -type d -name tests -prune -exec rm -rf {} + \
     && hardlink --quiet --ignore-time /opt/eclip  # wheels hold copies of libraries that should be links
 

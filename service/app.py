@@ -59,7 +59,7 @@ from service.reporting.pipeline import Reporter
 from service.settings import Settings
 from service.telemetry import log
 from service.tracing import sending_spans
-from service.web import page
+from service.web import docs, page
 
 STARTUP_S = 120.0
 """Seconds that encoding the bundle's labels may take at the start."""
@@ -90,6 +90,8 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
         description="Turns chest radiographs into embeddings, zero-shot findings, similar cases "
         "and cited reports. Research software, not a medical device.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages run scripts of another site
+        redoc_url=None,
     )
     app.state.settings, app.state.guard = settings, Guard(settings)
     problems.install(app)
@@ -103,7 +105,8 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
     app.add_middleware(RequestEnvelope)
     app.add_middleware(Heads)
     for module in (
-        embed, classify, retrieve, reports, studies, patients, attention, openai, health, page,
+        embed, classify, retrieve, reports, studies, patients, attention, openai, health,
+        page, docs,
     ):  # fmt: skip
         app.include_router(module.router)
     return app
@@ -168,7 +171,12 @@ def open_library_on_ray(
             "Encoding on a cluster needs Ray. Install eclip-radiology[bulk]."
         ) from None
 
-    without_secrets: dict[str, Any] = {"api_keys": {}, "llm_api_key": None, "qdrant_api_key": None}
+    without_secrets: dict[str, Any] = {
+        "api_keys": {},
+        "llm_api_key": None,
+        "llm_proxy": None,  # its address can hold a password
+        "qdrant_api_key": None,
+    }
     on_worker = settings.model_copy(update=without_secrets | {"bundle": settings.bundle.resolve()})
     with (
         on_cluster(
@@ -297,6 +305,7 @@ def open_language_model(settings: Settings) -> Iterator[LanguageModel | None]:
         [str(url) for url in settings.llm_url],
         _plain(settings.llm_api_key),
         model=settings.llm_model,
+        proxy=_text(settings.llm_proxy),
         timeout_s=settings.llm_timeout_s,
         max_tokens=settings.llm_max_tokens,
         at_once=settings.llm_at_once,

@@ -138,6 +138,9 @@ class Settings(BaseSettings):
     one that a server offers; where one offers several, no report is written."""
     llm_api_key: SecretStr | None = None
     """API key of the language model servers."""
+    llm_proxy: HttpUrl | None = None
+    """Address of an HTTP proxy to ask the language model servers through, such as
+    http://proxy:3128. Unset: they are asked directly. `HTTPS_PROXY` and its like are not read."""
     llm_timeout_s: PositiveFloat = 120
     """Seconds that the language model may take for one report, in addition to
     `ECLIP_DEADLINE_S`."""

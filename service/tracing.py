@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import requests
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -30,13 +31,16 @@ _tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
 def sending_spans(endpoint: str | None) -> Iterator[Tracer]:
     """Gives a tracer whose spans go to an OTLP collector (its `/v1/traces` over HTTP).
 
-    At the end the remaining spans are sent, for at most `CLOSE_S`. Without an endpoint nothing is
-    sent. While the collector is away its spans are lost, and requests are served as usual.
+    No proxy of the environment is used and no redirect is followed. At the end the remaining spans
+    are sent, for at most `CLOSE_S`. Without an endpoint nothing is sent. While the collector is
+    away its spans are lost, and requests are served as usual.
     """
     if endpoint is None:
         yield NoOpTracer()
         return
-    with spans_to(_BriefEnd(OTLPSpanExporter(endpoint=endpoint))) as tracer:
+    session = requests.Session()
+    session.trust_env = False
+    with spans_to(_BriefEnd(OTLPSpanExporter(endpoint=endpoint, session=session))) as tracer:
         yield tracer
 
 

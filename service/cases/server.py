@@ -68,10 +68,23 @@ class CollectionLayout:
 SERVER_DEFAULTS = CollectionLayout()
 
 
-def connect(url: str, *, api_key: str | None = None, timeout_s: int = 10) -> QdrantClient:
-    """Returns a client that speaks gRPC (port 6334 of the URL's host) and has not connected yet."""
+def connect(
+    url: str, *, api_key: str | None = None, timeout_s: int = 10, grpc_port: int = 6334
+) -> QdrantClient:
+    """Returns a client that speaks gRPC (to that port of the URL's host) and has not connected yet.
+
+    It asks that host directly: it uses no proxy of the environment and follows no redirect.
+    """
     return QdrantClient(
-        url=url, api_key=api_key, timeout=timeout_s, prefer_grpc=True, check_compatibility=False
+        url=url,
+        grpc_port=grpc_port,
+        api_key=api_key,
+        timeout=timeout_s,
+        prefer_grpc=True,
+        check_compatibility=False,
+        grpc_options={"grpc.enable_http_proxy": 0},
+        trust_env=False,
+        follow_redirects=False,
     )
 
 

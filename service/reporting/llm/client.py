@@ -12,16 +12,15 @@ _tls = cache(httpx2.create_ssl_context)
 """Loads the authorities' certificates, once for the clients of all servers."""
 
 
-def openai_client(url: str, api_key: str | None) -> openai.OpenAI:
+def openai_client(url: str, api_key: str | None, proxy: str | None = None) -> openai.OpenAI:
     """Returns a client that asks once and follows no redirect, which could lead prompts elsewhere.
 
-    url: the base address; one without a path means its `/v1`. Proxies that the environment names
-    (`HTTPS_PROXY`, `NO_PROXY`) are used, except for this machine itself. Each request opens a
+    url: the base address; one without a path means its `/v1`. proxy: address of the HTTP proxy to
+    ask it through; the environment names none (`HTTPS_PROXY` is not read). Each request opens a
     connection of its own, which can be ended with it.
     """
-    base = base_url(url)
     client = openai.OpenAI(
-        base_url=base,
+        base_url=base_url(url),
         api_key=(api_key or "").strip() or "none",  # files of secrets end with a line break
         max_retries=0,
         http_client=openai.DefaultHttpxClient(
@@ -29,7 +28,8 @@ def openai_client(url: str, api_key: str | None) -> openai.OpenAI:
             follow_redirects=False,
             limits=httpx2.Limits(max_keepalive_connections=0),
             verify=_tls(),
-            trust_env=not _is_loopback(base.host),
+            proxy=proxy,
+            trust_env=False,
         ),
     )
     client.organization = client.project = None  # else read from the environment
@@ -45,7 +45,3 @@ def base_url(url: str) -> httpx2.URL:
     parsed = httpx2.URL(url)
     path = parsed.path.rstrip("/").removesuffix("/chat/completions")
     return parsed.copy_with(path=path or "/v1")
-
-
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")

@@ -29,11 +29,12 @@ class LanguageModel:
         api_key: str | None,
         *,
         model: str | None = None,
+        proxy: str | None = None,
         timeout_s: float,
         max_tokens: int,
         at_once: int,
     ) -> None:
-        self._servers = [Server(url, api_key, model) for url in base_urls]
+        self._servers = [Server(url, api_key, model, proxy) for url in base_urls]
         self._turn = count()
         self._timeout_s, self._max_tokens = timeout_s, max_tokens
         self._slots = threading.BoundedSemaphore(at_once)

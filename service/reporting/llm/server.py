@@ -71,8 +71,10 @@ class StartedDraft:
 class Server:
     """One server of a language model."""
 
-    def __init__(self, base_url: str, api_key: str | None, model: str | None) -> None:
-        self._client = openai_client(base_url, api_key)
+    def __init__(
+        self, base_url: str, api_key: str | None, model: str | None, proxy: str | None = None
+    ) -> None:
+        self._client = openai_client(base_url, api_key, proxy)
         self._wanted = model
         self._breaker = CircuitBreaker()
 

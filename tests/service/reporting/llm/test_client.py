@@ -33,16 +33,6 @@ def test_the_same_addresses_are_asked(vllm, open_model, end):
     assert vllm.paths == ["/v1/models", "/tokenize", "/v1/chat/completions"]
 
 
-def test_a_server_on_this_machine_is_not_asked_through_a_proxy(
-    vllm, open_model, monkeypatch, closed_port
-):
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port}")
-    assert read(open_model(vllm.url).draft(PROMPT, Deadline(60))).drafts
-    with pytest.raises(LlmUnavailable, match="cannot be reached"):
-        open_model("http://vllm.invalid/v1").draft(PROMPT, Deadline(60))
-
-
 def test_the_environment_of_another_program_names_no_organisation(monkeypatch):
     monkeypatch.setenv("OPENAI_ORG_ID", "theirs")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "theirs")
