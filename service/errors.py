@@ -33,6 +33,7 @@ EclipError
     LlmUnavailable       503
         LlmRefused       502
     QueueFull            429
+    MemoryShort          503
     ClusterUnavailable   503
     StoreUnavailable     503
     DeadlineExceeded     504
@@ -271,6 +272,12 @@ class QueueFull(EclipError):
     """All places for requests in progress are taken. `Retry-After` gives the seconds to wait."""
 
     type, title, status = "queue/full", "Queue full", 429
+
+
+class MemoryShort(EclipError):
+    """There is too little memory for the request. `Retry-After` gives the seconds to wait."""
+
+    type, title, status = "memory/short", "Short of memory", 503
 
 
 class ClusterUnavailable(EclipError):

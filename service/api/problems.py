@@ -11,6 +11,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from service.errors import EclipError, EncodingUnsupported, RequestMalformed, Unauthenticated
+from service.memory import short
 from service.telemetry import ERRORS, log
 
 MEDIA_TYPE = "application/problem+json"
@@ -36,6 +37,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(EclipError, _typed)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(MemoryError, _memory)
 
 
 def describe(error: EclipError) -> dict[str, Any]:
@@ -63,6 +65,11 @@ def problem(request: Request, error: EclipError) -> Problem:
 async def _typed(request: Request, error: Exception) -> Problem:
     assert isinstance(error, EclipError)  # noqa: S101 — registered for this type only
     return problem(request, error)
+
+
+async def _memory(request: Request, error: Exception) -> Problem:
+    assert isinstance(error, MemoryError)  # noqa: S101
+    return problem(request, short())
 
 
 async def _invalid(request: Request, error: Exception) -> Problem:

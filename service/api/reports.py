@@ -9,6 +9,7 @@ from pydantic import Field, TypeAdapter
 
 from service.api.accept import negotiate
 from service.api.answers import Answer, BundleName, FindingOut
+from service.api.bodies import held
 from service.api.context import Services, Wired, Work
 from service.api.inputs import AsJson, Parameters, raised, read_input, some_images
 from service.api.problems import describe, unexpected
@@ -203,6 +204,8 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
     views = [raised(upload.data) for upload in some_images(uploads)]
     work = Work(request, items=len(views), seconds=wired.settings.report_s)
     images = await work.run(wired.encoder.views, views)
+    del uploads, views  # a report may take minutes
+    held(request).keep(0)
     asked = parameters.asked()
     if kind == EVENT_STREAM:
         require_radiographs([image.facts for image in images])  # while there is a status to send

@@ -10,6 +10,14 @@ from pydantic import Field
 from starlette.datastructures import FormData, UploadFile
 
 from service.api.answers import Answer, BundleName, FailedItem, batch_items
+from service.api.bodies import (
+    count_renditions,
+    keep_parsed,
+    open_form,
+    read_body,
+    read_file,
+    require_room_to_parse,
+)
 from service.api.context import Wired, Work
 from service.api.identifiers import StudyId
 from service.api.inputs import (
@@ -19,7 +27,6 @@ from service.api.inputs import (
     Parameters,
     Upload,
     decode_item,
-    open_form,
     raised,
     read_input,
     validate,
@@ -129,6 +136,7 @@ async def put_study(study_id: StudyId, request: Request, wired: Wired) -> StudyO
     most = min(MAX_VIEWS, wired.settings.max_images)
     uploads, parameters = await read_input(request, StudyParameters, most)
     images = tuple(raised(upload.data) for upload in uploads)
+    count_renditions(request, len(images))
     new = NewStudy(study_id, parameters.record(), images)
     return StudyOut.of(await Work(request).run(wired.library.put, new))
 
@@ -138,6 +146,7 @@ async def post_studies(request: Request, wired: Wired) -> StudyBatch:
     """Stores a batch: NDJSON, a JSON list, or a form with `studies` (a JSON list) and `files`."""
     lines = await _read_batch(request, wired.settings.max_images)
     good = [line for line in lines if isinstance(line, NewStudy)]
+    count_renditions(request, sum(len(study.images) for study in good))
     work = Work(request, items=len(lines), bulk=True)
     stored = iter(await work.run(wired.library.put_many, good))
     outcomes = [next(stored) if isinstance(line, NewStudy) else line for line in lines]
@@ -179,19 +188,28 @@ def delete_study(study_id: StudyId, wired: Wired) -> None:
 async def _read_batch(request: Request, max_studies: int) -> list[NewStudy | EclipError]:
     if media_type(request) == FORM:
         async with open_form(request, max_files=MAX_VIEWS * max_studies) as form:
-            values, files = _study_list(form), await _named_files(form)
+            values, files = _study_list(form), await _named_files(request, form)
         _check_count(len(values), max_studies)
         batch = [_new_study(value, files) for value in values]
         _check_all_named(values, files)
         return batch
-    whole = await request.body()
+    whole = await read_body(request)
+    size = len(whole)
+    require_room_to_parse(request, whole)
     if is_json_list(whole):
-        values = parse_json(whole)
+        values = parse_json(whole)[::-1]
+        del whole  # before its images are decoded
         _check_count(len(values), max_studies)
-        return [_new_study(value, {}) for value in values]
-    lines = list(islice((line for line in io.BytesIO(whole) if line.strip()), max_studies + 1))
-    _check_count(len(lines), max_studies)
-    return [_new_study_line(line) for line in lines]
+        batch = [_new_study(values.pop(), {}) for _ in range(len(values))]
+    else:
+        most = islice((line for line in io.BytesIO(whole) if line.strip()), max_studies + 1)
+        lines = list(most)[::-1]
+        del whole, most
+        _check_count(len(lines), max_studies)
+        batch = [_new_study_line(lines.pop()) for _ in range(len(lines))]
+    images = [image for study in batch if isinstance(study, NewStudy) for image in study.images]
+    keep_parsed(request, size, images)
+    return batch
 
 
 def _check_count(count: int, max_studies: int) -> None:
@@ -209,10 +227,10 @@ def _study_list(form: FormData) -> list[Any]:
     return values
 
 
-async def _named_files(form: FormData) -> dict[str, bytes]:
+async def _named_files(request: Request, form: FormData) -> dict[str, bytes]:
     """Returns the form's files by name. Raises RequestMalformed when two have the same name."""
     uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-    files = {upload.filename or "": await upload.read() for upload in uploads}
+    files = {upload.filename or "": await read_file(request, upload) for upload in uploads}
     if len(files) < len(uploads):
         raise RequestMalformed("Two files of the form have the same name. Rename one of them.")
     return files

@@ -1,7 +1,9 @@
 """Decompresses the pixels of a DICOM dataset into the words that are stored (PS3.5 8.2, A.4)."""
 
+import errno
 import io
 import json
+import signal
 import struct
 import subprocess
 import sys
@@ -60,7 +62,7 @@ _END_OF_JPEG = b"\xff\xd9"
 _JPEG2000 = b"\xff\x4f\xff\x51"
 
 
-def stored_words(dataset: Dataset, file: bytes) -> tuple[npt.NDArray[Any], list[str]]:
+def stored_words(dataset: Dataset, file: memoryview) -> tuple[npt.NDArray[Any], list[str]]:
     """Returns the first frame's words as unsigned[rows, columns], colour as its luma.
 
     A word has all the bits that are allocated, whichever of them the header says are stored. Also
@@ -121,6 +123,11 @@ def _luma(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if values.dtype != np.uint8:
         raise ImageUnsupported("The DICOM is in colour. Send a monochrome radiograph.")
     return np.asarray(Image.fromarray(values).convert("L"))
+
+
+def is_decoded_apart(dataset: Dataset) -> bool:
+    """Decides whether a process of its own decodes the pixels."""
+    return _CODECS.get(_transfer_syntax(dataset)) in _APART
 
 
 def is_native(dataset: Dataset) -> bool:
@@ -214,8 +221,12 @@ def _frame_header(frame: bytes) -> tuple[int, int, int, int]:
     return bottom - top, right - left, components, depth % 128 + 1
 
 
-def _decode_apart(file: bytes, codec: str, dataset: Dataset) -> npt.NDArray[Any]:
-    """Decodes in another process, with the attributes that were completed since `file` was read."""
+def _decode_apart(file: memoryview, codec: str, dataset: Dataset) -> npt.NDArray[Any]:
+    """Decodes in another process, with the attributes that were completed since `file` was read.
+
+    Raises MemoryError if the process had too little memory, or was killed, as a system that is
+    short of memory does.
+    """
     completed = {name: dataset.get(name) for name in COMPLETED if name in dataset}
     done = subprocess.run(  # noqa: S603 - our own file, by this interpreter
         [sys.executable, "-P", str(_PROCESS), codec, json.dumps(completed)],
@@ -223,7 +234,10 @@ def _decode_apart(file: bytes, codec: str, dataset: Dataset) -> npt.NDArray[Any]
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         timeout=_PROCESS_TIMEOUT_S,
-        check=True,
+        check=False,
     )
+    if done.returncode in (errno.ENOMEM, -signal.SIGKILL):
+        raise MemoryError
+    done.check_returncode()
     values: npt.NDArray[Any] = np.load(io.BytesIO(done.stdout), allow_pickle=False)
     return values
