@@ -82,7 +82,7 @@ def _shallow(image: Image.Image) -> Layers:
 
 
 def _deep(image: Image.Image, lower: Image.Image | None) -> Layers:
-    samples = np.asarray(image).astype(np.uint16)
+    samples = np.asarray(image).astype(np.uint16, copy=False)
     if lower is not None:
         samples = samples << 8 | np.asarray(lower)
     samples = samples.reshape(*samples.shape[:2], -1)

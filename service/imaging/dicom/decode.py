@@ -7,12 +7,14 @@ pydicom quotes header values in its errors, and those may name a patient. So an 
 leaves this module only as the name of its type (see also `service.imaging.libraries`).
 """
 
+import math
+
 from pydicom.dataset import Dataset
 
 from service.errors import EclipError, ImageUndecodable
 from service.imaging import aspect
 from service.imaging.deidentify import allowed_tags
-from service.imaging.dicom.attributes import complete, is_colour
+from service.imaging.dicom.attributes import complete, is_colour, rows_and_columns
 from service.imaging.dicom.bits import Bits
 from service.imaging.dicom.elements import count
 from service.imaging.dicom.grayscale import display
@@ -50,9 +52,15 @@ def decode_dicom(data: bytes, check_shape: CheckShape, reserve: Reserve) -> Radi
 
 
 def _footprint(dataset: Dataset, pixels: int, file_bytes: int) -> int:
-    samples, bits = (count(dataset, each) or 1 for each in ("SamplesPerPixel", "BitsAllocated"))
-    apart = is_decoded_apart(dataset)
-    return dicom_bytes(pixels, file_bytes, samples=samples, bits=bits, apart=apart)
+    return dicom_bytes(
+        pixels,
+        math.prod(rows_and_columns(dataset)),
+        file_bytes,
+        samples=count(dataset, "SamplesPerPixel") or 1,
+        bits=count(dataset, "BitsAllocated") or 1,
+        compressed=not is_native(dataset),
+        apart=is_decoded_apart(dataset),
+    )
 
 
 def _radiograph(dataset: Dataset, file: memoryview) -> Radiograph:

@@ -79,7 +79,11 @@ def stored_words(dataset: Dataset, file: memoryview) -> tuple[npt.NDArray[Any], 
     codec = _codec(syntax, int(dataset.BitsStored))
     said: list[str] = []
     if syntax == RLELossless:
-        _unpack_rle(dataset)
+        samples = _unpack_rle(dataset)
+        if len(samples) == 1:
+            return samples[0], said
+        _store_native(dataset, samples)
+        del samples
     elif syntax.is_encapsulated:
         said = _check_frame(dataset, codec)
     if codec in _APART:
@@ -162,22 +166,28 @@ def _first_frame(dataset: Dataset) -> bytes:
     return frame
 
 
-def _unpack_rle(dataset: Dataset) -> None:
-    """Replaces RLE pixels by uncompressed ones (PS3.5 G).
+def _unpack_rle(dataset: Dataset) -> npt.NDArray[Any]:
+    """Unpacks RLE pixels (PS3.5 G) as unsigned[samples, rows, columns].
 
     Segments come plane by plane, most significant byte first. Pillow unpacks as many bytes as it
     is asked for; pydicom would unpack all that the segments hold.
     """
-    frame = _first_frame(dataset)
+    frame = memoryview(_first_frame(dataset))
     count, *offsets = struct.unpack_from("<16L", frame)
     bounds = [*offsets[:count], len(frame)]
-    size = int(dataset.Rows) * int(dataset.Columns)
-    planes = [
-        np.asarray(Image.frombytes("L", (size, 1), frame[start:end], "packbits", "L")).ravel()
-        for start, end in pairwise(bounds)
-    ]
-    samples = np.stack(planes).reshape(dataset.SamplesPerPixel, dataset.BitsAllocated // 8, size)
-    dataset.PixelData = samples[:, ::-1].transpose(0, 2, 1).tobytes()
+    shape = int(dataset.SamplesPerPixel), int(dataset.Rows), int(dataset.Columns)
+    deep = dataset.BitsAllocated // 8
+    samples = np.empty((*shape, deep), np.uint8)
+    planes = [samples[each, :, :, byte] for each in range(shape[0]) for byte in range(deep)[::-1]]
+    for (start, end), plane in zip(pairwise(bounds), planes, strict=True):
+        unpacked = Image.frombytes("L", shape[:0:-1], frame[start:end], "packbits", "L")
+        plane[:] = np.asarray(unpacked)
+    return samples.view(f"<u{deep}")[..., 0]
+
+
+def _store_native(dataset: Dataset, samples: npt.NDArray[Any]) -> None:
+    """Replaces the pixels by uncompressed ones, plane by plane."""
+    dataset.PixelData = samples.tobytes()
     dataset.PlanarConfiguration = 1
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
 
