@@ -22,6 +22,7 @@ from service.errors import EclipError, RequestMalformed
 from service.identifiers import Identifier
 from service.imaging.content import require_radiographs
 from service.inference.encoder import EncodedImage
+from service.memory import short
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS
 from service.reporting.report import DEFAULT_K, LONGEST_NOTE, Report, ReportRequest
@@ -249,6 +250,8 @@ def _server_sent(
                 yield event("evidence", _evidence_json(made))
     except EclipError as error:
         yield event("error", _PROBLEM.dump_json(describe(error)).decode())
+    except MemoryError:
+        yield event("error", _PROBLEM.dump_json(describe(short())).decode())
     except Exception as error:  # the answer has begun: only an event can report a defect now
         yield event("error", bytes(unexpected(request.scope, error).body).decode())
 

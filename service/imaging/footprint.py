@@ -49,7 +49,8 @@ def dicom_bytes(
     """Returns the estimate for a DICOM file.
 
     pixels: as `picture_bytes`. stored: rows by columns as they are stored. samples, bits:
-    SamplesPerPixel and BitsAllocated. compressed: whether the pixels are. apart: whether a process of its own decodes the file.
+    SamplesPerPixel and BitsAllocated. compressed: whether the pixels are. apart: whether a process
+    of its own decodes them.
     """
     each = _DICOM_WIDE if bits > 16 else _DICOM_COLOUR if samples > 1 else _DICOM
     size = pixels * _at_least(each, stored=stored, pixels=pixels)

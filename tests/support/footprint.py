@@ -29,13 +29,13 @@ def main(kind: str, side: int) -> None:
     decode(KINDS[kind](300), ImageLimits(), SPEC)
     data, estimates = KINDS[kind](side), list[int]()
     limits = ImageLimits(max_bytes=2**30)
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     with _ChildrenWatched() as children:
         radiograph = decode(data, limits, SPEC, estimates.append)
         preprocess(radiograph.pixels, SPEC)
         radiograph.reduced(1024)
-    took = _resident("VmHWM") - before + children.most
+    took = resident("VmHWM") - before + children.most
     sys.stdout.write(f"{estimates[0]} {took}\n")
 
 
@@ -57,12 +57,13 @@ class _ChildrenWatched:
             for task in Path("/proc/self/task").iterdir():
                 try:
                     for child in (task / "children").read_text(encoding="ascii").split():
-                        self.most = max(self.most, _resident("VmHWM", child))
+                        self.most = max(self.most, resident("VmHWM", child))
                 except (OSError, StopIteration):
                     continue
 
 
-def _resident(name: str, process: str = "self") -> int:
+def resident(name: str, process: str = "self") -> int:
+    """Returns a size in bytes, such as VmRSS, that the kernel tells of a process."""
     lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024
 
