@@ -20,12 +20,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from service.bundle.preprocess import ImageSpec, preprocess
 from service.imaging.decode import ImageLimits, decode
+from service.memory import return_freed_memory
 
 SPEC = ImageSpec(height=96, width=96)
 
 
 def main(kind: str, side: int) -> None:
     """Decodes a small image first, which loads the libraries."""
+    return_freed_memory()
     decode(KINDS[kind](300), ImageLimits(), SPEC)
     data, estimates = KINDS[kind](side), list[int]()
     limits = ImageLimits(max_bytes=2**30)
