@@ -38,9 +38,8 @@ EclipError
     StoreUnavailable     503
     DeadlineExceeded     504
 
-Domain code raises these, and `service.api` alone turns them into RFC 9457 problems. A `detail` says
-what was wrong and what to do. It never holds a patient identifier, a file name given by a caller or
-a piece of a report.
+Domain code raises these; `service.api` alone makes RFC 9457 problems of them. A `detail` says what
+was wrong and what to do. It has no patient identifier, no caller's file name, no words of a report.
 """
 
 from typing import Any, ClassVar
