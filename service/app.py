@@ -51,6 +51,7 @@ from service.inference.batching import Bounds
 from service.inference.encoder import Encoder
 from service.inference.session import Towers, self_test
 from service.inference.zero_shot import Classifier
+from service.memory import DecodingMemory, RequestMemory, return_freed_memory
 from service.probes import parts_of
 from service.reporting.audit import AuditLog
 from service.reporting.audit_erasure import remove_drafts
@@ -99,7 +100,7 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
     app.add_middleware(
         BodyBounds,
         max_bytes=settings.max_body_bytes,
-        max_held_bytes=settings.max_held_bytes,
+        memory=RequestMemory(settings.request_bytes),
         seconds=settings.body_s,
     )
     app.add_middleware(RequestEnvelope)
@@ -118,6 +119,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
 
     The command line uses the same parts.
     """
+    return_freed_memory()
     with (
         sending_spans(_text(settings.otlp_url)) as tracer,
         _encoder(settings) as encoder,
@@ -228,11 +230,11 @@ def _open_encoder(settings: Settings) -> Encoder:
         Bounds(
             batch=towers.max_batch(settings.max_batch),
             items=settings.queue_items,
-            bytes=settings.queue_bytes,
             calls=towers.calls,
             hold=not towers.on_cpu,
         ),
         decoders=settings.cores,
+        memory=DecodingMemory(settings.decoding_bytes),
         max_text_chars=settings.max_text_chars,
         cache_items=settings.cache_items,
     )

@@ -1,49 +1,7 @@
-"""Names everything that can go wrong, as a small tree of exceptions.
+"""Names everything that can go wrong, as a small tree of exceptions (docs/errors.md has a table).
 
-EclipError
-    RequestMalformed     400
-    NotAcceptable        406
-    EncodingUnsupported  415
-    BodyTooSlow          408
-    BodyTooLarge         413
-    Unauthenticated      401
-        KeyExpired       401
-    TooManyWrongKeys     429
-    ScopeMissing         403
-    ForeignRequest       403
-    SettingInvalid       422
-    BundleUnknown        404
-    BundleMismatch       409
-        SchemaMismatch   409
-    PatchesUnavailable   422
-    BundleNotReady       503
-        BundleCorrupt    503
-    ImageTooLarge        413
-    ImageUnsupported     415
-    ImageUndecodable     422
-    ImageNotARadiograph  422
-    TextInvalid          422
-    LabelsInvalid        422
-        LabelsEmpty      422
-    LabelSetUnknown      422
-    StudyUnknown         404
-    StudyInvalid         422
-    SourceUnreadable     422
-    AllItemsFailed       422
-    RecordUnknown        404
-    ReportUngrounded     502
-        ReportCut        502
-    LlmUnavailable       503
-        LlmRefused       502
-    QueueFull            429
-    ClusterUnavailable   503
-    StoreUnavailable     503
-        StoreFull        507
-    DeadlineExceeded     504
-
-Domain code raises these, and `service.api` alone turns them into RFC 9457 problems. A `detail` says
-what was wrong and what to do. It never holds a patient identifier, a file name given by a caller or
-a piece of a report.
+Domain code raises these; `service.api` alone makes RFC 9457 problems of them. A `detail` says what
+was wrong and what to do. It has no patient identifier, no caller's file name, no words of a report.
 """
 
 from typing import Any, ClassVar
@@ -296,6 +254,12 @@ class QueueFull(EclipError):
     """All places for requests in progress are taken. `Retry-After` gives the seconds to wait."""
 
     type, title, status = "queue/full", "Queue full", 429
+
+
+class MemoryShort(EclipError):
+    """There is too little memory for the request. `Retry-After` gives the seconds to wait."""
+
+    type, title, status = "memory/short", "Short of memory", 503
 
 
 class ClusterUnavailable(EclipError):

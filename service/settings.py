@@ -29,6 +29,11 @@ PREFIX = "ECLIP_"
 OF_TESTS = frozenset({"ECLIP_SHARED_DATA"})
 """Variables of the prefix that a developer may set for the tests. They are no settings."""
 
+PER_CORE = 640 * 2**20
+"""Bytes of `memory_bytes` for each core: it decodes one image at a time."""
+OF_MEMORY = 5 / 8
+"""Share of a container's memory that is for requests. Program, models and store have the rest."""
+
 Scope = Literal["read", "write", "delete", "metrics"]
 KeyHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -38,6 +43,14 @@ def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     allowed, _, period = quota.read_text().partition(" ") if quota.is_file() else ("max", "", "")
     return count if allowed == "max" else max(1, min(count, int(allowed) // int(period)))
+
+
+def usable_memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """Returns the default of `memory_bytes`, within the container's limit (cgroup v2)."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    allowed = limit.read_text().strip() if limit.is_file() else "max"
+    there_is = machine if allowed == "max" else min(machine, int(allowed))
+    return min(int(there_is * OF_MEMORY), max(2, available_cores()) * PER_CORE)
 
 
 def _split(urls: object) -> object:
@@ -166,12 +179,13 @@ class Settings(BaseSettings):
     """Images and texts of all requests in progress. One more is answered 429. One request takes at
     most half of the places at a time, or an eighth if it is bulk work; all bulk work together takes
     at most three quarters."""
-    queue_bytes: PositiveInt = 256 * 2**20
-    """Bytes of prepared images that may wait for the model. More are answered 429."""
+    memory_bytes: Annotated[int, Field(ge=64 * 2**20)] = Field(default_factory=usable_memory)
+    """Bytes for what requests hold and what decoding takes, not for the program and the models.
+    Requests hold at most two fifths; more are answered 429. Decoding waits for the rest. The
+    default is 640 MiB for each core, two cores at least, but no more than five eighths of the
+    memory of the container or the machine."""
     max_body_bytes: PositiveInt = 64 * 2**20
     """Bytes of one request body. More are answered 413."""
-    max_held_bytes: PositiveInt = 2**30
-    """Bytes of the bodies of all requests in progress. More are answered 429."""
     max_image_bytes: PositiveInt = 48 * 2**20
     """Bytes of one image file. More are answered 413."""
     max_image_pixels: PositiveInt = 64 * 10**6
@@ -195,6 +209,16 @@ class Settings(BaseSettings):
     def keyless(self) -> bool:
         """Whether no request needs a key."""
         return self.key_file is None and not self.api_keys
+
+    @property
+    def request_bytes(self) -> int:
+        """Bytes of memory that all requests together may hold: two fifths."""
+        return self.memory_bytes * 2 // 5
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Bytes of memory that all images together may take while they are decoded."""
+        return self.memory_bytes - self.request_bytes
 
     @property
     def report_s(self) -> float:

@@ -6,18 +6,23 @@ URL-encoded form is a form without images. Each form may have parameters in the 
 `service.api.parameters` has the rule.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 
+from service.api.bodies import (
+    count_inputs,
+    keep_parsed,
+    open_form,
+    read_body,
+    read_file,
+    require_room_to_parse,
+)
 from service.api.parameters import (
-    MAX_FIELDS,
     Pairs,
     ParametersT,
     parse_pairs,
@@ -81,39 +86,37 @@ async def read_input(
     The content type names the form. What has another type is JSON if it begins as an object does,
     and else a raw image.
     """
+    uploads, pairs = await _read(request, max_images)
+    count_inputs(request, len(uploads))
+    return uploads, validate_once(model, query_pairs(request) + pairs)
+
+
+async def _read(request: Request, max_images: int) -> tuple[list[Upload], Pairs]:
     kind = media_type(request)
     if kind == FORM:
-        uploads, pairs = await _read_form(request, max_images)
-        return uploads, validate_once(model, query_pairs(request) + pairs)
-    body = await request.body()
+        return await _read_form(request, max_images)
+    body = await read_body(request)
     if kind == "application/json" or is_json_object(body):
-        uploads, pairs = _read_json(body, max_images)
-    elif kind == "application/x-www-form-urlencoded" and is_fields(body):
-        uploads, pairs = [], parse_pairs(body, "form")
-    else:
-        uploads, pairs = [Upload(None, body)] if body else [], []
-    return uploads, validate_once(model, query_pairs(request) + pairs)
+        size = len(body)
+        require_room_to_parse(request, body)
+        values = json_object(body)
+        del body  # before its images are decoded
+        uploads = _take_images(values, max_images)
+        keep_parsed(request, size, _readable(uploads))
+        return uploads, [*values.items()]
+    if kind == "application/x-www-form-urlencoded" and is_fields(body):
+        return [], parse_pairs(body, "form")
+    return [Upload(None, body)] if body else [], []
 
 
 async def read_json(request: Request, model: type[ParametersT]) -> ParametersT:
     """Returns the validated parameters of a request whose body is JSON. Raises RequestMalformed."""
-    pairs = [*json_object(await request.body()).items()]
-    return validate_once(model, query_pairs(request) + pairs)
-
-
-@asynccontextmanager
-async def open_form(request: Request, max_files: int) -> AsyncIterator[FormData]:
-    """Gives the multipart form. Raises RequestMalformed."""
-    most_bytes = request.app.state.settings.max_body_bytes
-    form = request.form(max_files=max_files, max_fields=MAX_FIELDS, max_part_size=most_bytes)
-    try:
-        async with form as fields:
-            for name, value in fields.multi_items():
-                _require_unicode(name)
-                _require_unicode(value if isinstance(value, str) else "")
-            yield fields
-    except HTTPException as error:
-        raise RequestMalformed(f"The form cannot be read: {error.detail}") from None
+    body = await read_body(request)
+    require_room_to_parse(request, body)
+    pairs = [*json_object(body).items()]
+    parsed = validate_once(model, query_pairs(request) + pairs)
+    keep_parsed(request, len(body), ())
+    return parsed
 
 
 def check_count(count: int, most: int, things: str) -> None:
@@ -151,8 +154,7 @@ def encode_uploads(
     encoder: Encoder, uploads: Sequence[Upload], deadline: Deadline
 ) -> list[EncodedImage | EclipError]:
     """Encodes the images of a request. Returns one outcome per upload, in order."""
-    readable = [upload.data for upload in uploads if isinstance(upload.data, bytes)]
-    encoded = iter(encoder.images(readable, deadline))
+    encoded = iter(encoder.images(_readable(uploads), deadline))
     return [next(encoded) if isinstance(u.data, bytes) else u.data for u in uploads]
 
 
@@ -164,28 +166,23 @@ def decode_item(item: ImageItem) -> Upload:
         return Upload(item.id, error)
 
 
-def _require_unicode(text: str) -> None:
-    """Raises RequestMalformed for lone surrogates, to which the form's charset may decode."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise RequestMalformed(
-            "The form cannot be read: a field is not Unicode text. Send the form in UTF-8."
-        ) from None
-
-
-def _read_json(body: bytes, max_images: int) -> tuple[list[Upload], Pairs]:
-    values = json_object(body)
+def _take_images(values: dict[str, Any], max_images: int) -> list[Upload]:
+    """Takes the images out of a JSON body's values. Each text is let go once it is decoded."""
     images = values.pop("images", None) or []
     check_count(len(images) if isinstance(images, list) else 0, max_images, "images")
-    items = validate(ImageItems, {"images": images}).images
-    return [decode_item(item) for item in items], [*values.items()]
+    items = validate(ImageItems, {"images": images}).images[::-1]
+    del images
+    return [decode_item(items.pop()) for _ in range(len(items))]
+
+
+def _readable(uploads: Sequence[Upload]) -> list[bytes]:
+    return [upload.data for upload in uploads if isinstance(upload.data, bytes)]
 
 
 async def _read_form(request: Request, max_images: int) -> tuple[list[Upload], Pairs]:
     async with open_form(request, max_images) as form:
         files, pairs = form_parts(form)
-        return [Upload(None, await file.read()) for file in files], pairs
+        return [Upload(None, await read_file(request, file)) for file in files], pairs
 
 
 def form_parts(form: FormData) -> tuple[list[UploadFile], Pairs]:

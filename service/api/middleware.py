@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.context import Services
 from service.api.problems import unexpected
 from service.auth import caller
-from service.errors import BodyTooLarge, BodyTooSlow, EncodingUnsupported, QueueFull
+from service.errors import BodyTooLarge, BodyTooSlow, EncodingUnsupported
+from service.memory import RequestMemory
 from service.telemetry import REQUESTS, log, request_stages
 from service.tracing import answered, request_span, trace_id
 
@@ -120,13 +121,13 @@ class BodyBounds:
     """Middleware that refuses bodies: too large, too slow, too many at once, or compressed.
 
     A body over `max_bytes` is refused at once when its declared length says so, else while it
-    arrives. A body must arrive within `seconds`. All bodies of requests in progress share
-    `max_held_bytes`. (Starlette's own limit answers in plain text, not as a problem.)
+    arrives. A body must arrive within `seconds`. Its bytes count as held, of the memory that all
+    requests share, until the request is answered. (Starlette's own limit answers in plain text,
+    not as a problem.)
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, max_held_bytes: int, seconds: float) -> None:
-        self.app, self.max_bytes, self.max_held_bytes = app, max_bytes, max_held_bytes
-        self.seconds, self.held = seconds, 0
+    def __init__(self, app: ASGIApp, max_bytes: int, memory: RequestMemory, seconds: float) -> None:
+        self.app, self.max_bytes, self.memory, self.seconds = app, max_bytes, memory, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Counts the bytes of one request until it is answered."""
@@ -138,6 +139,8 @@ class BodyBounds:
         compressed = headers.get("content-encoding", "").strip().lower() not in ("", "identity")
         late = asyncio.get_running_loop().time() + self.seconds
         received, whole = 0, False
+        held = self.memory.request()
+        scope.setdefault("state", {})["held"] = held
 
         async def counted() -> Message:
             nonlocal received, whole
@@ -155,18 +158,17 @@ class BodyBounds:
             except TimeoutError:
                 raise self._too_slow() from None
             size = len(message.get("body", b""))
-            received, self.held = received + size, self.held + size
+            received += size
             whole = not message.get("more_body", False)
             if received > self.max_bytes:
                 raise self._too_large()
-            if self.held > self.max_held_bytes and self.held > received:
-                raise self._too_many()
+            held.add(size)
             return message
 
         try:
             await self.app(scope, counted, send)
         finally:
-            self.held -= received
+            held.keep(0)
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(
@@ -178,13 +180,6 @@ class BodyBounds:
         return BodyTooSlow(
             f"The request body did not arrive within {self.seconds:g} s. Send fewer or smaller "
             "items, or raise ECLIP_BODY_S."
-        )
-
-    def _too_many(self) -> QueueFull:
-        return QueueFull(
-            f"The bodies of all requests in progress are over the limit of {self.max_held_bytes} "
-            "bytes. Try again in 1 s.",
-            retry_after_s=1,
         )
 
 

@@ -1,6 +1,7 @@
 """Parses what requests hold: media types, JSON, URL-encoded fields, base64 and data URIs."""
 
 import base64
+import io
 import re
 from typing import Any
 from urllib.parse import unquote
@@ -10,8 +11,12 @@ from pydantic_core import from_json
 
 from service.errors import ImageUndecodable, RequestMalformed
 
-MAX_JSON_VALUES = 500_000
+MAX_JSON_VALUES = 100_000
 """Values in a JSON text: more than any request needs, and quick enough to parse."""
+_VALUE_BYTES = 256
+"""Bytes that a JSON value takes in Python, at most, besides the characters of its texts."""
+WIDE = 4
+"""Bytes that a character takes in Python where another one of its text is an emoji."""
 _BOM = b"\xef\xbb\xbf"
 _JSON_OBJECT = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\{")
 _JSON_LIST = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\[")
@@ -21,6 +26,8 @@ _DATA_URI = re.compile(r"data:[^\s,]*,", re.IGNORECASE)
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 """The two letters of URL-safe base64 → those of the standard one (RFC 4648)."""
 _BLANKS = b" \t\r\n"
+_PIECE = 2**20
+"""Characters of base64 that are decoded at a time."""
 _MAY_END_A_NAME = re.compile(rb'"[ \t\r\n]*+:')
 _NAMES = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+(:)?', re.DOTALL)
 """The strings of a JSON text; the group is set for names of members."""
@@ -46,6 +53,13 @@ def is_fields(body: bytes) -> bool:
     return _FIELDS.fullmatch(body) is not None
 
 
+def parsed_size(body: bytes) -> int:
+    """Returns the most bytes that the values of a JSON text take in Python, all together."""
+    wide = not body.isascii() or b"\\u" in body
+    copied = len(body) if body.startswith(_BOM) else 0
+    return len(body) * (WIDE if wide else 1) + copied + _values(body) * _VALUE_BYTES
+
+
 def parse_json(text: str | bytes) -> Any:
     """Returns the value of a JSON text. Raises RequestMalformed, also for NaN and infinities.
 
@@ -53,7 +67,7 @@ def parse_json(text: str | bytes) -> Any:
     byte order mark at the start is passed over (RFC 8259, 8.1).
     """
     encoded = (text.encode() if isinstance(text, str) else text).removeprefix(_BOM)
-    if sum(encoded.count(mark) for mark in (b"[", b"{", b",")) > MAX_JSON_VALUES:
+    if _values(encoded) > MAX_JSON_VALUES:
         raise RequestMalformed(f"The JSON has more than {MAX_JSON_VALUES} values. Send fewer.")
     try:
         value = from_json(encoded, allow_inf_nan=False)
@@ -97,18 +111,48 @@ def is_data_uri(text: str) -> bool:
 def decode_base64(text: str) -> bytes:
     """Returns the bytes of base64, or of a data URI in base64 (RFC 2397).
 
-    Line breaks, the URL-safe alphabet and absent padding are accepted. Raises ImageUndecodable, or
+    Line breaks, the URL-safe alphabet and absent padding are accepted. The text is decoded in
+    pieces, so that besides it there is only its result. Raises ImageUndecodable, or
     RequestMalformed for a data URI that is not in base64.
     """
+    start, escaped = 0, False
     if is_data_uri(text):
-        header, _, data = text.partition(",")
-        if not header.lower().endswith(";base64"):
+        start = text.index(",") + 1
+        if not text[:start].lower().endswith(";base64,"):
             raise RequestMalformed(
                 "A data URI is not in base64. Send images as `data:image/png;base64,…`."
             )
-        text = unquote(data) if "%" in data else data
+        escaped = "%" in text
     try:
-        plain = text.encode("ascii").translate(_STANDARD, _BLANKS).rstrip(b"=")
-        return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
+        return _decoded(text, start, escaped=escaped)
     except ValueError:
         raise ImageUndecodable("`data` is not base64. Send the file's bytes in base64.") from None
+
+
+def _decoded(text: str, start: int, *, escaped: bool) -> bytes:
+    """Decodes base64 from `start` on. Raises ValueError."""
+    decoded, rest, ended = io.BytesIO(), b"", False
+    while start < len(text):
+        end = _end_of_piece(text, start + _PIECE) if escaped else start + _PIECE
+        piece = unquote(text[start:end]) if escaped else text[start:end]
+        padded = piece.encode("ascii").translate(_STANDARD, _BLANKS)
+        letters = padded.rstrip(b"=")
+        if ended and letters:
+            raise ValueError
+        ended = ended or letters != padded
+        rest += letters
+        whole = len(rest) // 4 * 4
+        decoded.write(base64.b64decode(rest[:whole], validate=True))
+        rest, start = rest[whole:], end
+    decoded.write(base64.b64decode(rest + b"=" * (-len(rest) % 4), validate=True))
+    return decoded.getvalue()
+
+
+def _end_of_piece(text: str, end: int) -> int:
+    """Moves the end of a piece behind a percent-encoded letter that it would cut."""
+    tail = text[end - 2 : end]
+    return end + (2 if tail.endswith("%") else 1 if tail.startswith("%") else 0)
+
+
+def _values(body: bytes) -> int:
+    return sum(body.count(mark) for mark in (b"[", b"{", b","))

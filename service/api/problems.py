@@ -25,6 +25,7 @@ from service.errors import (
 from service.files import FULL
 from service.health import Health
 from service.logs import failure
+from service.memory import short
 from service.telemetry import ERRORS, log
 
 MEDIA_TYPE = "application/problem+json"
@@ -54,6 +55,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(OSError, _disk)
+    app.add_exception_handler(MemoryError, _memory)
 
 
 def describe(error: EclipError) -> dict[str, Any]:
@@ -92,6 +94,11 @@ def _health(request: Request) -> Health | None:
 async def _typed(request: Request, error: Exception) -> Problem:
     assert isinstance(error, EclipError)  # noqa: S101 — registered for this type only
     return problem(request, error)
+
+
+async def _memory(request: Request, error: Exception) -> Problem:
+    assert isinstance(error, MemoryError)  # noqa: S101
+    return problem(request, short())
 
 
 async def _invalid(request: Request, error: Exception) -> Problem:

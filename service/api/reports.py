@@ -9,6 +9,7 @@ from pydantic import Field, TypeAdapter
 
 from service.api.accept import negotiate
 from service.api.answers import Answer, BundleName, FindingOut
+from service.api.bodies import held
 from service.api.context import Services, Wired, Work
 from service.api.inputs import AsJson, raised, read_input, some_images
 from service.api.parameters import Parameters
@@ -23,6 +24,7 @@ from service.errors import EclipError, RequestMalformed
 from service.identifiers import Identifier
 from service.imaging.content import require_radiographs
 from service.inference.encoder import EncodedImage
+from service.memory import short
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS
 from service.reporting.report import DEFAULT_K, LONGEST_NOTE, Report, ReportRequest
@@ -216,6 +218,8 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
     work = Work(request, items=len(views), seconds=wired.settings.report_s)
     ids = await work.run(_own_ids, views, parameters.exclude)
     images = await work.run(wired.encoder.views, views)
+    del uploads, views  # a report may take minutes
+    held(request).keep(0)
     asked = parameters.asked(ids, asked_by(request))
     if kind == EVENT_STREAM:
         require_radiographs([image.facts for image in images])  # while there is a status to send
@@ -264,6 +268,8 @@ def _server_sent(
                 yield event("evidence", _evidence_json(made))
     except EclipError as error:
         yield event("error", _PROBLEM.dump_json(describe(error)).decode())
+    except MemoryError:
+        yield event("error", _PROBLEM.dump_json(describe(short())).decode())
     except Exception as error:  # the answer has begun: only an event can report a defect now
         yield event("error", bytes(unexpected(request.scope, error).body).decode())
 

@@ -11,6 +11,14 @@ from pydantic import Field
 from starlette.datastructures import UploadFile
 
 from service.api.answers import BundleName, batch_items
+from service.api.bodies import (
+    count_renditions,
+    keep_parsed,
+    open_form,
+    read_body,
+    read_file,
+    require_room_to_parse,
+)
 from service.api.context import Wired, Work
 from service.api.identifiers import StudyId
 from service.api.inputs import (
@@ -20,7 +28,6 @@ from service.api.inputs import (
     Upload,
     decode_item,
     form_parts,
-    open_form,
     raised,
     read_input,
 )
@@ -76,6 +83,7 @@ async def put_study(study_id: StudyId, request: Request, wired: Wired) -> Stored
     most = min(MAX_VIEWS, wired.settings.max_images)
     uploads, parameters = await read_input(request, StudyParameters, most)
     images = tuple(raised(upload.data) for upload in uploads)
+    count_renditions(request, len(images))
     sent = _SentStudy(study_id, parameters, images)
     return await Work(request).run(_put, wired.library, sent)
 
@@ -84,6 +92,7 @@ async def put_study(study_id: StudyId, request: Request, wired: Wired) -> Stored
 async def post_studies(request: Request, wired: Wired) -> StudyBatch:
     """Stores a batch: NDJSON, a JSON list, or a form with `studies` (a JSON list) and `files`."""
     lines = await _read_batch(request, wired.settings.max_images)
+    count_renditions(request, sum(map(len, map(_images, lines))))
     work = Work(request, items=len(lines), bulk=True)
     outcomes = await work.run(_put_many, wired.library, lines)
     items = batch_items(outcomes, lambda index, study: StudyItem(index=index, study=study))
@@ -185,19 +194,31 @@ async def _read_batch(request: Request, max_studies: int) -> list[_SentStudy | E
         async with open_form(request, max_files=MAX_VIEWS * max_studies) as form:
             uploads, pairs = form_parts(form)
             values = validate_once(StudyForm, pairs).studies
-            files = await _by_name(uploads)
+            files = await _by_name(request, uploads)
         _check_count(len(values), max_studies)
         batch = [_new_study(value, files) for value in values]
         _check_all_named(values, files)
         return batch
-    whole = await request.body()
+    whole = await read_body(request)
+    size = len(whole)
+    require_room_to_parse(request, whole)
     if is_json_list(whole):
-        values = parse_json(whole)
+        values = parse_json(whole)[::-1]
+        del whole  # before its images are decoded
         _check_count(len(values), max_studies)
-        return [_new_study(value, {}) for value in values]
-    lines = list(islice((line for line in io.BytesIO(whole) if line.strip()), max_studies + 1))
-    _check_count(len(lines), max_studies)
-    return [_new_study_line(line) for line in lines]
+        batch = [_new_study(values.pop(), {}) for _ in range(len(values))]
+    else:
+        most = islice((line for line in io.BytesIO(whole) if line.strip()), max_studies + 1)
+        lines = list(most)[::-1]
+        del whole, most
+        _check_count(len(lines), max_studies)
+        batch = [_new_study_line(lines.pop()) for _ in range(len(lines))]
+    keep_parsed(request, size, [image for study in batch for image in _images(study)])
+    return batch
+
+
+def _images(study: _SentStudy | EclipError) -> tuple[bytes, ...]:
+    return () if isinstance(study, EclipError) else study.images
 
 
 def _check_count(count: int, max_studies: int) -> None:
@@ -205,9 +226,9 @@ def _check_count(count: int, max_studies: int) -> None:
         raise RequestMalformed(f"A batch must have 1 to {max_studies} studies.")
 
 
-async def _by_name(uploads: Sequence[UploadFile]) -> dict[str, bytes]:
+async def _by_name(request: Request, uploads: Sequence[UploadFile]) -> dict[str, bytes]:
     """Returns a form's files by name. Raises RequestMalformed when two have the same name."""
-    files = {upload.filename or "": await upload.read() for upload in uploads}
+    files = {upload.filename or "": await read_file(request, upload) for upload in uploads}
     if len(files) < len(uploads):
         raise RequestMalformed("Two files of the form have the same name. Rename one of them.")
     return files

@@ -14,6 +14,9 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_STRIP = 256
+"""Rows of 16-bit pixels that are resized at a time."""
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Side = Annotated[int, Field(ge=16, le=4096)]
 ReducingGap = Annotated[float, Field(ge=1, le=8)]
 
@@ -39,15 +42,13 @@ class ImageSpec(BaseModel):
     reducing_gap: ReducingGap | None = None
 
 
-def preprocess(
-    pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], spec: ImageSpec
-) -> npt.NDArray[np.uint8]:
+def preprocess(pixels: Pixels, spec: ImageSpec) -> npt.NDArray[np.uint8]:
     """Returns the tower's input, uint8[height, width].
 
     pixels: display values [rows, columns] over the dtype's whole range.
     """
-    image = _resize(_as_image(pixels), spec)
-    levels = np.asarray(image)
+    resized = _resize(pixels, spec) if pixels.dtype == np.uint8 else _resize_deep(pixels, spec)
+    levels = np.asarray(_centre(resized, spec))
     if levels.dtype != np.uint8:
         levels = np.rint(np.clip(levels, 0, 65535) / 257).astype(np.uint8)
     return levels
@@ -81,26 +82,40 @@ def shrink_factor(size: tuple[int, int], spec: ImageSpec) -> float:
     return max(1, min(ratios) / spec.reducing_gap)
 
 
-def _as_image(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Image.Image:
-    if pixels.dtype == np.uint8:
-        return Image.fromarray(pixels)
-    return Image.fromarray(pixels.astype(np.float32))
+def _resize(pixels: Pixels, spec: ImageSpec) -> Image.Image:
+    image = Image.fromarray(pixels)
+    size, resampling = scaled_size(image.size, spec), _RESAMPLING[spec.interpolation]
+    return image.resize(size, resampling, reducing_gap=spec.reducing_gap)
 
 
-def _resize(image: Image.Image, spec: ImageSpec) -> Image.Image:
-    resized = image.resize(
-        scaled_size(image.size, spec),
-        _RESAMPLING[spec.interpolation],
-        reducing_gap=spec.reducing_gap,
+def _resize_deep(pixels: Pixels, spec: ImageSpec) -> Image.Image:
+    """Resizes uint16 as Pillow resizes the whole image in float32, at a tenth of the memory.
+
+    Shrinking by whole factors, and then the width, are done strip by strip. Pillow scales the
+    height of some images first, which differs in the last bit of a float32.
+    """
+    rows, columns = pixels.shape
+    width, height = scaled_size((columns, rows), spec)
+    resampling = _RESAMPLING[spec.interpolation]
+    across, down = (
+        1 if spec.reducing_gap is None else int(side / scaled / spec.reducing_gap) or 1
+        for side, scaled in ((columns, width), (rows, height))
     )
-    fill = spec.fill if image.mode == "L" else spec.fill * 257
-    return _centre(resized, (spec.width, spec.height), fill)
+    box = (0, 0, columns / across, rows / down)
+    strips = []
+    for top in range(0, rows, _STRIP * down):
+        strip = Image.fromarray(pixels[top : top + _STRIP * down].astype(np.float32))
+        strip = strip.reduce((across, down)) if across * down > 1 else strip
+        strips.append(strip.resize((width, strip.height), resampling, (*box[:3], strip.height)))
+    narrow = Image.fromarray(np.concatenate([np.asarray(strip) for strip in strips]))
+    return narrow.resize((width, height), resampling, (0, 0, width, box[3]))
 
 
-def _centre(image: Image.Image, target: tuple[int, int], fill: int) -> Image.Image:
+def _centre(image: Image.Image, spec: ImageSpec) -> Image.Image:
     """Crops or pads around the centre, with open_clip's rounding of odd margins."""
-    canvas = Image.new(image.mode, target, fill)
-    left, top = (_offset(image.size[axis], target[axis]) for axis in (0, 1))
+    fill = spec.fill if image.mode == "L" else spec.fill * 257
+    canvas = Image.new(image.mode, (spec.width, spec.height), fill)
+    left, top = (_offset(image.size[axis], canvas.size[axis]) for axis in (0, 1))
     canvas.paste(image, (left, top))
     return canvas
 

@@ -20,9 +20,11 @@ from service.errors import (
 from service.imaging import aspect, content, jpeg, png
 from service.imaging.dicom.decode import decode_dicom
 from service.imaging.dicom.header import looks_like_dicom
+from service.imaging.footprint import picture_bytes
 from service.imaging.gray import to_gray
 from service.imaging.libraries import decoding
 from service.imaging.radiograph import Format, Radiograph
+from service.memory import Reserve, require, short
 
 MIN_SIDE = 32
 """Pixels on the shorter side of the smallest radiograph."""
@@ -66,21 +68,43 @@ class ImageLimits:
             )
 
 
-def decode(data: bytes, limits: ImageLimits, spec: ImageSpec | None = None) -> Radiograph:
+def _unbounded(_: int) -> None:
+    """Lets an image take as much memory as it needs."""
+
+
+def decode(
+    data: bytes, limits: ImageLimits, spec: ImageSpec | None = None, reserve: Reserve = _unbounded
+) -> Radiograph:
     """Decodes one image of any supported type. Thread-safe.
 
     spec: the tower's input, if nothing else needs the pixels. If it has a reducing gap, a JPEG is
     decoded at a half, a quarter or an eighth of its size, never smaller than the gap allows.
+    reserve: called before any pixel is decoded, with the most bytes of memory that it can take.
 
-    Raises ImageTooLarge, ImageUnsupported, ImageUndecodable or ImageNotARadiograph.
+    Raises ImageTooLarge, ImageUnsupported, ImageUndecodable, ImageNotARadiograph, MemoryShort, or
+    what `reserve` raises.
     """
     limits.check_bytes(data)
     kind = sniff(data)
-    with decoding:
-        if kind == "dicom":
-            radiograph = decode_dicom(data, limits.check_shape)
-        else:
-            radiograph = _decode_picture(data, kind, limits, spec)
+    needed = 0
+
+    def reserve_all(size: int) -> None:
+        nonlocal needed
+        needed = size
+        require(size)
+        reserve(size)
+
+    try:
+        with decoding:
+            if kind == "dicom":
+                radiograph = decode_dicom(data, limits.check_shape, reserve_all)
+            else:
+                radiograph = _decode_picture(data, kind, limits, spec, reserve_all)
+    except MemoryError:
+        raise short() from None
+    except ImageUndecodable:
+        require(needed)  # where memory is short, some decoders call a file damaged
+        raise
     _check_content(radiograph)
     doubts = content.grey_doubts(radiograph.pixels, names_chest=radiograph.names_chest)
     radiograph = radiograph.doubted(doubts)
@@ -107,7 +131,7 @@ def sniff(data: bytes) -> Format:
 
 
 def _decode_picture(
-    data: bytes, kind: Format, limits: ImageLimits, spec: ImageSpec | None
+    data: bytes, kind: Format, limits: ImageLimits, spec: ImageSpec | None, reserve: Reserve
 ) -> Radiograph:
     if kind == "png":
         limits.check_shape(*png.size(data))
@@ -122,8 +146,10 @@ def _decode_picture(
                 raise ImageUnsupported(
                     "The file has several frames. Send each frame as a file of its own."
                 )
+            pixels = min(_square_pixels(image), limits.max_pixels)
+            reserve(picture_bytes(image, pixels, deep_colour=png.has_lower_bytes(image)))
             return _radiograph(image, data, kind, limits, spec)
-    except EclipError:
+    except (EclipError, MemoryError):
         raise
     except Exception as error:  # damaged metadata can make Pillow raise anything
         reason = type(error).__name__
@@ -165,6 +191,12 @@ def _upright(image: Image.Image) -> tuple[int, int, float]:
     if image.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS:
         return image.height, image.width, 1 / ratio
     return image.width, image.height, ratio
+
+
+def _square_pixels(image: Image.Image) -> int:
+    """Pixels once they are square, whichever way the image is turned. It loads no pixels."""
+    ratio = aspect.pixel_ratio(*_densities(image), "density")
+    return math.ceil(image.width * image.height * max(ratio, 1 / ratio))
 
 
 def _densities(image: Image.Image) -> tuple[float, float]:

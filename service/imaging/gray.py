@@ -75,13 +75,14 @@ def _shallow(image: Image.Image) -> Layers:
         _check_palette(image)
     if not image.has_transparency_data:
         return np.array(image.convert("L")), None
-    image = image.convert("RGBA")
+    if image.mode not in ("LA", "RGBA"):
+        image = image.convert("RGBA")
     opacity = np.asarray(image.getchannel("A"))
     return np.array(image.convert("L")), None if opacity.min() == 255 else opacity
 
 
 def _deep(image: Image.Image, lower: Image.Image | None) -> Layers:
-    samples = np.asarray(image).astype(np.uint16)
+    samples = np.asarray(image).astype(np.uint16, copy=False)
     if lower is not None:
         samples = samples << 8 | np.asarray(lower)
     samples = samples.reshape(*samples.shape[:2], -1)
@@ -89,7 +90,7 @@ def _deep(image: Image.Image, lower: Image.Image | None) -> Layers:
     if samples.shape[2] == 4:
         opacity = samples[..., 3]
     elif (key := image.info.get("transparency")) is not None:  # one sample of each channel
-        opacity = np.where((samples == key).all(axis=2), 0, 65535).astype(np.uint16)
+        opacity = (samples != key).any(axis=2) * np.uint16(65535)
     is_opaque = opacity is None or opacity.min() == 65535
     return _luma(samples[..., :3]), None if is_opaque else opacity
 

@@ -7,7 +7,7 @@ import io
 import zlib
 from collections.abc import Iterator
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from service.errors import ImageUndecodable
 
@@ -68,6 +68,11 @@ def check_complete(data: bytes, image: Image.Image) -> None:
             compressed = inflate.unconsumed_tail
     if missing > 0:
         raise ImageUndecodable("The PNG ends before its last row. Send it again.")
+
+
+def has_lower_bytes(image: ImageFile.ImageFile) -> bool:
+    """Returns whether an opened PNG has lower bytes that `lower_bytes` reads."""
+    return any(tile.args in _LOWER for tile in image.tile)
 
 
 def lower_bytes(data: bytes) -> Image.Image | None:

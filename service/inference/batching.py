@@ -3,8 +3,9 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from service.inference.queueing import (
     smoothed,
     worth_holding,
 )
-from service.telemetry import BATCH_SIZE, WAITING, WAITING_BYTES
+from service.telemetry import BATCH_SIZE, WAITING, WAITING_BYTES, record
 
 Row = npt.NDArray[Any]
 """One item of a tower's input: an image uint8[H, W] or token ids int64[L]."""
@@ -43,13 +44,12 @@ class TowerAnswer:
 class Bounds:
     """Limits on what a tower takes in one call, and on what waits for it.
 
-    batch: items in one call. items, bytes: together in the queue. calls: calls side by side.
+    batch: items in one call. items: together in the queue. calls: calls side by side.
     hold: whether a batch waits for more items, because a call costs the same at any size (a GPU).
     """
 
     batch: int
     items: int
-    bytes: int
     calls: int = 1
     hold: bool = False
 
@@ -63,37 +63,25 @@ class _Item:
 
 
 class _Waiting:
-    """Two queues, of searches and of bulk work, bounded together in items and bytes.
+    """Two queues, of searches and of bulk work, bounded together.
 
-    Bulk work has a bound of its own, its `bulk_share` of both.
+    Bulk work has a bound of its own, its `bulk_share`. The requests count what the items weigh.
     """
 
     def __init__(self, name: str, bounds: Bounds) -> None:
         self._name, self._bounds = name, bounds
         self._queues: dict[bool, deque[_Item]] = {False: deque(), True: deque()}
-        self._weights = {False: 0, True: 0}
         self._calls = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
-    @property
-    def bytes(self) -> int:
-        """Bytes of all items that wait."""
-        return sum(self._weights.values())
-
-    def has_room(self, items: Sequence[_Item], *, bulk: bool) -> bool:
-        """Decides whether all items fit. An empty queue takes any weight."""
-        places, most = self._bounds.items, self._bounds.bytes
-        if bulk and not _fits(
-            items,
-            len(self._queues[True]),
-            self._weights[True],
-            bulk_share(places),
-            bulk_share(most),
-        ):
+    def has_room(self, count: int, *, bulk: bool) -> bool:
+        """Decides whether so many items fit."""
+        places = self._bounds.items
+        if bulk and len(self._queues[True]) + count > bulk_share(places):
             return False
-        return _fits(items, len(self), self.bytes, places, most)
+        return len(self) + count <= places
 
     def add(self, items: Sequence[_Item]) -> None:
         """Appends each item to its queue."""
@@ -118,9 +106,9 @@ class _Waiting:
         self._changed()
 
     def _changed(self) -> None:
-        self._weights = {bulk: _weight(queue) for bulk, queue in self._queues.items()}
         WAITING.labels(self._name).set(len(self))
-        WAITING_BYTES.labels(self._name).set(self.bytes)
+        weight = sum(item.row.nbytes for queue in self._queues.values() for item in queue)
+        WAITING_BYTES.labels(self._name).set(weight)
 
 
 class Batcher:
@@ -157,11 +145,11 @@ class Batcher:
         """
         items = [_Item(row, deadline, Future(), time.perf_counter()) for row in rows]
         with deadline.ending(self._wake), self._changed:
-            if not self._waiting.has_room(items, bulk=deadline.bulk):
+            if not self._waiting.has_room(len(items), bulk=deadline.bulk):
                 self._waiting.prune()
             if deadline.bulk:
                 self._wait_for_room(items, deadline)
-            if self._closed or not self._waiting.has_room(items, bulk=deadline.bulk):
+            if self._closed or not self._waiting.has_room(len(items), bulk=deadline.bulk):
                 deadline.check()
                 raise self._full()
             self._waiting.add(items)
@@ -186,7 +174,9 @@ class Batcher:
     def _wait_for_room(self, items: Sequence[_Item], deadline: Deadline) -> None:
         self._changed.wait_for(
             lambda: (
-                self._closed or deadline.remaining == 0 or self._waiting.has_room(items, bulk=True)
+                self._closed
+                or deadline.remaining == 0
+                or self._waiting.has_room(len(items), bulk=True)
             ),
             deadline.remaining,
         )
@@ -199,9 +189,8 @@ class Batcher:
     def _full(self) -> QueueFull:
         wait = retry_after(len(self._waiting), self.seconds_per_item)
         return QueueFull(
-            f"The queue is full: {len(self._waiting)} of {self._bounds.items} places and "
-            f"{self._waiting.bytes} of {self._bounds.bytes} bytes are taken. Try again in {wait} "
-            "s, or send fewer items.",
+            f"The queue is full: {len(self._waiting)} of {self._bounds.items} places are taken. "
+            f"Try again in {wait} s, or send fewer items.",
             retry_after_s=wait,
         )
 
@@ -264,13 +253,18 @@ class Batcher:
             item.future.set_result(TowerAnswer(vector, start - item.since, infer_s))
 
 
-def _fits(items: Sequence[_Item], count: int, weight: int, places: int, most: int) -> bool:
-    """Whether items fit beside `count` others of `weight` bytes; a first one has any weight."""
-    return count + len(items) <= places and (weight + _weight(items) <= most or not weight)
-
-
-def _weight(items: Iterable[_Item]) -> int:
-    return sum(item.row.nbytes for item in items)
+def collect(futures: Sequence[Future[TowerAnswer]], deadline: Deadline) -> list[FloatArray]:
+    """Returns the vectors of submitted rows, in order. Raises DeadlineExceeded, and drops them."""
+    try:
+        answers = [future.result(timeout=deadline.remaining) for future in futures]
+    except FutureTimeout:
+        deadline.cancel()
+        raise exceeded() from None
+    if answers:
+        infer_s = max(answer.infer_s for answer in answers)
+        record("queue", max(answer.queue_s for answer in answers), ago=infer_s)
+        record("infer", infer_s)
+    return [answer.vector for answer in answers]
 
 
 def _still_wanted(item: _Item) -> bool:

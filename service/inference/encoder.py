@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -13,15 +13,22 @@ from service.arrays import FloatArray, UInt8
 from service.bundle.manifest import Bundle, unpack_vector
 from service.bundle.preprocess import preprocess
 from service.deadline import Deadline, exceeded
-from service.errors import EclipError, PatchesUnavailable, TextInvalid
+from service.errors import (
+    DeadlineExceeded,
+    EclipError,
+    MemoryShort,
+    PatchesUnavailable,
+    TextInvalid,
+)
 from service.imaging.decode import ImageLimits, decode
 from service.imaging.radiograph import Radiograph, RadiographFacts
-from service.inference.batching import Batcher, Bounds, Row, TowerAnswer
+from service.inference.batching import Batcher, Bounds, Row, collect
 from service.inference.cache import AnswerCache
 from service.inference.drift import Drift
 from service.inference.gate import gate_doubts
 from service.inference.queueing import fair_part
 from service.inference.session import Towers
+from service.memory import DecodingMemory, Reserve, short
 from service.telemetry import record, timed
 
 Kept = TypeVar("Kept")
@@ -68,8 +75,9 @@ class _Prepared(Generic[Kept]):
 class Encoder:
     """The only way from bytes and texts to vectors; API, CLI and ingestion share it. Thread-safe.
 
-    decoders: threads that decode and preprocess. max_text_chars: the longest text accepted.
-    cache_items: answers kept in memory, of images and of texts each; 0 keeps none.
+    decoders: threads that decode and preprocess. memory: what they may take together.
+    max_text_chars: the longest text accepted. cache_items: answers kept in memory, of images and of
+    texts each; 0 keeps none.
     """
 
     def __init__(
@@ -80,11 +88,13 @@ class Encoder:
         bounds: Bounds,
         *,
         decoders: int,
+        memory: DecodingMemory,
         max_text_chars: int,
         cache_items: int = 0,
     ) -> None:
         self.bundle = bundle
         self._towers, self._limits, self._max_text_chars = towers, limits, max_text_chars
+        self._memory = memory
         self._pool = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
         self._places = bounds.items
         self._image = Batcher("image", towers.image, bounds)
@@ -167,7 +177,7 @@ class Encoder:
                 f"The image tower of bundle {self.bundle.manifest.name} yields no patch "
                 "embeddings. Export a bundle from a vision transformer without attention pooling."
             )
-        (prepared,) = self._prepare([data], deadline, lambda _, radiograph: radiograph)
+        (prepared,) = self._prepare([data], deadline, lambda _, radiograph: radiograph.facts)
         if isinstance(prepared, EclipError):
             raise prepared
         with timed("infer"):
@@ -220,7 +230,7 @@ class Encoder:
         return [
             vector
             for start in range(0, len(rows), part)
-            for vector in _collect(tower.submit(rows[start : start + part], deadline), deadline)
+            for vector in collect(tower.submit(rows[start : start + part], deadline), deadline)
         ]
 
     def _prepare(
@@ -246,12 +256,23 @@ class Encoder:
         self, data: bytes, deadline: Deadline, keep: Callable[[bytes, Radiograph], Kept]
     ) -> _Prepared[Kept] | EclipError:
         deadline.check()
-        spec = self.bundle.manifest.image
-        start = time.perf_counter()
         try:
-            radiograph = decode(data, self._limits, spec)
+            with self._memory.turn(deadline) as reserve:
+                return self._prepare_now(data, reserve, keep)
+        except (DeadlineExceeded, MemoryShort):
+            raise
+        except MemoryError:
+            raise short() from None
         except EclipError as error:
             return error
+
+    def _prepare_now(
+        self, data: bytes, reserve: Reserve, keep: Callable[[bytes, Radiograph], Kept]
+    ) -> _Prepared[Kept]:
+        """Lets go of the decoded pixels when it returns, before what was reserved is free again."""
+        spec = self.bundle.manifest.image
+        start = time.perf_counter()
+        radiograph = decode(data, self._limits, spec, reserve)
         decoded = time.perf_counter()
         pixels = preprocess(radiograph.pixels, spec)
         radiograph = radiograph.doubted(gate_doubts(self.bundle.gate, radiograph, pixels))
@@ -276,16 +297,3 @@ def check_texts(texts: Sequence[str], max_chars: int) -> None:
                 f"Text {index} has {len(text)} characters, over the limit of {max_chars}. Send it "
                 "in parts."
             )
-
-
-def _collect(futures: Sequence[Future[TowerAnswer]], deadline: Deadline) -> list[FloatArray]:
-    try:
-        answers = [future.result(timeout=deadline.remaining) for future in futures]
-    except FutureTimeout:
-        deadline.cancel()
-        raise exceeded() from None
-    if answers:
-        infer_s = max(answer.infer_s for answer in answers)
-        record("queue", max(answer.queue_s for answer in answers), ago=infer_s)
-        record("infer", infer_s)
-    return [answer.vector for answer in answers]

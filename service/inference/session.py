@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ GOLDEN_COSINE = 0.999
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 DEFAULT_CALLS = 8
 """Calls side by side on a large machine. Default threads per call: `cores // 8`, at least 1."""
+
+_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
+"""How ONNX Runtime and the C++ library say that there is too little memory."""
 
 
 class Towers:
@@ -86,21 +89,18 @@ class Towers:
 
     def image(self, pixels: UInt8) -> FloatArray:
         """Returns unit float32[N, D] for images uint8[N, H, W]."""
-        embedding: FloatArray = self._image.run(["embedding"], {"pixels": pixels})[0]
-        return embedding
+        return _run(self._image, "embedding", {"pixels": pixels})
 
     def patches(self, pixels: UInt8) -> FloatArray:
         """Returns unit float32[N, G, G, D] for images uint8[N, H, W].
 
         The bundle must have a patch grid.
         """
-        patches: FloatArray = self._image.run(["patches"], {"pixels": pixels})[0]
-        return patches
+        return _run(self._image, "patches", {"pixels": pixels})
 
     def text(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
         """Returns unit float32[N, D] for token ids int64[N, L]."""
-        embedding: FloatArray = self._text.run(["embedding"], {"tokens": tokens})[0]
-        return embedding
+        return _run(self._text, "embedding", {"tokens": tokens})
 
 
 def choose_providers(wanted: Sequence[str], available: Sequence[str]) -> list[str]:
@@ -171,6 +171,19 @@ def self_test(bundle: Bundle, towers: Towers) -> None:
                 f"{cosine:.4f}, at least {GOLDEN_COSINE} needed. Choose other ECLIP_PROVIDERS, or "
                 "another ECLIP_PRECISION."
             )
+
+
+def _run(
+    session: onnxruntime.InferenceSession, output: str, inputs: dict[str, npt.NDArray[Any]]
+) -> FloatArray:
+    """Returns one output. Raises MemoryError where ONNX Runtime says in words that it has none."""
+    try:
+        answer: FloatArray = session.run([output], inputs)[0]
+    except Exception as error:
+        if any(sign in str(error) for sign in _NO_MEMORY):
+            raise MemoryError from None
+        raise
+    return answer
 
 
 def _open(path: Path, providers: Sequence[str], threads: int) -> onnxruntime.InferenceSession:

@@ -25,7 +25,7 @@ This page is generated from [service/errors.py](../service/errors.py) by `make p
 
 def document() -> str:
     """Returns the page for the errors as they are in the code."""
-    rows = sorted((error.status, error.type, error) for error, _ in _descendants(EclipError))
+    rows = sorted((error.status, error.type, error) for error in _descendants(EclipError))
     return HEAD + "".join(
         f"| `urn:eclip:{kind}` | {status} | {error.title} "
         f"| {' '.join((error.__doc__ or '').split())} |\n"
@@ -33,18 +33,10 @@ def document() -> str:
     )
 
 
-def tree() -> str:
-    """Returns the tree of errors as it is drawn at the top of service/errors.py."""
-    return "EclipError\n" + "\n".join(
-        f"{'    ' * depth}{error.__name__:<{24 - 4 * depth}} {error.status}"
-        for error, depth in _descendants(EclipError, 1)
-    )
-
-
-def _descendants(error: type[EclipError], depth: int = 0) -> Iterator[tuple[type[EclipError], int]]:
+def _descendants(error: type[EclipError]) -> Iterator[type[EclipError]]:
     for child in error.__subclasses__():
-        yield child, depth
-        yield from _descendants(child, depth + 1)
+        yield child
+        yield from _descendants(child)
 
 
 if __name__ == "__main__":

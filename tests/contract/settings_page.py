@@ -22,6 +22,8 @@ Lists and objects are written as JSON, such as `ECLIP_ALLOWED_HOSTS='["radiology
 
 This page is generated from [service/settings.py](../service/settings.py) by `make pages`.
 """
+COMPUTED = {"cores": "the available cores", "memory_bytes": "by cores and memory"}
+"""Setting whose default is computed → what it comes from."""
 COLUMNS = "| variable | type | default | meaning |\n|---|---|---|---|\n"
 
 
@@ -59,7 +61,7 @@ def _kind(schema: dict[str, Any]) -> str:
 def _default(name: str) -> str:
     field = Settings.model_fields[name]
     if field.default_factory is not None:
-        return "the available cores"
+        return COMPUTED[name]
     if field.default == DEMO_BUNDLE:
         return "the demo bundle"
     if field.default is None or field.default in ((), {}):

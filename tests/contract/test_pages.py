@@ -2,7 +2,6 @@
 
 import pytest
 
-from service import errors
 from service.settings import Settings
 from tests.contract import errors_page, settings_page
 
@@ -15,7 +14,3 @@ def test_a_generated_page_is_up_to_date(page):
 def test_every_setting_has_a_meaning():
     fields = Settings.model_fields
     assert [name for name, field in fields.items() if not field.description] == []
-
-
-def test_the_tree_of_errors_is_drawn_as_it_is():
-    assert errors_page.tree() in errors.__doc__

@@ -127,11 +127,11 @@ def test_a_body_that_never_arrives_whole_is_answered_408_and_delays_no_other_req
     assert b"urn:eclip:request/too-slow" in answer
 
 
-def test_bodies_over_the_bound_on_all_held_bytes_are_refused_until_there_is_room(tmp_path):
-    image = large()
-    limits = {"ECLIP_MAX_HELD_BYTES": str(3 * len(image)), "ECLIP_CACHE_ITEMS": "0"}
+def test_bodies_over_the_memory_of_all_requests_are_refused_until_there_is_room(tmp_path):
+    image = large(2000)
+    limits = {"ECLIP_MEMORY_BYTES": str(64 << 20), "ECLIP_CACHE_ITEMS": "0"}
     with run_server(tmp_path, **limits) as server:
-        answers = asyncio.run(closed_loop(server.port, [embed(image)] * 24, clients=12))
+        answers = asyncio.run(closed_loop(server.port, [embed(image)] * 40, clients=20))
         alone = asyncio.run(Connection(server.port).ask(embed(image)))
     assert {answer.status for answer in answers} == {200, 429}
     assert alone.status == 200

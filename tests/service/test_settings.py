@@ -3,7 +3,15 @@ import yaml
 from pydantic import ValidationError
 
 from service.errors import SettingInvalid
-from service.settings import DEMO_BUNDLE, Settings, available_cores, read_settings
+from service.settings import (
+    DEMO_BUNDLE,
+    OF_MEMORY,
+    PER_CORE,
+    Settings,
+    available_cores,
+    read_settings,
+    usable_memory,
+)
 from tests.conftest import ROOT
 
 
@@ -57,6 +65,36 @@ def test_a_container_has_as_long_to_stop_as_a_request_may_take():
     composition = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     assert composition["services"]["service"]["stop_grace_period"] == f"{with_model:g}s"
     assert f"{without:g} s, or {with_model:g} s with" in (ROOT / "docs/operations.md").read_text()
+
+
+def test_the_container_has_the_memory_that_the_default_is_made_for():
+    """docs/http-api.md and deploy/README.md have the formula: `ECLIP_MEMORY_BYTES` × 8 / 5."""
+    composition = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    limit = composition["services"]["service"]["mem_limit"]
+    assert limit == f"{2 * PER_CORE / OF_MEMORY / 2**30:g}g"
+    assert "`ECLIP_MEMORY_BYTES` × 8 / 5" in (ROOT / "docs/http-api.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores", "expected"),
+    [
+        ("2147483648\n", 16, 1280), ("1073741824", 2, 640), (None, 1, 1280), ("max", 4, 2560),
+        ("34359738368", 64, 20_480), ("9223372036854771712", 64, 40 * 1024),
+    ],
+)  # fmt: skip
+def test_the_memory_is_what_cores_need_within_that_of_the_container(
+    monkeypatch, tmp_path, limit, cores, expected
+):
+    monkeypatch.setattr("service.settings.available_cores", lambda: cores)
+    monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": 2**24, "SC_PAGE_SIZE": 4096}.__getitem__)
+    if limit is not None:
+        (tmp_path / "memory.max").write_text(limit)
+    assert usable_memory(tmp_path / "memory.max") >> 20 == expected
+
+
+def test_requests_and_decoding_share_the_memory():
+    settings = Settings(memory_bytes=1280 * 2**20)
+    assert (settings.request_bytes >> 20, settings.decoding_bytes >> 20) == (512, 768)
 
 
 def test_secrets_do_not_show():

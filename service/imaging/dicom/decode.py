@@ -7,34 +7,42 @@ pydicom quotes header values in its errors, and those may name a patient. So an 
 leaves this module only as the name of its type (see also `service.imaging.libraries`).
 """
 
+import math
+
 from pydicom.dataset import Dataset
 
 from service.errors import EclipError, ImageUndecodable
 from service.imaging import aspect
 from service.imaging.deidentify import allowed_tags
-from service.imaging.dicom.attributes import complete, is_colour
+from service.imaging.dicom.attributes import complete, is_colour, rows_and_columns
 from service.imaging.dicom.bits import Bits
+from service.imaging.dicom.elements import count
 from service.imaging.dicom.grayscale import display
 from service.imaging.dicom.header import CheckShape, check_header, read_dataset
-from service.imaging.dicom.pixels import is_native, stored_words
+from service.imaging.dicom.pixels import is_decoded_apart, is_native, stored_words
 from service.imaging.dicom.region import names_chest
 from service.imaging.dicom.spacing import pixel_ratio, spacing
 from service.imaging.dicom.view import view
+from service.imaging.footprint import dicom_bytes
 from service.imaging.radiograph import Radiograph
+from service.memory import Reserve
 
 
-def decode_dicom(data: bytes, check_shape: CheckShape) -> Radiograph:
+def decode_dicom(data: bytes, check_shape: CheckShape, reserve: Reserve) -> Radiograph:
     """Decodes a single-frame projection radiograph to uint16[rows, columns].
 
-    check_shape: called with the image's rows and columns before any pixel is decompressed.
+    check_shape: called with the image's rows and columns before any pixel is decompressed; reserve:
+    then, with the most bytes of memory that it can take.
 
-    Raises ImageUnsupported, ImageUndecodable, ImageNotARadiograph, or what `check_shape` raises.
+    Raises ImageUnsupported, ImageUndecodable, ImageNotARadiograph, MemoryError, or what these two
+    raise.
     """
     try:
         dataset, file = read_dataset(data)
-        check_header(dataset, check_shape)
+        rows, columns = check_header(dataset, check_shape)
+        reserve(_footprint(dataset, rows * columns, len(data)))
         return _radiograph(dataset, file)
-    except EclipError:
+    except (EclipError, MemoryError):
         raise
     except Exception as error:  # a damaged header makes pydicom raise anything
         reason = type(error).__name__
@@ -43,7 +51,19 @@ def decode_dicom(data: bytes, check_shape: CheckShape) -> Radiograph:
     )
 
 
-def _radiograph(dataset: Dataset, file: bytes) -> Radiograph:
+def _footprint(dataset: Dataset, pixels: int, file_bytes: int) -> int:
+    return dicom_bytes(
+        pixels,
+        math.prod(rows_and_columns(dataset)),
+        file_bytes,
+        samples=count(dataset, "SamplesPerPixel") or 1,
+        bits=count(dataset, "BitsAllocated") or 1,
+        compressed=not is_native(dataset),
+        apart=is_decoded_apart(dataset),
+    )
+
+
+def _radiograph(dataset: Dataset, file: memoryview) -> Radiograph:
     completed = complete(dataset, native=is_native(dataset))
     words, of_words = stored_words(dataset, file)
     if is_colour(dataset):  # whose luma is what is shown: windows and LUTs are for monochrome

@@ -107,7 +107,7 @@ def looks_like_dicom(data: bytes) -> bool:
     return group in _FIRST_GROUPS and int.from_bytes(length, "little") <= _MAX_FIRST_ELEMENT
 
 
-def read_dataset(data: bytes) -> tuple[Dataset, bytes]:
+def read_dataset(data: bytes) -> tuple[Dataset, memoryview]:
     """Reads the elements that decoding needs; pixels stay compressed.
 
     Returns the dataset, and the file up to the end of its pixels.
@@ -125,7 +125,7 @@ def read_dataset(data: bytes) -> tuple[Dataset, bytes]:
         if not file.refused:
             raise
     else:
-        return dataset, data[:end]
+        return dataset, memoryview(data)[:end]
     raise _too_large()
 
 
@@ -141,8 +141,10 @@ def _first_lut(file: "_BoundedFile", tag: BaseTag, dataset: Dataset) -> Sequence
     return Sequence()
 
 
-def check_header(dataset: Dataset, check_shape: CheckShape) -> None:
+def check_header(dataset: Dataset, check_shape: CheckShape) -> tuple[int, int]:
     """Refuses a dataset that is not one monochrome projection image of an accepted shape.
+
+    Returns rows and columns in square pixels.
 
     Raises ImageNotARadiograph, ImageUnsupported, or what `check_shape` raises.
     """
@@ -158,7 +160,9 @@ def check_header(dataset: Dataset, check_shape: CheckShape) -> None:
             "The DICOM has several frames (NumberOfFrames). Send one file for each frame."
         )
     region.check_region(dataset)
-    check_shape(*aspect.square_shape(*rows_and_columns(dataset), pixel_ratio(dataset)))
+    shape = aspect.square_shape(*rows_and_columns(dataset), pixel_ratio(dataset))
+    check_shape(*shape)
+    return shape
 
 
 def _is_projection(dataset: Dataset) -> bool:

@@ -1,7 +1,9 @@
 """Decompresses the pixels of a DICOM dataset into the words that are stored (PS3.5 8.2, A.4)."""
 
+import errno
 import io
 import json
+import signal
 import struct
 import subprocess
 import sys
@@ -60,7 +62,7 @@ _END_OF_JPEG = b"\xff\xd9"
 _JPEG2000 = b"\xff\x4f\xff\x51"
 
 
-def stored_words(dataset: Dataset, file: bytes) -> tuple[npt.NDArray[Any], list[str]]:
+def stored_words(dataset: Dataset, file: memoryview) -> tuple[npt.NDArray[Any], list[str]]:
     """Returns the first frame's words as unsigned[rows, columns], colour as its luma.
 
     A word has all the bits that are allocated, whichever of them the header says are stored. Also
@@ -77,7 +79,11 @@ def stored_words(dataset: Dataset, file: bytes) -> tuple[npt.NDArray[Any], list[
     codec = _codec(syntax, int(dataset.BitsStored))
     said: list[str] = []
     if syntax == RLELossless:
-        _unpack_rle(dataset)
+        samples = _unpack_rle(dataset)
+        if len(samples) == 1:
+            return samples[0], said
+        _store_native(dataset, samples)
+        del samples
     elif syntax.is_encapsulated:
         said = _check_frame(dataset, codec)
     if codec in _APART:
@@ -123,6 +129,11 @@ def _luma(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(Image.fromarray(values).convert("L"))
 
 
+def is_decoded_apart(dataset: Dataset) -> bool:
+    """Decides whether a process of its own decodes the pixels."""
+    return _CODECS.get(_transfer_syntax(dataset)) in _APART
+
+
 def is_native(dataset: Dataset) -> bool:
     """Decides whether the pixels are uncompressed."""
     return _transfer_syntax(dataset) in _NATIVE
@@ -155,22 +166,28 @@ def _first_frame(dataset: Dataset) -> bytes:
     return frame
 
 
-def _unpack_rle(dataset: Dataset) -> None:
-    """Replaces RLE pixels by uncompressed ones (PS3.5 G).
+def _unpack_rle(dataset: Dataset) -> npt.NDArray[Any]:
+    """Unpacks RLE pixels (PS3.5 G) as unsigned[samples, rows, columns].
 
     Segments come plane by plane, most significant byte first. Pillow unpacks as many bytes as it
     is asked for; pydicom would unpack all that the segments hold.
     """
-    frame = _first_frame(dataset)
+    frame = memoryview(_first_frame(dataset))
     count, *offsets = struct.unpack_from("<16L", frame)
     bounds = [*offsets[:count], len(frame)]
-    size = int(dataset.Rows) * int(dataset.Columns)
-    planes = [
-        np.asarray(Image.frombytes("L", (size, 1), frame[start:end], "packbits", "L")).ravel()
-        for start, end in pairwise(bounds)
-    ]
-    samples = np.stack(planes).reshape(dataset.SamplesPerPixel, dataset.BitsAllocated // 8, size)
-    dataset.PixelData = samples[:, ::-1].transpose(0, 2, 1).tobytes()
+    shape = int(dataset.SamplesPerPixel), int(dataset.Rows), int(dataset.Columns)
+    deep = dataset.BitsAllocated // 8
+    samples = np.empty((*shape, deep), np.uint8)
+    planes = [samples[each, :, :, byte] for each in range(shape[0]) for byte in range(deep)[::-1]]
+    for (start, end), plane in zip(pairwise(bounds), planes, strict=True):
+        unpacked = Image.frombytes("L", shape[:0:-1], frame[start:end], "packbits", "L")
+        plane[:] = np.asarray(unpacked)
+    return samples.view(f"<u{deep}")[..., 0]
+
+
+def _store_native(dataset: Dataset, samples: npt.NDArray[Any]) -> None:
+    """Replaces the pixels by uncompressed ones, plane by plane."""
+    dataset.PixelData = samples.tobytes()
     dataset.PlanarConfiguration = 1
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
 
@@ -214,8 +231,12 @@ def _frame_header(frame: bytes) -> tuple[int, int, int, int]:
     return bottom - top, right - left, components, depth % 128 + 1
 
 
-def _decode_apart(file: bytes, codec: str, dataset: Dataset) -> npt.NDArray[Any]:
-    """Decodes in another process, with the attributes that were completed since `file` was read."""
+def _decode_apart(file: memoryview, codec: str, dataset: Dataset) -> npt.NDArray[Any]:
+    """Decodes in another process, with the attributes that were completed since `file` was read.
+
+    Raises MemoryError if the process had too little memory, or was killed, as a system that is
+    short of memory does.
+    """
     completed = {name: dataset.get(name) for name in COMPLETED if name in dataset}
     done = subprocess.run(  # noqa: S603 - our own file, by this interpreter
         [sys.executable, "-P", str(_PROCESS), codec, json.dumps(completed)],
@@ -223,7 +244,10 @@ def _decode_apart(file: bytes, codec: str, dataset: Dataset) -> npt.NDArray[Any]
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         timeout=_PROCESS_TIMEOUT_S,
-        check=True,
+        check=False,
     )
+    if done.returncode in (errno.ENOMEM, -signal.SIGKILL):
+        raise MemoryError
+    done.check_returncode()
     values: npt.NDArray[Any] = np.load(io.BytesIO(done.stdout), allow_pickle=False)
     return values

@@ -1,11 +1,20 @@
 import base64
+import json
+import sys
 from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.parsing import decode_base64, is_data_uri, is_fields, is_json_object, parse_json
+from service.api.parsing import (
+    decode_base64,
+    is_data_uri,
+    is_fields,
+    is_json_object,
+    parse_json,
+    parsed_size,
+)
 from service.errors import EclipError, ImageUndecodable, RequestMalformed
 from tests.support.paths import RADIOGRAPH
 
@@ -53,6 +62,32 @@ def test_what_is_not_base64_is_refused(text, error):
 def test_no_text_raises_anything_else(text):
     with suppress(EclipError):
         decode_base64(text)
+
+
+@pytest.mark.parametrize("escape", [False, True])
+@pytest.mark.parametrize("length", range(9))
+def test_base64_is_the_same_wherever_it_is_cut(monkeypatch, length, escape):
+    data = (b"\xfb\xef\xff" * 12)[: 20 + length]
+    text = "\r\n".join(base64.b64encode(data).decode())
+    if escape:
+        text = "data:image/png;base64," + text.replace("+", "%2B").replace("=", "%3D")
+    for piece in range(3, 24):
+        monkeypatch.setattr("service.api.parsing._PIECE", piece)
+        assert decode_base64(text) == data
+        with pytest.raises(ImageUndecodable):
+            decode_base64(text + "=A")
+
+
+@pytest.mark.parametrize(
+    "text", ["plain " * 9000, "wide \u4e2d" * 9000, "\U0001f600", "[" + "1," * 9000 + "1]"]
+)
+def test_what_values_take_is_estimated_before_they_are_parsed(text):
+    for ascii_only in (True, False):
+        body = json.dumps({"text": text, "words": text.split()}, ensure_ascii=ascii_only).encode()
+        value = parse_json(body)
+        taken = sum(sys.getsizeof(each) for each in (value, *value, *value.values()))
+        taken += sum(sys.getsizeof(word) for word in value["words"])
+        assert taken <= parsed_size(body)
 
 
 def test_a_sentence_is_no_data_uri():

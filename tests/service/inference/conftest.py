@@ -10,10 +10,12 @@ from service.imaging.decode import ImageLimits
 from service.inference.batching import Bounds
 from service.inference.encoder import Encoder
 from service.inference.session import Towers
+from service.memory import DecodingMemory
 from service.settings import DEMO_BUNDLE
 
 DECODERS = 2
 MAX_TEXT_CHARS = 1000
+MEMORY = 2**30
 QUEUE_ITEMS = 16
 
 
@@ -23,8 +25,9 @@ def open_encoder(bundle: Bundle, cache_items: int) -> Iterator[Encoder]:
         bundle,
         Towers(bundle),
         ImageLimits(),
-        Bounds(batch=8, items=QUEUE_ITEMS, bytes=1 << 26),
+        Bounds(batch=8, items=QUEUE_ITEMS),
         decoders=DECODERS,
+        memory=DecodingMemory(MEMORY),
         max_text_chars=MAX_TEXT_CHARS,
         cache_items=cache_items,
     )

@@ -13,7 +13,7 @@ from service.errors import DeadlineExceeded, QueueFull
 from service.inference.batching import STALLED_S, Batcher, Bounds
 
 POISON = -1.0
-BOUNDS = Bounds(batch=4, items=8, bytes=1 << 20)
+BOUNDS = Bounds(batch=4, items=8)
 
 
 def row(value: float) -> np.ndarray:
@@ -223,23 +223,6 @@ def test_bulk_work_that_waits_for_room_ends_when_its_client_leaves(gated):
         deadline.cancel()
         with pytest.raises(DeadlineExceeded):
             waiting.result(10)
-
-
-def test_rows_too_heavy_to_wait_are_refused_though_there_are_places(gated):
-    gate, batcher = gated
-    heavy = np.zeros(BOUNDS.bytes // 4, dtype=np.float32)
-    batcher.submit([row(0)], Deadline(30))
-    gate.entered.wait(10)
-    batcher.submit([heavy], Deadline(30))
-    with pytest.raises(QueueFull, match=f"1 of 8 places and {BOUNDS.bytes} of"):
-        batcher.submit([row(1)], Deadline(30))
-
-
-def test_one_row_heavier_than_the_bound_is_taken_by_an_empty_queue():
-    batcher = Batcher("test", double, replace(BOUNDS, bytes=1))
-    (future,) = batcher.submit([row(1)], Deadline(30))
-    assert future.result(10).vector.item() == 2
-    batcher.close()
 
 
 def test_several_calls_run_side_by_side():
