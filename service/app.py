@@ -1,16 +1,11 @@
-"""Builds the service from its settings: opens every part and makes the HTTP app."""
+"""Makes the HTTP app: its endpoints, its bounds, and how errors are answered."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI
-from pydantic import HttpUrl, SecretStr
-from qdrant_client import QdrantClient
 
 from service.access.guard import Guard
 from service.access.local import open_to_others
@@ -29,41 +24,13 @@ from service.api import (
 )
 from service.api.context import Services
 from service.api.middleware import BodyBounds, Heads, RequestEnvelope
-from service.bundle.manifest import Bundle, load
-from service.cases.base import CaseStore
-from service.cases.copying import require_same_key
-from service.cases.edge import EdgeStore
-from service.cases.embedding import StudyEncoder
-from service.cases.library import CaseLibrary
-from service.cases.places import holds_library, open_existing, renditions_of, sweep
-from service.cases.renditions import Renditions
-from service.cases.schema import Identity
-from service.cases.server import CollectionLayout, ServerStore, connect
-from service.cases.tally import Tally
-from service.deadline import Deadline
-from service.errors import ClusterUnavailable, StoreUnavailable
-from service.files import disk_errors
 from service.health import watching
-from service.imaging.decode import ImageLimits
-from service.imaging.deidentify import Pseudonymiser, load_or_create_key
-from service.inference.admission import Admission
-from service.inference.batching import Bounds
-from service.inference.encoder import Encoder
-from service.inference.session import Towers, self_test
-from service.inference.zero_shot import Classifier
-from service.memory import DecodingMemory, RequestMemory, return_freed_memory
+from service.memory import RequestMemory
 from service.probes import parts_of
-from service.reporting.audit import AuditLog
-from service.reporting.audit_erasure import remove_drafts
-from service.reporting.llm.language_model import LanguageModel
-from service.reporting.pipeline import Reporter
 from service.settings import Settings
 from service.telemetry import log
-from service.tracing import sending_spans
 from service.web import docs, page
-
-STARTUP_S = 120.0
-"""Seconds that encoding the bundle's labels may take at the start."""
+from service.wiring import open_services
 
 
 def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
@@ -111,216 +78,3 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
     ):  # fmt: skip
         app.include_router(module.router)
     return app
-
-
-@contextmanager
-def open_services(settings: Settings) -> Iterator[Services]:
-    """Gives every part of the service, opened in order, and closes them in reverse order.
-
-    The command line uses the same parts.
-    """
-    return_freed_memory()
-    with (
-        sending_spans(_text(settings.otlp_url)) as tracer,
-        _encoder(settings) as encoder,
-        open_library(settings, encoder) as library,
-    ):
-        bundle = encoder.bundle
-        classifiers = {
-            name: Classifier(labels, encoder, Deadline(STARTUP_S))
-            for name, labels in bundle.label_sets.root.items()
-        }
-        with open_language_model(settings) as language_model:
-            first = next(iter(classifiers.values()))
-            audit = AuditLog(_audit_folder(settings), library.pseudonyms)
-            remove_drafts(audit.directory)
-            reporter = Reporter(encoder, library, first, language_model, audit)
-            log().info("ready", bundle=bundle.manifest.name, studies=library.store.count())
-            admission = Admission(settings.queue_items, lambda: encoder.seconds_per_image)
-            yield Services(
-                settings, bundle, encoder, admission, classifiers, library, reporter, tracer
-            )
-
-
-def open_audit_log(settings: Settings) -> AuditLog:
-    """Returns the settings' audit log alone. Raises StoreUnavailable if it was never written."""
-    key = _key_file(settings.data_dir)
-    if not key.exists():
-        raise StoreUnavailable(
-            "identifiers.key is missing: the data directory was never used, or the key must be "
-            "restored from a backup. Without it no patient can be found in the audit log."
-        )
-    return AuditLog(_audit_folder(settings), Pseudonymiser(load_or_create_key(key)))
-
-
-def _audit_folder(settings: Settings) -> Path:
-    return settings.data_dir / "audit"
-
-
-@contextmanager
-def open_library_on_ray(
-    settings: Settings, address: str, encoders: int, gpus: float
-) -> Iterator[CaseLibrary]:
-    """Gives the case library alone, which encodes on a Ray cluster.
-
-    address: of the cluster, or "local". encoders: processes, each with the settings' cores. gpus:
-    of each encoder. Raises ClusterUnavailable.
-    """
-    try:
-        from service.inference.cluster import Cluster, on_cluster
-    except ImportError:
-        raise ClusterUnavailable(
-            "Encoding on a cluster needs Ray. Install eclip-radiology[bulk]."
-        ) from None
-
-    without_secrets: dict[str, Any] = {
-        "api_keys": {},
-        "llm_api_key": None,
-        "llm_proxy": None,  # its address can hold a password
-        "qdrant_api_key": None,
-    }
-    on_worker = settings.model_copy(update=without_secrets | {"bundle": settings.bundle.resolve()})
-    with (
-        on_cluster(
-            Cluster(address, encoders, settings.cores, gpus),
-            load(settings.bundle),
-            partial(_open_encoder, on_worker),
-            settings.max_text_chars,
-        ) as encoder,
-        open_library(settings, encoder) as library,
-    ):
-        yield library
-
-
-@contextmanager
-def open_other_library(settings: Settings, name: str) -> Iterator[tuple[CaseStore, Renditions]]:
-    """Gives a library to copy into the settings' own; see `service.cases.places.open_existing`.
-
-    Raises BundleMismatch if it has another hash key. Nothing of the settings' own is made before.
-    """
-    connecting = None if settings.qdrant_url is None else partial(_connect, settings)
-    with open_existing(name, settings.data_dir, connecting) as (store, renditions):
-        require_same_key(store, _key_fingerprint(settings.data_dir))
-        yield store, renditions
-
-
-@contextmanager
-def _encoder(settings: Settings) -> Iterator[Encoder]:
-    encoder = _open_encoder(settings)
-    try:
-        yield encoder
-    finally:
-        encoder.close()
-
-
-def _open_encoder(settings: Settings) -> Encoder:
-    bundle = load(settings.bundle)
-    towers = Towers(
-        bundle,
-        settings.providers,
-        cores=settings.cores,
-        threads=settings.threads,
-        precision=settings.precision,
-    )
-    self_test(bundle, towers)
-    return Encoder(
-        bundle,
-        towers,
-        ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
-        Bounds(
-            batch=towers.max_batch(settings.max_batch),
-            items=settings.queue_items,
-            calls=towers.calls,
-            hold=not towers.on_cpu,
-        ),
-        decoders=settings.cores,
-        memory=DecodingMemory(settings.decoding_bytes),
-        max_text_chars=settings.max_text_chars,
-        cache_items=settings.cache_items,
-    )
-
-
-@contextmanager
-def open_library(settings: Settings, encoder: StudyEncoder) -> Iterator[CaseLibrary]:
-    """Gives the settings' case library, written through this encoder."""
-    data_dir, name, reserve = settings.data_dir, settings.collection, settings.disk_reserve_bytes
-    _require_key(data_dir)
-    with disk_errors("the key of the references"):
-        key = Pseudonymiser(load_or_create_key(_key_file(data_dir)))
-    store = _open_store(settings, encoder.bundle, key.fingerprint)
-    store.tally = Tally(data_dir / f"{name}.count")
-    try:
-        renditions = renditions_of(data_dir, name, reserve)
-        sweep(store, renditions)
-        yield CaseLibrary(store, encoder, key, renditions)
-    finally:
-        store.close()
-
-
-def _key_file(data_dir: Path) -> Path:
-    return data_dir / "identifiers.key"
-
-
-def _key_fingerprint(data_dir: Path) -> str | None:
-    """Returns the fingerprint of the hash key, or None before there is a key."""
-    _require_key(data_dir)
-    path = _key_file(data_dir)
-    return Pseudonymiser(load_or_create_key(path)).fingerprint if path.exists() else None
-
-
-def _require_key(data_dir: Path) -> None:
-    """Raises StoreUnavailable if there is a library whose key is gone. A key comes before it."""
-    if holds_library(data_dir) and not _key_file(data_dir).exists():
-        raise StoreUnavailable(
-            "identifiers.key is missing: restore it from a backup. The case library in the data "
-            "directory was written with it, and without it no stored study can be found by its own "
-            "id."
-        )
-
-
-def _open_store(settings: Settings, bundle: Bundle, key_fingerprint: str) -> CaseStore:
-    identity = Identity(bundle.manifest.id, key_fingerprint, bundle.manifest.dimension)
-    if settings.qdrant_url is None:
-        library = settings.data_dir / settings.collection
-        return EdgeStore(library, identity, settings.disk_reserve_bytes)
-    layout = CollectionLayout(
-        shards=settings.qdrant_shards,
-        replicas=settings.qdrant_replicas,
-        write_consistency_factor=settings.qdrant_written,
-        on_disk=settings.qdrant_on_disk,
-        quantization=settings.qdrant_quantization,
-    )
-    return ServerStore(_connect(settings), settings.collection, identity, layout)
-
-
-def _connect(settings: Settings) -> QdrantClient:
-    return connect(str(settings.qdrant_url), api_key=_plain(settings.qdrant_api_key))
-
-
-@contextmanager
-def open_language_model(settings: Settings) -> Iterator[LanguageModel | None]:
-    """Gives the settings' language model, or None when reports are extractive."""
-    if not settings.llm_url:
-        yield None
-        return
-    model = LanguageModel(
-        [str(url) for url in settings.llm_url],
-        _plain(settings.llm_api_key),
-        model=settings.llm_model,
-        proxy=_text(settings.llm_proxy),
-        timeout_s=settings.llm_timeout_s,
-        max_tokens=settings.llm_max_tokens,
-        at_once=settings.llm_at_once,
-    )
-    try:
-        yield model
-    finally:
-        model.close()
-
-
-def _text(url: HttpUrl | None) -> str | None:
-    return None if url is None else str(url)
-
-
-def _plain(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()

@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from service.app import open_audit_log
 from service.logs import configure_logging
 from service.reporting.audit_erasure import Erasure, erase
 from service.settings import Settings
+from service.wiring import open_audit_log
 
 commands = typer.Typer(no_args_is_help=True, help="Work on the log of written reports.")
 

@@ -18,7 +18,6 @@ from rich.markup import escape
 from service import serving
 from service.access.guard import Guard
 from service.api.context import Services
-from service.app import open_library_on_ray, open_other_library, open_services
 from service.audit_command import commands as audit_commands
 from service.bundle.manifest import load
 from service.cases import copying
@@ -43,6 +42,7 @@ from service.reporting.replay import Replay, written_again
 from service.reporting.report import DEFAULT_K, ReportRequest
 from service.settings import DEMO_LIBRARY, Settings, read_settings
 from service.telemetry import log
+from service.wiring import open_library_on_ray, open_other_library, open_services
 
 cli = typer.Typer(
     no_args_is_help=True,

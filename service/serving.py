@@ -13,10 +13,11 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from service.api.context import Services
-from service.app import create_app, open_services
+from service.app import create_app
 from service.connections import Connections
 from service.settings import Settings
 from service.telemetry import log
+from service.wiring import open_services
 
 ACCEPTED = 128
 """Connections that are accepted at a time. Up to four times as many may be open for a moment above

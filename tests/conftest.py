@@ -12,13 +12,13 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import settings
 
-from service.app import open_services
 from service.bundle.manifest import Bundle, load
 from service.cases.ingest import ingest
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.inference.encoder import Encoder
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
+from service.wiring import open_services
 from tests.support.paths import RADIOGRAPH, ROOT
 from tests.support.server import Server, in_process, run_server
 

@@ -133,7 +133,6 @@ async def delete_study(
     The header `Erased-Within` has the seconds after which no file of the case library holds its
     content. It is absent with a Qdrant server, whose files are its own.
     """
-    await request.body()  # what is cut short or too large changes nothing
     await Work(request).finish(wired.library.delete, study_id)
     if (seconds := wired.library.store.erased_within_s) is not None:
         response.headers["Erased-Within"] = str(seconds)

@@ -11,7 +11,7 @@ Files in the library's directory:
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,11 +20,11 @@ from typing import Self
 import qdrant_edge as qdrant
 
 from service.cases.base import CaseStore
+from service.cases.edge_requests import filter_of, params_of, query_of, update_of
 from service.cases.engine import engine_errors
 from service.cases.erasure import ERASED_WITHIN_S, Erasure, write_nothing_due
-from service.cases.operations import ALL_POINTS, BlankDigest, Operation, Remove, Selection, Upsert
+from service.cases.operations import Operation, Remove, Selection, Upsert
 from service.cases.points import (
-    WORDS,
     Payload,
     Point,
     ScoredPoint,
@@ -34,15 +34,12 @@ from service.cases.points import (
 from service.cases.room import Room
 from service.cases.schema import Identity, Search
 from service.cases.shard import Shard, create
-from service.cases.words import Words, sought_words
 from service.errors import StoreFull, StoreUnavailable
 from service.files import disk_errors, make_folder, probe, remove_drafts, written_atomically
 from service.telemetry import log
 
 _OPTIMIZE_EVERY = 20_000
 """Points written between two runs of the optimizer. The write that reaches it waits for it."""
-_BREADTH = 256
-"""Candidates that a search of a vector graph keeps (`ef`)."""
 
 
 class EdgeStore(CaseStore):
@@ -142,7 +139,7 @@ class EdgeStore(CaseStore):
             if any(isinstance(each, Remove) and self._leaves_content(each) for each in operations):
                 self._erasure.due()
             for operation in operations:
-                shard.update(_update(operation))
+                shard.update(update_of(operation))
             shard.flush()
         self._room.keep()
         self._unoptimized += len(added)
@@ -169,7 +166,7 @@ class EdgeStore(CaseStore):
         self, selection: Selection, *, limit: int, fields: list[str] | None = None
     ) -> list[Payload]:
         request = qdrant.ScrollRequest(
-            limit=limit, filter=_filter(selection), with_payload=fields or True
+            limit=limit, filter=filter_of(selection), with_payload=fields or True
         )
         with _engine(), self._shard.use() as shard:
             records, _ = shard.scroll(request)
@@ -181,7 +178,7 @@ class EdgeStore(CaseStore):
         request = qdrant.ScrollRequest(
             offset=after,
             limit=limit,
-            filter=_filter(selection),
+            filter=filter_of(selection),
             with_payload=True,
             with_vector=True,
         )
@@ -195,11 +192,11 @@ class EdgeStore(CaseStore):
     ) -> list[ScoredPoint]:
         request = qdrant.QueryRequest(
             limit=limit,
-            query=_query(search),
-            filter=_filter(selection),
+            query=query_of(search),
+            filter=filter_of(selection),
             score_threshold=above,
             with_vector=search.diversity is not None,
-            params=_params(search),
+            params=params_of(search),
         )
         with _engine(), self._shard.use() as shard:
             points = shard.query(request)
@@ -212,61 +209,12 @@ class EdgeStore(CaseStore):
 
     def _count(self, selection: Selection) -> int:
         with _engine(), self._shard.use() as shard:
-            return shard.count(qdrant.CountRequest(filter=_filter(selection)))
+            return shard.count(qdrant.CountRequest(filter=filter_of(selection)))
 
     def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
-        request = qdrant.FacetRequest(key, limit, exact=True, filter=_filter(selection))
+        request = qdrant.FacetRequest(key, limit, exact=True, filter=filter_of(selection))
         with _engine(), self._shard.use() as shard:
             return {str(hit.value): hit.count for hit in shard.facet(request).hits}
-
-
-def _query(search: Search) -> "qdrant.ScoringQueryType":
-    if search.vector is not None:
-        return qdrant.Query.Nearest(search.vector.tolist(), using=search.target)
-    return qdrant.Query.Nearest(_sparse(sought_words(search.words or "")), using=WORDS)
-
-
-def _params(search: Search) -> qdrant.SearchParams:
-    """Names a corpus: without one, the engine's word rarity still counts what was deleted."""
-    corpus = None if search.words is None else _filter(ALL_POINTS.of_part(search.target))
-    idf = None if corpus is None else qdrant.IdfParams(corpus)
-    return qdrant.SearchParams(hnsw_ef=_BREADTH, idf=idf)
-
-
-def _filter(selection: Selection) -> qdrant.Filter:
-    must_not = _any_of(selection.must_not)
-    if selection.spared:
-        must_not.append(qdrant.HasIdCondition(set(selection.spared)))
-    return qdrant.Filter(must=_any_of(selection.must), must_not=must_not)
-
-
-def _any_of(conditions: Mapping[str, Sequence[str]]) -> "list[qdrant.ConditionType]":
-    return [
-        qdrant.FieldCondition(key, match=qdrant.MatchAny(list(values)))
-        for key, values in conditions.items()
-    ]
-
-
-def _update(operation: Operation) -> qdrant.UpdateOperation:
-    update = qdrant.UpdateOperation
-    match operation:
-        case BlankDigest(selection):
-            return update.set_payload_by_filter(_filter(selection), {"digest": ""})
-        case Remove(selection):
-            return update.delete_points_by_filter(_filter(selection))
-        case Upsert(points):
-            return update.upsert_points(
-                [qdrant.Point(point.id, _vectors(point), point.payload) for point in points]
-            )
-
-
-def _vectors(point: Point) -> "dict[str, qdrant.NamedVector]":
-    words = {} if point.words is None else {WORDS: _sparse(point.words)}
-    return {**point.vectors, **words}
-
-
-def _sparse(words: Words) -> qdrant.SparseVector:
-    return qdrant.SparseVector(words.indices, words.values)
 
 
 def _create(collection: Path, identity: Identity) -> None:

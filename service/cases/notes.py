@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from service.errors import StoreUnavailable
 from service.files import make_folder, sync
 from service.imaging.deidentify import StudyRef
 
@@ -30,7 +31,8 @@ class Note:
 def noted(folder: Path, note: Note) -> Iterator[None]:
     """Keeps the note during the block, with a lock that shows that this process lives.
 
-    The note stays where the block raises OSError: the disk may have refused to tidy up.
+    The note stays where the block raises OSError or StoreUnavailable: the disk may have refused to
+    tidy up.
     """
     if not note.names:
         yield
@@ -47,7 +49,7 @@ def noted(folder: Path, note: Note) -> Iterator[None]:
         sync(folder)
         try:
             yield
-        except OSError:
+        except (OSError, StoreUnavailable):
             raise
         except BaseException:
             path.unlink()

@@ -34,7 +34,7 @@ def sweep(store: CaseStore, renditions: Renditions) -> None:
             studies = filter(None, map(store.get, note.studies))
             renditions.remove_drafts(note.names)
             renditions.remove(set(note.names).difference(*map(names_of, studies)))
-    except OSError as error:
+    except (OSError, StoreUnavailable) as error:
         log().error("renditions not swept", error=type(error).__name__)
 
 

@@ -72,7 +72,8 @@ class Renditions:
         If the block raises, it removes those that only the new versions name. A process that is
         killed leaves a note, and `left_over` finds what it is about.
         """
-        with noted(self._notes, Note(sorted(studies), sorted(old | new))):
+        note = Note(sorted(studies), sorted(old | new))
+        with disk_errors(_WHAT), noted(self._notes, note):
             try:
                 yield
             except BaseException:

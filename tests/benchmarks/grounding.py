@@ -30,13 +30,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.app import open_services
 from service.cases.passages import split_report
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.inference.encoder import Encoder
 from service.reporting.statements import Statement, compare
 from service.settings import Settings
+from service.wiring import open_services
 from tests.benchmarks.perturbations import HALVES, Pair, detailed, perturbed
 from training.data.phantom.findings import (
     GLOBAL,

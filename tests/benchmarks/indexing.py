@@ -20,7 +20,6 @@ from typing import Annotated
 
 import typer
 
-from service.app import open_library_on_ray, open_services
 from service.cases.ingest import AT_ONCE, BATCH, ingest
 from service.cases.library import CaseLibrary
 from service.cases.passages import split_report
@@ -30,6 +29,7 @@ from service.cases.sources import Entry, open_source
 from service.deadline import Deadline
 from service.inference.encoder import Encoder
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
+from service.wiring import open_library_on_ray, open_services
 from tests.benchmarks.serving import make_model
 
 PATIENCE_S = 600.0

@@ -23,7 +23,6 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_sample_images
 
-from service.app import open_services
 from service.cases.ingest import ingest
 from service.cases.library import Query
 from service.cases.records import NewStudy
@@ -31,6 +30,7 @@ from service.cases.schema import NOBODY, Part
 from service.cases.sources import open_source
 from service.deadline import Deadline
 from service.settings import DEMO_LIBRARY, Settings
+from service.wiring import open_services
 from tests.benchmarks.reporting import PATIENCE_S, UNSEEN_SEED
 from training.data.phantom import PhantomConfig, phantom
 

@@ -17,7 +17,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.app import open_services
 from service.cases.ingest import ingest
 from service.cases.library import CaseLibrary, Query
 from service.cases.schema import NOBODY
@@ -27,6 +26,7 @@ from service.inference.encoder import Encoder
 from service.reporting.clauses import parse_clauses
 from service.reporting.polarity import normalise
 from service.settings import DEMO_LIBRARY, Settings
+from service.wiring import open_services
 
 FINDINGS = (
     "pleural effusion", "pneumothorax", "consolidation", "cardiomegaly", "edema", "atelectasis",

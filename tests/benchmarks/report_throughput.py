@@ -20,7 +20,6 @@ import openai
 import typer
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.app import open_services
 from service.cases.ingest import ingest
 from service.cases.sources import open_source
 from service.deadline import Deadline
@@ -33,6 +32,7 @@ from service.reporting.prompt import Prompt
 from service.reporting.report import ReportRequest
 from service.reporting.writer import WritingTask
 from service.settings import DEMO_LIBRARY, Settings
+from service.wiring import open_services
 from tests.benchmarks.reporting import AT_ONCE, PATIENCE_S, Case, K, made, said
 
 MAX_TOKENS = 300

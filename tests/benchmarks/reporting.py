@@ -34,7 +34,6 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from service.app import open_services
 from service.cases.ingest import ingest
 from service.cases.schema import Vector
 from service.cases.sources import open_source
@@ -49,6 +48,7 @@ from service.reporting.pipeline import Reporter, final_report
 from service.reporting.report import ReportRequest
 from service.reporting.sentences import Sentence
 from service.settings import DEMO_LIBRARY, Settings
+from service.wiring import open_services
 from tests.benchmarks.negation import says
 from training.data.manifest import read_manifest
 from training.data.phantom import PhantomConfig, phantom

@@ -10,9 +10,9 @@ import time
 import httpx
 import pytest
 
-from service.app import open_services
 from service.bundle.manifest import load, seal
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
+from service.wiring import open_services
 
 pytestmark = pytest.mark.slow
 

@@ -14,12 +14,12 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from service.app import open_services
 from service.cases.ingest import ingest
 from service.cases.library import Query
 from service.cases.schema import EVERYTHING, NOBODY, CaseFilter
 from service.cases.sources import open_source
 from service.settings import Settings
+from service.wiring import open_services
 from training.cli import cli
 from training.data.manifest import read_manifest
 

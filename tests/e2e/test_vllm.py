@@ -10,7 +10,6 @@ import httpx
 import psutil
 import pytest
 
-from service.app import open_services
 from service.cases.ingest import ingest
 from service.cases.records import NewStudy, StudyRecord
 from service.cases.sources import open_source
@@ -24,6 +23,7 @@ from service.reporting.report import ReportRequest
 from service.reporting.sentences import Draft
 from service.reporting.writer import WritingTask
 from service.settings import DEMO_LIBRARY, Settings
+from service.wiring import open_services
 from tests.service.reporting.test_injection import PLAIN, UNSEEN
 from tests.support.evidence import passage
 

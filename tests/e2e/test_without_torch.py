@@ -16,7 +16,7 @@ import service
 for module in pkgutil.walk_packages(service.__path__, "service."):
     if module.name != "service.imaging.dicom.codec_process":
         __import__(module.name)
-from service.app import open_services
+from service.wiring import open_services
 from service.settings import Settings
 from pathlib import Path
 with open_services(Settings(data_dir=Path(sys.argv[1]))) as wired:

@@ -4,11 +4,11 @@ import pytest
 from qdrant_client import QdrantClient
 from structlog.testing import capture_logs
 
-from service.app import open_services
 from service.bundle.manifest import load, seal
 from service.cases.server import ServerStore
 from service.errors import BundleCorrupt, BundleMismatch, BundleNotReady, StoreUnavailable
 from service.settings import DEMO_BUNDLE, Settings
+from service.wiring import open_services
 from tests.support.server import in_process
 
 pytestmark = pytest.mark.slow

@@ -18,12 +18,12 @@ from qdrant_client.grpc import (
 )
 from qdrant_client.http.exceptions import ApiException
 
-from service.app import open_language_model
 from service.cases.server import connect
 from service.deadline import Deadline
 from service.errors import LlmUnavailable
 from service.settings import Settings
 from service.tracing import sending_spans
+from service.wiring import open_language_model
 from tests.service.reporting.llm.example import PROMPT, read
 from tests.support.openai_server import OpenAIServer
 from tests.support.paths import ROOT

@@ -7,10 +7,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.context import Services
-from service.app import open_library
 from service.cases.erasure import Erasure
 from service.reporting.audit import AuditLog
 from service.settings import DEMO_LIBRARY, Settings
+from service.wiring import open_library
 from tests.support.server import in_process
 
 PICTURES = sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:6]

@@ -67,5 +67,5 @@ def test_a_request_that_is_refused_deletes_nothing(writable, problem):
     assert writable.put("/studies/s1", json=STUDY).status_code == 200
     compressed = {"content-encoding": "gzip"}
     refused = writable.request("DELETE", "/studies/s1", content=b"x", headers=compressed)
-    problem(refused, 415, "request/encoding")
+    problem(refused, 400, "request/malformed")
     assert writable.get("/studies/s1").status_code == 200

@@ -37,14 +37,14 @@ def test_put_takes_the_patient_of_the_file_and_says_so(writable, bodies):
         assert "MRN" not in answer.text
         assert "study_id_from" not in answer.json()  # the path has named it
         assert writable.get("/studies/s1").json().items() <= answer.json().items()
-        assert writable.delete("/patients/MRN%2F77").json() == {"studies": 1}
+        assert writable.delete("/patients/MRN%2F77").json()["studies"] == 1
 
 
 def test_the_patient_whom_the_caller_names_comes_first(writable, bodies):
     for body in bodies(dicom(), patient_id="p1"):
         assert "patient_id_from" not in writable.put("/studies/s1", **body).json()
-        assert writable.delete("/patients/MRN%2F77").json() == {"studies": 0}
-        assert writable.delete("/patients/p1").json() == {"studies": 1}
+        assert writable.delete("/patients/MRN%2F77").json()["studies"] == 0
+        assert writable.delete("/patients/p1").json()["studies"] == 1
 
 
 @pytest.mark.parametrize("patient", ["", "  ", None])
@@ -110,7 +110,7 @@ def test_a_line_takes_the_study_and_the_patient_of_its_files(writable, in_base64
     assert "1.2.3" not in answers[0].text
     assert writable.get("/studies/1.2.3").json()["study_id"] == first["study_id"]
     assert writable.get("/studies/1.2.4").status_code == 404
-    assert writable.delete("/patients/MRN%2F77").json() == {"studies": 2}
+    assert writable.delete("/patients/MRN%2F77").json()["studies"] == 2
 
 
 def test_a_file_of_a_form_names_the_study_of_its_line(writable):

@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.api import streaming
-from service.app import open_language_model
 from service.settings import DEMO_LIBRARY, Settings
+from service.wiring import open_language_model
 from tests.support.openai_server import OpenAIServer
 from tests.support.server import in_process
 

@@ -69,8 +69,8 @@ def embedded_study(
 @pytest.fixture(scope="session")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encoder]:
     """The demo bundle's, without a case library."""
-    from service.app import open_services  # slow, and the killed processes import this file
     from service.settings import Settings
+    from service.wiring import open_services  # slow, and the killed processes import this file
 
     with open_services(Settings(data_dir=tmp_path_factory.mktemp("encoder"))) as wired:
         yield wired.encoder

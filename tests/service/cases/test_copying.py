@@ -4,7 +4,6 @@ from dataclasses import replace
 import pytest
 from qdrant_client import QdrantClient
 
-from service.app import open_other_library, open_services
 from service.bundle.manifest import load, seal
 from service.cases.copying import copy, missing, searched_alike
 from service.cases.ingest import total
@@ -15,6 +14,7 @@ from service.cases.schema import CaseFilter
 from service.cases.server import ServerStore
 from service.errors import BundleMismatch, StoreUnavailable
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
+from service.wiring import open_other_library, open_services
 from tests.service.cases.conftest import KEY
 
 pytestmark = [

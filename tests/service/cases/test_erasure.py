@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cases import erasure, shard
+from service.cases import erasure, room, shard
 from service.cases.schema import NOBODY, CaseFilter, Search
 from service.errors import StoreUnavailable
 from service.telemetry import REGISTRY
@@ -270,7 +270,7 @@ def test_segments_that_lack_points_are_not_used(edge, study, secret, monkeypatch
 
 def test_a_full_disk_stops_an_erasure_before_it_begins(edge, study, monkeypatch):
     edge.put([study("s")])
-    monkeypatch.setattr(shard, "_ROOM", 2**62)
+    monkeypatch.setattr(room, "_LOG", 2**62)
     with pytest.raises(StoreUnavailable):
         edge.erase()
     assert edge.count() == 1

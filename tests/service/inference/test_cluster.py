@@ -11,7 +11,6 @@ import psutil
 import pytest
 import ray
 
-from service.app import _open_encoder, open_library_on_ray, open_services
 from service.bundle.manifest import load
 from service.cases.ingest import Outcome, ingest, ingest_in_batches, total
 from service.cases.library import Query
@@ -22,6 +21,7 @@ from service.deadline import Deadline
 from service.errors import ClusterUnavailable, DeadlineExceeded, StudyInvalid
 from service.inference import cluster
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
+from service.wiring import _open_encoder, open_library_on_ray, open_services
 
 pytestmark = pytest.mark.slow
 

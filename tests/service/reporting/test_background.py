@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from service.app import open_services
 from service.cases.library import CaseLibrary
 from service.cases.records import NewStudy, StudyRecord
 from service.deadline import Deadline
@@ -13,6 +12,7 @@ from service.reporting.background import read_background
 from service.reporting.evidence import Subject
 from service.reporting.report import ReportRequest
 from service.settings import Settings
+from service.wiring import open_services
 from tests.support.writers import Scripted
 
 STUDIES = {

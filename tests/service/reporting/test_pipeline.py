@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from service.app import open_services
 from service.cases.records import NewStudy, StudyRecord
 from service.cases.schema import CaseFilter
 from service.errors import (
@@ -21,6 +20,7 @@ from service.reporting.prompt import Prompt
 from service.reporting.report import Report, ReportRequest
 from service.reporting.sentences import Sentence
 from service.settings import Settings
+from service.wiring import open_services
 from tests.support.writers import Failing, Restarting, Scripted
 
 

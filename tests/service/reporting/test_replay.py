@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from service.app import open_services
 from service.cases.records import NewStudy, StudyRecord
 from service.cases.schema import CaseFilter
 from service.errors import LlmUnavailable, RequestMalformed
@@ -13,6 +12,7 @@ from service.reporting.prompt import Prompt
 from service.reporting.replay import Replay, written_again
 from service.reporting.report import ReportRequest
 from service.settings import Settings
+from service.wiring import open_services
 from tests.support.writers import Failing, Scripted
 
 pytestmark = pytest.mark.slow  # opens a library of its own for each test

@@ -1,0 +1,65 @@
+"""Puts what a case store asks into the types of Qdrant Edge."""
+
+from collections.abc import Mapping, Sequence
+
+import qdrant_edge as qdrant
+
+from service.cases.operations import ALL_POINTS, BlankDigest, Operation, Remove, Selection, Upsert
+from service.cases.points import WORDS, Point
+from service.cases.schema import Search
+from service.cases.words import Words, sought_words
+
+_BREADTH = 256
+"""Candidates that a search of a vector graph keeps (`ef`)."""
+
+
+def query_of(search: Search) -> "qdrant.ScoringQueryType":
+    """Returns the query of a search by a vector or by words."""
+    if search.vector is not None:
+        return qdrant.Query.Nearest(search.vector.tolist(), using=search.target)
+    return qdrant.Query.Nearest(_sparse(sought_words(search.words or "")), using=WORDS)
+
+
+def params_of(search: Search) -> qdrant.SearchParams:
+    """Names a corpus: without one, the engine's word rarity still counts what was deleted."""
+    corpus = None if search.words is None else filter_of(ALL_POINTS.of_part(search.target))
+    idf = None if corpus is None else qdrant.IdfParams(corpus)
+    return qdrant.SearchParams(hnsw_ef=_BREADTH, idf=idf)
+
+
+def filter_of(selection: Selection) -> qdrant.Filter:
+    """Returns the filter that passes the selected points."""
+    must_not = _any_of(selection.must_not)
+    if selection.spared:
+        must_not.append(qdrant.HasIdCondition(set(selection.spared)))
+    return qdrant.Filter(must=_any_of(selection.must), must_not=must_not)
+
+
+def _any_of(conditions: Mapping[str, Sequence[str]]) -> "list[qdrant.ConditionType]":
+    return [
+        qdrant.FieldCondition(key, match=qdrant.MatchAny(list(values)))
+        for key, values in conditions.items()
+    ]
+
+
+def update_of(operation: Operation) -> qdrant.UpdateOperation:
+    """Returns the entry that an operation is in the engine's log."""
+    update = qdrant.UpdateOperation
+    match operation:
+        case BlankDigest(selection):
+            return update.set_payload_by_filter(filter_of(selection), {"digest": ""})
+        case Remove(selection):
+            return update.delete_points_by_filter(filter_of(selection))
+        case Upsert(points):
+            return update.upsert_points(
+                [qdrant.Point(point.id, _vectors(point), point.payload) for point in points]
+            )
+
+
+def _vectors(point: Point) -> "dict[str, qdrant.NamedVector]":
+    words = {} if point.words is None else {WORDS: _sparse(point.words)}
+    return {**point.vectors, **words}
+
+
+def _sparse(words: Words) -> qdrant.SparseVector:
+    return qdrant.SparseVector(words.indices, words.values)
