@@ -14,6 +14,7 @@ from service.cases.notes import Note, left_notes, noted
 from service.cases.places import sweep, unnamed
 from service.cases.records import NewStudy, StudyRecord
 from service.cases.renditions import Renditions
+from service.errors import StoreUnavailable
 from service.settings import DEMO_LIBRARY
 
 PICTURES = [path.read_bytes() for path in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:3]]
