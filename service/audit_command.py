@@ -7,7 +7,7 @@ from rich.console import Console
 
 from service.logs import configure_logging
 from service.reporting.audit_erasure import Erasure, erase
-from service.settings import Settings
+from service.settings import read_settings
 from service.wiring import open_audit_log
 
 commands = typer.Typer(no_args_is_help=True, help="Work on the log of written reports.")
@@ -31,7 +31,7 @@ def erase_patient(
     """Erase what the audit log has of a patient. A server may be running."""
     if patient_id is None and not study:
         raise typer.BadParameter("Give a patient, or at least one --study.")
-    settings = Settings()
+    settings = read_settings()
     configure_logging(settings.log_level)
     Console().print(sentence(erase(open_audit_log(settings), patient_id, study or ())))
 

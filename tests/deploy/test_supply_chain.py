@@ -11,7 +11,6 @@ import yaml
 from packaging.requirements import Requirement
 from PIL import features
 
-from deploy.sbom import sbom
 from tests.support.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -107,6 +106,8 @@ def test_the_licence_of_pillow_is_not_the_gpl():
 @pytest.mark.slow
 def test_the_sbom_lists_each_package_and_the_native_libraries_in_its_wheel(tmp_path):
     """Of an environment with three packages, whose files stay where they are."""
+    from deploy.sbom import sbom  # here, because it takes a second that `make check` need not spend
+
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=False, symlinks=True)
     (packages,) = environment.glob("lib/python*/site-packages")

@@ -96,7 +96,9 @@ def test_every_local_link_leads_somewhere(page):
 
 
 def test_every_setting_that_a_page_names_exists():
-    named = {name for page in PAGES for name in re.findall(r"\bECLIP_(\w*[A-Z])\b", read(page))}
+    """All but the changelog, which names those that are gone."""
+    today = [page for page in PAGES if page.name != "CHANGELOG.md"]
+    named = {name for page in today for name in re.findall(r"\bECLIP_(\w*[A-Z])\b", read(page))}
     assert named
     assert {name.lower() for name in named} - Settings.model_fields.keys() <= {"shared_data"}
 

@@ -19,6 +19,7 @@ def narrow(client):
         yield narrow
 
 
+@pytest.mark.slow
 def test_nothing_stays_counted_once_a_request_is_answered(narrow, radiograph, in_base64, problem):
     """Each of these takes over a tenth of the memory."""
     images = {"images": [{"data": in_base64(radiograph + bytes(2 * MIB))}]}
