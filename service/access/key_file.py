@@ -74,7 +74,7 @@ def digest(key: str) -> str:
 
 def read_keys(path: Path) -> dict[str, KeyEntry]:
     """Returns the keys of the file by name. Raises SettingInvalid if it cannot be read."""
-    cause = None
+    cause: OSError | None = None
     try:
         return _FORM.validate_json(path.read_bytes())
     except OSError as error:
