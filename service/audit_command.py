@@ -5,9 +5,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from service.logs import configure_logging
+from service.command_start import start
 from service.reporting.audit_erasure import Erasure, erase
-from service.settings import read_settings
 from service.wiring import open_audit_log
 
 commands = typer.Typer(no_args_is_help=True, help="Work on the log of written reports.")
@@ -31,9 +30,7 @@ def erase_patient(
     """Erase what the audit log has of a patient. A server may be running."""
     if patient_id is None and not study:
         raise typer.BadParameter("Give a patient, or at least one --study.")
-    settings = read_settings()
-    configure_logging(settings.log_level)
-    Console().print(sentence(erase(open_audit_log(settings), patient_id, study or ())))
+    Console().print(sentence(erase(open_audit_log(start()), patient_id, study or ())))
 
 
 def sentence(done: Erasure) -> str:

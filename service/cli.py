@@ -28,19 +28,19 @@ from service.cases.schema import NOBODY, Part
 from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k
 from service.cases.search import search as search_library
 from service.cases.sources import open_source
+from service.command_start import start
 from service.console import bundle_table, failure, hits_table, place, progress_bar, wrong_settings
 from service.deadline import Deadline
 from service.erase_command import erase
-from service.errors import EclipError, RequestMalformed
+from service.errors import EclipError, RequestMalformed, SettingInvalid
 from service.files import content_of
 from service.keys_command import keys
-from service.logs import configure_logging
-from service.permissions import KEPT, close_to_others, write_privately
+from service.permissions import write_privately
 from service.reporting.evidence import Subject
 from service.reporting.formats import json_text, plain_text
 from service.reporting.replay import Replay, written_again
 from service.reporting.report import DEFAULT_K, ReportRequest
-from service.settings import DEMO_LIBRARY, Settings, read_settings
+from service.settings import DEMO_LIBRARY, Settings
 from service.telemetry import log
 from service.wiring import open_library_on_ray, open_other_library, open_services
 
@@ -68,7 +68,7 @@ def main() -> None:
         cli()
     except (EclipError, OSError) as error:
         err.print(failure(error), highlight=False)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, SettingInvalid) else 1)
     except (ValidationError, SettingsError) as error:
         err.print(wrong_settings(error), highlight=False)
         sys.exit(2)
@@ -81,7 +81,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the HTTP API. Every setting is an ECLIP_* environment variable."""
-    settings = _settings()
+    settings = start()
     Guard(settings)  # refuses before the models are loaded
 
     def fill(wired: Services) -> None:
@@ -119,7 +119,7 @@ def index(
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each encoder on the cluster")] = 0,
 ) -> None:
     """Add studies to the case library. Run it again to resume."""
-    outcomes, settings = list[Outcome](), _settings()
+    outcomes, settings = list[Outcome](), start()
     on_ray = None if ray is None else open_library_on_ray(settings, ray, encoders, gpus)
     with on_ray or _open_library(settings) as library:
         try:
@@ -147,7 +147,7 @@ def copy(
     ],
 ) -> None:
     """Copy another library's studies into this one. Another bundle's studies are embedded again."""
-    settings = _settings()
+    settings = start()
     with open_other_library(settings, library) as other, open_services(settings) as wired:
         (store, renditions), target = other, wired.library.store
         copied = copying.copy(store, renditions, wired.library)
@@ -171,7 +171,7 @@ def search(
     k: Annotated[int, typer.Option(min=1, help="Number of hits")] = DEFAULT_HITS,
 ) -> None:
     """Find the stored images, reports or passages nearest to a sentence or a radiograph."""
-    settings, image = _settings(), content_of(query)
+    settings, image = start(), content_of(query)
     with _as_usage_error("--k"):
         check_k(k, settings.max_k)
     text = query if image is None else None
@@ -212,7 +212,7 @@ def report(
     """Write a cited report for the images of one study, or repeat a report from the audit log."""
     if bool(images) == bool(replay):
         raise typer.BadParameter("Give either the images of one study, or --replay RECORD.")
-    deadline, settings = Deadline(COMMAND_S), _settings()
+    deadline, settings = Deadline(COMMAND_S), start()
     with _as_usage_error("--k"):
         check_k(k, settings.max_k)
     with open_services(settings) as wired:
@@ -238,14 +238,7 @@ def bundle(
     directory: Annotated[Path | None, typer.Argument(exists=True, file_okay=False)] = None,
 ) -> None:
     """Verify a bundle and show its content."""
-    out.print(bundle_table(load(directory or _settings().bundle)))
-
-
-def _settings() -> Settings:
-    settings = read_settings()
-    configure_logging(settings.log_level)
-    close_to_others(settings.data_dir / name for name in (settings.collection, *KEPT))
-    return settings
+    out.print(bundle_table(load(directory or start().bundle)))
 
 
 @contextmanager

@@ -4,13 +4,13 @@ from rich.console import Console
 
 from service.cases.edge import EdgeStore
 from service.cases.places import renditions_of, unnamed
+from service.command_start import start
 from service.errors import StoreUnavailable
-from service.settings import read_settings
 
 
 def erase() -> None:
     """Erases what was deleted from the embedded library's files, and images that no study has."""
-    settings = read_settings()
+    settings = start()
     if settings.qdrant_url is not None:
         raise StoreUnavailable(
             "The library is on a Qdrant server, which keeps its own files. Unset ECLIP_QDRANT_URL "

@@ -8,6 +8,7 @@ and of an exception only its class and place are kept.
 import logging
 import os
 import re
+import socket
 import sys
 import threading
 import time
@@ -32,6 +33,8 @@ UNLIMITED = ("request", "lines left out")
 _KIND = ("event", "logger", "error", "place", "why")
 """Members in which all lines of one event are alike."""
 _VALUE = "…"
+_NUMBER = re.compile(r"\d+")
+"""What may differ in the words of one event."""
 
 
 def configure_logging(level: str) -> None:
@@ -67,7 +70,7 @@ def failure(error: BaseException) -> dict[str, str]:
     place = " > ".join(dict.fromkeys([*own[-1:], *frames[-1:]]))
     members = {"error": type(error).__name__, "place": place or "unknown"}
     if isinstance(error, OSError) and error.errno is not None:
-        members["reason"] = os.strerror(error.errno)
+        members["reason"] = _reason(error)
     return members
 
 
@@ -115,7 +118,8 @@ class Limiter:
         return ended
 
     def _count(self, line: EventDict) -> int:
-        kind = tuple(str(line.get(member)) for member in _KIND)
+        event, *others = (str(line.get(member)) for member in _KIND)
+        kind = (_NUMBER.sub(_VALUE, event), *others)
         with self._lock:
             window = self._windows.setdefault(kind, _Window(time.monotonic() + WINDOW_S))
             window.lines += 1
@@ -148,22 +152,30 @@ class _Forward(logging.Handler):
         """Logs the record's words without values, and the class and place of its exception."""
         error = record.exc_info[1] if record.exc_info else None
         members = failure(error) if error else {}
-        log().log(record.levelno, _words(record), logger=record.name, **members)
+        say = log().error if record.levelno >= logging.ERROR else log().warning
+        say(_words(record), logger=record.name, **members)
 
 
 def _words(record: logging.LogRecord) -> str:
     """Returns the first line of a record's message; of its values, numbers only."""
     if isinstance(record.msg, OSError) and record.msg.errno is not None:
-        return os.strerror(record.msg.errno)
+        return _reason(record.msg)
     if isinstance(record.msg, BaseException):
         return type(record.msg).__name__
     words = str(record.msg).partition("\n")[0]
     if record.name == "asyncio":  # "Exception in callback f(values)"
         return re.sub(r"\([^)].*", "(…)", words)
     values = record.args if isinstance(record.args, tuple) else ()
-    with suppress(TypeError, ValueError):
+    with suppress(TypeError, ValueError, OverflowError):
         return words % tuple(v if isinstance(v, int | float) else _VALUE for v in values)
     return words
+
+
+def _reason(error: OSError) -> str:
+    """Returns the system's words for an error, which has a file's or host's name in its own."""
+    if isinstance(error, socket.gaierror):  # its numbers are of another list
+        return "The host's name has no address"
+    return os.strerror(error.errno or 0)
 
 
 def _warned(

@@ -42,7 +42,7 @@ class _Server(uvicorn.Server):
         if self.config.uds:
             log().info("listening", socket=self.config.uds)
         else:
-            address = f"http://{self.config.host}:{self.config.port}"
+            address = _address(self.config.host, self.servers[0].sockets[0].getsockname()[1])
             log().info("listening", workbench=f"{address}/", api=f"{address}/docs")
 
 
@@ -64,6 +64,7 @@ def serve(settings: Settings, when_open: Callable[[Services], None]) -> None:
                 http=cast(Any, connections.protocol),
                 loop="asyncio",
                 ws="none",
+                forwarded_allow_ips="127.0.0.1",
                 backlog=min(ACCEPTED, max(1, bound // 8)),
                 timeout_keep_alive=settings.idle_s,
                 timeout_graceful_shutdown=math.ceil(settings.longest_s),
@@ -76,6 +77,10 @@ def serve(settings: Settings, when_open: Callable[[Services], None]) -> None:
             server.run()
     if not server.started:
         sys.exit(STARTUP_FAILURE)
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def affordable(connections: int) -> int:

@@ -74,16 +74,17 @@ def digest(key: str) -> str:
 
 def read_keys(path: Path) -> dict[str, KeyEntry]:
     """Returns the keys of the file by name. Raises SettingInvalid if it cannot be read."""
+    cause: OSError | None = None
     try:
         return _FORM.validate_json(path.read_bytes())
     except OSError as error:
-        why = f"{error.strerror}"
+        cause, why = error, f"{error.strerror}"
         if isinstance(error, FileNotFoundError):
             why += ". Make it with `eclip keys new NAME --scopes read,write`"
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
-    raise SettingInvalid(f"The key file of ECLIP_KEY_FILE cannot be read: {why}.")
+    raise SettingInvalid(f"The key file of ECLIP_KEY_FILE cannot be read: {why}.") from cause
 
 
 def add_key(path: Path, name: str, entry: Mapping[str, object]) -> str:

@@ -73,6 +73,8 @@ class KeyRing:
             self._filed = _keys(self._path)
         except SettingInvalid as error:
             KEY_FILE_GOOD.set(0)
+            if isinstance(error.__cause__, OSError):  # may pass without a change of the file
+                self._stamp = None
             log().error("key file not read: the keys read last still count", why=error.detail)
         else:
             KEY_FILE_GOOD.set(1)

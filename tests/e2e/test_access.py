@@ -34,7 +34,7 @@ def eclip(data_dir, *arguments, **environment):
 )
 def test_a_server_that_would_let_anybody_in_does_not_start(tmp_path, environment, why):
     done = eclip(tmp_path, "serve", "--demo", **environment)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert why in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []

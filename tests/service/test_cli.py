@@ -192,6 +192,38 @@ def test_a_setting_that_is_not_json_is_an_error_in_words(monkeypatch, capsys, ma
     assert "secret" not in complaint
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("serve",),
+        ("index", DEMO_BUNDLE),
+        ("copy", "elsewhere"),
+        ("search", "effusion"),
+        ("report", DEMO / "radiograph.png"),
+        ("bundle",),
+        ("erase",),
+        ("audit", "erase", "p-s1"),
+        ("keys", "list"),
+    ],
+)
+def test_no_command_passes_over_a_misspelt_setting(monkeypatch, capsys, data_dir, command):
+    monkeypatch.delenv("ECLIP_DATA_DIR")
+    monkeypatch.setenv("ECLIP_DATADIR", str(data_dir))
+    code, complaint = fails(monkeypatch, capsys, *command)
+    assert (code, "ECLIP_DATADIR. Did you mean ECLIP_DATA_DIR?" in complaint) == (2, True)
+
+
+def test_every_command_closes_the_data_and_logs_json(monkeypatch, capsys, data_dir):
+    audit = data_dir / "audit"
+    audit.mkdir(parents=True, mode=0o755)
+    for command in (("erase",), ("audit", "erase", "p-s1")):
+        audit.chmod(0o755)
+        structlog.reset_defaults()
+        assert fails(monkeypatch, capsys, *command)[0] == 1
+        assert audit.stat().st_mode & 0o777 == 0o700
+        assert structlog.is_configured()
+
+
 def test_rejected_lines_are_named_by_number_and_end_with_1(manifest, monkeypatch, capsys):
     with manifest.open("a") as lines:
         lines.write('{"study_id": "s4"}\nnot json\n{"study_id": "s5", "images": ["../x.png"]}\n')

@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 
 CANARY = "Doe-Jane-19610304"
 SPEAKERS = """
-import asyncio, gc, logging, sys, threading, warnings
+import asyncio, gc, logging, socket, sys, threading, warnings
 from service.logs import configure_logging
 
 NAME = "Doe-Jane-19610304"
@@ -38,6 +38,9 @@ async def in_the_loop():
 
 logging.getLogger("library").warning("cannot read %s in %d places\\nmore: " + NAME, NAME, 3)
 logging.getLogger("library").warning("%s and %s", NAME)
+logging.getLogger("library").warning("%d of", float("inf"))
+logging.getLogger("library").log(35, "a level of its own")
+logging.getLogger("library").error(socket.gaierror(-2, NAME))
 logging.getLogger("uvicorn.error").error(OSError(98, NAME))
 logging.getLogger("uvicorn.error").error(ValueError(NAME))
 try:
@@ -73,6 +76,9 @@ def test_every_line_is_json_and_without_values_whoever_wrote_it():
     assert said == [
         ("cannot read … in 3 places", None, "nowhere"),
         ("%s and %s", None, "nowhere"),
+        ("%d of", None, "nowhere"),
+        ("a level of its own", None, "nowhere"),
+        ("The host's name has no address", None, "nowhere"),
         ("Address already in use", None, "nowhere"),
         ("ValueError", None, "nowhere"),
         ("in a library", "ValueError", "__main__.fails"),
@@ -132,6 +138,13 @@ def test_an_event_has_some_lines_a_minute_and_then_a_count(written):
     assert (lines[-2]["of"], lines[-2]["lines"]) == ("cut", 90)
     structlog.get_logger().warning("cut", why="room")
     assert lines[-1]["event"] == "cut"
+
+
+def test_numbers_do_not_make_another_event(written):
+    _, lines = written
+    for number in range(10_000):
+        structlog.get_logger().warning(f"attempt {number} of {number + 1}", logger="library")
+    assert len(lines) == LINES
 
 
 def test_every_request_has_its_line(written):

@@ -5,7 +5,7 @@ import resource
 import pytest
 from structlog.testing import capture_logs
 
-from service.serving import affordable
+from service.serving import _address, affordable
 
 ENDLESS = resource.RLIM_INFINITY
 
@@ -38,3 +38,8 @@ def test_a_limit_that_cannot_be_raised_is_kept(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, ENDLESS))
     monkeypatch.setattr(resource, "setrlimit", refuses)
     assert affordable(1000) == 128
+
+
+def test_an_ipv6_address_is_in_brackets():
+    assert _address("::1", 8000) == "http://[::1]:8000"
+    assert _address("localhost", 8001) == "http://localhost:8001"

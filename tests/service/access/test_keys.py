@@ -1,4 +1,6 @@
 import json
+import os
+import resource
 
 import pytest
 from structlog.testing import capture_logs
@@ -53,6 +55,25 @@ def test_a_broken_file_changes_nothing_and_is_said_once(path, broken):
     assert good() == 0
     path.write_text(whole.replace("ward", "clinic"))
     assert ring.find(key).name == "clinic"
+    assert good() == 1
+
+
+def test_a_file_that_could_not_be_opened_for_a_moment_is_read_again(path):
+    """A removed key must not go on because descriptors were short at the first request."""
+    first, second = add_key(path, "first", READ), add_key(path, "second", READ)
+    ring = KeyRing({}, path)
+    remove_key(path, "first")
+    free = os.open(path, os.O_RDONLY)
+    os.close(free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        assert ring.find(first).name == "first"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert good() == 0
+    assert ring.find(first) is None
+    assert ring.find(second).name == "second"
     assert good() == 1
 
 
