@@ -8,8 +8,8 @@ A sentence that follows from a passage has no word of its own. Each word must be
 * a word that the rules for clauses judge ("no", "clear", "possible", "unchanged").
 
 Numbers keep their unit and dates their order: "3 weeks", "12/05/2020" and "T5" are one word each. A
-word that is written like a name must be in the passage, whatever it means: "An" in "effusion, An". What is above
-or below a thing is above or below it in the passage too, and not "at" it.
+word that is written like a name must be in the passage, whatever it means: "An" in "effusion, An".
+What is above or below a thing is so in the passage too, and not "at" it.
 """
 
 import re
@@ -106,13 +106,14 @@ _NAME = re.compile(
 )
 """A word with a capital within a sentence, and an article that no noun may follow."""
 _NO_SUBJECT = re.compile(
-    r"[\W\d]*(an?|and|are|as|at|been?|by|can|could|did|do|does|find|for|from|had|has|have|in|is|may"
-    r"|might|of|on|or|see|show|side|sign|the|to|was|were|with)(?=[,;:]|['’]s\b| (?:ha[sd]|is|was)\b)",
+    r"[\W\d]*(an?|and|are|as|at|been?|by|can|could|did|do|does|find|for|from|had|has|have|in|is"
+    r"|may|might|of|on|or|see|show|side|sign|the|to|was|were|with)"
+    r"(?=[,;:]|['’]s\b| (?:ha[sd]|is|was)\b)",
     re.IGNORECASE,
 )
-"""A word of grammar where a sentence has its subject, so that it is a name: "See has an effusion"."""
+"""A word of grammar in the place of a sentence's subject: a name, as in "See has an effusion"."""
 _PLACED = re.compile(r"\b(above|below)\b(?: (?:the|an?)\b)? ([^\W\d_]+)")
-"""Above or below what a thing is."""
+"""What a thing is above or below."""
 
 
 def fold(word: str) -> str:
