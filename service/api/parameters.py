@@ -5,7 +5,7 @@ an endpoint does not take or that is spelt otherwise is an error, in every form 
 that a caller made up are in no error: they may hold a patient's name.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -151,9 +151,11 @@ def _count(name: str, pairs: Pairs) -> int:
     return sum(each == name for each, _ in pairs)
 
 
-def _no_such(unknown: str, known: Iterable[str]) -> str:
+def _no_such(unknown: str, known: Collection[str]) -> str:
     """Says that a name is unknown. Shows it only where it is a known one, misspelt."""
     short = unknown[:LONGEST_NAME]
+    if unknown in known:
+        return f"`{unknown}` is a member of another parameter and stands outside of it"
     for near in get_close_matches(short.lower(), known, n=1, cutoff=ALIKE):
         if len(unknown) <= len(near) + 1 and short.isascii() and short.isprintable():
             return f"there is no parameter `{short}`, perhaps `{near}` is meant"

@@ -197,6 +197,11 @@ def _abstention(
     """Returns why there is no report; None if at least one sentence is supported."""
     if not evidence.passages and request.min_score is not None:
         return f"No case in the library is as near to this radiograph as {request.min_score}."
+    if not evidence.passages and (request.subject.patient_id or request.subject.study_id):
+        return (
+            "No case in the library may serve as evidence for this request. Cases of the patient "
+            "and the study that the request or its DICOM files name are left out."
+        )
     if not evidence.passages:
         return "No case in the library may serve as evidence for this request."
     if any(sentence.status == "supported" for sentence in sentences):

@@ -40,6 +40,8 @@ _TERMS = {
     r"picc line|peripherally inserted central (?:venous )?catheter": "picc",
     r"central venous line|central line|cvc": "central venous catheter",
     r"thoracostomy tube": "chest tube",
+    r"svc": "superior vena cava",
+    r"terminates": "ends",
     r"cannot be (?:excluded|ruled out)": "possible",
 }
 _ANY = re.compile(rf"\b(?:{'|'.join(_TERMS)})\b")

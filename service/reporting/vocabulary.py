@@ -9,6 +9,7 @@ A sentence that follows from a passage has no word of its own. Each word must be
 
 Numbers keep their unit and dates their order: "3 weeks", "12/05/2020" and "T5" are one word each. A
 word that is written like a name must be in the passage, whatever it means: "An" in "effusion, An".
+What is above or below a thing is so in the passage too, and not "at" it.
 """
 
 import re
@@ -86,9 +87,9 @@ _UNITS = (
 _TERM = re.compile(
     rf"\d+(?:[.,/:-]\d+)*(?:[ -]?(?:{_UNITS})(?![^\W_]))?(?![^\W_])"
     r"|[^\W_]+"
-    r"|[^\w\s.,;:()'\"/!?\[\]-]"
+    r"|[^\w\s.,;:()'\"/!?\[\]*-]"
 )
-"""A number with its unit, a word, or a symbol such as `<` that is no punctuation."""
+"""A number with its unit, a word, or a symbol such as `<` that is no punctuation or Markdown."""
 _BEFORE_UNIT = re.compile(r"[ -](?=[a-z%])")
 _LIST_NUMBER = re.compile(r"^\s*\d{1,2}[.)] ")
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "“": " ", "”": " ", "…": " ", "–": "-", "—": "-"})
@@ -104,6 +105,15 @@ _NAME = re.compile(
     r"|\b[Aa]n(?= [bcdfgjklpqrtvwz])"
 )
 """A word with a capital within a sentence, and an article that no noun may follow."""
+_NO_SUBJECT = re.compile(
+    r"[\W\d]*(an?|and|are|as|at|been?|by|can|could|did|do|does|find|for|from|had|has|have|in|is"
+    r"|may|might|of|on|or|see|show|side|sign|the|to|was|were|with)"
+    r"(?=[,;:]|['’]s\b| (?:ha[sd]|is|was)\b)",
+    re.IGNORECASE,
+)
+"""A word of grammar in the place of a sentence's subject: a name, as in "See has an effusion"."""
+_PLACED = re.compile(r"\b(above|below)\b(?: (?:the|an?)\b)? ([^\W\d_]+)")
+"""What a thing is above or below."""
 
 
 def fold(word: str) -> str:
@@ -124,12 +134,20 @@ def compared_terms(text: str, meaning: str) -> tuple[frozenset[str], frozenset[s
     meaning: the normalised text, which offers what its phrases mean: "no change" → "unchanged".
     """
     names = {name.lower() for name in _NAME.findall(text)}
+    if first := _NO_SUBJECT.match(text):
+        names.add(first[1].lower())
     terms = _terms(text)
+    placed = {f"{place} {fold(thing)}" for place, thing in _PLACED.findall(meaning)}
     meant = {*_TERM.findall(meaning)} - terms
     written_as_names = terms & names
     needs = {fold(term) for term in terms - names - GRAMMAR - _JUDGED} - GRAMMAR | written_as_names
     offers = {fold(term) for term in terms | meant} | terms | meant
-    return frozenset(needs), frozenset(offers - GRAMMAR | written_as_names)
+    at = terms & {"at"}
+    beside = set[str]() if placed else {"at"}
+    return (
+        frozenset(needs | placed | at),
+        frozenset(offers - GRAMMAR | written_as_names | placed | at | beside),
+    )
 
 
 def _terms(text: str) -> set[str]:

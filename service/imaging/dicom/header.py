@@ -115,7 +115,7 @@ def read_dataset(data: bytes) -> tuple[Dataset, memoryview]:
     Raises ImageUndecodable if the header is larger than a radiograph needs, ImageUnsupported if
     the file is deflated (PS3.5 A.5), and anything at all, from pydicom, if it is damaged.
     """
-    file = _BoundedFile(data)
+    file = BoundedFile(data)
     try:
         dataset = read_partial(file, file.stops_at, specific_tags=_READ, force=True)
         end = file.tell()
@@ -129,7 +129,7 @@ def read_dataset(data: bytes) -> tuple[Dataset, memoryview]:
     raise _too_large()
 
 
-def _first_lut(file: "_BoundedFile", tag: BaseTag, dataset: Dataset) -> Sequence:
+def _first_lut(file: "BoundedFile", tag: BaseTag, dataset: Dataset) -> Sequence:
     """Reads the first item of a LUT sequence that holds a LUT; the others are not read."""
     start, vr, length = file.luts[tag]
     implicit, little = dataset.original_encoding
@@ -189,7 +189,7 @@ def unsupported_syntax(syntax: UID) -> ImageUnsupported:
     )
 
 
-class _BoundedFile(io.BytesIO):
+class BoundedFile(io.BytesIO):
     """A DICOM file that pydicom can read only in a bounded number of steps and header bytes.
 
     pydicom parses every sequence of undefined length, even one that is not wanted (PS3.5 7.5.1).
@@ -208,6 +208,7 @@ class _BoundedFile(io.BytesIO):
         self.luts: dict[BaseTag, tuple[int, str | None, int]] = {}
 
     def read(self, size: int | None = None) -> bytes:
+        """Reads so many bytes. Refuses a file that is deflated, or whose header is too large."""
         if size is None:
             raise unsupported_syntax(DeflatedExplicitVRLittleEndian)
         content = super().read(size)

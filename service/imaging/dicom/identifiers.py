@@ -7,20 +7,22 @@ states, dose reports, key object selections, documents, and the DICOMDIR. Their 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 
-import pydicom
 from pydicom.dataset import FileDataset
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
+from service.imaging.dicom.header import BoundedFile
 from service.imaging.libraries import decoding
 
 _IDS = ["StudyInstanceUID", "PatientID"]
-_TAGS = [*_IDS, "SOPClassUID", "Rows"]
+_TAGS: list[BaseTag | int] = [*map(Tag, (*_IDS, "SOPClassUID", "Rows"))]
 
 
-_LIMITS = (2**14, 2**20)
-"""Bytes of the beginning that are read. The first holds most headers, the last any radiograph's."""
+_LIMITS = (2**14, 2**20, 2**31)
+"""Bytes of the beginning that are read. The first holds most headers. The last is the whole file,
+for one with large private elements before the ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +43,26 @@ def belonging(read: Callable[[int], bytes]) -> Belonging:
     Absent and blank ids are None, and so are both ids of a damaged file: its decoder reports it.
     """
     for limit in _LIMITS:
-        file = BytesIO(read(limit))
+        file = BoundedFile(read(limit))
         found = _read(file)
         if found is not None and file.tell() < limit:
             return found
     return found or Belonging(None, None)
 
 
-def _read(file: BytesIO) -> Belonging | None:
+def _read(file: BoundedFile) -> Belonging | None:
     try:
         with decoding:
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+            header = read_partial(file, _is_past, specific_tags=_TAGS, force=True)
             study_id, patient_id = (str(header.get(tag) or "").strip() for tag in _IDS)
             return Belonging(study_id or None, patient_id or None, _is_image(header))
     except Exception:  # a damaged header makes pydicom raise anything
         return None
+
+
+def _is_past(tag: BaseTag, *_: object) -> bool:
+    """Decides whether all wanted elements are passed: a file has them in ascending order."""
+    return bool(tag > max(_TAGS))
 
 
 def _is_image(header: FileDataset) -> bool:

@@ -70,7 +70,7 @@ def require_refused(client, name):
 @pytest.mark.slow
 def test_ids_in_the_paths_of_a_live_server_follow_the_rule(serve, tmp_path):
     """Starlette's test client decodes a path twice, so that only a server can show "%2F"."""
-    with serve(tmp_path) as server, httpx.Client(base_url=server.url) as client:
+    with serve(tmp_path) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         for name in ("%2F", "100%", "CR/2023/001", "a?b#c;d", "Ä 1", "a\\b", "image", "a/image/b"):
             assert put(client, name, name).status_code == 200, name
             require_reached(client, name)

@@ -56,6 +56,14 @@ def test_a_file_without_a_patient_is_stored_without_one(writable, bodies, radiog
         assert "patient_id_from" not in answer
 
 
+def test_the_ids_are_found_behind_large_private_elements(writable, bodies):
+    dataset = dicom_dataset(PatientID="MRN/77", StudyInstanceUID="1.2.3")
+    dataset.add_new(0x00090010, "LO", "SCANNER")
+    dataset.add_new(0x00091001, "OB", bytes(2**21))
+    answer = writable.put("/studies/s1", **bodies(dicom_bytes(dataset), report=REPORT)[1])
+    assert answer.json()["patient_id_from"] == "dicom"
+
+
 def test_files_of_several_patients_are_no_study(writable, problem, bodies):
     for body in bodies(dicom(), dicom("p2")):
         for answer in (
@@ -151,6 +159,11 @@ def test_a_report_has_no_evidence_of_the_files_own_patient(library, bodies):
         answer = library.post("/generate-report", **body)
         assert {item["study_id"] for item in answer.json()["evidence"]} == {other}
         assert answer.json()["patient_id_from"] == "dicom"
+
+
+def test_an_abstention_says_that_the_files_own_patient_is_left_out(library, bodies):
+    body = bodies(dicom(patient="p3", BodyPartExamined="CHEST"), filter={"source": ["none"]})[0]
+    assert "are left out" in library.post("/generate-report", **body).json()["abstained"]
 
 
 def test_files_of_several_studies_are_no_report(library, problem, bodies):

@@ -272,3 +272,9 @@ def test_no_error_of_labels_or_of_an_image_repeats_its_words(client, radiograph)
     ):
         assert answer.is_client_error
         assert NAME not in answer.text
+
+
+def test_a_member_that_stands_outside_of_its_parameter_is_called_so(client, problem):
+    answer = client.post("/retrieve", params={"text": "effusion", "patient_id": "p1"})
+    detail = problem(answer, 400, "request/malformed")["detail"]
+    assert "`patient_id` is a member of another parameter" in detail

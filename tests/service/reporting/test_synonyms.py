@@ -14,6 +14,7 @@ SAME = [
     ("Stable cardiomegaly.", "Cardiomegaly is unchanged."),
     ("Bony structures are unremarkable.", "The osseous structures are within normal limits."),
     ("The ETT ends 4 cm above the carina.", "The endotracheal tube ends 40 mm above the carina."),
+    ("The line terminates in the SVC.", "The line ends in the superior vena cava."),
     ("Calcifications of the aorta.", "Calcified aorta."),
     ("The left costophrenic angle is blunted.", "Blunting of the left costophrenic sulcus."),
     ("Bibasilar atelectasis.", "Bilateral basilar atelectasis."),

@@ -26,6 +26,9 @@ def supported(text, passage=PASSAGE):
         "There is a mild right lower lobe consolidation of 1.2 cm, noted since 3 March 2019.",
         "Right lower lobe consolidations.",
         "MILD RIGHT LOWER LOBE CONSOLIDATION.",
+        "**Mild right lower lobe consolidation**.",
+        "* Note: mild right lower lobe consolidation.",
+        "Also, there is a mild consolidation at the right lower lobe.",
     ],
 )
 def test_what_adds_no_word_is_supported(text):
@@ -61,6 +64,9 @@ def test_what_adds_no_word_is_supported(text):
         "Mild right lower lobe Fields consolidation.",
         "Mild right lower lobe consolidation, Will.",
         "Mild right lower lobe consolidation after March.",
+        "See, mild right lower lobe consolidation.",
+        "Do has a mild right lower lobe consolidation.",
+        "1) An's mild right lower lobe consolidation.",
         "Resolution of the mild right lower lobe consolidation.",
     ],
 )
@@ -82,6 +88,8 @@ def test_what_adds_a_word_a_number_or_a_name_is_never_supported(text):
         ("Removal of the tube.", "No tube."),
         ("The right lung lacks normal volume.", "The right lung has normal volume."),
         ("5 week old fracture.", "5 day old fracture."),
+        ("The tube ends at the carina.", "The tube ends 3 cm above the carina."),
+        ("The carina is 3 cm above the tube.", "The tube is 3 cm above the carina."),
     ],
 )
 def test_what_the_rules_for_clauses_do_not_read_is_compared_too(text, passage):
