@@ -270,6 +270,7 @@ class CaseLibrary:
         if not self._writing.acquire(timeout=patience_s):
             return False
         try:
+            self.store.check_room()
             earlier = map(self.store.get, references)
             old = {name for study in earlier if study for name in names_of(study)}
             new = {name for study in studies for name in names_of(study.embedded.study)}

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -38,6 +38,8 @@ KILLS = (0.2, 0.6)
 """Shares of the run at which the server is killed."""
 FULL = (0.35, 0.5)
 """Shares of the run at which the disk is filled, and freed."""
+ERASED_S = 300.0
+"""Seconds that the erasure of the last deletions is waited for. The answers' bound is an hour."""
 PAUSE_S = 0.2
 """Seconds that a client waits after a refusal."""
 PICTURES = [path.read_bytes() for path in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:60]]
@@ -59,8 +61,6 @@ class Run:
     """Ids of studies whose storing was acknowledged."""
     gone: set[str] = field(default_factory=set)
     """Words of studies whose deletion was acknowledged."""
-    erased_by: float = 0.0
-    """When the last of these must be gone from the disk, by `time.monotonic`."""
 
     async def ask(self, kind: str, wanted: bytes) -> Answer:
         """Sends a request over a connection of its own, and counts what became of it."""
@@ -149,16 +149,17 @@ async def _delete(run: Run, number: int) -> None:
     while time.monotonic() < run.end:
         answer = await run.ask("deletion", request("DELETE", f"/patients/{word}"))
         if answer.status == 200:
-            bound = json.loads(answer.body).get("erased_within_s", 0)
-            run.erased_by = max(run.erased_by, time.monotonic() + bound)
             run.gone.add(word)
             return
     run.kept.add(word)
 
 
 def _lives(run: Run, seconds: float, scratch: Path, disk: Path) -> dict[str, float]:
-    """Runs the server, kills it and starts it again. Returns peaks of memory and descriptors."""
-    begin, peaks = run.end - seconds, {"MB": 0.0, "descriptors": 0.0}
+    """Runs the server, kills it and starts it again.
+
+    Returns peaks of its memory, its descriptors, and the age of what is not erased yet.
+    """
+    begin, peaks = run.end - seconds, {"MB": 0.0, "descriptors": 0.0, "due_s": 0.0}
     ends = [begin + share * seconds for share in KILLS] + [run.end]
     fill, free = (begin + share * seconds for share in FULL)
     for end in ends:
@@ -177,16 +178,33 @@ def _lives(run: Run, seconds: float, scratch: Path, disk: Path) -> dict[str, flo
     return peaks
 
 
-def _found(run: Run, scratch: Path, disk: Path) -> dict[str, int]:
-    """Returns how many acknowledged studies are missing, and how many deleted words are left."""
+def _found(run: Run, scratch: Path, disk: Path) -> dict[str, float]:
+    """Returns how many acknowledged studies are missing, how many deleted words are left, and the
+    seconds that their erasure took after the start.
+    """
     with _server(scratch, disk) as server:
         missing = sum(
             httpx.get(f"{server.url}/studies/{each}").status_code != 200 for each in run.kept
         )
-        time.sleep(max(0.0, run.erased_by - time.monotonic()))
+        erased_s = _wait_for_erasure(server)
         raw = b"".join(path.read_bytes() for path in disk.rglob("*") if path.is_file())
         left = sum(word.encode() in raw for word in run.gone)
-    return {"missing": missing, "left": left}
+    return {"missing": missing, "left": left, "erased_s": erased_s}
+
+
+def _wait_for_erasure(server: Server) -> float:
+    """Waits until no deletion is left to erase. Returns the seconds that it took."""
+    start = time.monotonic()
+    while _due_s(server) > 0 and time.monotonic() < start + ERASED_S:
+        time.sleep(PAUSE_S)
+    return time.monotonic() - start
+
+
+def _due_s(server: Server) -> float:
+    """Returns the age of the oldest deletion that is not erased yet; 0 if there is none."""
+    name = "eclip_erasure_due_seconds "
+    lines = httpx.get(f"{server.url}/metrics", timeout=30).text.splitlines()
+    return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
 
 def _server(scratch: Path, disk: Path) -> AbstractContextManager[Server]:
@@ -226,6 +244,8 @@ def _measure(server: Server, peaks: dict[str, float]) -> None:
     tree = [process, *process.children(recursive=True)]
     peaks["MB"] = max(peaks["MB"], sum(each.memory_info().rss for each in tree) / 2**20)
     peaks["descriptors"] = max(peaks["descriptors"], process.num_fds())
+    with suppress(httpx.TransportError):
+        peaks["due_s"] = max(peaks["due_s"], _due_s(server))
 
 
 def _outcome(answer: Answer, *, killed: bool) -> str:
@@ -250,7 +270,7 @@ def _report_text(run: Run) -> str:
     return f"FINDINGS: Small {said[0]}. No {said[1]}. IMPRESSION: {said[2].capitalize()}."
 
 
-def _print(run: Run, peaks: dict[str, float], found: dict[str, int]) -> None:
+def _print(run: Run, peaks: dict[str, float], found: dict[str, float]) -> None:
     for kind, counts in run.counts.items():
         typer.echo(f"{kind}: {sum(counts.values())} sent, {dict(counts.most_common())}")
     for kind in INTERACTIVE:
@@ -258,8 +278,10 @@ def _print(run: Run, peaks: dict[str, float], found: dict[str, int]) -> None:
         typer.echo(f"{kind}: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
     lost = sum(counts["LOST"] for counts in run.counts.values())
     typer.echo(
-        f"lost {lost}; of {len(run.kept)} acknowledged studies {found['missing']} missing; of "
-        f"{len(run.gone)} deleted patients {found['left']} readable on the disk\n"
+        f"lost {lost}; of {len(run.kept)} acknowledged studies {found['missing']:.0f} missing; of "
+        f"{len(run.gone)} deleted patients {found['left']:.0f} readable on the disk\n"
+        f"a deletion waited {peaks['due_s']:.0f} s at most to be erased, the last "
+        f"{found['erased_s']:.0f} s after the start\n"
         f"memory {peaks['MB']:.0f} MB at most, descriptors {peaks['descriptors']:.0f} at most"
     )
 
