@@ -10,6 +10,7 @@ what was deleted.
 
 import asyncio
 import json
+import math
 import os
 import random
 import subprocess
@@ -34,10 +35,10 @@ from tests.support.server import Server, run_server
 
 SECONDS = 600.0
 DISK_MB = 1024
-KILLS = (0.2, 0.6)
-"""Shares of the run at which the server is killed."""
-FULL = (0.35, 0.5)
-"""Shares of the run at which the disk is filled, and freed."""
+LIVES = (0.2, 0.4, 0.4)
+"""Shares of the run after which the server is killed, twice, and then stopped."""
+FULL = (0.15, 0.3)
+"""Shares of the run after which the disk is filled in the second life, and freed."""
 ERASED_S = 300.0
 """Seconds that the erasure of the last deletions is waited for. The answers' bound is an hour."""
 PAUSE_S = 0.2
@@ -51,7 +52,8 @@ INTERACTIVE = ("search", "classification", "report")
 class Run:
     """What the clients share: where the server is, and what became of their requests."""
 
-    end: float
+    end: float = math.inf
+    """When no more requests are sent, by `time.monotonic`."""
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     port: int | None = None
     """None while no server runs."""
@@ -83,12 +85,11 @@ def main(
     disk_mb: Annotated[int, typer.Option(min=256)] = DISK_MB,
 ) -> None:
     """Prints the figures."""
-    run = Run(end=time.monotonic() + seconds)
+    run = Run()
     with tempfile.TemporaryDirectory() as scratch, _small_disk(Path(scratch), disk_mb) as disk:
         clients = threading.Thread(target=lambda: asyncio.run(_clients(run)))
         clients.start()
-        peaks = _lives(run, seconds, Path(scratch), disk)
-        clients.join()
+        peaks = _lives(run, seconds, Path(scratch), disk, clients)
         found = _found(run, Path(scratch), disk)
     _print(run, peaks, found)
 
@@ -154,27 +155,33 @@ async def _delete(run: Run, number: int) -> None:
     run.kept.add(word)
 
 
-def _lives(run: Run, seconds: float, scratch: Path, disk: Path) -> dict[str, float]:
-    """Runs the server, kills it and starts it again.
+def _lives(
+    run: Run, seconds: float, scratch: Path, disk: Path, clients: threading.Thread
+) -> dict[str, float]:
+    """Runs the server, kills it and starts it again, and stops it after the last answer.
 
     Returns peaks of its memory, its descriptors, and the age of what is not erased yet.
     """
-    begin, peaks = run.end - seconds, {"MB": 0.0, "descriptors": 0.0, "due_s": 0.0}
-    ends = [begin + share * seconds for share in KILLS] + [run.end]
-    fill, free = (begin + share * seconds for share in FULL)
-    for end in ends:
+    peaks = {"MB": 0.0, "descriptors": 0.0, "due_s": 0.0}
+    for number, share in enumerate(LIVES):
+        last = number == len(LIVES) - 1
         with _server(scratch, disk) as server:
+            begin = time.monotonic()
+            end = begin + share * seconds
+            if last:
+                run.end = end
             run.port = server.port
-            while time.monotonic() < end:
-                _fill(disk, fill <= time.monotonic() < free)
+            while (now := time.monotonic()) < end:
+                full = [begin + moment * seconds for moment in FULL]
+                _fill(disk, number == 1 and full[0] <= now < full[1])
                 _measure(server, peaks)
                 time.sleep(0.25)
-            if end < run.end:
+            if last:
+                clients.join()
+            else:
+                run.port = None
                 server.process.kill()
                 server.process.wait()
-                run.port = None
-            else:
-                time.sleep(5)  # the last requests are answered
     return peaks
 
 

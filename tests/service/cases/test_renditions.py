@@ -60,7 +60,7 @@ def showing(study):
 def test_a_write_that_the_store_refuses_leaves_no_rendition(
     library, renditions, deadline, monkeypatch, error
 ):
-    def refuses(_):
+    def refuses(*_):
         raise error
 
     with monkeypatch.context() as patch:
@@ -77,7 +77,7 @@ def test_a_replacement_that_the_store_refuses_leaves_the_old_renditions(
     library.put(new_study(PICTURES[0]), deadline)
     old = names(library)
 
-    def refuses(_):
+    def refuses(*_):
         raise RuntimeError
 
     with monkeypatch.context() as patch:
