@@ -87,7 +87,7 @@ def main(
     """Prints the figures."""
     run = Run()
     with tempfile.TemporaryDirectory() as scratch, _small_disk(Path(scratch), disk_mb) as disk:
-        clients = threading.Thread(target=lambda: asyncio.run(_clients(run)))
+        clients = threading.Thread(target=lambda: asyncio.run(_clients(run)), daemon=True)
         clients.start()
         peaks = _lives(run, seconds, Path(scratch), disk, clients)
         found = _found(run, Path(scratch), disk)
@@ -240,7 +240,7 @@ def _fill(disk: Path, full: bool) -> None:
         filler.unlink(missing_ok=True)
         return
     room = os.statvfs(disk)
-    with filler.open("ab") as file:
+    with filler.open("ab") as file, suppress(OSError):  # the server was faster: soon again
         os.posix_fallocate(
             file.fileno(), filler.stat().st_size, max(1, room.f_bavail * room.f_frsize)
         )
