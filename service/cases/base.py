@@ -45,6 +45,7 @@ from service.cases.schema import (
     Vector,
 )
 from service.cases.tally import Tally
+from service.deadline import exceeded
 from service.imaging.deidentify import PatientRef, StudyRef
 
 _DIGESTS_A_REQUEST = 1000
@@ -77,20 +78,24 @@ class CaseStore(ABC):
         """Where the number of studies is kept, if it is."""
         self._writing = threading.Lock()
 
-    def put(self, studies: Sequence[EmbeddedStudy]) -> None:
+    def put(self, studies: Sequence[EmbeddedStudy], patience_s: float = -1) -> None:
         """Writes whole studies, replacing earlier versions. Durable on return, idempotent.
 
         One call is one request to the engine: send some hundreds of studies at most. Raises
-        ValueError, and writes nothing, for a vector of another dimension or not of unit length.
+        ValueError for a vector of another dimension or not of unit length, DeadlineExceeded where
+        others write for longer than `patience_s` (-1: no matter how long); then nothing is written.
         """
         latest = {embedded.study.study_id: embedded for embedded in studies}
         points = [point for embedded in latest.values() for point in to_points(embedded)]
-        for point in points:
-            if point.vector is not None:
-                self._require_unit(point.vector)
+        for vector in [point.vector for point in points if point.vector is not None]:
+            self._require_unit(vector)
         if points:
-            with self._writing:
+            if not self._writing.acquire(timeout=patience_s):
+                raise exceeded()
+            try:
                 self._write(replacement(list(latest), points))
+            finally:
+                self._writing.release()
 
     def get(self, reference: StudyRef) -> Study | None:
         """Returns the stored study, or None."""

@@ -78,12 +78,12 @@ class EdgeStore(CaseStore):
                 resources.callback(self._shard.close)
                 with self._shard.use() as shard:
                     info = shard.info()
+                self._unoptimized = info.points_count - info.indexed_vectors_count
+                self._erasure = Erasure(collection / "erasure.json", self.erase)
+                if erases:
+                    self._erasure.start()
             self._resources = resources.pop_all()
-        self._unoptimized = info.points_count - info.indexed_vectors_count
         self._room.keep()
-        self._erasure = Erasure(collection / "erasure.json", self.erase)
-        if erases:
-            self._erasure.start()
 
     @classmethod
     def existing(cls, path: Path) -> Self:
@@ -127,8 +127,8 @@ class EdgeStore(CaseStore):
             self._room.require_to_erase()
             self._rewrite()
         with _engine():
-            self._shard.roll_log()
-        with self._writing, _engine():
+            self._shard.roll_log(self._room.require_to_log)
+        with self._writing, self._room.to_delete(), _engine():
             self._erasure.done()
 
     def _write(self, operations: Sequence[Operation]) -> None:
@@ -143,7 +143,7 @@ class EdgeStore(CaseStore):
             shard.flush()
         self._room.keep()
         self._unoptimized += len(added)
-        if self._unoptimized >= _OPTIMIZE_EVERY and self._room.to_rewrite():
+        if added and self._unoptimized >= _OPTIMIZE_EVERY and self._room.to_rewrite():
             self._unoptimized = 0
             try:
                 self._rewrite()
@@ -160,7 +160,7 @@ class EdgeStore(CaseStore):
 
     def _rewrite(self) -> None:
         with _engine():
-            self._shard.rewrite()
+            self._shard.rewrite(self._room.to_open)
 
     def _select(
         self, selection: Selection, *, limit: int, fields: list[str] | None = None

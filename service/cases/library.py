@@ -7,7 +7,7 @@ a time, so that none removes a file that another needs.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.cases.base import CaseStore
@@ -32,7 +32,7 @@ from service.cases.schema import (
     Vector,
 )
 from service.deadline import Deadline, exceeded
-from service.errors import EclipError, StudyInvalid, StudyUnknown
+from service.errors import DeadlineExceeded, EclipError, StudyInvalid, StudyUnknown
 from service.imaging.deidentify import Pseudonymiser, StudyRef
 from service.telemetry import timed
 
@@ -112,9 +112,8 @@ class CaseLibrary:
     ) -> dict[StudyRef, Study | EclipError]:
         """Stores studies by their references and returns one result per study, in their order.
 
-        A study that is already stored unchanged is not written again. The others are embedded and
-        written in batches. Once the deadline has passed, the remaining studies have that error as
-        their result; those of earlier batches stay stored.
+        A study that is already stored unchanged is not written again. The others are written in
+        batches. Once the deadline has passed, the results of those that remain are that error.
         """
         results: dict[StudyRef, Study | EclipError] = {}
         accepted: list[AcceptedStudy] = []
@@ -127,8 +126,10 @@ class CaseLibrary:
                 results[reference] = result
         for batch in in_batches(accepted):
             embedded = embed(batch, self.encoder, deadline)
-            if not self._write(embedded, deadline.remaining):
-                embedded = [exceeded()] * len(batch)
+            try:
+                self._write(embedded, lambda: deadline.remaining)
+            except DeadlineExceeded as late:
+                embedded = [late] * len(batch)
             for each, outcome in zip(batch, embedded, strict=True):
                 results[each.reference] = _stored(outcome)
         return {reference: results[reference] for reference in studies}
@@ -138,8 +139,7 @@ class CaseLibrary:
     ) -> list[Study | EclipError]:
         """Stores studies of another library, with vectors of this bundle, and their `renditions`.
 
-        Returns one result per study, in order. A study of which a rendition is missing is not
-        stored, and its result is an error.
+        Returns one result per study, in order: an error if one of its renditions is missing.
         """
         results: list[IllustratedStudy | EclipError] = []
         for embedded in studies:
@@ -148,7 +148,7 @@ class CaseLibrary:
                 results.append(IllustratedStudy(embedded, jpegs))
             except OSError:
                 results.append(image_lost())
-        self._write(results, patience_s=-1)
+        self._write(results, lambda: -1)
         return [_stored(result) for result in results]
 
     def get(self, study_id: str) -> Study:
@@ -258,18 +258,21 @@ class CaseLibrary:
         stored = self.store.get(reference)
         return stored if stored and self._renditions.has_all_of(stored) else None
 
-    def _write(self, embedded: Sequence[IllustratedStudy | EclipError], patience_s: float) -> bool:
+    def _write(
+        self, embedded: Sequence[IllustratedStudy | EclipError], patience_s: Callable[[], float]
+    ) -> None:
         """Writes renditions, then points, then removes what only the earlier versions had.
 
-        Returns False, and writes nothing, if other writes, or an erasure, take longer than this.
+        Raises DeadlineExceeded, and writes nothing, if others write or erase for longer than this.
         """
         studies = [study for study in embedded if isinstance(study, IllustratedStudy)]
         references = [study.embedded.study.study_id for study in studies]
         if not studies:
-            return True
-        if not self._writing.acquire(timeout=patience_s):
-            return False
+            return
+        if not self._writing.acquire(timeout=patience_s()):
+            raise exceeded()
         try:
+            self.store.check_room()
             earlier = map(self.store.get, references)
             old = {name for study in earlier if study for name in names_of(study)}
             new = {name for study in studies for name in names_of(study.embedded.study)}
@@ -277,10 +280,9 @@ class CaseLibrary:
                 for study in studies:
                     for name, jpeg in study.renditions.items():
                         self._renditions.write(name, jpeg)
-                self.store.put([study.embedded for study in studies])
+                self.store.put([study.embedded for study in studies], patience_s())
         finally:
             self._writing.release()
-        return True
 
 
 def image_lost() -> StudyInvalid:

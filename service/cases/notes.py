@@ -39,13 +39,18 @@ def noted(folder: Path, note: Note) -> Iterator[None]:
         return
     make_folder(folder)
     path = folder / f"{secrets.token_hex(8)}.json"
-    with path.with_suffix(".new").open("x") as file:
+    draft = path.with_suffix(".new")
+    with draft.open("x") as file:
         with suppress(OSError):  # a filesystem without locks: the note is never taken for left
             fcntl.flock(file, fcntl.LOCK_EX)
-        json.dump(asdict(note), file)
-        file.flush()
-        os.fsync(file.fileno())
-        Path(file.name).rename(path)
+        try:
+            file.write(json.dumps(asdict(note)))
+            file.flush()
+            os.fsync(file.fileno())
+            draft.rename(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
         sync(folder)
         try:
             yield

@@ -70,8 +70,10 @@ class Renditions:
         """Removes the JPEGs that only the old versions of studies name, at the block's end.
 
         If the block raises, it removes those that only the new versions name. A process that is
-        killed leaves a note, and `left_over` finds what it is about.
+        killed leaves a note, and `left_over` finds what it is about. Without room nothing is done.
         """
+        if new - old:
+            self.check_room()
         note = Note(sorted(studies), sorted(old | new))
         with disk_errors(_WHAT), noted(self._notes, note):
             try:

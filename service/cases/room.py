@@ -14,6 +14,8 @@ _NEW = 64 * 2**20
 """Bytes that a new library takes, at most: on a filesystem in memory, without vectors."""
 _LOG = 192 * 2**20
 """Bytes that the engine's log takes until it has dropped what was in it, at most."""
+_ENTRY = 48 * 2**20
+"""Bytes that one entry that fills the log takes at most: itself and a new file of the log."""
 _SLACK = 4
 """How often the ballast has what a deletion needs: it may lose some each time it is given up."""
 _COPIES = 4
@@ -55,6 +57,10 @@ class Room:
     def require_to_erase(self) -> None:
         """Requires room to write every segment anew, and to fill the log."""
         self._reserve.require(self._segments + _LOG)
+
+    def require_to_log(self) -> None:
+        """Requires room for one entry that fills the log: others may have filled the disk."""
+        self._reserve.require(_ENTRY)
 
     def keep(self) -> None:
         """Makes the ballast whole, as far as there is room: it has what `to_open` needs."""

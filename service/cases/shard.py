@@ -15,8 +15,8 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +69,15 @@ class Shard:
         """Flushes and closes the shard."""
         self._open.close()
 
-    def rewrite(self) -> None:
+    def rewrite(self, room: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
         """Writes every segment again that holds something deleted; builds graphs that are due.
 
         The work is done by another process on hard links of the files. Reads go on, until they wait
         for the moment in which the shard is opened again. A process that is killed leaves the old
         segments or the new ones.
 
-        Raises OSError or CalledProcessError, and leaves the shard as it was.
+        room: gives room to open the shard. Raises what it raises, OSError or CalledProcessError,
+        and leaves the shard as it was.
         """
         with self.use() as shard:
             _litter(shard)
@@ -85,18 +86,22 @@ class Shard:
             rewritten = self._linked()
             _vacuum(rewritten)
             _sync_new_files(rewritten / "segments", self._path / "segments")
-            self._exchange(rewritten)
+            with room():
+                self._exchange(rewritten)
         finally:
             self._remove_leftovers()
 
-    def roll_log(self) -> None:
+    def roll_log(self, require_room: Callable[[], None]) -> None:
         """Fills the write-ahead log until the engine has dropped all that was in it.
 
-        Raises RuntimeError if the engine keeps it.
+        require_room: is called before each entry. Raises what it raises, and RuntimeError if the
+        engine keeps the log.
         """
         mark = uuid.uuid4().hex
+        require_room()
         self._log(mark)
         for _ in range(_FILLINGS):
+            require_room()
             self._log("0" * _FILLING)
             if not self._log_holds(mark.encode()):
                 return

@@ -10,6 +10,7 @@ what was deleted.
 
 import asyncio
 import json
+import math
 import os
 import random
 import subprocess
@@ -18,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -34,10 +35,12 @@ from tests.support.server import Server, run_server
 
 SECONDS = 600.0
 DISK_MB = 1024
-KILLS = (0.2, 0.6)
-"""Shares of the run at which the server is killed."""
-FULL = (0.35, 0.5)
-"""Shares of the run at which the disk is filled, and freed."""
+LIVES = (0.2, 0.4, 0.4)
+"""Shares of the run after which the server is killed, twice, and then stopped."""
+FULL = (0.15, 0.3)
+"""Shares of the run after which the disk is filled in the second life, and freed."""
+ERASED_S = 300.0
+"""Seconds that the erasure of the last deletions is waited for. The answers' bound is an hour."""
 PAUSE_S = 0.2
 """Seconds that a client waits after a refusal."""
 PICTURES = [path.read_bytes() for path in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:60]]
@@ -49,7 +52,8 @@ INTERACTIVE = ("search", "classification", "report")
 class Run:
     """What the clients share: where the server is, and what became of their requests."""
 
-    end: float
+    end: float = math.inf
+    """When no more requests are sent, by `time.monotonic`."""
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     port: int | None = None
     """None while no server runs."""
@@ -59,8 +63,6 @@ class Run:
     """Ids of studies whose storing was acknowledged."""
     gone: set[str] = field(default_factory=set)
     """Words of studies whose deletion was acknowledged."""
-    erased_by: float = 0.0
-    """When the last of these must be gone from the disk, by `time.monotonic`."""
 
     async def ask(self, kind: str, wanted: bytes) -> Answer:
         """Sends a request over a connection of its own, and counts what became of it."""
@@ -83,12 +85,11 @@ def main(
     disk_mb: Annotated[int, typer.Option(min=256)] = DISK_MB,
 ) -> None:
     """Prints the figures."""
-    run = Run(end=time.monotonic() + seconds)
+    run = Run()
     with tempfile.TemporaryDirectory() as scratch, _small_disk(Path(scratch), disk_mb) as disk:
-        clients = threading.Thread(target=lambda: asyncio.run(_clients(run)))
+        clients = threading.Thread(target=lambda: asyncio.run(_clients(run)), daemon=True)
         clients.start()
-        peaks = _lives(run, seconds, Path(scratch), disk)
-        clients.join()
+        peaks = _lives(run, seconds, Path(scratch), disk, clients)
         found = _found(run, Path(scratch), disk)
     _print(run, peaks, found)
 
@@ -149,44 +150,68 @@ async def _delete(run: Run, number: int) -> None:
     while time.monotonic() < run.end:
         answer = await run.ask("deletion", request("DELETE", f"/patients/{word}"))
         if answer.status == 200:
-            bound = json.loads(answer.body).get("erased_within_s", 0)
-            run.erased_by = max(run.erased_by, time.monotonic() + bound)
             run.gone.add(word)
             return
     run.kept.add(word)
 
 
-def _lives(run: Run, seconds: float, scratch: Path, disk: Path) -> dict[str, float]:
-    """Runs the server, kills it and starts it again. Returns peaks of memory and descriptors."""
-    begin, peaks = run.end - seconds, {"MB": 0.0, "descriptors": 0.0}
-    ends = [begin + share * seconds for share in KILLS] + [run.end]
-    fill, free = (begin + share * seconds for share in FULL)
-    for end in ends:
+def _lives(
+    run: Run, seconds: float, scratch: Path, disk: Path, clients: threading.Thread
+) -> dict[str, float]:
+    """Runs the server, kills it and starts it again, and stops it after the last answer.
+
+    Returns peaks of its memory, its descriptors, and the age of what is not erased yet.
+    """
+    peaks = {"MB": 0.0, "descriptors": 0.0, "due_s": 0.0}
+    for number, share in enumerate(LIVES):
+        last = number == len(LIVES) - 1
         with _server(scratch, disk) as server:
+            begin = time.monotonic()
+            end = begin + share * seconds
+            if last:
+                run.end = end
             run.port = server.port
-            while time.monotonic() < end:
-                _fill(disk, fill <= time.monotonic() < free)
+            while (now := time.monotonic()) < end:
+                full = [begin + moment * seconds for moment in FULL]
+                _fill(disk, number == 1 and full[0] <= now < full[1])
                 _measure(server, peaks)
                 time.sleep(0.25)
-            if end < run.end:
+            if last:
+                clients.join()
+            else:
+                run.port = None
                 server.process.kill()
                 server.process.wait()
-                run.port = None
-            else:
-                time.sleep(5)  # the last requests are answered
     return peaks
 
 
-def _found(run: Run, scratch: Path, disk: Path) -> dict[str, int]:
-    """Returns how many acknowledged studies are missing, and how many deleted words are left."""
+def _found(run: Run, scratch: Path, disk: Path) -> dict[str, float]:
+    """Returns how many acknowledged studies are missing, how many deleted words are left, and the
+    seconds that their erasure took after the start.
+    """
     with _server(scratch, disk) as server:
         missing = sum(
             httpx.get(f"{server.url}/studies/{each}").status_code != 200 for each in run.kept
         )
-        time.sleep(max(0.0, run.erased_by - time.monotonic()))
+        erased_s = _wait_for_erasure(server)
         raw = b"".join(path.read_bytes() for path in disk.rglob("*") if path.is_file())
         left = sum(word.encode() in raw for word in run.gone)
-    return {"missing": missing, "left": left}
+    return {"missing": missing, "left": left, "erased_s": erased_s}
+
+
+def _wait_for_erasure(server: Server) -> float:
+    """Waits until no deletion is left to erase. Returns the seconds that it took."""
+    start = time.monotonic()
+    while _due_s(server) > 0 and time.monotonic() < start + ERASED_S:
+        time.sleep(PAUSE_S)
+    return time.monotonic() - start
+
+
+def _due_s(server: Server) -> float:
+    """Returns the age of the oldest deletion that is not erased yet; 0 if there is none."""
+    name = "eclip_erasure_due_seconds "
+    lines = httpx.get(f"{server.url}/metrics", timeout=30).text.splitlines()
+    return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
 
 def _server(scratch: Path, disk: Path) -> AbstractContextManager[Server]:
@@ -215,7 +240,7 @@ def _fill(disk: Path, full: bool) -> None:
         filler.unlink(missing_ok=True)
         return
     room = os.statvfs(disk)
-    with filler.open("ab") as file:
+    with filler.open("ab") as file, suppress(OSError):  # the server was faster: soon again
         os.posix_fallocate(
             file.fileno(), filler.stat().st_size, max(1, room.f_bavail * room.f_frsize)
         )
@@ -226,6 +251,8 @@ def _measure(server: Server, peaks: dict[str, float]) -> None:
     tree = [process, *process.children(recursive=True)]
     peaks["MB"] = max(peaks["MB"], sum(each.memory_info().rss for each in tree) / 2**20)
     peaks["descriptors"] = max(peaks["descriptors"], process.num_fds())
+    with suppress(httpx.TransportError):
+        peaks["due_s"] = max(peaks["due_s"], _due_s(server))
 
 
 def _outcome(answer: Answer, *, killed: bool) -> str:
@@ -250,7 +277,7 @@ def _report_text(run: Run) -> str:
     return f"FINDINGS: Small {said[0]}. No {said[1]}. IMPRESSION: {said[2].capitalize()}."
 
 
-def _print(run: Run, peaks: dict[str, float], found: dict[str, int]) -> None:
+def _print(run: Run, peaks: dict[str, float], found: dict[str, float]) -> None:
     for kind, counts in run.counts.items():
         typer.echo(f"{kind}: {sum(counts.values())} sent, {dict(counts.most_common())}")
     for kind in INTERACTIVE:
@@ -258,8 +285,10 @@ def _print(run: Run, peaks: dict[str, float], found: dict[str, int]) -> None:
         typer.echo(f"{kind}: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
     lost = sum(counts["LOST"] for counts in run.counts.values())
     typer.echo(
-        f"lost {lost}; of {len(run.kept)} acknowledged studies {found['missing']} missing; of "
-        f"{len(run.gone)} deleted patients {found['left']} readable on the disk\n"
+        f"lost {lost}; of {len(run.kept)} acknowledged studies {found['missing']:.0f} missing; of "
+        f"{len(run.gone)} deleted patients {found['left']:.0f} readable on the disk\n"
+        f"a deletion waited {peaks['due_s']:.0f} s at most to be erased, the last "
+        f"{found['erased_s']:.0f} s after the start\n"
         f"memory {peaks['MB']:.0f} MB at most, descriptors {peaks['descriptors']:.0f} at most"
     )
 

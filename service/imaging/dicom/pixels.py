@@ -180,8 +180,8 @@ def _unpack_rle(dataset: Dataset) -> npt.NDArray[Any]:
     samples = np.empty((*shape, deep), np.uint8)
     planes = [samples[each, :, :, byte] for each in range(shape[0]) for byte in range(deep)[::-1]]
     for (start, end), plane in zip(pairwise(bounds), planes, strict=True):
-        unpacked = Image.frombytes("L", shape[:0:-1], frame[start:end], "packbits", "L")
-        plane[:] = np.asarray(unpacked)
+        unpacked = Image.frombytes("L", (plane.size, 1), frame[start:end], "packbits", "L")
+        plane[:] = np.asarray(unpacked).reshape(plane.shape)  # in one row: runs may cross rows
     return samples.view(f"<u{deep}")[..., 0]
 
 

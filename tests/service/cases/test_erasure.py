@@ -14,12 +14,16 @@ from pathlib import Path
 import pytest
 
 from service.cases import erasure, room, shard
-from service.cases.schema import NOBODY, CaseFilter, Search
-from service.errors import StoreUnavailable
+from service.cases.edge import EdgeStore
+from service.cases.schema import NOBODY, CaseFilter, Identity, Search
+from service.errors import StoreFull, StoreUnavailable
 from service.telemetry import REGISTRY
+from tests.support.disks import fill, small_disk
 
 REPOSITORY = Path(__file__).parents[3]
 SECRET = "Zwölffingerdarmgeschwür-Öztürk"
+IDENTITY = Identity("b" * 64, "k" * 16, dimension=16)
+RESERVE = 64 * 2**20
 OTHERS = [f"other-{number}" for number in range(20)]
 
 
@@ -274,6 +278,43 @@ def test_a_full_disk_stops_an_erasure_before_it_begins(edge, study, monkeypatch)
     with pytest.raises(StoreUnavailable):
         edge.erase()
     assert edge.count() == 1
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_while_the_log_is_filled_ends_no_process(tmp_path, study, monkeypatch):
+    with small_disk(tmp_path / "disk", 800) as disk:
+        store = EdgeStore(disk / "cases", IDENTITY, RESERVE, erases=False)
+        store.put([study(name) for name in OTHERS])
+        store.delete(OTHERS[0])
+        log = store._shard._log
+
+        def log_and_fill(text):
+            log(text)
+            fill(disk)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store._shard, "_log", log_and_fill)
+            with pytest.raises(StoreFull):
+                store.erase()
+        assert store.count() == len(OTHERS) - 1
+        assert store._erasure.age_s > 0
+        store.delete(OTHERS[1])
+        (disk / "filler").unlink()
+        store.erase()
+        assert store._erasure.age_s == 0
+        store.close()
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_keeps_no_note_of_an_opened_library_back(tmp_path):
+    """Without it what a killed process leaves in the log would not be erased."""
+    with small_disk(tmp_path / "disk", 600) as disk:
+        EdgeStore(disk / "cases", IDENTITY, RESERVE).close()
+        fill(disk)
+        store = EdgeStore(disk / "cases", IDENTITY, RESERVE)
+        state = json.loads((disk / "cases" / "collection" / "erasure.json").read_text())
+        assert state["opened"]
+        store.close()
 
 
 def test_what_is_deleted_during_an_erasure_stays_due(tmp_path):

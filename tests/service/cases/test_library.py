@@ -83,7 +83,7 @@ def test_the_excluded_patient_is_never_found(library, deadline):
 def test_an_unchanged_study_is_not_written_again(library, deadline, monkeypatch):
     library.put(study("s1", PICTURES[0]), deadline)
     written = []
-    monkeypatch.setattr(library.store, "put", written.extend)
+    monkeypatch.setattr(library.store, "put", lambda studies, _: written.extend(studies))
     library.put(study("s1", PICTURES[0]), deadline)
     assert written == []
 
@@ -214,12 +214,14 @@ def fails(*_):
     raise OSError("killed")
 
 
-def test_a_write_that_waits_longer_than_its_deadline_is_refused(library):
-    """Writes wait while deleted content is erased."""
-    with library._writing:
-        refused = library.put_many([study("s1"), study("s2")], Deadline(0.5))
+@pytest.mark.parametrize("lock", ["another write", "an erasure"])
+def test_a_write_that_waits_longer_than_its_deadline_is_refused(library, tmp_path, lock):
+    studies = [study("s1", PICTURES[0]), study("s2")]
+    with library._writing if lock == "another write" else library.store._writing:
+        refused = library.put_many(studies, Deadline(0.5))
     assert [type(each) for each in refused] == [DeadlineExceeded, DeadlineExceeded]
     assert library.store.count() == 0
+    assert files(tmp_path) == []
 
 
 def test_what_a_cut_write_left_of_a_patient_is_removed_too(library, deadline):

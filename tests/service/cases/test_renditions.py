@@ -1,5 +1,6 @@
 """No write, however it ends, leaves a rendition that no study names."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from service import disk
 from service.cases.notes import Note, left_notes, noted
 from service.cases.places import sweep, unnamed
 from service.cases.records import NewStudy, StudyRecord
 from service.cases.renditions import Renditions
-from service.errors import StoreUnavailable
+from service.errors import StoreFull, StoreUnavailable
 from service.settings import DEMO_LIBRARY
 
 PICTURES = [path.read_bytes() for path in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:3]]
@@ -58,7 +60,7 @@ def showing(study):
 def test_a_write_that_the_store_refuses_leaves_no_rendition(
     library, renditions, deadline, monkeypatch, error
 ):
-    def refuses(_):
+    def refuses(*_):
         raise error
 
     with monkeypatch.context() as patch:
@@ -75,7 +77,7 @@ def test_a_replacement_that_the_store_refuses_leaves_the_old_renditions(
     library.put(new_study(PICTURES[0]), deadline)
     old = names(library)
 
-    def refuses(_):
+    def refuses(*_):
         raise RuntimeError
 
     with monkeypatch.context() as patch:
@@ -132,6 +134,25 @@ def test_a_note_is_there_before_the_block_and_gone_after_it(tmp_path):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         assert list(left_notes(tmp_path / "notes")) == []
     assert list((tmp_path / "notes").iterdir()) == []
+
+
+def test_a_write_that_is_refused_for_lack_of_room_leaves_no_note(renditions, monkeypatch):
+    """Clients send it again and again, and the notes would take what room is left."""
+    monkeypatch.setattr(disk, "free_bytes", lambda _: 0)
+    full = replace(renditions, reserve=2**20)
+    with pytest.raises(StoreFull), full.exchanging(["study"], set(), {"new"}):
+        pytest.fail("began to write")
+    assert files(renditions) == []
+
+
+def test_a_note_for_which_there_is_no_room_leaves_no_file(tmp_path, monkeypatch):
+    def refuses(_):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "fsync", refuses)
+    with pytest.raises(OSError, match="no space"), noted(tmp_path, Note(["study"], ["name"])):
+        pytest.fail("began without a note")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_note_that_nobody_finished_is_removed_after_an_hour(tmp_path):

@@ -100,7 +100,7 @@ def test_a_copy_keeps_vectors_and_renditions_and_splits_reports_again(
         assert list(copy(store, renditions, new)) == []
     assert new.store.identity.schema_version == SCHEMA_VERSION
     assert new.rendition("s1", 1) == fresh.rendition("s1", 1)
-    monkeypatch.setattr(new.store, "put", lambda _: pytest.fail("it was written again"))
+    monkeypatch.setattr(new.store, "put", lambda *_: pytest.fail("it was written again"))
     assert new.put_many(STUDIES, deadline) == fresh.put_many(STUDIES, deadline)
     new.store.close()
     assert open_library("new").store.count() == len(STUDIES)
