@@ -69,41 +69,47 @@ class DecodingMemory:
     """Bytes that all images together may take, from header to model input. Thread-safe."""
 
     def __init__(self, total: int) -> None:
-        self._total, self._taken, self._reads_header = total, 0, False
+        self._total, self._taken = total, 0
+        self._in_turn = {"bulk": False, "search": False}
         self._changed = threading.Condition()
 
     @contextmanager
     def turn(self, deadline: Deadline) -> Iterator[Reserve]:
         """Gives an image its turn, and frees what it reserves at the end.
 
-        The header, which says how much to reserve, is read of one image at a time. So small images
-        never pass a large one that waits.
+        The header, which says how much to reserve, is read of one image of bulk work and of one of
+        searches at a time. So small images never pass a large one that waits, but for those of
+        searches: bulk work reserves nothing while one of them has its turn.
 
         Reserving raises ImageTooLarge where there can never be room. Both raise DeadlineExceeded.
         """
-        reserved = 0
+        kind, reserved = "bulk" if deadline.bulk else "search", 0
+
+        def has_room(wanted: int) -> bool:
+            first = not deadline.bulk or not self._in_turn["search"]
+            return first and self._taken + wanted <= self._total
 
         def reserve(wanted: int) -> None:
             nonlocal reserved
             if wanted > self._total:
                 raise _image_too_large(wanted, self._total)
-            self._wait(lambda: self._taken + wanted <= self._total, deadline)
             with self._changed:
+                self._wait(lambda: has_room(wanted), deadline)
                 reserved = wanted
                 self._taken += wanted
-                self._reads_header = False
+                self._in_turn[kind] = False
                 self._changed.notify_all()
 
         with self._changed:
-            self._wait(lambda: not self._reads_header, deadline)
-            self._reads_header = True
+            self._wait(lambda: not self._in_turn[kind], deadline)
+            self._in_turn[kind] = True
         try:
             yield reserve
         finally:
             with self._changed:
                 self._taken -= reserved
                 if not reserved:
-                    self._reads_header = False
+                    self._in_turn[kind] = False
                 self._changed.notify_all()
 
     def _wait(self, has_room: Callable[[], bool], deadline: Deadline) -> None:

@@ -48,8 +48,8 @@ def dicom_bytes(
 ) -> int:
     """Returns the estimate for a DICOM file.
 
-    pixels: as `picture_bytes`. stored: rows by columns as they are stored. samples, bits:
-    SamplesPerPixel and BitsAllocated. compressed: whether the pixels are. apart: whether a process
+    pixels: as `picture_bytes`. stored: rows by columns as they are stored. samples:
+    SamplesPerPixel. bits: of a word. compressed: whether the pixels are. apart: whether a process
     of its own decodes them.
     """
     each = _DICOM_WIDE if bits > 16 else _DICOM_COLOUR if samples > 1 else _DICOM

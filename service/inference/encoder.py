@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -12,23 +10,18 @@ import numpy as np
 from service.arrays import FloatArray, UInt8
 from service.bundle.manifest import Bundle, unpack_vector
 from service.bundle.preprocess import preprocess
-from service.deadline import Deadline, exceeded
-from service.errors import (
-    DeadlineExceeded,
-    EclipError,
-    MemoryShort,
-    PatchesUnavailable,
-    TextInvalid,
-)
+from service.deadline import Deadline
+from service.errors import EclipError, PatchesUnavailable, TextInvalid
 from service.imaging.decode import ImageLimits, decode
 from service.imaging.radiograph import Radiograph, RadiographFacts
 from service.inference.batching import Batcher, Bounds, Row, collect
 from service.inference.cache import AnswerCache
+from service.inference.decoders import Decoders
 from service.inference.drift import Drift
 from service.inference.gate import gate_doubts
 from service.inference.queueing import fair_part
 from service.inference.session import Towers
-from service.memory import DecodingMemory, Reserve, short
+from service.memory import DecodingMemory, Reserve
 from service.telemetry import record, timed
 
 Kept = TypeVar("Kept")
@@ -75,7 +68,7 @@ class _Prepared(Generic[Kept]):
 class Encoder:
     """The only way from bytes and texts to vectors; API, CLI and ingestion share it. Thread-safe.
 
-    decoders: threads that decode and preprocess. memory: what they may take together.
+    decoders, memory: threads that decode and preprocess, and what they may take (`Decoders`).
     max_text_chars: the longest text accepted. cache_items: answers kept in memory, of images and of
     texts each; 0 keeps none.
     """
@@ -94,8 +87,7 @@ class Encoder:
     ) -> None:
         self.bundle = bundle
         self._towers, self._limits, self._max_text_chars = towers, limits, max_text_chars
-        self._memory = memory
-        self._pool = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
+        self._decoders = Decoders(decoders, memory)
         self._places = bounds.items
         self._image = Batcher("image", towers.image, bounds)
         self._text = Batcher("text", towers.text, bounds)
@@ -198,7 +190,7 @@ class Encoder:
         """Answers what is queued and ends the workers."""
         self._image.close()
         self._text.close()
-        self._pool.shutdown()
+        self._decoders.close()
 
     def _encode(
         self,
@@ -239,32 +231,13 @@ class Encoder:
         deadline: Deadline,
         keep: Callable[[bytes, Radiograph], Kept],
     ) -> list[_Prepared[Kept] | EclipError]:
-        """Decodes and preprocesses on the pool; items that have not begun at the deadline stop."""
-        preparing = self._pool.map(
-            lambda data: self._prepare_one(data, deadline, keep), items, timeout=deadline.remaining
+        prepared = self._decoders.each(
+            items, deadline, lambda data, reserve: self._prepare_now(data, reserve, keep)
         )
-        try:
-            prepared = list(preparing)
-        except FutureTimeout:
-            raise exceeded() from None
         good = [p for p in prepared if isinstance(p, _Prepared)]
         record("decode", sum(p.decode_s for p in good))
         record("preprocess", sum(p.preprocess_s for p in good))
         return prepared
-
-    def _prepare_one(
-        self, data: bytes, deadline: Deadline, keep: Callable[[bytes, Radiograph], Kept]
-    ) -> _Prepared[Kept] | EclipError:
-        deadline.check()
-        try:
-            with self._memory.turn(deadline) as reserve:
-                return self._prepare_now(data, reserve, keep)
-        except (DeadlineExceeded, MemoryShort):
-            raise
-        except MemoryError:
-            raise short() from None
-        except EclipError as error:
-            return error
 
     def _prepare_now(
         self, data: bytes, reserve: Reserve, keep: Callable[[bytes, Radiograph], Kept]

@@ -80,6 +80,33 @@ def wait_for(condition, seconds=10):
     raise AssertionError("it did not come about")
 
 
+def test_images_of_searches_go_before_those_of_bulk_work():
+    memory, order, first_done = DecodingMemory(100), [], threading.Event()
+
+    def decode(name, size, done=None):
+        with memory.turn(Deadline(30, bulk=name.startswith("bulk"))) as reserve:
+            order.append(f"{name} header")
+            reserve(size)
+            order.append(name)
+            if done is not None:
+                assert done.wait(10)
+
+    with ThreadPoolExecutor() as pool:
+        bulk = [pool.submit(decode, "bulk", 60, first_done)]
+        wait_for(lambda: "bulk" in order)
+        bulk.append(pool.submit(decode, "bulk that waits", 60))
+        wait_for(lambda: "bulk that waits header" in order)
+        pool.submit(decode, "small search", 30).result(10)
+        large = pool.submit(decode, "large search", 100)
+        wait_for(lambda: "large search header" in order)
+        first_done.set()
+        for each in (*bulk, large):
+            each.result(10)
+    assert [name for name in order if "header" not in name] == [
+        "bulk", "small search", "large search", "bulk that waits"
+    ]  # fmt: skip
+
+
 def test_an_image_that_fails_before_it_reserves_gives_its_turn_back():
     memory = DecodingMemory(100)
     for _ in range(3):

@@ -149,6 +149,20 @@ def _dicom(
     return made
 
 
+def _claimed_as_16_bits(made: Callable[[int], bytes]) -> Callable[[int], bytes]:
+    """DICOM files whose compressed frame has more bits than the header says."""
+
+    def claimed(side: int) -> bytes:
+        dataset = pydicom.dcmread(io.BytesIO(made(side)), force=True)
+        dataset.BitsAllocated = dataset.BitsStored = 16
+        dataset.HighBit = 15
+        file = io.BytesIO()
+        pydicom.dcmwrite(file, dataset, enforce_file_format=False)
+        return file.getvalue()
+
+    return claimed
+
+
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
 COLOUR = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}
@@ -187,6 +201,9 @@ KINDS: dict[str, Callable[[int], bytes]] = {
     "dicom JPEG 2000": _dicom(16, uid.JPEG2000Lossless, "pylibjpeg"),
     "dicom JPEG 2000 in colour": _dicom(8, uid.JPEG2000Lossless, "pylibjpeg", **COLOUR),
     "dicom JPEG 2000 of noise": _dicom(16, uid.JPEG2000Lossless, "pylibjpeg", noise=True),
+    "dicom JPEG 2000, deeper than claimed": _claimed_as_16_bits(
+        _dicom(32, uid.JPEG2000Lossless, "pylibjpeg", BitsStored=20, HighBit=19)
+    ),
     "dicom JPEG-LS of noise": _dicom(16, uid.JPEGLSLossless, "pyjpegls", noise=True),
     "dicom JPEG-LS": _dicom(16, uid.JPEGLSLossless, "pyjpegls"),
 }  # fmt: skip

@@ -19,7 +19,12 @@ from service.imaging.dicom.bits import Bits
 from service.imaging.dicom.elements import count
 from service.imaging.dicom.grayscale import display
 from service.imaging.dicom.header import CheckShape, check_header, read_dataset
-from service.imaging.dicom.pixels import is_decoded_apart, is_native, stored_words
+from service.imaging.dicom.pixels import (
+    allocated_bits,
+    is_decoded_apart,
+    is_native,
+    stored_words,
+)
 from service.imaging.dicom.region import names_chest
 from service.imaging.dicom.spacing import pixel_ratio, spacing
 from service.imaging.dicom.view import view
@@ -57,7 +62,7 @@ def _footprint(dataset: Dataset, pixels: int, file_bytes: int) -> int:
         math.prod(rows_and_columns(dataset)),
         file_bytes,
         samples=count(dataset, "SamplesPerPixel") or 1,
-        bits=count(dataset, "BitsAllocated") or 1,
+        bits=allocated_bits(dataset),
         compressed=not is_native(dataset),
         apart=is_decoded_apart(dataset),
     )

@@ -39,6 +39,7 @@ from pydicom.uid import (
 from service.errors import ImageUndecodable, ImageUnsupported
 from service.imaging import jpeg
 from service.imaging.dicom.attributes import COMPLETED, is_colour
+from service.imaging.dicom.elements import count
 from service.imaging.dicom.header import unsupported_syntax
 
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
@@ -127,6 +128,15 @@ def _luma(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if values.dtype != np.uint8:
         raise ImageUnsupported("The DICOM is in colour. Send a monochrome radiograph.")
     return np.asarray(Image.fromarray(values).convert("L"))
+
+
+def allocated_bits(dataset: Dataset) -> int:
+    """Returns the bits of a word: BitsAllocated, or those of a compressed frame that needs more."""
+    allocated = count(dataset, "BitsAllocated") or 1
+    if not _CODECS.get(_transfer_syntax(dataset)):
+        return allocated
+    *_, depth = _frame_header(_first_frame(dataset))
+    return max(allocated, depth)
 
 
 def is_decoded_apart(dataset: Dataset) -> bool:

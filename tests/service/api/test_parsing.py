@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api.parsing import (
+    MAX_JSON_VALUES,
     decode_base64,
     is_data_uri,
     is_fields,
@@ -88,6 +89,32 @@ def test_what_values_take_is_estimated_before_they_are_parsed(text):
         taken = sum(sys.getsizeof(each) for each in (value, *value, *value.values()))
         taken += sum(sys.getsizeof(word) for word in value["words"])
         assert taken <= parsed_size(body)
+
+
+def test_commas_of_texts_are_no_values():
+    texts = ["No effusion, no mass, no " + '"tension" \\, ' * 200] * 600
+    assert sum(text.count(",") for text in texts) > MAX_JSON_VALUES
+    assert parse_json(json.dumps({"texts": texts})) == {"texts": texts}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"0," * MAX_JSON_VALUES + b"0]",
+        b'["' + b"," * MAX_JSON_VALUES + b'"' + b",0" * MAX_JSON_VALUES + b"]",
+        b'["a"' + b',""' * MAX_JSON_VALUES + b"]",
+        b'["' + b'",["' * MAX_JSON_VALUES,
+    ],
+)
+def test_more_values_than_a_request_needs_are_refused_unparsed(monkeypatch, body):
+    monkeypatch.setattr("service.api.parsing.from_json", None)
+    with pytest.raises(RequestMalformed, match="values"):
+        parse_json(body)
+
+
+def test_a_text_that_never_ends_is_read_once():
+    body = b"[" + b"[" * MAX_JSON_VALUES + b'"' + b'\\"' * 2**22 + b"\\"
+    assert parsed_size(body) > MAX_JSON_VALUES
 
 
 def test_a_sentence_is_no_data_uri():
