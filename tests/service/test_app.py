@@ -63,7 +63,7 @@ def test_a_qdrant_server_is_used_where_one_is_named_and_never_replaced(tmp_path,
 @pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
 def test_the_parts_meet_a_qdrant_server_through_its_client(tmp_path, monkeypatch):
     """qdrant-client's own in-memory engine takes the server's place."""
-    monkeypatch.setattr("service.app.connect", lambda *_, **__: QdrantClient(":memory:"))
+    monkeypatch.setattr("service.wiring.connect", lambda *_, **__: QdrantClient(":memory:"))
     settings = Settings(data_dir=tmp_path, qdrant_url="http://qdrant:6333")
     with in_process(settings) as client:
         assert isinstance(client.app.state.services.library.store, ServerStore)

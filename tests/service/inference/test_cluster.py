@@ -133,7 +133,7 @@ def test_an_image_that_ends_its_encoder_is_one_reject_and_the_run_goes_on(
     """Two batches share the one encoder, so each of its ends costs calls of good images too."""
     ends = tmp_path / "ends"
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr("service.app._open_encoder", partial(open_poisoned, ends=ends))
+    monkeypatch.setattr("service.wiring._open_encoder", partial(open_poisoned, ends=ends))
     with open_library_on_ray(settings, "local", encoders=1, gpus=0) as library:
         entries = list(islice(open_source(DEMO_LIBRARY).entries, 40))
         outcome = ingest(library, with_poison(entries, {9}), at_once=2)
