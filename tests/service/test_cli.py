@@ -173,18 +173,6 @@ def test_a_data_directory_that_is_a_file_is_an_error_in_words(monkeypatch, capsy
     assert str(manifest) not in complaint
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["serve", "index .", "search x", "erase", "audit erase p-s1", "keys list"],
-)
-def test_every_command_refuses_a_misspelt_setting(monkeypatch, capsys, command):
-    """Else `eclip audit erase` would erase nothing in the default directory, and say so as done."""
-    monkeypatch.setenv("ECLIP_DATADIR", "elsewhere")
-    code, complaint = fails(monkeypatch, capsys, *command.split())
-    assert code == 1
-    assert "There is no setting ECLIP_DATADIR. Did you mean ECLIP_DATA_DIR?" in complaint
-
-
 def test_a_setting_that_is_not_json_is_an_error_in_words(monkeypatch, capsys, manifest):
     monkeypatch.setenv("ECLIP_API_KEYS", "a secret")
     code, complaint = fails(monkeypatch, capsys, "index", manifest)
