@@ -13,6 +13,7 @@ import json
 import math
 import os
 import random
+import re
 import subprocess
 import tempfile
 import threading
@@ -45,6 +46,8 @@ PAUSE_S = 0.2
 """Seconds that a client waits after a refusal."""
 PICTURES = [path.read_bytes() for path in sorted(DEMO_LIBRARY.parent.glob("images/*.jpg"))[:60]]
 FINDINGS = ("effusion", "nodule", "consolidation", "pneumothorax", "opacity", "cardiomegaly")
+WORD = re.compile(rb"zq[0-9a-f]{16}")
+"""A word that one report alone has."""
 INTERACTIVE = ("search", "classification", "report")
 
 
@@ -142,7 +145,7 @@ async def _report(run: Run, _: int) -> None:
 
 async def _delete(run: Run, number: int) -> None:
     """Stores a patient with a word of its own, and deletes the patient."""
-    word = f"zq{number:x}{run.rng.getrandbits(32):08x}"
+    word = f"zq{number:08x}{run.rng.getrandbits(32):08x}"
     report = {"patient_id": word, "report": f"FINDINGS: Nodule {word}. {_report_text(run)}"}
     stored = await run.ask("storing", _json("PUT", f"/studies/{word}", report))
     if stored.status != 200:
@@ -190,12 +193,11 @@ def _found(run: Run, scratch: Path, disk: Path) -> dict[str, float]:
     seconds that their erasure took after the start.
     """
     with _server(scratch, disk) as server:
-        missing = sum(
-            httpx.get(f"{server.url}/studies/{each}").status_code != 200 for each in run.kept
-        )
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            missing = sum(client.get(f"/studies/{each}").status_code != 200 for each in run.kept)
         erased_s = _wait_for_erasure(server)
         raw = b"".join(path.read_bytes() for path in disk.rglob("*") if path.is_file())
-        left = sum(word.encode() in raw for word in run.gone)
+        left = len({word.encode() for word in run.gone} & set(WORD.findall(raw)))
     return {"missing": missing, "left": left, "erased_s": erased_s}
 
 
