@@ -18,6 +18,8 @@ _DICOM, _DICOM_COLOUR, _DICOM_WIDE = 6, 14, 100
 """Bytes a pixel of a DICOM file; of one in colour; of one with 32 bits."""
 _COPIES = 3
 """Copies of a DICOM file's compressed pixels, besides the file. Others are copied once."""
+_INFLATED = 2
+"""Copies of a deflated file's elements: the inflated file, and its pixels."""
 _PROCESS, _PROCESS_PIXEL = 96 * 2**20, 6
 """Bytes, and bytes a pixel, of the process that decodes some DICOM files."""
 _ALWAYS = 4 * 2**20
@@ -45,16 +47,18 @@ def dicom_bytes(
     bits: int,
     compressed: bool,
     apart: bool,
+    inflated_bytes: int = 0,
 ) -> int:
     """Returns the estimate for a DICOM file.
 
     pixels: as `picture_bytes`. stored: rows by columns as they are stored. samples:
     SamplesPerPixel. bits: of a word. compressed: whether the pixels are. apart: whether a process
-    of its own decodes them.
+    of its own decodes them. inflated_bytes: of the elements of a deflated file.
     """
     each = _DICOM_WIDE if bits > 16 else _DICOM_COLOUR if samples > 1 else _DICOM
     size = pixels * _at_least(each, stored=stored, pixels=pixels)
     process = _PROCESS + _PROCESS_PIXEL * stored + file_bytes if apart else 0
+    process += _INFLATED * inflated_bytes
     return _ALWAYS + size + (_COPIES if compressed else 1) * file_bytes + process
 
 
