@@ -56,6 +56,11 @@ _ANY_IMAGE = frozenset(
     }
 )
 """SOP classes that may hold a radiograph. Modality decides of these, and of private ones."""
+_UNREADABLE = frozenset(
+    {f"1.2.840.10008.1.2.{last}" for last in ("4.94", "4.95", "4.204", "4.205")}
+    | {"1.2.840.10008.1.20"}
+)
+"""Transfer syntaxes of files that hold an address and no pixels (JPIP), and of Papyrus 3."""
 _FIRST_GROUPS = frozenset({0x0002, 0x0008})
 _VRS = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN "
@@ -172,6 +177,9 @@ def check_header(dataset: Dataset, check_shape: CheckShape) -> tuple[int, int]:
 
     Raises ImageNotARadiograph, ImageUnsupported, or what `check_shape` raises.
     """
+    syntax = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
+    if syntax in _UNREADABLE:
+        raise unsupported_syntax(syntax)
     if not _is_projection(dataset):
         raise ImageNotARadiograph(
             "The DICOM's SOPClassUID and Modality are not those of projection radiography. "

@@ -1,0 +1,137 @@
+"""Builds the files whose renditions are compared with dcmtk's: `GROUPS`.
+
+They are all shapes in native syntaxes, and some shapes in each transfer syntax, written by
+imagecodecs, by pydicom and by dcmtk's own tools.
+"""
+
+from collections.abc import Callable, Iterator
+
+import imagecodecs
+import numpy as np
+from pydicom import uid
+from pydicom.encaps import encapsulate, encapsulate_extended
+
+from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
+from tests.support.archive import ENCODERS, JPEG_XLS, LOSSY, SYNTAXES, archived, with_syntax
+from tests.support.reference import RANGE, WINDOW, Case, by_dcmtk
+from tests.support.reference_shapes import SHAPES, WIDE, chest, stored, twelve
+
+UNREAD = {*JPEG_XLS, uid.JPEG2000, uid.JPEG2000Lossless, uid.HTJ2K, uid.HTJ2KLossless,
+          uid.HTJ2KLosslessRPCL}  # fmt: skip
+"""Transfer syntaxes that Debian's dcmtk does not read."""
+
+
+def _made_by_dcmtk() -> Iterator[tuple[str, Case]]:
+    plain = twelve(**WIDE)
+    for name, options in {
+        "implicit VR": ["+ti"], "big endian": ["+tb"], "deflated": ["+td"],
+        "deflated, stored": ["+td", "+cl", "0"], "group lengths": ["+g"],
+        "undefined lengths": ["-e"], "trailing padding": ["+p", "4096", "64"],
+        "no meta information": ["-F"], "no meta information, implicit": ["-F", "+ti"],
+    }.items():  # fmt: skip
+        yield f"dcmconv, {name}", Case(by_dcmtk("dcmconv", plain, *options), WINDOW)
+    eight = dicom_bytes(dicom_dataset(chest(8)))
+    yield "dcmconv, 8 bits big endian", Case(by_dcmtk("dcmconv", eight, "+tb"))
+    signed = dicom_bytes(stored(chest(12, signed=True) & 0xFFF, 12))
+    sources = {"8 bits": eight, "12 bits": plain, "12 bits, signed": signed,
+               "16 bits": dicom_bytes(dicom_dataset(chest(16)))}  # fmt: skip
+    for name, source in sources.items():
+        options = WINDOW if source is plain else RANGE
+        for tool, how, modes in (
+            ("dcmcrle", "RLE", {"": []}),
+            ("dcmcjpeg", "JPEG lossless", {"SV1": ["+e1"], "SV6": ["+el", "+sv", "6"]}),
+            ("dcmcjpls", "JPEG-LS", {"": ["+el"]}),
+        ):
+            for mode, arguments in modes.items():
+                file = by_dcmtk(tool, source, *arguments)
+                yield f"{tool}, {how} {mode}, {name}", Case(file, options)
+    for process, arguments in {"51": ["+ee"], "53": ["+es"], "55": ["+ep"]}.items():
+        for source in ("8 bits", "12 bits"):
+            depth = "+be" if source == "8 bits" else "+bt"
+            file = by_dcmtk("dcmcjpeg", sources[source], *arguments, depth)
+            options = WINDOW if source == "12 bits" else RANGE
+            yield f"dcmcjpeg, DCT JPEG {process}, {source}", Case(file, options)
+    yield "dcmcjpeg, baseline", Case(by_dcmtk("dcmcjpeg", eight, "+eb"))
+    yield "dcmcjpls, near lossless", Case(by_dcmtk("dcmcjpls", plain, "+en"), WINDOW)
+    large = dicom_bytes(stored(chest(12, shape=(200, 160)), 12))
+    for tool, arguments in (("dcmcrle", []), ("dcmcjpeg", ["+e1"]), ("dcmcjpls", ["+el"])):
+        file = by_dcmtk(tool, large, *arguments, "+fs", "2", "-ot")
+        yield f"{tool}, fragments without an offset table", Case(file)
+
+
+def _syntaxes() -> Iterator[tuple[str, Case]]:
+    shapes: dict[str, tuple[int, dict[str, object], tuple[str, ...]]] = {
+        "8 bits": (8, {}, RANGE),
+        "12 bits with a window": (12, WIDE, WINDOW),
+        "12 bits, MONOCHROME1": (12, {"PhotometricInterpretation": "MONOCHROME1"}, RANGE),
+        "16 bits": (16, {}, RANGE),
+    }
+    for syntax in SYNTAXES:
+        for name, (bits, header, options) in shapes.items():
+            if bits not in _bits(syntax):
+                continue
+            case = Case(
+                archived(syntax, chest(bits), bits, **header),
+                options,
+                _uncompressed(syntax, bits, header) if syntax in UNREAD else None,
+            )
+            yield f"{syntax}, {name}", case
+
+
+def _fragments() -> Iterator[tuple[str, Case]]:
+    """Frames of lossless syntaxes in several fragments, with offset tables and without."""
+    for syntax in (uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless,
+                   uid.HTJ2KLossless, JPEG_XLS[0]):  # fmt: skip
+        frame = ENCODERS[syntax](chest(12), 12)
+        for name, pixels in {
+            "one fragment, no table": encapsulate([frame], has_bot=False),
+            "five fragments": encapsulate([frame], fragments_per_frame=5),
+            "five fragments, no table": encapsulate([frame], 5, has_bot=False),
+            "an odd fragment": _odd(frame),
+        }.items():
+            yield f"{syntax.name}, {name}", _encapsulated(syntax, pixels)
+        pixels, offsets, lengths = encapsulate_extended([frame])
+        tables = {"ExtendedOffsetTable": offsets, "ExtendedOffsetTableLengths": lengths}
+        yield f"{syntax.name}, an extended table", _encapsulated(syntax, pixels, **tables)
+
+
+def _odd(frame: bytes) -> bytes:
+    """One fragment of an odd length, which the standard forbids (PS3.5 A.4)."""
+    odd = frame + bytes(1 - len(frame) % 2)
+    item = b"\xfe\xff\x00\xe0"
+    return item + bytes(4) + item + len(odd).to_bytes(4, "little") + odd
+
+
+def _encapsulated(syntax: uid.UID, pixels: bytes, **elements: object) -> Case:
+    dataset = stored(chest(12), 12, **WIDE | elements)
+    dataset.PixelData = pixels
+    dataset["PixelData"].VR = "OB"
+    file = dicom_bytes(dataset, uid.JPEG2000 if syntax in JPEG_XLS else syntax)
+    return Case(with_syntax(file, syntax), WINDOW, twelve(**WIDE))
+
+
+def _bits(syntax: uid.UID) -> tuple[int, ...]:
+    """The depths that a transfer syntax can hold."""
+    if syntax == uid.JPEGBaseline8Bit or syntax == JPEG_XLS[1]:
+        return (8,)
+    return (8, 12) if syntax == uid.JPEGExtended12Bit else (8, 12, 16)
+
+
+def _uncompressed(syntax: uid.UID, bits: int, header: dict[str, object]) -> bytes:
+    """The file with the pixels that a frame of this syntax decodes to."""
+    pixels = chest(bits)
+    if syntax in LOSSY:
+        decoders: dict[bool, Callable[[bytes], np.ndarray]] = {
+            True: imagecodecs.jpegxl_decode,
+            False: imagecodecs.jpeg2k_decode,
+        }
+        pixels = decoders[syntax in JPEG_XLS](ENCODERS[syntax](pixels, bits))
+    return dicom_bytes(stored(pixels.reshape(64, 48), bits, **header))
+
+
+GROUPS = SHAPES | {
+    "files of dcmtk": _made_by_dcmtk,
+    "transfer syntaxes": _syntaxes,
+    "fragments": _fragments,
+}
+"""Name → the files of this kind, each with its name."""
