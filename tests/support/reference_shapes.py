@@ -72,8 +72,9 @@ def _windows() -> Iterator[tuple[str, Case]]:
     three = {"WindowCenter": [1800, 1500, 900], "WindowWidth": [3000, 2000, 500]}
     explained = {"WindowCenterWidthExplanation": ["NORMAL", "HARDER", "SOFTER"]}
     yield "three windows with explanations", Case(twelve(**three, **explained), WINDOW)
-    written = {"WindowCenter": " 1.8E3 ", "WindowWidth": "+3000.0"}
-    yield "a window in other decimal notations", Case(twelve(**written), WINDOW)
+    for centre, width in ((" 1.8E3 ", "+3000.0"), ("1800.", "3e+3"), ("01800", "3000.00000000000")):
+        file = twelve(WindowCenter=centre, WindowWidth=width)
+        yield f"a window written as {centre} and {width}", Case(file, WINDOW)
     for slope, intercept in ((2, -1000), (-1, 4095), ("0.0001", "-0.2"), ("1e6", 0)):
         rescale = {"RescaleSlope": slope, "RescaleIntercept": intercept}
         centre, width = 1800 * float(slope) + float(intercept), 3000 * abs(float(slope))
@@ -98,10 +99,16 @@ def _luts() -> Iterator[tuple[str, Case]]:
         Case(
             twelve(VOILUTSequence=Sequence([packed])),
             VOI_LUT,
-            twelve(VOILUTSequence=Sequence([lut(curve(4096, 8), 0, 8)])),
-            "PS3.3 C.11.2.1.1",
         ),
     )
+    for slope, intercept in ((16, 0), (0.25, 0), (-1, 4095), (1, -2048)):
+        first, last = sorted(round(end * slope + intercept) for end in (0, 4095))
+        table = lut(curve(last - first + 1, 12), first, 12)
+        if first < 0:
+            table.add_new("LUTDescriptor", "SS", [last - first + 1, first, 12])
+        rescale = {"RescaleSlope": slope, "RescaleIntercept": intercept}
+        name = f"a VOI LUT after rescale by {slope} and {intercept}"
+        yield name, Case(twelve(**rescale, VOILUTSequence=Sequence([table])), VOI_LUT)
     odd = Sequence([lut(curve(4095, 12), 1, 12)])
     yield "a VOI LUT with an odd number of entries", Case(twelve(VOILUTSequence=odd), VOI_LUT)
     short = Sequence([lut(curve(2000, 12), 1000, 12)])
@@ -147,24 +154,21 @@ def _overlays() -> Iterator[tuple[str, Case]]:
     ring = np.zeros((64, 48), np.uint16)
     ring[10:40, 10:30] = 1
     for bit in (12, 15):
-        dataset = stored(chest(12) | ring << bit, 12)
-        for keyword, tag, vr, value in (
-            ("rows", 0x60000010, "US", 64), ("columns", 0x60000011, "US", 48),
-            ("type", 0x60000040, "CS", "G"), ("origin", 0x60000050, "SS", [1, 1]),
-            ("allocated", 0x60000100, "US", 16), ("position", 0x60000102, "US", bit),
-        ):  # fmt: skip
-            assert keyword
-            dataset.add_new(tag, vr, value)
+        dataset = _overlaid(stored(chest(12) | ring << bit, 12), allocated=16, bit=bit)
         yield f"an overlay in bit {bit}", Case(dicom_bytes(dataset))
-    dataset = stored(chest(12), 12)
-    bits = np.packbits(ring.astype(bool), bitorder="little").tobytes()
+    dataset = _overlaid(stored(chest(12), 12), allocated=1, bit=0)
+    dataset.add_new(0x60003000, "OW", np.packbits(ring == 1, bitorder="little").tobytes())
+    yield "an overlay of its own", Case(dicom_bytes(dataset))
+
+
+def _overlaid(dataset: Dataset, *, allocated: int, bit: int) -> Dataset:
+    """Adds what describes a graphic overlay (PS3.3 C.9.2); returns the dataset."""
     for tag, vr, value in (
         (0x60000010, "US", 64), (0x60000011, "US", 48), (0x60000040, "CS", "G"),
-        (0x60000050, "SS", [1, 1]), (0x60000100, "US", 1), (0x60000102, "US", 0),
-        (0x60003000, "OW", bits),
+        (0x60000050, "SS", [1, 1]), (0x60000100, "US", allocated), (0x60000102, "US", bit),
     ):  # fmt: skip
         dataset.add_new(tag, vr, value)
-    yield "an overlay of its own", Case(dicom_bytes(dataset))
+    return dataset
 
 
 def _shapes() -> Iterator[tuple[str, Case]]:
@@ -229,12 +233,8 @@ def _colours() -> Iterator[tuple[str, Case]]:
         ("gray as YBR_FULL", full, rgb | {"PhotometricInterpretation": "YBR_FULL"}),
     ):
         dataset = dicom_dataset(pixels, PlanarConfiguration=int("plane" in name), **header)
-        yield (
-            name,
-            Case(
-                dicom_bytes(dataset), RANGE, dicom_bytes(dicom_dataset(gray)), "PS3.3 C.7.6.3.1.2"
-            ),
-        )
+        same = () if "YBR" in name else (dicom_bytes(dicom_dataset(gray)), "PS3.3 C.7.6.3.1.2")
+        yield name, Case(dicom_bytes(dataset), RANGE, *same)
 
 
 SHAPES: dict[str, Callable[[], Iterator[tuple[str, Case]]]] = {
