@@ -28,6 +28,7 @@ def _made_by_dcmtk() -> Iterator[tuple[str, Case]]:
         "deflated, stored": ["+td", "+cl", "0"], "group lengths": ["+g"],
         "undefined lengths": ["-e"], "trailing padding": ["+p", "4096", "64"],
         "no meta information": ["-F"], "no meta information, implicit": ["-F", "+ti"],
+        "no meta information, big endian": ["-F", "+tb"],
     }.items():  # fmt: skip
         yield f"dcmconv, {name}", Case(by_dcmtk("dcmconv", plain, *options), WINDOW)
     eight = dicom_bytes(dicom_dataset(chest(8)))

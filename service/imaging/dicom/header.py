@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Literal
 
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial, read_sequence_item
@@ -27,7 +28,7 @@ from pydicom.uid import (
 from service.errors import ImageNotARadiograph, ImageUndecodable, ImageUnsupported
 from service.imaging import aspect
 from service.imaging.deidentify import ALLOWED
-from service.imaging.dicom import frames, region, view
+from service.imaging.dicom import functional_groups, region, view
 from service.imaging.dicom.attributes import rows_and_columns
 from service.imaging.dicom.elements import is_given, number
 from service.imaging.dicom.spacing import pixel_ratio
@@ -71,7 +72,7 @@ _CHARACTER_SET = Tag("SpecificCharacterSet")
 _PIXEL_DATA = Tag("PixelData")
 _WORDS = [*map(Tag, (*region.STATEMENTS, *region.DESCRIPTIONS, *view.ELEMENTS))]
 _LUTS = {Tag("ModalityLUTSequence"): "ModalityLUTSequence", Tag("VOILUTSequence"): "VOILUTSequence"}
-_GROUPS = frozenset(map(Tag, frames.GROUPS))
+_GROUPS = frozenset(map(Tag, functional_groups.GROUPS))
 _FLOATS = {
     Tag("FloatPixelData"): "FloatPixelData",
     Tag("DoubleFloatPixelData"): "DoubleFloatPixelData",
@@ -117,9 +118,14 @@ def looks_like_dicom(data: bytes) -> bool:
         return True
     if len(data) < 12:
         return False
-    group, vr = int.from_bytes(data[:2], "little"), data[4:6]
-    length = data[6:8] if vr in _VRS else data[4:8]
-    return group in _FIRST_GROUPS and int.from_bytes(length, "little") <= _MAX_FIRST_ELEMENT
+    explicit = data[4:6] in _VRS
+    length = data[6:8] if explicit else data[4:8]
+    orders: tuple[Literal["little", "big"], ...] = ("little", "big") if explicit else ("little",)
+    return any(
+        int.from_bytes(data[:2], order) in _FIRST_GROUPS
+        and int.from_bytes(length, order) <= _MAX_FIRST_ELEMENT
+        for order in orders
+    )
 
 
 def read_dataset(data: bytes) -> tuple[Dataset, memoryview]:
@@ -141,7 +147,7 @@ def read_dataset(data: bytes) -> tuple[Dataset, memoryview]:
         ]
         for tag in file.places.keys() & _LUTS:
             setattr(dataset, _LUTS[tag], _luts(file, tag, dataset))
-        frames.take_first_frame(dataset, first)
+        functional_groups.take_first_frame(dataset, first)
         for tag in file.places.keys() & _FLOATS:
             setattr(dataset, _FLOATS[tag], b"")
     except OSError:  # pydicom's, in place of what its file raised

@@ -6,6 +6,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     CTImageStorage,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
@@ -21,9 +22,14 @@ from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, ramp
 from tests.service.imaging.dicom.conftest import LIMITS, close, element, item, sequence
 
 
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
+)
 def test_files_without_preamble_are_read(syntax):
-    headless = dicom_bytes(dicom_dataset(), syntax, headless=True)
+    dataset = dicom_dataset()
+    if syntax == ExplicitVRBigEndian:
+        dataset.PixelData = ramp(np.dtype(">u2"), 1000).tobytes()
+    headless = dicom_bytes(dataset, syntax, headless=True)
     assert headless[128:132] != b"DICM"
     close(decode(headless, LIMITS).pixels / 65535, ramp(np.uint16, 1000) / 1000)
 

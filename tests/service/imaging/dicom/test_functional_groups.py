@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from service.errors import ImageUnsupported
+from service.errors import ImageNotARadiograph, ImageUnsupported
 from service.imaging.decode import decode
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 from tests.service.imaging.dicom.conftest import LIMITS, chest, close, lut
@@ -75,4 +75,13 @@ def test_several_frames_are_refused_however_long_their_groups():
     groups = {"PerFrameFunctionalGroupsSequence": frames}
     dataset = dicom_dataset(PIXELS, **HEADER | {"NumberOfFrames": 3000}, **groups)
     with pytest.raises(ImageUnsupported, match="NumberOfFrames"):
+        decode(dicom_bytes(dataset), LIMITS)
+
+
+def test_the_region_of_the_frame_is_that_of_the_image():
+    dataset = dicom_dataset(PIXELS, **HEADER, **TWELVE)
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "T-D8700", "SRT", "Forearm"
+    grouped(dataset, "FrameAnatomySequence", AnatomicRegionSequence=Sequence([code]))
+    with pytest.raises(ImageNotARadiograph, match="AnatomicRegionSequence"):
         decode(dicom_bytes(dataset), LIMITS)
