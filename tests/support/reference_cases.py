@@ -4,7 +4,7 @@ They are all shapes in native syntaxes, and some shapes in each transfer syntax,
 imagecodecs, by pydicom and by dcmtk's own tools.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import imagecodecs
 import numpy as np
@@ -19,6 +19,7 @@ from tests.support.reference_shapes import SHAPES, WIDE, chest, stored, twelve
 UNREAD = {*JPEG_XLS, uid.JPEG2000, uid.JPEG2000Lossless, uid.HTJ2K, uid.HTJ2KLossless,
           uid.HTJ2KLosslessRPCL}  # fmt: skip
 """Transfer syntaxes that Debian's dcmtk does not read."""
+BELOW_ZERO = {"WindowCenter": -200, "WindowWidth": 3000}
 
 
 def _made_by_dcmtk() -> Iterator[tuple[str, Case]]:
@@ -34,7 +35,12 @@ def _made_by_dcmtk() -> Iterator[tuple[str, Case]]:
     eight = dicom_bytes(dicom_dataset(chest(8)))
     yield "dcmconv, 8 bits big endian", Case(by_dcmtk("dcmconv", eight, "+tb"))
     signed = dicom_bytes(stored(chest(12, signed=True) & 0xFFF, 12))
-    sources = {"8 bits": eight, "12 bits": plain, "12 bits, signed": signed,
+    overlaid = dict(SHAPES["overlays"]())["an overlay in bit 15"].file
+    sources = {"7 bits": dicom_bytes(stored(chest(7), 7)), "8 bits": eight,
+               "10 bits": dicom_bytes(stored(chest(10), 10)),
+               "14 bits, signed": dicom_bytes(stored(chest(14, signed=True), 14)),
+               "12 bits, an overlay in bit 15": overlaid,
+               "12 bits": plain, "12 bits, signed": signed,
                "16 bits": dicom_bytes(dicom_dataset(chest(16)))}  # fmt: skip
     for name, source in sources.items():
         options = WINDOW if source is plain else RANGE
@@ -111,6 +117,21 @@ def _encapsulated(syntax: uid.UID, pixels: bytes, **elements: object) -> Case:
     return Case(with_syntax(file, syntax), WINDOW, twelve(**WIDE))
 
 
+def _signed() -> Iterator[tuple[str, Case]]:
+    """Signed values of 12 bits, in frames that say so and in frames that hold the bits alone."""
+    signed = chest(12, signed=True)
+    bits = (signed & 0xFFF).astype(np.uint16)
+    same = dicom_bytes(stored(signed, 12, **BELOW_ZERO))
+    by_bits = (*SYNTAXES[:5], uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless,
+               uid.JPEG2000Lossless, uid.HTJ2KLossless, JPEG_XLS[0])  # fmt: skip
+    for syntax in by_bits:
+        file = archived(syntax, bits, 12, PixelRepresentation=1, **BELOW_ZERO)
+        yield f"{syntax.name}, bits of signed values", Case(file, WINDOW, same)
+    for syntax in (*SYNTAXES[:5], uid.JPEG2000Lossless, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL):
+        file = archived(syntax, signed, 12, **BELOW_ZERO)
+        yield f"{syntax.name}, signed values", Case(file, WINDOW, same)
+
+
 def _bits(syntax: uid.UID) -> tuple[int, ...]:
     """The depths that a transfer syntax can hold."""
     if syntax == uid.JPEGBaseline8Bit or syntax == JPEG_XLS[1]:
@@ -122,11 +143,12 @@ def _uncompressed(syntax: uid.UID, bits: int, header: dict[str, object]) -> byte
     """The file with the pixels that a frame of this syntax decodes to."""
     pixels = chest(bits)
     if syntax in LOSSY:
-        decoders: dict[bool, Callable[[bytes], np.ndarray]] = {
-            True: imagecodecs.jpegxl_decode,
-            False: imagecodecs.jpeg2k_decode,
-        }
-        pixels = decoders[syntax in JPEG_XLS](ENCODERS[syntax](pixels, bits))
+        frame = ENCODERS[syntax](pixels, bits)
+        if syntax in JPEG_XLS:
+            pixels = imagecodecs.jpegxl_decode(frame)
+        else:  # decoders of a lossy frame may differ by one value: the transform is in fractions
+            decode = imagecodecs.htj2k_decode if syntax == uid.HTJ2K else imagecodecs.jpeg2k_decode
+            pixels = decode(frame)
     return dicom_bytes(stored(pixels.reshape(64, 48), bits, **header))
 
 
@@ -134,5 +156,6 @@ GROUPS = SHAPES | {
     "files of dcmtk": _made_by_dcmtk,
     "transfer syntaxes": _syntaxes,
     "fragments": _fragments,
+    "signed values": _signed,
 }
 """Name → the files of this kind, each with its name."""
