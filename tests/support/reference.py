@@ -20,7 +20,7 @@ from service.imaging.decode import ImageLimits, decode
 
 RANGE, WINDOW, VOI_LUT = ("+Wm",), ("+Wi", "1"), ("+Wl", "1")
 """dcmtk's options for the range of values, for the first window and for the first VOI LUT."""
-TOOLS = ("dcmj2pnm", "dcml2pnm", "dcmconv", "dcmcrle", "dcmcjpeg", "dcmcjpls")
+TOOLS = ("dcmj2pnm", "dcml2pnm", "dcmconv", "dcmcrle", "dcmcjpeg", "dcmdjpeg", "dcmcjpls")
 MISSING = [tool for tool in TOOLS if shutil.which(tool) is None]
 _JPEG_LS = (b"1.2.840.10008.1.2.4.80", b"1.2.840.10008.1.2.4.81")
 

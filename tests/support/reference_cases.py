@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import imagecodecs
 import numpy as np
-from pydicom import uid
+from pydicom import dcmread, uid
 from pydicom.encaps import encapsulate, encapsulate_extended
 
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
@@ -46,7 +46,7 @@ def _made_by_dcmtk() -> Iterator[tuple[str, Case]]:
         options = WINDOW if source is plain else RANGE
         for tool, how, modes in (
             ("dcmcrle", "RLE", {"": []}),
-            ("dcmcjpeg", "JPEG lossless", {"SV1": ["+e1"], "SV6": ["+el", "+sv", "6"]}),
+            ("dcmcjpeg", "JPEG lossless", {"SV1": ["+e1"]}),
             ("dcmcjpls", "JPEG-LS", {"": ["+el"]}),
         ):
             for mode, arguments in modes.items():
@@ -58,6 +58,9 @@ def _made_by_dcmtk() -> Iterator[tuple[str, Case]]:
             file = by_dcmtk("dcmcjpeg", sources[source], *arguments, depth)
             options = WINDOW if source == "12 bits" else RANGE
             yield f"dcmcjpeg, DCT JPEG {process}, {source}", Case(file, options)
+    for predictor in "234567":
+        file = by_dcmtk("dcmcjpeg", plain, "+el", "+sv", predictor)
+        yield f"dcmcjpeg, JPEG lossless, predictor {predictor}", Case(file, WINDOW)
     yield "dcmcjpeg, baseline", Case(by_dcmtk("dcmcjpeg", eight, "+eb"))
     yield "dcmcjpls, near lossless", Case(by_dcmtk("dcmcjpls", plain, "+en"), WINDOW)
     large = dicom_bytes(stored(chest(12, shape=(200, 160)), 12))
@@ -117,6 +120,45 @@ def _encapsulated(syntax: uid.UID, pixels: bytes, **elements: object) -> Case:
     return Case(with_syntax(file, syntax), WINDOW, twelve(**WIDE))
 
 
+def _colours() -> Iterator[tuple[str, Case]]:
+    """Gray as RGB, compressed: by dcmtk's tools, and as three components without a transform."""
+    gray = chest(8)
+    three = np.repeat(gray[..., None], 3, axis=-1)
+    rgb = {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0,
+           "Rows": 64, "Columns": 48}  # fmt: skip
+    plain, same = dicom_bytes(dicom_dataset(three, **rgb)), dicom_bytes(dicom_dataset(gray))
+    for tool, *arguments in (
+        ("dcmcrle",), ("dcmcjpeg", "+e1"), ("dcmcjpeg", "+eb", "+q", "100"),
+        ("dcmcjpeg", "+eb", "+q", "100", "+s4"), ("dcmcjpeg", "+eb", "+q", "100", "+cr"),
+        ("dcmcjpls", "+el"), ("dcmcjpls", "+el", "+is"), ("dcmcjpls", "+el", "+in"),
+    ):  # fmt: skip
+        file = by_dcmtk(tool, plain, *arguments)
+        name = f"gray as RGB by {' '.join([tool, *arguments])}"
+        seen = _first_samples(by_dcmtk("dcmdjpeg", file)) if "+eb" in arguments else same
+        yield name, Case(file, RANGE, seen, "PS3.3 C.7.6.3.1.2")
+    for syntax, frame, photometric in (
+        (uid.JPEG2000Lossless, imagecodecs.jpeg2k_encode(three, codecformat="J2K", mct=False,
+                                                         reversible=True), "RGB"),
+        (uid.JPEG2000Lossless, imagecodecs.jpeg2k_encode(three, codecformat="J2K", mct=True,
+                                                         reversible=True), "YBR_RCT"),
+        (uid.HTJ2KLossless, imagecodecs.htj2k_encode(three, reversible=True), "YBR_RCT"),
+        (JPEG_XLS[0], imagecodecs.jpegxl_encode(three, lossless=True), "RGB"),
+    ):  # fmt: skip
+        header = rgb | {"PhotometricInterpretation": photometric}
+        dataset = dicom_dataset(three, **header, PixelData=encapsulate([frame]))
+        dataset["PixelData"].VR = "OB"
+        file = dicom_bytes(dataset, uid.JPEG2000 if syntax in JPEG_XLS else syntax)
+        yield (
+            f"{syntax.name}, gray as {photometric}",
+            Case(with_syntax(file, syntax), RANGE, same, "PS3.3 C.7.6.3.1.2"),
+        )
+
+
+def _first_samples(data: bytes) -> bytes:
+    """The monochrome file of the first sample of each pixel."""
+    return dicom_bytes(dicom_dataset(dcmread(BytesIO(data)).pixel_array[..., 0].copy()))
+
+
 def _signed() -> Iterator[tuple[str, Case]]:
     """Signed values of 12 bits, in frames that say so and in frames that hold the bits alone."""
     signed = chest(12, signed=True)
@@ -157,5 +199,6 @@ GROUPS = SHAPES | {
     "transfer syntaxes": _syntaxes,
     "fragments": _fragments,
     "signed values": _signed,
+    "compressed colours": _colours,
 }
 """Name → the files of this kind, each with its name."""

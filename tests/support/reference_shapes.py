@@ -81,7 +81,7 @@ def _windows() -> Iterator[tuple[str, Case]]:
         whole = None if float(slope) >= 1 or slope == -1 else twelve()
         yield (
             f"rescale by {slope} and {intercept}",
-            Case(twelve(**rescale), same=whole, clause="PS3.3 C.11.1.1.2" if whole else ""),
+            Case(twelve(**rescale), same=whole, clause="PS3.3 C.11.1" if whole else ""),
         )
         window = {"WindowCenter": f"{centre:.8g}", "WindowWidth": f"{width:.8g}"}
         if width > 1:  # less is for LINEAR_EXACT, which dcmtk reads as LINEAR
