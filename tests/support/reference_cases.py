@@ -4,6 +4,7 @@ They are all shapes in native syntaxes, and some shapes in each transfer syntax,
 imagecodecs, by pydicom and by dcmtk's own tools.
 """
 
+import io
 from collections.abc import Iterator
 
 import imagecodecs
@@ -156,7 +157,7 @@ def _colours() -> Iterator[tuple[str, Case]]:
 
 def _first_samples(data: bytes) -> bytes:
     """The monochrome file of the first sample of each pixel."""
-    return dicom_bytes(dicom_dataset(dcmread(BytesIO(data)).pixel_array[..., 0].copy()))
+    return dicom_bytes(dicom_dataset(dcmread(io.BytesIO(data)).pixel_array[..., 0].copy()))
 
 
 def _signed() -> Iterator[tuple[str, Case]]:
