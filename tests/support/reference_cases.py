@@ -13,7 +13,7 @@ from pydicom import dcmread, uid
 from pydicom.encaps import encapsulate, encapsulate_extended
 
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
-from tests.support.archive import ENCODERS, JPEG_XLS, LOSSY, SYNTAXES, archived, with_syntax
+from tests.support.archive import ENCODERS, JPEG_XLS, LOSSY, SYNTAXES, archived, enclosed
 from tests.support.reference import RANGE, WINDOW, Case, by_dcmtk
 from tests.support.reference_shapes import SHAPES, WIDE, chest, stored, twelve
 
@@ -115,10 +115,7 @@ def _odd(frame: bytes) -> bytes:
 
 def _encapsulated(syntax: uid.UID, pixels: bytes, **elements: object) -> Case:
     dataset = stored(chest(12), 12, **WIDE | elements)
-    dataset.PixelData = pixels
-    dataset["PixelData"].VR = "OB"
-    file = dicom_bytes(dataset, uid.JPEG2000 if syntax in JPEG_XLS else syntax)
-    return Case(with_syntax(file, syntax), WINDOW, twelve(**WIDE))
+    return Case(enclosed(syntax, dataset, pixels), WINDOW, twelve(**WIDE))
 
 
 def _colours() -> Iterator[tuple[str, Case]]:

@@ -109,8 +109,13 @@ def _jpeg_2000(header: FrameHeader, frame: bytes, level: int, words: Words) -> N
         imagecodecs.jpeg2k_decode(frame, numthreads=1, out=words)
 
 
-def _htj2k(header: FrameHeader, frame: bytes, level: int, words: Words) -> None:  # noqa: ARG001
+def _htj2k(header: FrameHeader, frame: bytes, level: int, words: Words) -> None:
+    """Ends values at their range: OpenJPH lets those below it come out as the highest."""
     imagecodecs.htj2k_decode(frame, skipres=level, out=words)
+    low = -(2 ** (header.depth - 1)) if header.signed else 0
+    values = words.view(words.dtype.str.replace("u", "i"))
+    if level:
+        np.clip(values, low, low + 2**header.depth - 1, out=values)
 
 
 def _jpeg_xl(header: FrameHeader, frame: bytes, level: int, words: Words) -> None:  # noqa: ARG001
