@@ -143,13 +143,9 @@ def _colours() -> Iterator[tuple[str, Case]]:
         (JPEG_XLS[0], imagecodecs.jpegxl_encode(three, lossless=True), "RGB"),
     ):  # fmt: skip
         header = rgb | {"PhotometricInterpretation": photometric}
-        dataset = dicom_dataset(three, **header, PixelData=encapsulate([frame]))
-        dataset["PixelData"].VR = "OB"
-        file = dicom_bytes(dataset, uid.JPEG2000 if syntax in JPEG_XLS else syntax)
-        yield (
-            f"{syntax.name}, gray as {photometric}",
-            Case(with_syntax(file, syntax), RANGE, same, "PS3.3 C.7.6.3.1.2"),
-        )
+        file = enclosed(syntax, dicom_dataset(three, **header), encapsulate([frame]))
+        name = f"{syntax.name}, gray as {photometric}"
+        yield name, Case(file, RANGE, same, "PS3.3 C.7.6.3.1.2")
 
 
 def _first_samples(data: bytes) -> bytes:
