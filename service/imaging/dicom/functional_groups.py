@@ -6,6 +6,7 @@ Multi-frame SOP classes keep windows, the rescale and the spacing there (PS3.3 C
 from collections.abc import Iterable
 
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from service.imaging.dicom.elements import is_given
 
@@ -27,7 +28,8 @@ def take_first_frame(dataset: Dataset, items: Iterable[Dataset]) -> None:
     """
     for item in items:
         for group, keywords in _TAKEN.items():
-            for macro in (item.get(group) or [])[:1]:
+            macros = item.get(group)
+            for macro in macros[:1] if isinstance(macros, Sequence) else []:
                 if not any(is_given(dataset, keyword) for keyword in keywords):
                     _copy(macro, dataset, keywords)
 

@@ -7,23 +7,9 @@ from typing import Literal
 
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial, read_sequence_item
-from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import (
-    UID,
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    DigitalXRayImageStorageForProcessing,
-    EnhancedXAImageStorage,
-    EnhancedXRFImageStorage,
-    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
-    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-    MultiFrameTrueColorSecondaryCaptureImageStorage,
-    SecondaryCaptureImageStorage,
-    XRayAngiographicImageStorage,
-    XRayRadiofluoroscopicImageStorage,
-)
+from pydicom.uid import UID
 
 from service.errors import ImageNotARadiograph, ImageUndecodable, ImageUnsupported
 from service.imaging import aspect
@@ -31,32 +17,9 @@ from service.imaging.deidentify import ALLOWED
 from service.imaging.dicom import functional_groups, region, view
 from service.imaging.dicom.attributes import rows_and_columns
 from service.imaging.dicom.elements import is_given, number
+from service.imaging.dicom.sop_classes import is_projection
 from service.imaging.dicom.spacing import pixel_ratio
 
-PROJECTION = frozenset({"CR", "DX", "DR", "XR", "RG", "OT", "SC", ""})
-"""Modalities of projection radiography, and those that a converter writes (PS3.3 C.7.3.1.1.1)."""
-_RADIOGRAPHS = frozenset(
-    {
-        ComputedRadiographyImageStorage,
-        DigitalXRayImageStorageForPresentation,
-        DigitalXRayImageStorageForProcessing,
-    }
-)
-"""SOP classes of radiographs, whatever their Modality says, unless that is mammography."""
-_ANY_IMAGE = frozenset(
-    {
-        "",
-        SecondaryCaptureImageStorage,
-        MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
-        MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-        MultiFrameTrueColorSecondaryCaptureImageStorage,
-        XRayAngiographicImageStorage,
-        XRayRadiofluoroscopicImageStorage,
-        EnhancedXAImageStorage,
-        EnhancedXRFImageStorage,
-    }
-)
-"""SOP classes that may hold a radiograph. Modality decides of these, and of private ones."""
 _UNREADABLE = frozenset(
     {f"1.2.840.10008.1.2.{last}" for last in ("4.94", "4.95", "4.204", "4.205")}
     | {"1.2.840.10008.1.20"}
@@ -186,7 +149,7 @@ def check_header(dataset: Dataset, check_shape: CheckShape) -> tuple[int, int]:
     syntax = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
     if syntax in _UNREADABLE:
         raise unsupported_syntax(syntax)
-    if not _is_projection(dataset):
+    if not is_projection(dataset):
         raise ImageNotARadiograph(
             "The DICOM's SOPClassUID and Modality are not those of projection radiography. "
             "Send CR, DX or RG objects."
@@ -206,18 +169,6 @@ def check_header(dataset: Dataset, check_shape: CheckShape) -> tuple[int, int]:
     shape = aspect.square_shape(*rows_and_columns(dataset), pixel_ratio(dataset))
     check_shape(*shape)
     return shape
-
-
-def _is_projection(dataset: Dataset) -> bool:
-    """Decides by the SOP class where it tells, else by Modality (PS3.4 B.5, PS3.3 C.7.3.1.1.1)."""
-    value = dataset.get("Modality") or ""
-    values = value if isinstance(value, MultiValue) else [value]
-    modalities = {str(each).strip().upper() for each in values}
-    sop_class = UID(str(dataset.get("SOPClassUID") or ""))
-    if sop_class in _RADIOGRAPHS:
-        return "MG" not in modalities
-    private = sop_class.name == sop_class  # the standard's other classes hold no radiographs
-    return (sop_class in _ANY_IMAGE or private) and not modalities.isdisjoint(PROJECTION)
 
 
 def unsupported_syntax(syntax: UID) -> ImageUnsupported:

@@ -7,10 +7,10 @@ beam's intensity is stated instead, and bone is where little of the beam arrives
 from pydicom.dataset import Dataset
 from pydicom.uid import DigitalXRayImageStorageForProcessing
 
-from service.imaging.dicom.elements import count, text
+from service.imaging.dicom.elements import number, text
 from service.imaging.radiograph import Doubt
 
-_POLARITY = {1: "MONOCHROME1", -1: "MONOCHROME2"}
+_POLARITY: dict[float, str] = {1: "MONOCHROME1", -1: "MONOCHROME2"}
 """PixelIntensityRelationshipSign → the PhotometricInterpretation that shows bone bright.
 
 1: lower values are less intensity. −1: higher values are (PS3.3 C.8.11.3.1.2).
@@ -32,8 +32,9 @@ def is_for_processing(dataset: Dataset) -> bool:
 
 def bright_bone(dataset: Dataset) -> str | None:
     """Returns the PhotometricInterpretation of raw data that shows bone bright, if it is stated."""
-    sign = count(dataset, "PixelIntensityRelationshipSign")
-    return _POLARITY.get(sign or 0) if is_for_processing(dataset) else None
+    if not is_for_processing(dataset):
+        return None
+    return _POLARITY.get(number(dataset, "PixelIntensityRelationshipSign") or 0)
 
 
 def doubts(dataset: Dataset) -> tuple[Doubt, ...]:

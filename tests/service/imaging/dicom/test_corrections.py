@@ -243,6 +243,7 @@ PROCESSING = DETECTOR | {"PresentationIntentType": "FOR PROCESSING"}
         (PROCESSING | {"PixelIntensityRelationshipSign": 1}, True, True),
         (DETECTOR | {"PixelIntensityRelationshipSign": 1}, True, True),
         (PROCESSING | {"PixelIntensityRelationshipSign": 0}, False, False),
+        (PROCESSING | {"PixelIntensityRelationshipSign": [1, 2]}, False, False),
         (
             PROCESSING
             | {"PixelIntensityRelationshipSign": 1, "PhotometricInterpretation": "MONOCHROME1"},
@@ -283,5 +284,6 @@ def test_the_polarity_of_raw_data_is_that_of_the_beam_and_the_image_is_doubted(
 )
 def test_the_beam_does_not_decide_over_the_polarity_of_an_image_for_readers(header):
     assert said(PixelIntensityRelationshipSign=1, **header) == ""
+    assert said(PixelIntensityRelationshipSign=[1, 1], **header) == ""
     dataset = dicom_dataset(PIXELS, PixelIntensityRelationshipSign=1, **TWELVE, **header)
     assert decode(dicom_bytes(dataset), LIMITS).doubts == ()
