@@ -18,6 +18,8 @@ _DICOM, _DICOM_COLOUR, _DICOM_WIDE = 6, 14, 100
 """Bytes a pixel of a DICOM file; of one in colour; of one with 32 bits."""
 _COPIES = 3
 """Copies of a DICOM file's compressed pixels, besides the file. Others are copied once."""
+_INFLATED = 2
+"""Copies of a deflated file's elements: the inflated file, and its pixels."""
 _PROCESS = 96 * 2**20
 """Bytes of a decoder process, which has Python, numpy and codecs."""
 _PROCESS_SAMPLE, _PROCESS_WIDE, _PROCESS_COPIES = 8, 12, 3
@@ -47,17 +49,19 @@ def dicom_bytes(
     bits: int,
     compressed: bool,
     apart: bool,
+    inflated_bytes: int = 0,
 ) -> int:
     """Returns the estimate for a DICOM file.
 
     pixels: as `picture_bytes`. stored: rows by columns as they are stored. samples:
     SamplesPerPixel. bits: of a word. compressed: whether the pixels are. apart: whether a decoder
-    process reads them.
+    process reads them. inflated_bytes: of the elements of a deflated file.
     """
     each = _DICOM_WIDE if bits > 16 else _DICOM_COLOUR if samples > 1 else _DICOM
     size = pixels * _at_least(each, stored=stored, pixels=pixels)
     process = process_bytes(stored * samples, file_bytes, bits=bits) if apart else 0
-    return _ALWAYS + size + (_COPIES if compressed else 1) * file_bytes + process
+    copies = (_COPIES if compressed else 1) * file_bytes + _INFLATED * inflated_bytes
+    return _ALWAYS + size + copies + process
 
 
 def process_bytes(samples: int, frame_bytes: int, *, bits: int) -> int:

@@ -143,6 +143,7 @@ def _dicom(
         dataset.PixelData = values.tobytes()
         if plugin:
             dataset.compress(syntax, encoding_plugin=plugin)
+        dataset.file_meta.TransferSyntaxUID = syntax
         file = io.BytesIO()
         pydicom.dcmwrite(file, dataset, enforce_file_format=False)
         return file.getvalue()
@@ -206,6 +207,8 @@ KINDS: dict[str, Callable[[int], bytes]] = {
     "dicom 16, stretched": _dicom(16, **STRETCHED),
     "dicom 32": _dicom(32, noise=True),
     "dicom in colour": _dicom(8, **COLOUR),
+    "dicom deflated": _dicom(16, uid.DeflatedExplicitVRLittleEndian),
+    "dicom deflated noise": _dicom(16, uid.DeflatedExplicitVRLittleEndian, noise=True),
     "dicom RLE": _dicom(16, uid.RLELossless, "pydicom"),
     "dicom RLE of noise": _dicom(16, uid.RLELossless, "pydicom", noise=True),
     "dicom RLE in colour": _dicom(8, uid.RLELossless, "pydicom", **COLOUR),

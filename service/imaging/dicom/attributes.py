@@ -8,6 +8,7 @@ table in docs/dicom.md lists the rules.
 from pydicom.dataset import Dataset
 
 from service.errors import ImageUndecodable, ImageUnsupported
+from service.imaging.dicom import processing
 from service.imaging.dicom.elements import count, is_given, text
 
 _MONOCHROME = {"IDENTITY": "MONOCHROME2", "INVERSE": "MONOCHROME1"}
@@ -65,7 +66,25 @@ def _photometric(dataset: Dataset) -> list[str]:
             "whether low values are dark. Set it to MONOCHROME1 or MONOCHROME2."
         )
     dataset.PhotometricInterpretation = value
-    return said
+    return said + ([] if value in _COLOUR else _bright_bone(dataset))
+
+
+def _bright_bone(dataset: Dataset) -> list[str]:
+    """Lets the physics of raw data decide their polarity: the header's need not be meant for it."""
+    value = processing.bright_bone(dataset)
+    if value is None:
+        return []
+    claimed = _MONOCHROME.get(
+        text(dataset, "PresentationLUTShape"), dataset.PhotometricInterpretation
+    )
+    dataset.PhotometricInterpretation = value
+    dataset.pop("PresentationLUTShape", None)
+    if value == claimed:
+        return []
+    return [
+        f"PhotometricInterpretation was taken as {value}, from PixelIntensityRelationshipSign: the "
+        "image is FOR PROCESSING, and bone is shown bright."
+    ]
 
 
 def is_colour(dataset: Dataset) -> bool:

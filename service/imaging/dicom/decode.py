@@ -16,10 +16,12 @@ from service.imaging import aspect
 from service.imaging.deidentify import allowed_tags
 from service.imaging.dicom.attributes import complete, is_colour, rows_and_columns
 from service.imaging.dicom.bits import Bits
+from service.imaging.dicom.deflated import inflated, inflated_size
 from service.imaging.dicom.elements import count
 from service.imaging.dicom.grayscale import display
 from service.imaging.dicom.header import CheckShape, check_header, read_dataset
 from service.imaging.dicom.pixels import allocated_bits, stored_words
+from service.imaging.dicom.processing import doubts
 from service.imaging.dicom.region import names_chest
 from service.imaging.dicom.spacing import pixel_ratio, spacing
 from service.imaging.dicom.syntaxes import is_decoded_apart, is_native
@@ -39,9 +41,14 @@ def decode_dicom(data: bytes, check_shape: CheckShape, reserve: Reserve) -> Radi
     raise.
     """
     try:
-        dataset, _ = read_dataset(data)
+        beginning = inflated(data)
+        deflated = beginning is not data
+        dataset, _ = read_dataset(beginning)
         rows, columns = check_header(dataset, check_shape)
-        reserve(_footprint(dataset, rows * columns, len(data)))
+        size = inflated_size(dataset) if deflated else 0
+        reserve(_footprint(dataset, rows * columns, len(data), size))
+        if deflated:
+            dataset, _ = read_dataset(inflated(data, size))
         return _radiograph(dataset)
     except (EclipError, MemoryError):
         raise
@@ -52,7 +59,7 @@ def decode_dicom(data: bytes, check_shape: CheckShape, reserve: Reserve) -> Radi
     )
 
 
-def _footprint(dataset: Dataset, pixels: int, file_bytes: int) -> int:
+def _footprint(dataset: Dataset, pixels: int, file_bytes: int, inflated_bytes: int) -> int:
     return dicom_bytes(
         pixels,
         math.prod(rows_and_columns(dataset)),
@@ -61,6 +68,7 @@ def _footprint(dataset: Dataset, pixels: int, file_bytes: int) -> int:
         bits=allocated_bits(dataset),
         compressed=not is_native(dataset),
         apart=is_decoded_apart(dataset),
+        inflated_bytes=inflated_bytes,
     )
 
 
@@ -94,4 +102,5 @@ def _radiograph(dataset: Dataset) -> Radiograph:
         spacing_mm=distance,
         corrections=tuple(said),
         provenance=tags,
+        doubts=doubts(dataset),
     )

@@ -4,7 +4,7 @@ It follows PS3.3 C.11.1, C.11.2 and C.11.6 in the order of PS3.4 N.2. A VOI LUT 
 only if it shows the image (`_shows`); otherwise the next is tried, and at last the range of values.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,12 +133,12 @@ def _renderings(
 ) -> Iterator[tuple[str, _Rendering]]:
     """The VOI LUT, then each window; each also over values that its writer may have meant."""
     unscaled = stored.astype(np.float64)
-    item = next(
-        (each for each in dataset.get("VOILUTSequence") or [] if is_given(each, "LUTData")), None
-    )
-    if item is not None:
+    items = [each for each in dataset.get("VOILUTSequence") or [] if is_given(each, "LUTData")]
+    for item in items[:1]:
         signed = modality.may_be_negative
-        yield "The VOI LUT", _voi_lut(values, item, dataset, signed=signed)
+        first = _voi_lut(values, item, dataset, signed=signed)
+        first.said.extend(_first_of_several("VOI LUT", items))
+        yield "The VOI LUT", first
         yield (
             f"The VOI LUT with its first value as {'unsigned' if signed else 'signed'}",
             _voi_lut(values, item, dataset, signed=not signed),
@@ -147,11 +147,17 @@ def _renderings(
             yield "The VOI LUT over stored values", _voi_lut(unscaled, item, dataset, signed=signed)
     curves = stored_windows(dataset)
     for number, curve in enumerate(curves, start=1):
-        yield f"Window {number}", _Rendering(curve(values), curve.window, [])
+        said = _first_of_several("window", curves) if number == 1 else []
+        yield f"Window {number}", _Rendering(curve(values), curve.window, said)
     if modality.changes:
         for number, curve in enumerate(curves, start=1):
             name = f"Window {number}, over stored instead of rescaled values,"
             yield name, _Rendering(curve(unscaled), curve.window, [])
+
+
+def _first_of_several(name: str, alternatives: Sequence[object]) -> list[str]:
+    """What to say where the header leaves the choice to a reader (PS3.3 C.11.2.1.1)."""
+    return [f"The first {name} was used: the header has several."] if alternatives[1:] else []
 
 
 def _inner(stored: npt.NDArray[np.int64], exposed: Bools) -> Bools:

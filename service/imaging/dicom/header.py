@@ -1,57 +1,30 @@
 """Reads the header of a DICOM file in bounded time, and refuses files that are no radiograph."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Literal
 
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial, read_sequence_item
-from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import (
-    UID,
-    ComputedRadiographyImageStorage,
-    DeflatedExplicitVRLittleEndian,
-    DigitalXRayImageStorageForPresentation,
-    DigitalXRayImageStorageForProcessing,
-    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
-    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-    MultiFrameTrueColorSecondaryCaptureImageStorage,
-    SecondaryCaptureImageStorage,
-    XRayAngiographicImageStorage,
-    XRayRadiofluoroscopicImageStorage,
-)
+from pydicom.uid import UID
 
 from service.errors import ImageNotARadiograph, ImageUndecodable, ImageUnsupported
 from service.imaging import aspect
 from service.imaging.deidentify import ALLOWED
-from service.imaging.dicom import region, view
+from service.imaging.dicom import functional_groups, region, view
 from service.imaging.dicom.attributes import rows_and_columns
 from service.imaging.dicom.elements import is_given, number
+from service.imaging.dicom.sop_classes import is_projection
 from service.imaging.dicom.spacing import pixel_ratio
 
-PROJECTION = frozenset({"CR", "DX", "DR", "XR", "RG", "OT", "SC", ""})
-"""Modalities of projection radiography, and those that a converter writes (PS3.3 C.7.3.1.1.1)."""
-_RADIOGRAPHS = frozenset(
-    {
-        ComputedRadiographyImageStorage,
-        DigitalXRayImageStorageForPresentation,
-        DigitalXRayImageStorageForProcessing,
-    }
+_UNREADABLE = frozenset(
+    {f"1.2.840.10008.1.2.{last}" for last in ("4.94", "4.95", "4.204", "4.205")}
+    | {"1.2.840.10008.1.20"}
 )
-"""SOP classes of radiographs, whatever their Modality says, unless that is mammography."""
-_ANY_IMAGE = frozenset(
-    {
-        "",
-        SecondaryCaptureImageStorage,
-        MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
-        MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-        MultiFrameTrueColorSecondaryCaptureImageStorage,
-        XRayAngiographicImageStorage,
-        XRayRadiofluoroscopicImageStorage,
-    }
-)
-"""SOP classes that may hold a radiograph. Modality decides of these, and of private ones."""
+"""Transfer syntaxes of files that hold an address and no pixels (JPIP), and of Papyrus 3."""
 _FIRST_GROUPS = frozenset({0x0002, 0x0008})
 _VRS = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN "
@@ -62,6 +35,11 @@ _CHARACTER_SET = Tag("SpecificCharacterSet")
 _PIXEL_DATA = Tag("PixelData")
 _WORDS = [*map(Tag, (*region.STATEMENTS, *region.DESCRIPTIONS, *view.ELEMENTS))]
 _LUTS = {Tag("ModalityLUTSequence"): "ModalityLUTSequence", Tag("VOILUTSequence"): "VOILUTSequence"}
+_GROUPS = frozenset(map(Tag, functional_groups.GROUPS))
+_FLOATS = {
+    Tag("FloatPixelData"): "FloatPixelData",
+    Tag("DoubleFloatPixelData"): "DoubleFloatPixelData",
+}
 _LUT_DATA = (b"\x28\x00\x06\x30", b"\x00\x28\x30\x06")
 """The tag of LUTData in either byte order."""
 _READ: list[BaseTag | int] = [
@@ -72,6 +50,7 @@ _READ: list[BaseTag | int] = [
         "PixelRepresentation", "PlanarConfiguration", "RescaleSlope", "RescaleIntercept",
         "WindowCenter", "WindowWidth", "PixelPaddingValue", "PixelPaddingRangeLimit",
         "ImagerPixelSpacing", "PixelSpacing", "PixelAspectRatio", "SOPClassUID",
+        "PresentationIntentType", "PixelIntensityRelationshipSign",
     )),
 ]  # fmt: skip
 """Elements that are read of a file; pydicom adds the character set. LUTs are read after them."""
@@ -102,9 +81,14 @@ def looks_like_dicom(data: bytes) -> bool:
         return True
     if len(data) < 12:
         return False
-    group, vr = int.from_bytes(data[:2], "little"), data[4:6]
-    length = data[6:8] if vr in _VRS else data[4:8]
-    return group in _FIRST_GROUPS and int.from_bytes(length, "little") <= _MAX_FIRST_ELEMENT
+    explicit = data[4:6] in _VRS
+    length = data[6:8] if explicit else data[4:8]
+    orders: tuple[Literal["little", "big"], ...] = ("little", "big") if explicit else ("little",)
+    return any(
+        int.from_bytes(data[:2], order) in _FIRST_GROUPS
+        and int.from_bytes(length, order) <= _MAX_FIRST_ELEMENT
+        for order in orders
+    )
 
 
 def read_dataset(data: bytes) -> tuple[Dataset, memoryview]:
@@ -112,15 +96,23 @@ def read_dataset(data: bytes) -> tuple[Dataset, memoryview]:
 
     Returns the dataset, and the file up to the end of its pixels.
 
-    Raises ImageUndecodable if the header is larger than a radiograph needs, ImageUnsupported if
-    the file is deflated (PS3.5 A.5), and anything at all, from pydicom, if it is damaged.
+    Raises ImageUndecodable if the header is larger than a radiograph needs, IsDeflated if the file
+    is deflated (PS3.5 A.5), and anything at all, from pydicom, if it is damaged.
     """
     file = BoundedFile(data)
     try:
         dataset = read_partial(file, file.stops_at, specific_tags=_READ, force=True)
         end = file.tell()
-        for tag in file.luts:
-            setattr(dataset, _LUTS[tag], _first_lut(file, tag, dataset))
+        first = [
+            item
+            for tag in sorted(file.places.keys() & _GROUPS)
+            for item in islice(_items(file, tag, dataset), 1)
+        ]
+        for tag in file.places.keys() & _LUTS:
+            setattr(dataset, _LUTS[tag], _luts(file, tag, dataset))
+        functional_groups.take_first_frame(dataset, first)
+        for tag in file.places.keys() & _FLOATS:
+            setattr(dataset, _FLOATS[tag], b"")
     except OSError:  # pydicom's, in place of what its file raised
         if not file.refused:
             raise
@@ -129,16 +121,22 @@ def read_dataset(data: bytes) -> tuple[Dataset, memoryview]:
     raise _too_large()
 
 
-def _first_lut(file: "BoundedFile", tag: BaseTag, dataset: Dataset) -> Sequence:
-    """Reads the first item of a LUT sequence that holds a LUT; the others are not read."""
-    start, vr, length = file.luts[tag]
+def _luts(file: "BoundedFile", tag: BaseTag, dataset: Dataset) -> Sequence:
+    """Reads the first items of a LUT sequence that hold a LUT: one to use, one to say it of."""
+    holding = (item for item in _items(file, tag, dataset) if is_given(item, "LUTData"))
+    return Sequence(islice(holding, 2))
+
+
+def _items(file: "BoundedFile", tag: BaseTag, dataset: Dataset) -> Iterator[Dataset]:
+    """Reads one item of a sequence after the other."""
+    place, vr, length = file.places[tag]
     implicit, little = dataset.original_encoding
-    file.start_lut(tag)
-    while length == _UNDEFINED or file.tell() < start + length:
+    file.start(tag)
+    while length == _UNDEFINED or file.tell() < place + length:
         item = read_sequence_item(file, bool(implicit) or vr == "UN", bool(little), "iso8859")
-        if item is None or is_given(item, "LUTData"):
-            return Sequence([] if item is None else [item])
-    return Sequence()
+        if item is None:
+            return
+        yield item
 
 
 def check_header(dataset: Dataset, check_shape: CheckShape) -> tuple[int, int]:
@@ -148,10 +146,18 @@ def check_header(dataset: Dataset, check_shape: CheckShape) -> tuple[int, int]:
 
     Raises ImageNotARadiograph, ImageUnsupported, or what `check_shape` raises.
     """
-    if not _is_projection(dataset):
+    syntax = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
+    if syntax in _UNREADABLE:
+        raise unsupported_syntax(syntax)
+    if not is_projection(dataset):
         raise ImageNotARadiograph(
             "The DICOM's SOPClassUID and Modality are not those of projection radiography. "
             "Send CR, DX or RG objects."
+        )
+    if any(keyword in dataset for keyword in _FLOATS.values()):
+        raise ImageUnsupported(
+            "The DICOM's pixels are floating-point numbers (FloatPixelData or DoubleFloatPixelData)"
+            ", which no radiograph has. Send the image with whole numbers (PixelData)."
         )
     if "PixelData" not in dataset:
         raise ImageUnsupported("The DICOM holds no pixel data. Send the image object itself.")
@@ -163,18 +169,6 @@ def check_header(dataset: Dataset, check_shape: CheckShape) -> tuple[int, int]:
     shape = aspect.square_shape(*rows_and_columns(dataset), pixel_ratio(dataset))
     check_shape(*shape)
     return shape
-
-
-def _is_projection(dataset: Dataset) -> bool:
-    """Decides by the SOP class where it tells, else by Modality (PS3.4 B.5, PS3.3 C.7.3.1.1.1)."""
-    value = dataset.get("Modality") or ""
-    values = value if isinstance(value, MultiValue) else [value]
-    modalities = {str(each).strip().upper() for each in values}
-    sop_class = UID(str(dataset.get("SOPClassUID") or ""))
-    if sop_class in _RADIOGRAPHS:
-        return "MG" not in modalities
-    private = sop_class.name == sop_class  # the standard's other classes hold no radiographs
-    return (sop_class in _ANY_IMAGE or private) and not modalities.isdisjoint(PROJECTION)
 
 
 def unsupported_syntax(syntax: UID) -> ImageUnsupported:
@@ -189,15 +183,20 @@ def unsupported_syntax(syntax: UID) -> ImageUnsupported:
     )
 
 
+class IsDeflated(Exception):
+    """The elements of a file are deflated, from where it was read."""
+
+
 class BoundedFile(io.BytesIO):
     """A DICOM file that pydicom can read only in a bounded number of steps and header bytes.
 
     pydicom parses every sequence of undefined length, even one that is not wanted (PS3.5 7.5.1).
-    It calls `read` without a size only to inflate a deflated file whole (PS3.5 A.5); that is
-    refused, because nothing bounds the result.
+    It calls `read` without a size only to inflate a deflated file whole (PS3.5 A.5); that raises
+    IsDeflated, because nothing bounds the result. `service.imaging.dicom.deflated` inflates.
 
-    luts: where the value of each LUT sequence starts, its VR and its length. Their bytes are not
-    counted, but nothing in them may be long except a LUT. refused: whether it raised.
+    places: where the value of each sequence of LUTs or functional groups starts, its VR and its
+    length. The bytes of LUTs are not counted, but nothing else among them may be long. refused:
+    whether it raised because of a bound.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -205,12 +204,12 @@ class BoundedFile(io.BytesIO):
         self._steps, self._header = _MAX_STEPS, _MAX_HEADER
         self._part, self._tag = "header", b""
         self.refused = False
-        self.luts: dict[BaseTag, tuple[int, str | None, int]] = {}
+        self.places: dict[BaseTag, tuple[int, str | None, int]] = {}
 
     def read(self, size: int | None = None) -> bytes:
         """Reads so many bytes. Refuses a file that is deflated, or whose header is too large."""
         if size is None:
-            raise unsupported_syntax(DeflatedExplicitVRLittleEndian)
+            raise IsDeflated
         content = super().read(size)
         self._steps -= 1
         if self._part == "header":
@@ -228,17 +227,22 @@ class BoundedFile(io.BytesIO):
 
     def stops_at(self, tag: BaseTag, vr: str | None, length: int) -> bool:
         """Decides whether the pixels are passed (PS3.5 7.1). Refuses values that are too long."""
-        self._part = {_PIXEL_DATA: "pixels", **dict.fromkeys(_LUTS, "LUT")}.get(tag, "header")
-        if tag in _LUTS:
-            self.luts[tag] = self.tell(), vr, length
+        self._part = _part(tag)
+        if tag in _LUTS or tag in _GROUPS or tag in _FLOATS:
+            self.places[tag] = self.tell(), vr, length
         if self._part == "header" and length != _UNDEFINED and length > _max_bytes(tag):
             raise _too_large()
         return bool(tag > _PIXEL_DATA)
 
-    def start_lut(self, tag: BaseTag) -> None:
-        """Goes back to the first item of a LUT sequence."""
-        self._part = "LUT"
-        self.seek(self.luts[tag][0])
+    def start(self, tag: BaseTag) -> None:
+        """Goes back to the first item of a sequence of `places`."""
+        self._part = _part(tag)
+        self.seek(self.places[tag][0])
+
+
+def _part(tag: BaseTag) -> str:
+    """The part of the file that an element is counted to."""
+    return "pixels" if tag == _PIXEL_DATA else "LUT" if tag in _LUTS else "header"
 
 
 def _max_bytes(tag: int) -> int:

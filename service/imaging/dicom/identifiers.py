@@ -13,6 +13,7 @@ from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
+from service.imaging.dicom.deflated import HEAD, inflated
 from service.imaging.dicom.header import BoundedFile
 from service.imaging.libraries import decoding
 
@@ -43,21 +44,28 @@ def belonging(read: Callable[[int], bytes]) -> Belonging:
     Absent and blank ids are None, and so are both ids of a damaged file: its decoder reports it.
     """
     for limit in _LIMITS:
-        file = BoundedFile(read(limit))
-        found = _read(file)
-        if found is not None and file.tell() < limit:
-            return found
+        data = read(limit)
+        found, is_all = _read(data, min(limit, HEAD))
+        if is_all or len(data) < limit:
+            break
     return found or Belonging(None, None)
 
 
-def _read(file: BoundedFile) -> Belonging | None:
+def _read(data: bytes, most: int) -> tuple[Belonging | None, bool]:
+    """Reads the beginning of a file. Also returns whether all wanted elements lie in it.
+
+    most: bytes that are inflated of a deflated file.
+    """
     try:
         with decoding:
+            beginning = inflated(data, most, cut=True)
+            file = BoundedFile(beginning)
             header = read_partial(file, _is_past, specific_tags=_TAGS, force=True)
             study_id, patient_id = (str(header.get(tag) or "").strip() for tag in _IDS)
-            return Belonging(study_id or None, patient_id or None, _is_image(header))
+            found = Belonging(study_id or None, patient_id or None, _is_image(header))
+            return found, file.tell() < len(beginning)
     except Exception:  # a damaged header makes pydicom raise anything
-        return None
+        return None, False
 
 
 def _is_past(tag: BaseTag, *_: object) -> bool:

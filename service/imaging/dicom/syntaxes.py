@@ -61,9 +61,9 @@ def transfer_syntax(dataset: Dataset) -> UID:
     if not hasattr(dataset, "file_meta"):
         dataset.file_meta = FileMetaDataset()
     if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit, _ = dataset.original_encoding
-        native = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-        dataset.file_meta.TransferSyntaxUID = native
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     syntax: UID = dataset.file_meta.TransferSyntaxUID
     return syntax
 

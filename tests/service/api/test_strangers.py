@@ -101,6 +101,20 @@ def test_a_dicom_is_refused_by_its_layout_only_where_its_header_names_no_chest(
     assert bool(answer.json().get("warnings")) == warned
 
 
+def test_raw_data_of_a_detector_get_no_report_unless_a_processed_view_is_beside_them(
+    client, problem, radiograph
+):
+    header = {"BodyPartExamined": "CHEST", "PresentationIntentType": "FOR PROCESSING"}
+    raw = dicom_bytes(dicom_dataset(4 * CHEST.astype(np.uint16), **header))
+    alone = problem(
+        client.post("/generate-report", files={"files": raw}), 422, "image/not-a-radiograph"
+    )
+    assert "FOR PROCESSING" in alone["detail"]
+    files = [("files", ("a", radiograph)), ("files", ("b", raw))]
+    (warning,) = client.post("/generate-report", files=files).json()["warnings"]
+    assert "FOR PROCESSING" in warning
+
+
 def test_the_demo_radiograph_gets_a_report_without_warnings(client, radiograph):
     body = client.post("/generate-report", files={"files": radiograph}).json()
     assert body["warnings"] == []

@@ -47,7 +47,9 @@ def dicom_bytes(
 ) -> bytes:
     file = io.BytesIO()
     if headless:
-        dataset.save_as(file, implicit_vr=syntax.is_implicit_VR, little_endian=True)
+        dataset.save_as(
+            file, implicit_vr=syntax.is_implicit_VR, little_endian=syntax.is_little_endian
+        )
         return file.getvalue()
     if not hasattr(dataset, "file_meta"):
         dataset.file_meta = FileMetaDataset()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from service.errors import SourceUnreadable, StudyInvalid
 from service.studies import sources
@@ -29,6 +30,11 @@ UNSHOWN = {
 
 def dicom(study_uid="", patient="", **elements):
     return dicom_bytes(dicom_dataset(StudyInstanceUID=study_uid, PatientID=patient, **elements))
+
+
+def deflated(study_uid, patient):
+    dataset = dicom_dataset(StudyInstanceUID=study_uid, PatientID=patient)
+    return dicom_bytes(dataset, DeflatedExplicitVRLittleEndian)
 
 
 def unshown(sop_class, study_uid="1.2.3"):
@@ -78,6 +84,10 @@ def found_in(path):
         (
             {"a/1.dcm": dicom("1.2", "p1"), "b.txt": b"x", "c/2.DCM": dicom("1.2", "p1")},
             {"a/1": ("1.2", "p1", 2, None)},
+        ),
+        (
+            {"IM1": deflated("1.2", "p1"), "IM2": dicom("1.2", "p1"), "IM3": deflated("1.3", "p1")},
+            {"IM1": ("1.2", "p1", 2, None), "IM3": ("1.3", "p1", 1, None)},
         ),
         (
             {"IM1": dicom("1.2", "p1"), "1.2.840.5": dicom("1.3", ""), "1.2.840.5.txt": b"R."},
@@ -135,6 +145,7 @@ def found_in(path):
     ids=[
         "DICOM named by UIDs",
         "a UID across folders",
+        "deflated DICOM",
         "DICOM without a suffix",
         "UIDs as keys",
         "numbers after a dot",

@@ -1,5 +1,7 @@
 """Windows, LUTs, rescales, padding and polarities that contradict the pixels."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
@@ -15,6 +17,8 @@ PIXELS = chest(4095)
 EDGE = np.concatenate([PIXELS[0], PIXELS[-1], PIXELS[:, 0], PIXELS[:, -1]])
 INSIDE = np.setdiff1d(PIXELS, EDGE)
 IDENTITY = np.arange(4096).astype("<u2")
+FALLING = IDENTITY[::-1].copy()
+CR = "1.2.840.10008.5.1.4.1.1.1"
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
 
 
@@ -28,6 +32,9 @@ def table(entries: int, first: int, bits: int, data: np.ndarray) -> Sequence:
     item.add_new("LUTDescriptor", "US", [entries, first % 2**16, bits])
     item.LUTData = data.tobytes()
     return Sequence([item])
+
+
+SEVERAL = Sequence([*table(4096, 0, 12, IDENTITY), *table(4096, 0, 12, FALLING)])
 
 
 @pytest.mark.parametrize(
@@ -95,7 +102,9 @@ def test_a_lut_without_a_whole_descriptor_is_named():
         ({"WindowCenter": 2048, "WindowWidth": -4096}, "range of values"),
         ({"WindowCenter": 2048}, "range of values"),
         ({"WindowCenter": [90_000, 2048], "WindowWidth": [400, 4096]}, "Window 2 was used"),
-        ({"WindowCenter": [2048, 90_000], "WindowWidth": [4096, 400]}, ""),
+        ({"WindowCenter": [2048, 90_000], "WindowWidth": [4096, 400]}, "first window"),
+        ({"VOILUTSequence": SEVERAL}, "first VOI"),
+        ({"VOILUTSequence": Sequence([Dataset(), *SEVERAL[:1]])}, ""),
         (WINDOW | {"RescaleIntercept": -9000}, "over stored instead of rescaled values"),
         ({"WindowCenter": 4096, "WindowWidth": 8192, "RescaleSlope": 2}, ""),
     ],
@@ -210,3 +219,71 @@ def test_the_presentation_shape_decides_the_polarity(photometric, shape, inverte
     header = {"PhotometricInterpretation": photometric, "PresentationLUTShape": shape}
     got = said(right=4095 - PIXELS if inverted else PIXELS, **header)
     assert bool(got) == contradicts
+
+
+def test_the_explanations_of_windows_and_luts_are_not_repeated():
+    """They are free text, and may hold a name."""
+    for each in (lut := deepcopy(SEVERAL)):
+        each.LUTExplanation = "Doe-Canary"
+    explained = {"WindowCenterWidthExplanation": ["Doe-Canary", "HARD"], "VOILUTSequence": lut}
+    got = said(**explained, WindowCenter=[2048, 100], WindowWidth=[4096, 400])
+    assert got == "The first VOI LUT was used: the header has several."
+
+
+DETECTOR = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1", "Modality": "DX"}
+PROCESSING = DETECTOR | {"PresentationIntentType": "FOR PROCESSING"}
+
+
+@pytest.mark.parametrize(
+    ("header", "inverted", "corrected"),
+    [
+        (PROCESSING, False, False),
+        (PROCESSING | {"PhotometricInterpretation": "MONOCHROME1"}, True, False),
+        (PROCESSING | {"PixelIntensityRelationshipSign": -1}, False, False),
+        (PROCESSING | {"PixelIntensityRelationshipSign": 1}, True, True),
+        (DETECTOR | {"PixelIntensityRelationshipSign": 1}, True, True),
+        (PROCESSING | {"PixelIntensityRelationshipSign": 0}, False, False),
+        (PROCESSING | {"PixelIntensityRelationshipSign": [1, 2]}, False, False),
+        (
+            PROCESSING
+            | {"PixelIntensityRelationshipSign": 1, "PhotometricInterpretation": "MONOCHROME1"},
+            True,
+            False,
+        ),
+        (
+            PROCESSING | {"PixelIntensityRelationshipSign": 1, "PresentationLUTShape": "INVERSE"},
+            True,
+            False,
+        ),
+        (
+            PROCESSING | {"PixelIntensityRelationshipSign": -1, "PresentationLUTShape": "INVERSE"},
+            False,
+            True,
+        ),
+        (PROCESSING | {"PixelIntensityRelationshipSign": 1, "SOPClassUID": CR}, True, True),
+    ],
+)
+def test_the_polarity_of_raw_data_is_that_of_the_beam_and_the_image_is_doubted(
+    header, inverted, corrected
+):
+    right = 4095 - PIXELS if inverted else PIXELS
+    got = said(right=right, **header)
+    assert ("PixelIntensityRelationshipSign" in got) == corrected
+    (doubt,) = decode(dicom_bytes(dicom_dataset(PIXELS, **TWELVE | header)), LIMITS).doubts
+    assert "FOR PROCESSING" in doubt.text
+    assert doubt.refuses == "alone"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        DETECTOR | {"PresentationIntentType": "FOR PRESENTATION"},
+        DETECTOR | {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1"},
+        {"SOPClassUID": CR},
+    ],
+)
+def test_the_beam_does_not_decide_over_the_polarity_of_an_image_for_readers(header):
+    assert said(PixelIntensityRelationshipSign=1, **header) == ""
+    assert said(PixelIntensityRelationshipSign=[1, 1], **header) == ""
+    dataset = dicom_dataset(PIXELS, PixelIntensityRelationshipSign=1, **TWELVE, **header)
+    assert decode(dicom_bytes(dataset), LIMITS).doubts == ()

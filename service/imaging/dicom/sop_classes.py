@@ -1,0 +1,55 @@
+"""Decides whether a DICOM file is an image of projection radiography, by its kind (PS3.4 B.5)."""
+
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.uid import (
+    UID,
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    EnhancedXAImageStorage,
+    EnhancedXRFImageStorage,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+    XRayAngiographicImageStorage,
+    XRayRadiofluoroscopicImageStorage,
+)
+
+PROJECTION = frozenset({"CR", "DX", "DR", "XR", "RG", "OT", "SC", ""})
+"""Modalities of projection radiography, and those that a converter writes (PS3.3 C.7.3.1.1.1)."""
+_RADIOGRAPHS = frozenset(
+    {
+        ComputedRadiographyImageStorage,
+        DigitalXRayImageStorageForPresentation,
+        DigitalXRayImageStorageForProcessing,
+    }
+)
+"""SOP classes of radiographs, whatever their Modality says, unless that is mammography."""
+_ANY_IMAGE = frozenset(
+    {
+        "",
+        SecondaryCaptureImageStorage,
+        MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+        MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+        MultiFrameTrueColorSecondaryCaptureImageStorage,
+        XRayAngiographicImageStorage,
+        XRayRadiofluoroscopicImageStorage,
+        EnhancedXAImageStorage,
+        EnhancedXRFImageStorage,
+    }
+)
+"""SOP classes that may hold a radiograph. Modality decides of these, and of private ones."""
+
+
+def is_projection(dataset: Dataset) -> bool:
+    """Decides by the SOP class where it tells, else by Modality (PS3.4 B.5, PS3.3 C.7.3.1.1.1)."""
+    value = dataset.get("Modality") or ""
+    values = value if isinstance(value, MultiValue) else [value]
+    modalities = {str(each).strip().upper() for each in values}
+    sop_class = UID(str(dataset.get("SOPClassUID") or ""))
+    if sop_class in _RADIOGRAPHS:
+        return "MG" not in modalities
+    private = sop_class.name == sop_class  # the standard's other classes hold no radiographs
+    return (sop_class in _ANY_IMAGE or private) and not modalities.isdisjoint(PROJECTION)
