@@ -27,6 +27,8 @@ the grays span, below which a VOI LUT or window is taken to miss the image."""
 _BLACK, _WHITE = 0.02, 0.98
 _SAMPLE = 2**17
 """Pixels of which the shares are taken."""
+_PART = 2**17
+"""Pixels that are counted or looked up at a time; of 2^14 to 2^20 the fastest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def display(words: npt.NDArray[Any], claimed: Bits, dataset: Dataset) -> Display
     grays = np.zeros(slots[-1] + 1, np.uint16)
     grays[slots] = np.rint(shown * 65535)
     said = [*said, *of_padding, *of_modality, *rendering.said, *of_polarity]
-    return Display(grays[places], rendering.window, inverted, said)
+    return Display(_looked_up(grays, places), rendering.window, inverted, said)
 
 
 def _distinct(
@@ -87,10 +89,25 @@ def _distinct(
     if words.itemsize > 2:
         codes, places = np.unique(words, return_inverse=True)
         return codes, np.arange(len(codes)), places
-    occurs = np.zeros(2 ** (8 * words.itemsize), bool)
-    occurs[words] = True
-    slots = np.flatnonzero(occurs)
+    counts = np.zeros(int(words.max()) + 1, np.intp)
+    for part in _parts(words):
+        counts += np.bincount(part, minlength=len(counts))
+    slots = np.flatnonzero(counts)
     return slots.astype(words.dtype), slots, words
+
+
+def _looked_up(table: npt.NDArray[np.uint16], places: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
+    """The table's entry for the slot of each pixel."""
+    found = np.empty(places.shape, table.dtype)
+    for part, out in zip(_parts(places), _parts(found), strict=True):
+        np.take(table, part, out=out, mode="clip")  # every slot is one: other modes copy `out`
+    return found
+
+
+def _parts(pixels: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """All pixels in parts of `_PART`, which numpy widens to 64 bits without leaving the cache."""
+    flat = pixels.reshape(-1)
+    return [flat[start : start + _PART] for start in range(0, flat.size, _PART)]
 
 
 def _shares(places: npt.NDArray[Any], slots: npt.NDArray[np.intp]) -> Values:
