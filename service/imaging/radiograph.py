@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from service.arrays import UInt8
+from service.bundle.preprocess import ImageSpec, Whole, preprocess
 
 Format = Literal["dicom", "jpeg", "png"]
 Pixels = UInt8 | npt.NDArray[np.uint16]
@@ -76,10 +77,12 @@ class Radiograph(RadiographFacts):
 
     pixels: uint8[H, W] or uint16[H, W], display values over the dtype's whole range,
     bright = dense, read-only. H and W are smaller than `rows` and `columns` if the image was
-    shrunk while it was decoded, or `reduced`.
+    shrunk while it was decoded, or `reduced`. whole: of a DICOM's image that was shrunk, where
+    the stored image lies in its pixels.
     """
 
     pixels: Pixels
+    whole: Whole | None = None
 
     @property
     def facts(self) -> RadiographFacts:
@@ -87,11 +90,15 @@ class Radiograph(RadiographFacts):
         names = [each.name for each in fields(RadiographFacts)]
         return RadiographFacts(**{name: getattr(self, name) for name in names})
 
+    def prepared(self, spec: ImageSpec) -> UInt8:
+        """Returns the tower's input, uint8[height, width]."""
+        return preprocess(self.pixels, spec, self.whole)
+
     def reduced(self, side: int) -> "Radiograph":
         """Returns the radiograph with 8-bit pixels, at most `side` of them on the longer side."""
         image = Image.fromarray(high_bytes(self.pixels))
         image.thumbnail((side, side))
-        return replace(self, pixels=np.asarray(image))
+        return replace(self, pixels=np.asarray(image), whole=None)
 
 
 def high_bytes(pixels: Pixels) -> UInt8:

@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -63,14 +64,34 @@ _END_OF_JPEG = b"\xff\xd9"
 _JPEG2000 = b"\xff\x4f\xff\x51"
 
 
-def stored_words(dataset: Dataset, file: memoryview) -> tuple[npt.NDArray[Any], list[str]]:
+@dataclass(frozen=True, slots=True)
+class StoredWords:
+    """The first frame's words, unsigned[rows, columns], as they are stored; colour as its luma.
+
+    shrunk: by how much each side is smaller than the header's. said: what to say of a header that
+    contradicts the pixels.
+    """
+
+    words: npt.NDArray[Any]
+    shrunk: int
+    said: list[str]
+
+
+def stored_words(dataset: Dataset, most: int = 1) -> StoredWords:  # noqa: ARG001
+    """Returns the first frame's words.
+
+    dataset: as `_words` takes it. most: by how much each side may be smaller.
+    """
+    return StoredWords(*_words(dataset))
+
+
+def _words(dataset: Dataset) -> tuple[npt.NDArray[Any], int, list[str]]:
     """Returns the first frame's words as unsigned[rows, columns], colour as its luma.
 
     A word has all the bits that are allocated, whichever of them the header says are stored. Also
     returns what to say of a header that contradicts the pixels.
 
-    dataset: with the attributes that `attributes.complete` fills in. file: the bytes that it was
-    read from, up to the end of its pixels.
+    dataset: with the attributes that `attributes.complete` fills in.
 
     Raises ImageUnsupported for a transfer syntax that no codec reads and for colour of more than
     8 bits, ImageUndecodable for a frame that is not of the size in the header, and anything at
@@ -82,19 +103,19 @@ def stored_words(dataset: Dataset, file: memoryview) -> tuple[npt.NDArray[Any], 
     if syntax == RLELossless:
         samples = _unpack_rle(dataset)
         if len(samples) == 1:
-            return samples[0], said
+            return samples[0], 1, said
         _store_native(dataset, samples)
         del samples
     elif syntax.is_encapsulated:
         said = _check_frame(dataset, codec)
     if codec in _APART:
-        values = _decode_apart(file, codec, dataset)
+        values = _decode_apart(memoryview(dataset.buffer.getvalue()), codec, dataset)
     elif is_colour(dataset) and is_native(dataset):
         values, said = _native_colour(dataset)
     else:
         values = _decode(dataset, codec)
     values = _luma(values) if values.ndim == 3 else values
-    return values.view(values.dtype.str.replace("i", "u")), said
+    return values.view(values.dtype.str.replace("i", "u")), 1, said
 
 
 def _decode(dataset: Dataset, codec: str) -> npt.NDArray[Any]:
