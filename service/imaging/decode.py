@@ -77,7 +77,6 @@ def decode(
     limits: ImageLimits,
     spec: ImageSpec | None = None,
     reserve: Reserve = _unbounded,
-    *,
     side: int = 1,
 ) -> Radiograph:
     """Decodes one image of any supported type. Thread-safe.

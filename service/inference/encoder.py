@@ -244,7 +244,7 @@ class Encoder:
         """Lets go of the decoded pixels when it returns, before what was reserved is free again."""
         spec = self.bundle.manifest.image
         start = time.perf_counter()
-        radiograph = decode(data, self._limits, spec, reserve, side=side)
+        radiograph = decode(data, self._limits, spec, reserve, side)
         decoded = time.perf_counter()
         pixels = radiograph.prepared(spec)
         radiograph = radiograph.doubted(gate_doubts(self.bundle.gate, radiograph, pixels))
