@@ -21,6 +21,7 @@ from service.imaging.deidentify import allowed_tags
 from service.imaging.dicom import reduction
 from service.imaging.dicom.attributes import complete, is_colour, rows_and_columns
 from service.imaging.dicom.bits import Bits
+from service.imaging.dicom.blocks import MOST
 from service.imaging.dicom.elements import count
 from service.imaging.dicom.grayscale import Display, display
 from service.imaging.dicom.header import CheckShape, check_header, read_dataset
@@ -60,7 +61,7 @@ def decode_dicom(
         reserve(_footprint(dataset, rows * columns, len(data)))
         stretched = rows * columns / math.prod(rows_and_columns(dataset))
         most = int(factor(rows, columns) / stretched)
-        return _radiograph(dataset, min(max(most, 1), reduction.MOST))
+        return _radiograph(dataset, min(max(most, 1), MOST))
     except (EclipError, MemoryError):
         raise
     except Exception as error:  # a damaged header makes pydicom raise anything

@@ -14,11 +14,11 @@ from pydicom.dataset import Dataset
 
 from service.arrays import Bools
 from service.imaging.dicom.bits import Bits, find_bits, runs_on
+from service.imaging.dicom.blocks import means_of_blocks
 from service.imaging.dicom.elements import is_given, text
 from service.imaging.dicom.luts import Values, declared_bits, read_lut
 from service.imaging.dicom.modality import Modality, read_modality
 from service.imaging.dicom.padding import find_padding
-from service.imaging.dicom.reduction import block_means
 from service.imaging.dicom.table import Table, words_between_ends, words_that_occur
 from service.imaging.dicom.windows import Curve, stored_windows
 from service.imaging.radiograph import Window
@@ -90,7 +90,7 @@ def display(words: npt.NDArray[Any], claimed: Bits, dataset: Dataset, factor: in
         table = words_that_occur(words)
         shades = _shades(table, words, claimed, dataset)
     grays = table.by_place(shades.grays)
-    shown = block_means(grays, table.places, factor)
+    shown = means_of_blocks(grays, table.places, factor)
     return Display(shown, shades.window, shades.inverted, shades.said, shades.certain)
 
 
