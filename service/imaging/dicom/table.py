@@ -43,7 +43,7 @@ class Table:
         return _shares(edge, self.slots) > 0
 
     def by_place(self, grays: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
-        """Returns grays by place, from those of the codes, uint16[N]. Other places are never used."""
+        """Returns grays by place, from those of the codes, uint16[N]; others are never used."""
         by_place = np.full(self.slots[-1] + 1, grays[0])
         by_place[self.slots] = grays
         return by_place
