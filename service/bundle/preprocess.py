@@ -66,14 +66,12 @@ def preprocess(
     """Returns the tower's input, uint8[height, width].
 
     pixels: display values [rows, columns] over the dtype's whole range. whole: where they are a
-    smaller copy, of uint16, the image that they come from.
+    smaller copy, the image that they come from.
     """
-    if pixels.dtype == np.uint8:
-        resized = _resize(pixels, spec)
-    else:
-        rows, columns = pixels.shape
-        whole = whole or Whole(rows, columns, spans=((0, 1), (0, 1)))
-        resized = _resize_deep(pixels, spec, whole)
+    rows, columns = pixels.shape
+    whole = whole or Whole(rows, columns, spans=((0, 1), (0, 1)))
+    resize = _resize if pixels.dtype == np.uint8 else _resize_deep
+    resized = resize(pixels, spec, whole)
     levels = np.asarray(_centre(resized, spec))
     if levels.dtype != np.uint8:
         levels = np.rint(np.clip(levels, 0, 65535) / 257).astype(np.uint8)
@@ -109,10 +107,12 @@ def shrink_factor(size: tuple[int, int], spec: ImageSpec, side: int = 1) -> floa
     return max(1, min(min(ratios) / spec.reducing_gap, max(size) / side))
 
 
-def _resize(pixels: Pixels, spec: ImageSpec) -> Image.Image:
-    image = Image.fromarray(pixels)
-    size, resampling = scaled_size(image.size, spec), _RESAMPLING[spec.interpolation]
-    return image.resize(size, resampling, reducing_gap=spec.reducing_gap)
+def _resize(pixels: npt.NDArray[Any], spec: ImageSpec, whole: Whole) -> Image.Image:
+    pixels, box = _placed(pixels, whole)
+    size = scaled_size((whole.columns, whole.rows), spec)
+    return Image.fromarray(pixels).resize(
+        size, _RESAMPLING[spec.interpolation], box, reducing_gap=spec.reducing_gap
+    )
 
 
 def _resize_deep(pixels: npt.NDArray[Any], spec: ImageSpec, whole: Whole) -> Image.Image:
@@ -121,14 +121,9 @@ def _resize_deep(pixels: npt.NDArray[Any], spec: ImageSpec, whole: Whole) -> Ima
     Shrinking by whole factors, and then the width, are done strip by strip. Pillow scales the
     height of some images first, which differs in the last bit of a float32.
     """
+    pixels, (left, top, right, bottom) = _placed(pixels, whole)
     width, height = scaled_size((whole.columns, whole.rows), spec)
     resampling = _RESAMPLING[spec.interpolation]
-    (top, bottom), (left, right) = (
-        (start * side, end * side)
-        for (start, end), side in zip(whole.spans, pixels.shape, strict=True)
-    )
-    if bottom > pixels.shape[0] or right > pixels.shape[1]:
-        pixels = np.pad(pixels, (0, 1), "edge")
     across, down = (
         1 if spec.reducing_gap is None else int((end - start) / scaled / spec.reducing_gap) or 1
         for start, end, scaled in ((left, right, width), (top, bottom, height))
@@ -141,6 +136,22 @@ def _resize_deep(pixels: npt.NDArray[Any], spec: ImageSpec, whole: Whole) -> Ima
         strips.append(strip.resize((width, strip.height), resampling, box))
     narrow = Image.fromarray(np.concatenate([np.asarray(strip) for strip in strips]))
     return narrow.resize((width, height), resampling, (0, top / down, width, bottom / down))
+
+
+def _placed(
+    pixels: npt.NDArray[Any], whole: Whole
+) -> tuple[npt.NDArray[Any], tuple[float, float, float, float]]:
+    """Returns where the image lies in its pixels: left, top, right and bottom.
+
+    Where it ends after them, its last row and column are repeated.
+    """
+    (top, bottom), (left, right) = (
+        (start * side, end * side)
+        for (start, end), side in zip(whole.spans, pixels.shape, strict=True)
+    )
+    if bottom > pixels.shape[0] or right > pixels.shape[1]:
+        pixels = np.pad(pixels, (0, 1), "edge")
+    return pixels, (left, top, right, bottom)
 
 
 def _centre(image: Image.Image, spec: ImageSpec) -> Image.Image:

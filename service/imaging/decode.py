@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image, ImageOps
 
-from service.bundle.preprocess import ImageSpec, shrink_factor
+from service.bundle.preprocess import ImageSpec, Spans, Whole, shrink_factor
 from service.errors import (
     EclipError,
     ImageNotARadiograph,
@@ -170,7 +170,7 @@ def _radiograph(
     columns, rows, ratio = _upright(image)
     rows, columns = aspect.square_shape(rows, columns, ratio)
     limits.check_shape(rows, columns)
-    _shrink(image, factor(rows, columns))
+    spans = _shrink(image, factor(rows, columns))
     lower = None
     if kind == "png":
         png.check_complete(data, image)
@@ -184,6 +184,7 @@ def _radiograph(
         pixels=aspect.squared(pixels, ratio),
         rows=rows,
         columns=columns,
+        whole=spans and Whole(rows, columns, spans),
         format=kind,
         window=window,
         corrections=corrections,
@@ -213,10 +214,20 @@ def _densities(image: Image.Image) -> tuple[float, float]:
     return known[0] if known else (1, 1)
 
 
-def _shrink(image: Image.Image, factor: float) -> None:
-    """Lets a JPEG be decoded at a half, a quarter or an eighth, as far as `factor` allows."""
-    if factor >= 2:
-        image.draft(image.mode, (math.ceil(image.width / factor), math.ceil(image.height / factor)))
+def _shrink(image: Image.Image, factor: float) -> Spans | None:
+    """Lets a JPEG be decoded at a half, a quarter or an eighth, as far as `factor` allows.
+
+    Returns where the image then lies in its pixels, of which the last may stand for fewer than the
+    others; None for an image that is not smaller, and for one that will be turned.
+    """
+    if factor < 2:
+        return None
+    least = (math.ceil(image.width / factor), math.ceil(image.height / factor))
+    drafted = image.draft(image.mode, least)
+    if drafted is None or image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        return None
+    *_, right, bottom = drafted[1]
+    return (0, bottom / image.height), (0, right / image.width)
 
 
 def _check_content(radiograph: Radiograph) -> None:

@@ -77,8 +77,8 @@ class Radiograph(RadiographFacts):
 
     pixels: uint8[H, W] or uint16[H, W], display values over the dtype's whole range,
     bright = dense, read-only. H and W are smaller than `rows` and `columns` if the image was
-    shrunk while it was decoded, or `reduced`. whole: of a DICOM's image that was shrunk, where
-    the stored image lies in its pixels.
+    shrunk while it was decoded, or `reduced`. whole: of an image that was shrunk, where the
+    stored one lies in its pixels.
     """
 
     pixels: Pixels
