@@ -110,9 +110,9 @@ def _shades(table: Table, words: npt.NDArray[Any], claimed: Bits, dataset: Datas
     """Decides how an image is shown.
 
     It is certain, even if `words` are of a smaller copy, where the header decides: by its bits,
-    of which no value is near both ends, as if the sign were wrong; by its first VOI LUT or window,
-    in place of the range of values; and if padding is black by that, so that where its blurred
-    edge ends does not matter.
+    which hold all values, none of them near both ends as if the sign were wrong; by its first VOI
+    LUT or window, not the range of values; and if padding is black by that, so that it does not
+    matter where its blurred edge ends.
     """
     bits, said = find_bits(claimed, table.codes, words)
     stored = bits.values(table.codes)
@@ -127,6 +127,7 @@ def _shades(table: Table, words: npt.NDArray[Any], claimed: Bits, dataset: Datas
         declared
         and rendering.window.source != "value-range"
         and not of_padding
+        and _are_in_range(table.codes, bits)
         and bool((shown[padding] <= _NO_GRAY).all())
         and not runs_on(bits, table.codes, words)
     )
@@ -134,6 +135,12 @@ def _shades(table: Table, words: npt.NDArray[Any], claimed: Bits, dataset: Datas
     grays = np.rint(shown * 65535).astype(np.uint16)
     said = [*said, *of_padding, *of_modality, *rendering.said, *of_polarity]
     return _Shades(grays, rendering.window, inverted, said, declared, certain)
+
+
+def _are_in_range(codes: npt.NDArray[Any], bits: Bits) -> bool:
+    """Decides whether the bits hold whole words; what a codec smooths may overshoot them."""
+    word = Bits(0, 8 * codes.itemsize, bits.signed)
+    return np.array_equal(bits.values(codes), word.values(codes))
 
 
 def _rendering(

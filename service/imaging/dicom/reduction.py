@@ -19,9 +19,9 @@ from service.imaging.dicom.attributes import is_colour
 from service.imaging.dicom.elements import is_given
 
 TOLERANCE, LEAST_COSINE = 1.0, 0.999
-"""Grey levels of 256 by which the model's input differs in the mean, at most, if a bundle has a
-reducing gap of 2 or more; and the least cosine of the two embeddings. Measured for each transfer
-syntax by `python -m tests.benchmarks.reducing_gap`."""
+"""Gray levels of 256 by which the model's input of a DICOM differs in the mean, at most, if a
+bundle has a reducing gap of 2 or more; and the least cosine of the two embeddings. Measured for
+each transfer syntax by `python -m tests.benchmarks.reducing_gap`."""
 _WAVELETS = frozenset({JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL})
 
 

@@ -144,6 +144,19 @@ def test_words_that_may_not_occur_change_nothing(top, low, centre, width, flip, 
     assert replace(quick, pixels=full.pixels, certain=True) == replace(full, certain=True)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "outside"),
+    [(np.uint16, 4095), (np.uint16, 4097), (np.int16, -2048), (np.int16, 2050), (np.int16, -2051)],
+)
+def test_a_smaller_copy_that_overshoots_the_header_is_not_certain(dtype, outside):
+    pixels = (RADIOGRAPH.astype(int) // 4 + (500 if dtype == np.uint16 else -500)).astype(dtype)
+    pixels[3, 4] = outside
+    bits = grayscale.Bits(0, 12, signed=dtype == np.int16)
+    window = dicom_dataset(WindowCenter=500, WindowWidth=1000)
+    shown = grayscale.display(pixels.view(np.uint16), bits, window)
+    assert shown.certain == (outside in {4095, -2048})
+
+
 def low_values(values: np.ndarray) -> np.ndarray:
     """One level of the reversible wavelet along the first axis (ITU-T T.800 F.4.8.1)."""
     values = np.pad(values.astype(int), ((2, 3), (0, 0)), "reflect")
