@@ -31,7 +31,17 @@ def cells_of(pixels: UInt8) -> FloatArray:
 
 def exposed(pixels: UInt8) -> UInt8:
     """Returns the part of an image uint8[H,W] inside of a black border, and then of a white one."""
+    return _exposed(pixels, cells_of(pixels))
+
+
+def exposed_cells(pixels: UInt8) -> FloatArray:
+    """Returns `cells_of(exposed(pixels))`, whose cells are computed once if there is no border."""
     cells = cells_of(pixels)
+    part = _exposed(pixels, cells)
+    return cells if part.shape == pixels.shape else cells_of(part)
+
+
+def _exposed(pixels: UInt8, cells: FloatArray) -> UInt8:
     outer = _inside(cells, MIN_BLACK)
     inner = _inside(-cells[outer], MIN_WHITE)
     rows, columns = (

@@ -6,7 +6,8 @@ transform of the grayscale image. So the whole image is resized before it is cro
 A bundle with a reducing gap gives up that equality for less work on large images.
 """
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,22 @@ _STRIP = 256
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Side = Annotated[int, Field(ge=16, le=4096)]
 ReducingGap = Annotated[float, Field(ge=1, le=8)]
+Spans = tuple[tuple[float, float], tuple[float, float]]
+"""Start and end along the rows, then along the columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The image of which pixels are a smaller copy.
+
+    rows, columns: of the image. spans: the fractions of the copy's height and width between which
+    the image lies. A copy's last pixels may stand for fewer than the others, and a wavelet's lie
+    on the first of those that they stand for, so they are not always 0 and 1.
+    """
+
+    rows: int
+    columns: int
+    spans: Spans
 
 
 class ImageSpec(BaseModel):
@@ -28,8 +45,9 @@ class ImageSpec(BaseModel):
     and pads with the gray level `fill`, `squash` ignores the aspect ratio.
 
     reducing_gap (Pillow's term): first shrink, by whole factors, to no less than this many times
-    the scaled size: a JPEG while it is decoded, other images to the mean of each block. 2 is fast;
-    from 3 on the result hardly differs. Without it every pixel is resampled, as open_clip does.
+    the scaled size: JPEG, JPEG 2000 and HTJ2K while they are decoded, other images to the mean of
+    each block. 2 is fast; from 3 on the result hardly differs. Without it every pixel is resampled,
+    as open_clip does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,12 +60,18 @@ class ImageSpec(BaseModel):
     reducing_gap: ReducingGap | None = None
 
 
-def preprocess(pixels: Pixels, spec: ImageSpec) -> npt.NDArray[np.uint8]:
+def preprocess(
+    pixels: Pixels, spec: ImageSpec, whole: Whole | None = None
+) -> npt.NDArray[np.uint8]:
     """Returns the tower's input, uint8[height, width].
 
-    pixels: display values [rows, columns] over the dtype's whole range.
+    pixels: display values [rows, columns] over the dtype's whole range. whole: where they are a
+    smaller copy, the image that they come from.
     """
-    resized = _resize(pixels, spec) if pixels.dtype == np.uint8 else _resize_deep(pixels, spec)
+    rows, columns = pixels.shape
+    whole = whole or Whole(rows, columns, spans=((0, 1), (0, 1)))
+    resize = _resize if pixels.dtype == np.uint8 else _resize_deep
+    resized = resize(pixels, spec, whole)
     levels = np.asarray(_centre(resized, spec))
     if levels.dtype != np.uint8:
         levels = np.rint(np.clip(levels, 0, 65535) / 257).astype(np.uint8)
@@ -71,44 +95,63 @@ def scaled_size(size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
     return max(1, round(width / ratio)), max(1, round(height / ratio))
 
 
-def shrink_factor(size: tuple[int, int], spec: ImageSpec) -> float:
+def shrink_factor(size: tuple[int, int], spec: ImageSpec, side: int = 1) -> float:
     """Returns by how much an image of (width, height) may be shrunk before it is preprocessed.
 
-    It is 1 without a reducing gap. Example: 1024 × 1024 to 64 × 64 with a gap of 2 gives 8.
+    side: pixels that its longer side must keep. The factor is 1 without a reducing gap. Example:
+    1024 × 1024 to 64 × 64 with a gap of 2 gives 8; if 512 must be kept, 2.
     """
     if spec.reducing_gap is None:
         return 1
     ratios = (side / scaled for side, scaled in zip(size, scaled_size(size, spec), strict=True))
-    return max(1, min(ratios) / spec.reducing_gap)
+    return max(1, min(min(ratios) / spec.reducing_gap, max(size) / side))
 
 
-def _resize(pixels: Pixels, spec: ImageSpec) -> Image.Image:
-    image = Image.fromarray(pixels)
-    size, resampling = scaled_size(image.size, spec), _RESAMPLING[spec.interpolation]
-    return image.resize(size, resampling, reducing_gap=spec.reducing_gap)
+def _resize(pixels: npt.NDArray[Any], spec: ImageSpec, whole: Whole) -> Image.Image:
+    pixels, box = _placed(pixels, whole)
+    size = scaled_size((whole.columns, whole.rows), spec)
+    return Image.fromarray(pixels).resize(
+        size, _RESAMPLING[spec.interpolation], box, reducing_gap=spec.reducing_gap
+    )
 
 
-def _resize_deep(pixels: Pixels, spec: ImageSpec) -> Image.Image:
+def _resize_deep(pixels: npt.NDArray[Any], spec: ImageSpec, whole: Whole) -> Image.Image:
     """Resizes uint16 as Pillow resizes the whole image in float32, at a tenth of the memory.
 
     Shrinking by whole factors, and then the width, are done strip by strip. Pillow scales the
     height of some images first, which differs in the last bit of a float32.
     """
-    rows, columns = pixels.shape
-    width, height = scaled_size((columns, rows), spec)
+    pixels, (left, top, right, bottom) = _placed(pixels, whole)
+    width, height = scaled_size((whole.columns, whole.rows), spec)
     resampling = _RESAMPLING[spec.interpolation]
     across, down = (
-        1 if spec.reducing_gap is None else int(side / scaled / spec.reducing_gap) or 1
-        for side, scaled in ((columns, width), (rows, height))
+        1 if spec.reducing_gap is None else int((end - start) / scaled / spec.reducing_gap) or 1
+        for start, end, scaled in ((left, right, width), (top, bottom, height))
     )
-    box = (0, 0, columns / across, rows / down)
     strips = []
-    for top in range(0, rows, _STRIP * down):
-        strip = Image.fromarray(pixels[top : top + _STRIP * down].astype(np.float32))
+    for first in range(0, pixels.shape[0], _STRIP * down):
+        strip = Image.fromarray(pixels[first : first + _STRIP * down].astype(np.float32))
         strip = strip.reduce((across, down)) if across * down > 1 else strip
-        strips.append(strip.resize((width, strip.height), resampling, (*box[:3], strip.height)))
+        box = (left / across, 0, right / across, strip.height)
+        strips.append(strip.resize((width, strip.height), resampling, box))
     narrow = Image.fromarray(np.concatenate([np.asarray(strip) for strip in strips]))
-    return narrow.resize((width, height), resampling, (0, 0, width, box[3]))
+    return narrow.resize((width, height), resampling, (0, top / down, width, bottom / down))
+
+
+def _placed(
+    pixels: npt.NDArray[Any], whole: Whole
+) -> tuple[npt.NDArray[Any], tuple[float, float, float, float]]:
+    """Returns where the image lies in its pixels: left, top, right and bottom.
+
+    Where it ends after them, its last row and column are repeated.
+    """
+    (top, bottom), (left, right) = (
+        (start * side, end * side)
+        for (start, end), side in zip(whole.spans, pixels.shape, strict=True)
+    )
+    if bottom > pixels.shape[0] or right > pixels.shape[1]:
+        pixels = np.pad(pixels, (0, 1), "edge")
+    return pixels, (left, top, right, bottom)
 
 
 def _centre(image: Image.Image, spec: ImageSpec) -> Image.Image:

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from service.arrays import FloatArray, UInt8
-from service.bundle.field import CELLS, cells_of, exposed
+from service.bundle.field import CELLS, exposed_cells
 from service.errors import ImageNotARadiograph
-from service.imaging.radiograph import Doubt, Pixels, RadiographFacts
+from service.imaging.radiograph import Doubt, Pixels, RadiographFacts, high_bytes
 
 SAMPLED = 256
 """Pixels a side, at most, that are looked at."""
@@ -57,7 +57,7 @@ def grey_doubts(pixels: Pixels, *, names_chest: bool = False) -> tuple[Doubt, ..
 
     names_chest: whether the file's header does. Then only pages and masks are refused.
     """
-    levels = (pixels if pixels.dtype == np.uint8 else pixels >> 8).astype(np.uint8, copy=False)
+    levels = high_bytes(pixels)
     return (
         *(Doubt(text, "always") for text in _artificial(levels)),
         *(Doubt(text, "never" if names_chest else "always") for text in _shapeless(levels)),
@@ -103,7 +103,7 @@ def _artificial(levels: UInt8) -> Iterator[str]:
 
 def _shapeless(levels: UInt8) -> Iterator[str]:
     """Says what does not fill the exposed field as a chest does."""
-    cells = cells_of(exposed(levels))
+    cells = exposed_cells(levels)
     if (ground := _ground(cells)) > MAX_GROUND:
         yield (
             f"A dark ground fills {ground:.0%} of the image, as around a hand or a leg. Send a "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image, ImageOps
 
-from service.bundle.preprocess import ImageSpec, shrink_factor
+from service.bundle.preprocess import ImageSpec, Spans, Whole, shrink_factor
 from service.errors import (
     EclipError,
     ImageNotARadiograph,
@@ -18,7 +18,7 @@ from service.errors import (
     ImageUnsupported,
 )
 from service.imaging import aspect, content, jpeg, png
-from service.imaging.dicom.decode import decode_dicom
+from service.imaging.dicom.decode import Factor, decode_dicom
 from service.imaging.dicom.header import looks_like_dicom
 from service.imaging.footprint import picture_bytes
 from service.imaging.gray import to_gray
@@ -73,13 +73,18 @@ def _unbounded(_: int) -> None:
 
 
 def decode(
-    data: bytes, limits: ImageLimits, spec: ImageSpec | None = None, reserve: Reserve = _unbounded
+    data: bytes,
+    limits: ImageLimits,
+    spec: ImageSpec | None = None,
+    reserve: Reserve = _unbounded,
+    side: int = 1,
 ) -> Radiograph:
     """Decodes one image of any supported type. Thread-safe.
 
-    spec: the tower's input, if nothing else needs the pixels. If it has a reducing gap, a JPEG is
-    decoded at a half, a quarter or an eighth of its size, never smaller than the gap allows.
-    reserve: called before any pixel is decoded, with the most bytes of memory that it can take.
+    spec: the tower's input. If it has a reducing gap, a JPEG or DICOM is decoded smaller, but never
+    smaller than the gap allows. side: pixels of the longer side that something else needs; such an
+    image keeps them, if the file has them. reserve: called before any pixel is decoded, with the
+    most bytes of memory that it can take.
 
     Raises ImageTooLarge, ImageUnsupported, ImageUndecodable, ImageNotARadiograph, MemoryShort, or
     what `reserve` raises.
@@ -87,6 +92,9 @@ def decode(
     limits.check_bytes(data)
     kind = sniff(data)
     needed = 0
+
+    def factor(rows: int, columns: int) -> float:
+        return 1 if spec is None else shrink_factor((columns, rows), spec, side)
 
     def reserve_all(size: int) -> None:
         nonlocal needed
@@ -97,9 +105,9 @@ def decode(
     try:
         with decoding:
             if kind == "dicom":
-                radiograph = decode_dicom(data, limits.check_shape, reserve_all)
+                radiograph = decode_dicom(data, limits.check_shape, reserve_all, factor)
             else:
-                radiograph = _decode_picture(data, kind, limits, spec, reserve_all)
+                radiograph = _decode_picture(data, kind, limits, factor, reserve_all)
     except MemoryError:
         raise short() from None
     except ImageUndecodable:
@@ -131,7 +139,7 @@ def sniff(data: bytes) -> Format:
 
 
 def _decode_picture(
-    data: bytes, kind: Format, limits: ImageLimits, spec: ImageSpec | None, reserve: Reserve
+    data: bytes, kind: Format, limits: ImageLimits, factor: Factor, reserve: Reserve
 ) -> Radiograph:
     if kind == "png":
         limits.check_shape(*png.size(data))
@@ -148,7 +156,7 @@ def _decode_picture(
                 )
             pixels = min(_square_pixels(image), limits.max_pixels)
             reserve(picture_bytes(image, pixels, deep_colour=png.has_lower_bytes(image)))
-            return _radiograph(image, data, kind, limits, spec)
+            return _radiograph(image, data, kind, limits, factor)
     except (EclipError, MemoryError):
         raise
     except Exception as error:  # damaged metadata can make Pillow raise anything
@@ -157,13 +165,12 @@ def _decode_picture(
 
 
 def _radiograph(
-    image: Image.Image, data: bytes, kind: Format, limits: ImageLimits, spec: ImageSpec | None
+    image: Image.Image, data: bytes, kind: Format, limits: ImageLimits, factor: Factor
 ) -> Radiograph:
     columns, rows, ratio = _upright(image)
     rows, columns = aspect.square_shape(rows, columns, ratio)
     limits.check_shape(rows, columns)
-    if spec is not None:
-        _shrink(image, shrink_factor((columns, rows), spec))
+    spans = _shrink(image, factor(rows, columns))
     lower = None
     if kind == "png":
         png.check_complete(data, image)
@@ -177,6 +184,7 @@ def _radiograph(
         pixels=aspect.squared(pixels, ratio),
         rows=rows,
         columns=columns,
+        whole=spans and Whole(rows, columns, spans),
         format=kind,
         window=window,
         corrections=corrections,
@@ -206,10 +214,20 @@ def _densities(image: Image.Image) -> tuple[float, float]:
     return known[0] if known else (1, 1)
 
 
-def _shrink(image: Image.Image, factor: float) -> None:
-    """Lets a JPEG be decoded at a half, a quarter or an eighth, as far as `factor` allows."""
-    if factor >= 2:
-        image.draft(image.mode, (math.ceil(image.width / factor), math.ceil(image.height / factor)))
+def _shrink(image: Image.Image, factor: float) -> Spans | None:
+    """Lets a JPEG be decoded at a half, a quarter or an eighth, as far as `factor` allows.
+
+    Returns where the image then lies in its pixels, of which the last may stand for fewer than the
+    others; None for an image that is not smaller, and for one that will be turned.
+    """
+    if factor < 2:
+        return None
+    least = (math.ceil(image.width / factor), math.ceil(image.height / factor))
+    drafted = image.draft(image.mode, least)
+    if drafted is None or image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        return None
+    *_, right, bottom = drafted[1]
+    return (0, bottom / image.height), (0, right / image.width)
 
 
 def _check_content(radiograph: Radiograph) -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from service.arrays import UInt8
+from service.bundle.preprocess import ImageSpec, Whole, preprocess
 
 Format = Literal["dicom", "jpeg", "png"]
 Pixels = UInt8 | npt.NDArray[np.uint16]
@@ -76,10 +77,12 @@ class Radiograph(RadiographFacts):
 
     pixels: uint8[H, W] or uint16[H, W], display values over the dtype's whole range,
     bright = dense, read-only. H and W are smaller than `rows` and `columns` if the image was
-    shrunk while it was decoded, or `reduced`.
+    shrunk while it was decoded, or `reduced`. whole: of an image that was shrunk, where the
+    stored one lies in its pixels.
     """
 
     pixels: Pixels
+    whole: Whole | None = None
 
     @property
     def facts(self) -> RadiographFacts:
@@ -87,9 +90,20 @@ class Radiograph(RadiographFacts):
         names = [each.name for each in fields(RadiographFacts)]
         return RadiographFacts(**{name: getattr(self, name) for name in names})
 
+    def prepared(self, spec: ImageSpec) -> UInt8:
+        """Returns the tower's input, uint8[height, width]."""
+        return preprocess(self.pixels, spec, self.whole)
+
     def reduced(self, side: int) -> "Radiograph":
         """Returns the radiograph with 8-bit pixels, at most `side` of them on the longer side."""
-        levels = self.pixels if self.pixels.dtype == np.uint8 else self.pixels >> 8
-        image = Image.fromarray(levels.astype(np.uint8, copy=False))
+        image = Image.fromarray(high_bytes(self.pixels))
         image.thumbnail((side, side))
-        return replace(self, pixels=np.asarray(image))
+        return replace(self, pixels=np.asarray(image), whole=None)
+
+
+def high_bytes(pixels: Pixels) -> UInt8:
+    """Returns display values of 8 bits: `pixels >> 8` of uint16, without a copy of 16 bits."""
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.uint8, copy=False)
+    octets = np.ascontiguousarray(pixels, "<u2").view(np.uint8)
+    return np.ascontiguousarray(octets[:, 1::2])

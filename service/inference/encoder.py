@@ -9,7 +9,6 @@ import numpy as np
 
 from service.arrays import FloatArray, UInt8
 from service.bundle.manifest import Bundle, unpack_vector
-from service.bundle.preprocess import preprocess
 from service.deadline import Deadline
 from service.errors import EclipError, PatchesUnavailable, TextInvalid
 from service.imaging.decode import ImageLimits, decode
@@ -108,7 +107,7 @@ class Encoder:
         return self._known_images.get_or_encode(
             items,
             lambda rows: self._encode(
-                [items[row] for row in rows], deadline, lambda _, image: image.facts, EncodedImage
+                [items[row] for row in rows], deadline, lambda image: image.facts, EncodedImage
             ),
         )
 
@@ -117,13 +116,10 @@ class Encoder:
     ) -> list[EncodedRadiograph | EclipError]:
         """Answers as `images` does, with each radiograph reduced to `side` (`Radiograph.reduced`).
 
-        It neither asks nor fills the cache.
+        Each is decoded once, with the pixels for both. It neither asks nor fills the cache.
         """
         return self._encode(
-            items,
-            deadline,
-            lambda data, radiograph: self._reduced(data, radiograph, side),
-            EncodedRadiograph,
+            items, deadline, lambda image: image.reduced(side), EncodedRadiograph, side
         )
 
     def image(self, data: bytes, deadline: Deadline) -> EncodedImage:
@@ -169,7 +165,7 @@ class Encoder:
                 f"The image tower of bundle {self.bundle.manifest.name} yields no patch "
                 "embeddings. Export a bundle from a vision transformer without attention pooling."
             )
-        (prepared,) = self._prepare([data], deadline, lambda _, radiograph: radiograph.facts)
+        (prepared,) = self._prepare([data], deadline, lambda image: image.facts)
         if isinstance(prepared, EclipError):
             raise prepared
         with timed("infer"):
@@ -196,10 +192,12 @@ class Encoder:
         self,
         items: Sequence[bytes],
         deadline: Deadline,
-        keep: Callable[[bytes, Radiograph], Kept],
+        keep: Callable[[Radiograph], Kept],
         answer: Callable[[Kept, FloatArray], Answer],
+        side: int = 1,
     ) -> list[Answer | EclipError]:
-        prepared = self._prepare(items, deadline, keep)
+        """side: pixels of an image's longer side that `keep` needs."""
+        prepared = self._prepare(items, deadline, keep, side)
         good = [p for p in prepared if isinstance(p, _Prepared)]
         encoded = self._vectors(self._image, [p.pixels for p in good], deadline)
         self._drift.note(encoded)
@@ -229,10 +227,11 @@ class Encoder:
         self,
         items: Sequence[bytes],
         deadline: Deadline,
-        keep: Callable[[bytes, Radiograph], Kept],
+        keep: Callable[[Radiograph], Kept],
+        side: int = 1,
     ) -> list[_Prepared[Kept] | EclipError]:
         prepared = self._decoders.each(
-            items, deadline, lambda data, reserve: self._prepare_now(data, reserve, keep)
+            items, deadline, lambda data, reserve: self._prepare_now(data, reserve, keep, side)
         )
         good = [p for p in prepared if isinstance(p, _Prepared)]
         record("decode", sum(p.decode_s for p in good))
@@ -240,24 +239,16 @@ class Encoder:
         return prepared
 
     def _prepare_now(
-        self, data: bytes, reserve: Reserve, keep: Callable[[bytes, Radiograph], Kept]
+        self, data: bytes, reserve: Reserve, keep: Callable[[Radiograph], Kept], side: int
     ) -> _Prepared[Kept]:
         """Lets go of the decoded pixels when it returns, before what was reserved is free again."""
         spec = self.bundle.manifest.image
         start = time.perf_counter()
-        radiograph = decode(data, self._limits, spec, reserve)
+        radiograph = decode(data, self._limits, spec, reserve, side)
         decoded = time.perf_counter()
-        pixels = preprocess(radiograph.pixels, spec)
+        pixels = radiograph.prepared(spec)
         radiograph = radiograph.doubted(gate_doubts(self.bundle.gate, radiograph, pixels))
-        kept = keep(data, radiograph)
-        return _Prepared(kept, pixels, decoded - start, time.perf_counter() - decoded)
-
-    def _reduced(self, data: bytes, radiograph: Radiograph, side: int) -> Radiograph:
-        """Reduces to `side`. Decodes again, whole, if decoding for the tower left fewer pixels."""
-        least = min(side, max(radiograph.rows, radiograph.columns))
-        if max(radiograph.pixels.shape) < least:
-            radiograph = decode(data, self._limits)
-        return radiograph.reduced(side)
+        return _Prepared(keep(radiograph), pixels, decoded - start, time.perf_counter() - decoded)
 
 
 def check_texts(texts: Sequence[str], max_chars: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from service.arrays import UInt8
-from service.bundle.preprocess import ImageSpec, preprocess
+from service.bundle.preprocess import ImageSpec
 from service.errors import EclipError
 from service.imaging.decode import ImageLimits, decode
 from service.studies.images import read_image
@@ -76,7 +76,7 @@ def read_pair(place: Path, study: ManifestStudy, spec: ImageSpec, sigma: Sigma |
         raise ImageUnreadable(study, f"{error.strerror or error}.") from error
     shape = (image.rows, image.columns)
     heatmap = None if sigma is None else heatmap_on(study, shape, spec, sigma)
-    return Pair(preprocess(image.pixels, spec), study, heatmap)
+    return Pair(image.prepared(spec), study, heatmap)
 
 
 def heatmap_on(

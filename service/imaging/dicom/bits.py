@@ -64,6 +64,14 @@ def find_bits(
     return bits, _said(claimed, bits)
 
 
+def runs_on(bits: Bits, codes: npt.NDArray[Any], words: npt.NDArray[Any]) -> bool:
+    """Decides whether pixels lie close to both ends of the range, as if the sign were wrong.
+
+    bits, codes, words: as `find_bits` takes them.
+    """
+    return min(words.shape) > 1 and bool(_turned(bits, codes, _neighbours(words)))
+
+
 def _placed(claimed: Bits, used: int, width: int) -> Bits:
     """The header's reading, but at the end of the word that is used if the other one is empty.
 

@@ -8,19 +8,25 @@ leaves this module only as the name of its type (see also `service.imaging.libra
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+import numpy.typing as npt
 from pydicom.dataset import Dataset
 
+from service.bundle.preprocess import Whole
 from service.errors import EclipError, ImageUndecodable
 from service.imaging import aspect
 from service.imaging.deidentify import allowed_tags
+from service.imaging.dicom import reduction
 from service.imaging.dicom.attributes import complete, is_colour, rows_and_columns
 from service.imaging.dicom.bits import Bits
+from service.imaging.dicom.blocks import MOST
 from service.imaging.dicom.deflated import inflated, inflated_size
 from service.imaging.dicom.elements import count
-from service.imaging.dicom.grayscale import display
+from service.imaging.dicom.grayscale import Display, display
 from service.imaging.dicom.header import CheckShape, check_header, read_dataset
-from service.imaging.dicom.pixels import allocated_bits, stored_words
+from service.imaging.dicom.pixels import StoredWords, allocated_bits, stored_words
 from service.imaging.dicom.processing import doubts
 from service.imaging.dicom.region import names_chest
 from service.imaging.dicom.spacing import pixel_ratio, spacing
@@ -30,12 +36,18 @@ from service.imaging.footprint import dicom_bytes
 from service.imaging.radiograph import Radiograph
 from service.memory import Reserve
 
+Factor = Callable[[int, int], float]
+"""Returns by how much each side of an image with these rows and columns may be smaller."""
 
-def decode_dicom(data: bytes, check_shape: CheckShape, reserve: Reserve) -> Radiograph:
+
+def decode_dicom(
+    data: bytes, check_shape: CheckShape, reserve: Reserve, factor: Factor
+) -> Radiograph:
     """Decodes a single-frame projection radiograph to uint16[rows, columns].
 
     check_shape: called with the image's rows and columns before any pixel is decompressed; reserve:
-    then, with the most bytes of memory that it can take.
+    then, with the most bytes of memory that it can take. factor: returns by how much each side of
+    an image with these rows and columns may be smaller.
 
     Raises ImageUnsupported, ImageUndecodable, ImageNotARadiograph, MemoryError, or what these two
     raise.
@@ -49,7 +61,9 @@ def decode_dicom(data: bytes, check_shape: CheckShape, reserve: Reserve) -> Radi
         reserve(_footprint(dataset, rows * columns, len(data), size))
         if deflated:
             dataset, _ = read_dataset(inflated(data, size))
-        return _radiograph(dataset)
+        stretched = rows * columns / math.prod(rows_and_columns(dataset))
+        most = int(factor(rows, columns) / stretched)
+        return _radiograph(dataset, min(max(most, 1), MOST))
     except (EclipError, MemoryError):
         raise
     except Exception as error:  # a damaged header makes pydicom raise anything
@@ -72,26 +86,21 @@ def _footprint(dataset: Dataset, pixels: int, file_bytes: int, inflated_bytes: i
     )
 
 
-def _radiograph(dataset: Dataset) -> Radiograph:
+def _radiograph(dataset: Dataset, factor: int) -> Radiograph:
     completed = complete(dataset, native=is_native(dataset))
-    stored_pixels = stored_words(dataset)
-    words = stored_pixels.words
-    if is_colour(dataset):  # whose luma is what is shown: windows and LUTs are for monochrome
-        bits, grays = Bits(0, 8 * words.itemsize, signed=False), Dataset()
-    else:
-        stored = int(dataset.BitsStored)
-        shift = int(dataset.HighBit) + 1 - stored
-        bits, grays = Bits(shift, stored, bool(dataset.PixelRepresentation)), dataset
-    shown = display(words, bits, grays)
+    stored, shown, blocks = _display(dataset, factor)
     ratio, distance = pixel_ratio(dataset), spacing(dataset)
-    rows, columns = aspect.square_shape(words.shape[0], words.shape[1], ratio)
-    said = [*completed, *stored_pixels.said, *shown.corrections]
+    shape = int(dataset.Rows), int(dataset.Columns)
+    rows, columns = aspect.square_shape(*shape, ratio)
+    said = [*completed, *stored.said, *shown.corrections]
     if ratio != 1:
         said.append(aspect.correction(ratio))
         distance = distance and (min(distance), min(distance))
     tags = allowed_tags(dataset)
+    spans = reduction.spans(shown.pixels.shape, shape, dataset, stored.shrunk, blocks)
     return Radiograph(
         pixels=aspect.squared(shown.pixels, ratio),
+        whole=None if factor == 1 else Whole(rows, columns, spans),
         rows=rows,
         columns=columns,
         format="dicom",
@@ -104,3 +113,26 @@ def _radiograph(dataset: Dataset) -> Radiograph:
         provenance=tags,
         doubts=doubts(dataset),
     )
+
+
+def _display(dataset: Dataset, factor: int) -> tuple[StoredWords, Display, int]:
+    """Decodes the words, smaller if the codec can and they suffice; and what they show.
+
+    Also returns the sides of the blocks of words of which that is the mean.
+    """
+    if factor > 1 and reduction.may_suffice(dataset):
+        stored = stored_words(dataset, factor)
+        blocks = factor // stored.shrunk
+        shown = _shown(dataset, stored.words, blocks)
+        if stored.shrunk == 1 or shown.certain:
+            return stored, shown, blocks
+    stored = stored_words(dataset)
+    return stored, _shown(dataset, stored.words, factor), factor
+
+
+def _shown(dataset: Dataset, words: npt.NDArray[Any], blocks: int) -> Display:
+    if is_colour(dataset):  # whose luma is what is shown: windows and LUTs are for monochrome
+        return display(words, Bits(0, 8 * words.itemsize, signed=False), Dataset(), blocks)
+    stored = int(dataset.BitsStored)
+    shift = int(dataset.HighBit) + 1 - stored
+    return display(words, Bits(shift, stored, bool(dataset.PixelRepresentation)), dataset, blocks)

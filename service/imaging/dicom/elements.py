@@ -1,8 +1,10 @@
 """Reads elements of a DICOM dataset: it forgives malformed optional values and names bad others."""
 
 import numpy as np
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.valuerep import STR_VR
 
 from service.errors import ImageUndecodable
 
@@ -50,6 +52,8 @@ def is_given(dataset: Dataset, keyword: str) -> bool:
     """Decides whether an element is there and not empty, without reading its value."""
     element = dataset.get_item(keyword)
     value = None if element is None else element.value
+    if isinstance(value, bytes) and dictionary_VR(keyword) not in STR_VR:
+        return bool(value)  # whose bytes may be those of blanks: 2316 is a form feed and a tab
     return value is not None and bool(len(value.strip()) if isinstance(value, bytes | str) else 1)
 
 

@@ -5,7 +5,7 @@ only if it shows the image (`_shows`); otherwise the next is tried, and at last 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,13 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from service.arrays import Bools
-from service.imaging.dicom.bits import Bits, find_bits
+from service.imaging.dicom.bits import Bits, find_bits, runs_on
+from service.imaging.dicom.blocks import means_of_blocks
 from service.imaging.dicom.elements import is_given, text
 from service.imaging.dicom.luts import Values, declared_bits, read_lut
 from service.imaging.dicom.modality import Modality, read_modality
 from service.imaging.dicom.padding import find_padding
+from service.imaging.dicom.table import Table, words_between_ends, words_that_occur
 from service.imaging.dicom.windows import Curve, stored_windows
 from service.imaging.radiograph import Window
 
@@ -25,8 +27,8 @@ _LEAST_GRAY, _LEAST_SPAN = 0.05, 0.1
 """Share of the pixels that are neither black nor white, and of the range from black to white that
 the grays span, below which a VOI LUT or window is taken to miss the image."""
 _BLACK, _WHITE = 0.02, 0.98
-_SAMPLE = 2**17
-"""Pixels of which the shares are taken."""
+_NO_GRAY = 0.5 / 255
+"""Display value that is still black in 8 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,68 +37,110 @@ class Display:
 
     window: the range of values that became black…white. inverted: low stored values were bright
     (MONOCHROME1) and have been turned over. corrections: what was read otherwise than declared.
+    certain: whether they may come from a smaller copy of the image, as `_shades` decides.
     """
 
     pixels: npt.NDArray[np.uint16]
     window: Window
     inverted: bool
     corrections: list[str]
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Shades:
+    """The gray of each word, uint16[N]; the rest as in `Display`.
+
+    declared: whether the header's bits and its first rendering are used.
+    """
+
+    grays: npt.NDArray[np.uint16]
+    window: Window
+    inverted: bool
+    said: list[str]
+    declared: bool
+    certain: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Rendering:
-    """Display values 0…1 before polarity, the window that made them, and what to say of it."""
+    """Display values 0…1 before polarity, the window that made them, and what to say of it.
+
+    missed: how many of the header's renderings do not show the image.
+    """
 
     shown: Values
     window: Window
     said: list[str]
+    missed: int = 0
 
 
-def display(words: npt.NDArray[Any], claimed: Bits, dataset: Dataset) -> Display:
+def display(words: npt.NDArray[Any], claimed: Bits, dataset: Dataset, factor: int = 1) -> Display:
     """Returns the display values of an image; padding becomes black.
 
     words: unsigned[rows, columns], as they are stored. claimed: the bits that the header names.
+    factor: each block of factor × factor pixels becomes its mean.
 
     Raises ImageUndecodable for a rescale that is not finite and for a LUT that cannot be read.
     """
-    codes, slots, places = _distinct(words)
-    bits, said = find_bits(claimed, codes, words)
-    stored = bits.values(codes)
-    shares = _shares(places.ravel()[:: places.size // _SAMPLE | 1], slots)
-    edge = np.concatenate([places[0], places[-1], places[:, 0], places[:, -1]])
-    padding, of_padding = find_padding(dataset, bits, stored, shares, _shares(edge, slots) > 0)
+    plain = _is_plain(words, claimed, dataset)
+    table = words_between_ends(words) if plain else words_that_occur(words)
+    shades = _shades(table, words, claimed, dataset)
+    if not (table.complete or shades.declared):
+        table = words_that_occur(words)
+        shades = _shades(table, words, claimed, dataset)
+    grays = table.by_place(shades.grays)
+    shown = means_of_blocks(grays, table.places, factor)
+    return Display(shown, shades.window, shades.inverted, shades.said, shades.certain)
+
+
+def _is_plain(words: npt.NDArray[Any], claimed: Bits, dataset: Dataset) -> bool:
+    """Decides whether a table of words that may not occur can be enough.
+
+    It is enough if `_shades` then finds the image as declared. Bits are read otherwise only for
+    words that do occur, and what shows a sample of an image shows the image.
+    """
+    if any(is_given(dataset, each) for each in ("PixelPaddingValue", "ModalityLUTSequence")):
+        return False
+    low_bits = claimed.shift == 0 and not claimed.signed and words.itemsize <= 2
+    return low_bits and int(words.max()) < 2**claimed.stored
+
+
+def _shades(table: Table, words: npt.NDArray[Any], claimed: Bits, dataset: Dataset) -> _Shades:
+    """Decides how an image is shown.
+
+    It is certain, even if `words` are of a smaller copy, where the header decides: by its bits,
+    which hold all values, none of them near both ends as if the sign were wrong; by its first VOI
+    LUT or window, not the range of values; and if padding is black by that, so that it does not
+    matter where its blurred edge ends.
+    """
+    bits, said = find_bits(claimed, table.codes, words)
+    stored = bits.values(table.codes)
+    padding, of_padding = find_padding(dataset, bits, stored, table.shares, table.at_edge)
     modality, of_modality = read_modality(dataset, bits, stored)
-    rendering = _rendering(stored, shares, ~padding, modality, dataset)
+    exposed = table.occurs & ~padding
+    rendering = _rendering(stored, table.shares, exposed, modality, dataset)
     inverted, of_polarity = _polarity(dataset)
     shown = 1 - rendering.shown if inverted else rendering.shown
+    declared = bits == claimed and not rendering.missed
+    certain = (
+        declared
+        and rendering.window.source != "value-range"
+        and not of_padding
+        and _are_in_range(table.codes, bits)
+        and bool((shown[padding] <= _NO_GRAY).all())
+        and not runs_on(bits, table.codes, words)
+    )
     shown[padding] = 0
-    grays = np.zeros(slots[-1] + 1, np.uint16)
-    grays[slots] = np.rint(shown * 65535)
+    grays = np.rint(shown * 65535).astype(np.uint16)
     said = [*said, *of_padding, *of_modality, *rendering.said, *of_polarity]
-    return Display(grays[places], rendering.window, inverted, said)
+    return _Shades(grays, rendering.window, inverted, said, declared, certain)
 
 
-def _distinct(
-    words: npt.NDArray[Any],
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp], npt.NDArray[Any]]:
-    """The words that occur, the slot of each in a table, and the slot of each pixel.
-
-    A pixel's gray depends on its word alone, so it is computed once for each word.
-    Example: uint16 [7, 3, 3] → [3, 7], [3, 7], [7, 3, 3].
-    """
-    if words.itemsize > 2:
-        codes, places = np.unique(words, return_inverse=True)
-        return codes, np.arange(len(codes)), places
-    occurs = np.zeros(2 ** (8 * words.itemsize), bool)
-    occurs[words] = True
-    slots = np.flatnonzero(occurs)
-    return slots.astype(words.dtype), slots, words
-
-
-def _shares(places: npt.NDArray[Any], slots: npt.NDArray[np.intp]) -> Values:
-    """The share of some pixels that has each word."""
-    counts: Values = np.bincount(places, minlength=slots[-1] + 1)[slots] / len(places)
-    return counts
+def _are_in_range(codes: npt.NDArray[Any], bits: Bits) -> bool:
+    """Decides whether the bits hold whole words; what a codec smooths may overshoot them."""
+    word = Bits(0, 8 * codes.itemsize, bits.signed)
+    return np.array_equal(bits.values(codes), word.values(codes))
 
 
 def _rendering(
@@ -108,7 +152,8 @@ def _rendering(
 ) -> _Rendering:
     """The first of the header's renderings that shows the image, else the range of its values.
 
-    shares, exposed: of each stored value, its share of the pixels, and that it is not padding.
+    shares, exposed: of each stored value, its share of the pixels, and that it occurs and is not
+    padding.
     """
     values = modality(stored)
     inner = _inner(stored, exposed)
@@ -120,12 +165,12 @@ def _rendering(
                     f"{name} was used: what the header names first shows almost no grays of this "
                     "image."
                 )
-            return rendering
+            return replace(rendering, missed=named - 1)
     said = ["The range of values is shown: no VOI LUT or window of the header shows this image."]
     tried = named or any(is_given(dataset, each) for each in ("VOILUTSequence", "WindowCenter"))
     low, high = float(values[exposed].min()), float(values[exposed].max())
     shown = Curve(low, max(high, low + 1e-9), sigmoid=False)(values)
-    return _Rendering(shown, Window(low, high, "value-range"), said if tried else [])
+    return _Rendering(shown, Window(low, high, "value-range"), said if tried else [], named)
 
 
 def _renderings(

@@ -201,15 +201,18 @@ class BoundedFile(io.BytesIO):
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
+        self._data, self._native = memoryview(data), _UNDEFINED
         self._steps, self._header = _MAX_STEPS, _MAX_HEADER
         self._part, self._tag = "header", b""
         self.refused = False
         self.places: dict[BaseTag, tuple[int, str | None, int]] = {}
 
-    def read(self, size: int | None = None) -> bytes:
+    def read(self, size: int | None = None) -> bytes | memoryview:  # type: ignore[override]
         """Reads so many bytes. Refuses a file that is deflated, or whose header is too large."""
         if size is None:
             raise IsDeflated
+        if size == self._native:
+            return self._pixels(size)
         content = super().read(size)
         self._steps -= 1
         if self._part == "header":
@@ -220,6 +223,14 @@ class BoundedFile(io.BytesIO):
         self._tag = content[:4] if len(content) == _TAG_AND_LENGTH else self._tag
         return content
 
+    def _pixels(self, size: int) -> memoryview:
+        """The value of uncompressed pixels, without a copy."""
+        self._native = _UNDEFINED
+        start = self.tell()
+        value = self._data[start : start + size]
+        self.seek(start + len(value))
+        return value
+
     def _is_no_lut(self, length: int) -> bool:
         """Whether a long value in a LUT sequence cannot be a LUT."""
         long = self._part == "LUT" and length > _MAX_VALUE
@@ -228,6 +239,7 @@ class BoundedFile(io.BytesIO):
     def stops_at(self, tag: BaseTag, vr: str | None, length: int) -> bool:
         """Decides whether the pixels are passed (PS3.5 7.1). Refuses values that are too long."""
         self._part = _part(tag)
+        self._native = length if tag == _PIXEL_DATA else _UNDEFINED
         if tag in _LUTS or tag in _GROUPS or tag in _FLOATS:
             self.places[tag] = self.tell(), vr, length
         if self._part == "header" and length != _UNDEFINED and length > _max_bytes(tag):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.bundle.field import exposed
+from service.bundle.field import cells_of, exposed, exposed_cells
 from tests.support.paths import RADIOGRAPH
 from tests.support.pictures import hand
 
@@ -33,3 +33,10 @@ def test_a_border_is_cut_off(border, grey):
 )
 def test_nothing_else_is_cut_off(image):
     assert exposed(image).shape == image.shape
+
+
+@pytest.mark.parametrize("border", [0, 40])
+def test_the_cells_of_what_is_exposed_are_those_of_that_part_alone(border):
+    framed = np.pad(CHEST, border)
+    assert (exposed(framed).shape == framed.shape) == (border == 0)
+    np.testing.assert_array_equal(exposed_cells(framed), cells_of(exposed(framed)))

@@ -143,7 +143,19 @@ def test_a_jpeg_is_decoded_no_larger_than_the_bundle_needs(gap, shrunk, picture_
     assert np.abs(levels.astype(int) - exact).max() <= 4
 
 
-@pytest.mark.parametrize("kind", ["png", "deep png", "dicom"])
+@pytest.mark.parametrize("shape", [(603, 801), (600, 797)])
+def test_a_smaller_jpeg_lies_where_the_image_does(shape):
+    """Its last pixels stand for a part of a block. The waves are steep."""
+    y, x = np.indices(shape)
+    waves = 128 + 60 * np.sin(x / 23) + 60 * np.sin(y / 19)
+    data = picture(Image.fromarray(waves.astype(np.uint8)), "JPEG", quality=98)
+    spec = EXACT.model_copy(update={"reducing_gap": 1.0})
+    small, whole = decode(data, LIMITS, spec), decode(data, LIMITS)
+    assert small.pixels.shape == tuple(-(-side // 8) for side in shape)
+    assert np.abs(small.prepared(spec).astype(int) - whole.prepared(EXACT)).max() <= 9
+
+
+@pytest.mark.parametrize("kind", ["png", "deep png"])
 def test_what_cannot_be_decoded_in_part_is_decoded_whole(kind):
     spec = ImageSpec(height=16, width=16, reducing_gap=1)
     whole = decode(VALID[kind], LIMITS)

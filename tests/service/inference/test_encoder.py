@@ -30,7 +30,7 @@ from service.inference.session import (
     self_test,
 )
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY
-from tests.service.imaging.conftest import picture
+from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture
 from tests.service.inference.conftest import DECODERS, MAX_TEXT_CHARS, QUEUE_ITEMS, open_encoder
 
 
@@ -242,16 +242,26 @@ def test_a_cpu_is_filled_by_calls_side_by_side(encoder, cores, threads, calls, e
 
 
 @pytest.mark.parametrize(("side", "shape"), [(1024, (1024, 819)), (64, (64, 51))])
+@pytest.mark.parametrize("kind", ["JPEG", "DICOM"])
 def test_a_reduced_radiograph_has_the_side_asked_for_though_the_tower_needs_less(
-    encoder, deadline, side, shape
+    encoder, deadline, monkeypatch, kind, side, shape
 ):
-    """The bundle lets a JPEG be shrunk while it is decoded."""
+    """The bundle lets an image be shrunk while it is decoded, once for both."""
     manifest = encoder.bundle.manifest
     spec = manifest.image.model_copy(update={"reducing_gap": 1.0})
     bundle = replace(encoder.bundle, manifest=manifest.model_copy(update={"image": spec}))
     noise = np.random.default_rng(0).integers(0, 256, (1500, 1200)).astype(np.uint8)
-    data = picture(Image.fromarray(noise), "JPEG")
+    data = {
+        "JPEG": picture(Image.fromarray(noise), "JPEG"),
+        "DICOM": dicom_bytes(dicom_dataset(noise)),
+    }[kind]
     assert max(decode(data, ImageLimits(), spec).pixels.shape) < 200
+    decoded = []
+    monkeypatch.setattr(
+        "service.inference.encoder.decode",
+        lambda *given, **named: decoded.append(decode(*given, **named)) or decoded[-1],
+    )
     with open_encoder(bundle, cache_items=0) as shrinking:
         (encoded,) = shrinking.radiographs([data], deadline, side)
     assert encoded.radiograph.pixels.shape == shape
+    assert len(decoded) == 1

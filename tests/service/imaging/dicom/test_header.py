@@ -18,6 +18,7 @@ from service.errors import (
     ImageUnsupported,
 )
 from service.imaging.decode import decode
+from service.imaging.dicom.header import read_dataset
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, ramp
 from tests.service.imaging.dicom.conftest import LIMITS, close, element, item, sequence
 
@@ -198,3 +199,17 @@ def test_luts_that_keep_the_reader_busy_are_undecodable(items, undefined):
     first = sequence(tag, items) if undefined else element(tag, b"SQ", items)
     with pytest.raises(ImageUndecodable, match="more elements"):
         decode(data[:start] + first + data[start:], LIMITS)
+
+
+def test_uncompressed_pixels_are_read_without_a_copy():
+    data = dicom_bytes(dicom_dataset())
+    dataset, _ = read_dataset(data)
+    assert np.shares_memory(np.frombuffer(data, np.uint8), np.frombuffer(dataset.PixelData, "u1"))
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_number_whose_bytes_are_blanks_is_given(syntax):
+    """2316 is 0C 09, a form feed and a tab; 8224 is two blanks."""
+    pixels = np.tile(np.arange(300, dtype=np.uint16), (2316, 1))
+    dataset = dicom_dataset(pixels, PixelPaddingValue=8224)
+    assert decode(dicom_bytes(dataset, syntax), LIMITS).rows == 2316
