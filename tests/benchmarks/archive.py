@@ -71,7 +71,7 @@ def main(
         runs = index_all(checkout, models, archives, index_rounds)
     machine = {
         "cores": len(os.sched_getaffinity(0)),
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": processor(),
         "python": platform.python_version(),
         "load_before": load[0],
         "begun": begun.isoformat(timespec="seconds"),
@@ -97,6 +97,13 @@ def main(
     if runs:
         console.print(index_table(runs, objects))
     console.print(machine)
+
+
+def processor(cpus: Path = Path("/proc/cpuinfo")) -> str:
+    """Returns the processor's name as Linux has it, or its architecture."""
+    lines = cpus.read_text().splitlines() if cpus.is_file() else []
+    names = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def read(readers: Mapping[str, Reader], files: Mapping[str, Path], rounds: int) -> Readings:

@@ -16,7 +16,6 @@ from service.bundle.manifest import load, seal
 from service.settings import DEMO_BUNDLE, PREFIX
 from tests.benchmarks.archive_peers import BEFORE, OURS
 from tests.benchmarks.memory import Peak
-from tests.benchmarks.serving import make_model
 from tests.support.paths import ROOT
 
 GAP = 2.0
@@ -45,6 +44,8 @@ def bundles(folder: Path, *, vit: bool) -> dict[str, Path]:
     if vit:
         found["ViT-B-32 int8"] = folder / "vit-b-32"
     if vit and not found["ViT-B-32 int8"].exists():
+        from tests.benchmarks.serving import make_model  # which loads torch, for seconds
+
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             make_model(Path(scratch))[0].path.rename(found["ViT-B-32 int8"])
     return {
