@@ -94,7 +94,7 @@ bench: $(DEV)/ready .venv-infinity/ready .venv-litserve/ready
 	$(DEV)/bin/python -m tests.benchmarks.serving --infinity .venv-infinity/bin/infinity_emb \
 	  --litserve .venv-litserve/bin/python
 
-# The build that it is compared with is made anew where FOLDER lacks it; see tests/benchmarks/README.md.
+# FOLDER keeps what is made once, such as the build that this one is compared with.
 bench-archive: $(DEV)/ready .venv-archive/ready
 	$(DEV)/bin/python -m tests.benchmarks.archive $(or $(FOLDER),runs/archive) --peers .venv-archive/bin/python
 
