@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 from pydicom import uid
 
+from tests.support import archive
 from tests.support.archive import (
     ENCODERS,
     JPEG_XL,
@@ -170,9 +171,9 @@ def _write_one(folder: Path, syntax: uid.UID, seed: int) -> None:
 
 
 def _once(folder: Path, name: str, write: Callable[[Path], None]) -> Path:
-    """Returns the folder of this name. One that this version of the module made is kept."""
-    version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
-    made = folder / f"{name}-{version}"
+    """Returns the folder of this name. One that the same code made is kept."""
+    code = Path(__file__).read_bytes() + Path(archive.__file__).read_bytes()
+    made = folder / f"{name}-{hashlib.sha256(code).hexdigest()[:8]}"
     if not made.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
