@@ -70,10 +70,13 @@ def with_gap(bundle: Path, folder: Path) -> Path:
 
 def commands(checkout: Path | None) -> dict[str, tuple[list[str], Path]]:
     """Returns each build's `eclip index` and the directory that it runs in."""
-    found = {OURS: ([sys.executable, "-m", "service.cli", "index"], ROOT)}
+    pythons = {OURS: (sys.executable, ROOT)}
     if checkout is not None:
-        found[BEFORE] = ([str(checkout / ".venv/bin/eclip"), "index"], checkout)
-    return found
+        pythons[BEFORE] = (str(checkout / ".venv/bin/python"), checkout)
+    return {
+        build: ([python, "-m", "service.cli", "index"], place)
+        for build, (python, place) in pythons.items()
+    }
 
 
 def index(command: list[str], folder: Path, archive: Path, bundle: Path) -> Run:

@@ -94,8 +94,10 @@ def commands(checkout: Path | None, peers: Path | None) -> dict[str, list[str]]:
 def started(readers: Mapping[str, list[str]], log: Path) -> Iterator[dict[str, Reader]]:
     """Starts the readers, and ends them with the processes that they started."""
     running = {}
+    others = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with ExitStack() as stack, log.open("w", encoding="utf-8") as errors:
         for name, command in readers.items():
+            own = {"PYTHONPATH": str(ROOT)} if name in (OURS, OURS_GAP) else {}
             running[name] = Reader(
                 subprocess.Popen(
                     command,
@@ -103,7 +105,7 @@ def started(readers: Mapping[str, list[str]], log: Path) -> Iterator[dict[str, R
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     text=True,
-                    env=os.environ | ONE_THREAD,
+                    env=others | ONE_THREAD | own,
                 )
             )
             stack.callback(_end, running[name].process)
