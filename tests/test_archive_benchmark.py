@@ -26,6 +26,7 @@ sys.stdin.read()
 
 def test_the_mixed_archive_holds_what_the_mix_states():
     assert Counter(mix(200)) == MIX
+    assert Counter(mix(100)) == {syntax: count // 2 for syntax, count in MIX.items()}
     assert Counter(mix(400)) == {syntax: 2 * count for syntax, count in MIX.items()}
 
 

@@ -48,7 +48,7 @@ def main(
     syntaxes: Annotated[str, typer.Option(help="Only syntaxes whose name has this in it")] = "",
     rounds: Annotated[int, typer.Option(min=0, help="Of reading")] = 5,
     index_rounds: Annotated[int, typer.Option(min=0, help="Of indexing")] = 2,
-    objects: Annotated[int, typer.Option(min=1, help="In the mixed archive")] = 200,
+    objects: Annotated[int, typer.Option(min=2, help="In the mixed archive")] = 200,
     quick: Annotated[
         bool, typer.Option(help="One round of each, 20 objects, the demo's bundle alone")
     ] = False,

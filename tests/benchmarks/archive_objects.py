@@ -104,10 +104,10 @@ def mixed_archive(folder: Path, count: int) -> Path:
 
 
 def mix(count: int) -> list[uid.UID]:
-    """Returns the syntaxes of so many objects, in a random order that is always the same."""
-    all_of_them = [syntax for syntax, objects in MIX.items() for _ in range(objects)]
-    order = np.random.default_rng(0).permutation(len(all_of_them))
-    return [all_of_them[order[number % len(order)]] for number in range(count)]
+    """Returns the syntaxes of so many objects, in the shares of `MIX` and always in one order."""
+    whole = [syntax for syntax, objects in MIX.items() for _ in range(objects)]
+    taken = [whole[(2 * number + 1) * len(whole) // (2 * count)] for number in range(count)]
+    return [taken[place] for place in np.random.default_rng(0).permutation(count)]
 
 
 def radiograph(shape: tuple[int, int], seed: int) -> Pixels:
