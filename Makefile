@@ -7,6 +7,7 @@ VLLM := .venv-vllm
 # Installs exactly what the files list, each with one of its hashes; then the project itself.
 PIP := -m pip install --quiet --disable-pip-version-check --no-deps
 PINNED := $(PIP) --require-hashes
+SITE := import sysconfig; print(sysconfig.get_path('purelib'))
 PROJECT := $(PIP) --no-build-isolation -e .
 # For every system and Python. UPGRADE=--upgrade takes the newest versions, else the old ones stay.
 COMPILE = $(DEV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
@@ -25,8 +26,8 @@ PYTEST = OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n logical --maxprocesses
 VLLM_ANSWERS = $(DEV)/bin/python -c \
   "import httpx; httpx.get('http://127.0.0.1:8010/health').raise_for_status()" 2>/dev/null
 
-.PHONY: serve test check lint licences sbom pins digests demo experiment-smoke vllm-cpu test-vllm bench openapi \
-  pages clean
+.PHONY: serve test check lint licences sbom pins digests demo experiment-smoke vllm-cpu test-vllm bench \
+  bench-archive openapi pages clean
 
 serve: $(SERVE)/ready
 	$(SERVE)/bin/eclip serve --demo
@@ -59,7 +60,7 @@ pins: $(DEV)/ready
 	$(COMPILE) -o constraints.txt --extra cpu --extra bulk --extra train --extra test pyproject.toml deploy/pins/build.in
 	$(COMPILE) -o deploy/pins/cpu.txt --extra cpu pyproject.toml -c constraints.txt
 	$(COMPILE) -o deploy/pins/gpu.txt --extra gpu pyproject.toml deploy/pins/gpu.in -c constraints.txt
-	for name in build sbom litserve; do \
+	for name in build sbom litserve archive; do \
 	  $(COMPILE) -o deploy/pins/$$name.txt deploy/pins/$$name.in -c constraints.txt || exit 1; \
 	done
 	$(COMPILE) -o deploy/pins/infinity.txt deploy/pins/infinity.in
@@ -92,6 +93,10 @@ test-vllm: $(DEV)/ready $(VLLM)/ready
 bench: $(DEV)/ready .venv-infinity/ready .venv-litserve/ready
 	$(DEV)/bin/python -m tests.benchmarks.serving --infinity .venv-infinity/bin/infinity_emb \
 	  --litserve .venv-litserve/bin/python
+
+# FOLDER keeps what is made once, such as the build that this one is compared with.
+bench-archive: $(DEV)/ready .venv-archive/ready
+	$(DEV)/bin/python -m tests.benchmarks.archive $(or $(FOLDER),runs/archive) --peers .venv-archive/bin/python
 
 openapi: $(DEV)/ready
 	$(DEV)/bin/python -m tests.contract.openapi_golden
@@ -135,5 +140,13 @@ $(VLLM)/ready: deploy/vllm-cpu/weights.py deploy/vllm-cpu/constraints.txt
 	.venv-litserve/bin/python $(PINNED) -r $<
 	touch $@
 
+# It sees the packages of the development environment, so that torch is not installed twice.
+.venv-archive/ready: deploy/pins/archive.txt $(DEV)/ready
+	$(PYTHON) -m venv .venv-archive
+	echo "import site; site.addsitedir('$$($(DEV)/bin/python -c "$(SITE)")')" > \
+	  "$$(.venv-archive/bin/python -c "$(SITE)")/dev.pth"
+	.venv-archive/bin/python $(PINNED) -r $<
+	touch $@
+
 clean:
-	rm -rf $(SERVE) $(DEV) $(VLLM) .venv-infinity .venv-litserve var
+	rm -rf $(SERVE) $(DEV) $(VLLM) .venv-infinity .venv-litserve .venv-archive var

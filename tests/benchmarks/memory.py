@@ -30,9 +30,9 @@ POLL_S = 0.02
 class Peak:
     """The greatest resident size in MiB of a process and those that it starts, meanwhile."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, poll_s: float = POLL_S) -> None:
         self._process, self._end = psutil.Process(pid), threading.Event()
-        self.mib = 0.0
+        self._poll_s, self.mib = poll_s, 0.0
 
     def __enter__(self) -> "Peak":
         self._thread = threading.Thread(target=self._watch)
@@ -44,7 +44,7 @@ class Peak:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._end.wait(POLL_S):
+        while not self._end.wait(self._poll_s):
             with contextlib.suppress(psutil.NoSuchProcess):
                 tree = [self._process, *self._process.children(recursive=True)]
                 self.mib = max(self.mib, sum(each.memory_info().rss for each in tree) / MIB)
