@@ -57,6 +57,11 @@ class Outcome:
         """Number of studies that were stored or rejected."""
         return self.stored + len(self.rejected)
 
+    @property
+    def limit(self) -> str | None:
+        """The stage with the most `seconds`, which limits the speed; None if nothing was done."""
+        return max(self.seconds, key=self.seconds.__getitem__, default=None)
+
 
 def ingest_source(
     library: CaseLibrary, source: Source, *, at_once: int = AT_ONCE

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from service.cases import shard
 from service.cases.schema import CaseFilter, Exclusion, Search
 from service.errors import BundleMismatch, StoreUnavailable
 
@@ -272,3 +274,31 @@ def test_a_large_library_is_optimized_and_still_answers(edge, study, vector, mon
     assert edge.count() == 100
     hits = edge.search(Search("passage", vector("s42/1/passage/1")), k=1, **ANYTHING)
     assert hits[0].study_id == "s42"
+
+
+def test_after_a_power_cut_new_studies_are_made_again_from_the_log(path, open_edge, study):
+    """Of a new study the log alone is synced: all other files may be as they were before."""
+    store, log = open_edge(), path / "collection" / "shard" / "wal"
+    before = path.with_name("before")
+    shutil.copytree(path, before)
+    store.put([study("s"), study("t")])
+    shutil.copytree(log, before / log.relative_to(path), dirs_exist_ok=True)
+    store.close()
+    shutil.rmtree(path)
+    before.rename(path)
+    store = open_edge()
+    assert [each.study for each in store.studies()] == [study("s").study, study("t").study]
+    store.close()
+
+
+def test_a_log_that_is_rolled_meanwhile_costs_no_study(open_edge, study, monkeypatch):
+    store, synced = open_edge(), shard.sync
+
+    def renamed(each):
+        monkeypatch.setattr(shard, "sync", synced)
+        raise FileNotFoundError(each)
+
+    monkeypatch.setattr(shard, "sync", renamed)
+    store.put([study("s")])
+    assert store.get("s") == study("s").study
+    store.close()
