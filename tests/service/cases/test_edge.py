@@ -287,7 +287,8 @@ def test_after_a_power_cut_new_studies_are_made_again_from_the_log(path, open_ed
     shutil.rmtree(path)
     before.rename(path)
     store = open_edge()
-    assert [each.study for each in store.studies()] == [study("s").study, study("t").study]
+    assert [store.get(study_id) for study_id in "st"] == [study("s").study, study("t").study]
+    assert store.count() == 2
     store.close()
 
 
