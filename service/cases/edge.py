@@ -11,6 +11,8 @@ Files in the library's directory:
 
 import fcntl
 import json
+import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
@@ -40,9 +42,9 @@ from service.telemetry import log
 
 _OPTIMIZE_EVERY = 20_000
 """Points written between two runs of the optimizer. The write that reaches it waits for it."""
-_FLUSH_EVERY = 1_000
-"""Points written between two flushes of all files. Opening after a kill repeats as many from the
-log. A flush takes 0.3 s, in which no other thread of Python runs."""
+_FLUSH_EVERY_S = 10.0
+"""Seconds between two flushes of all files while many studies are written. Opening after a kill
+repeats what was written since. A flush takes 0.3 s, in which no other thread of Python runs."""
 
 
 class EdgeStore(CaseStore):
@@ -82,7 +84,7 @@ class EdgeStore(CaseStore):
                 with self._shard.use() as shard:
                     info = shard.info()
                 self._unoptimized = info.points_count - info.indexed_vectors_count
-                self._unflushed = 0
+                self._flushed_at = -math.inf
                 self._erasure = Erasure(collection / "erasure.json", self.erase)
                 if erases:
                     self._erasure.start()
@@ -139,7 +141,6 @@ class EdgeStore(CaseStore):
         added = [point for each in operations if isinstance(each, Upsert) for point in each.points]
         if added:
             self._room.require_for(added)
-        self._unflushed += len(added)
         with self._room.to_delete(), _engine(), self._shard.use() as shard:
             leaves_content = any(
                 isinstance(each, Remove) and self._leaves_content(each) for each in operations
@@ -148,9 +149,9 @@ class EdgeStore(CaseStore):
                 self._erasure.due()
             for operation in operations:
                 shard.update(update_of(operation))
-            if leaves_content or self._unflushed >= _FLUSH_EVERY:
-                self._unflushed = 0
+            if leaves_content or time.monotonic() - self._flushed_at >= _FLUSH_EVERY_S:
                 shard.flush()
+                self._flushed_at = time.monotonic()
             else:
                 self._shard.sync_log()
         self._room.keep()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cases import shard
+from service.cases import edge, shard
 from service.cases.schema import CaseFilter, Exclusion, Search
 from service.errors import BundleMismatch, StoreUnavailable
 
@@ -276,9 +276,13 @@ def test_a_large_library_is_optimized_and_still_answers(edge, study, vector, mon
     assert hits[0].study_id == "s42"
 
 
-def test_after_a_power_cut_new_studies_are_made_again_from_the_log(path, open_edge, study):
-    """Of a new study the log alone is synced: all other files may be as they were before."""
+def test_after_a_power_cut_new_studies_are_made_again_from_the_log(
+    path, open_edge, study, monkeypatch
+):
+    """Soon after a flush the log alone is synced: all other files may be as they were then."""
+    monkeypatch.setattr(edge, "_FLUSH_EVERY_S", 3600)
     store, log = open_edge(), path / "collection" / "shard" / "wal"
+    store.put([study("r")])
     before = path.with_name("before")
     shutil.copytree(path, before)
     store.put([study("s"), study("t")])
@@ -287,13 +291,15 @@ def test_after_a_power_cut_new_studies_are_made_again_from_the_log(path, open_ed
     shutil.rmtree(path)
     before.rename(path)
     store = open_edge()
-    assert [store.get(study_id) for study_id in "st"] == [study("s").study, study("t").study]
-    assert store.count() == 2
+    assert [store.get(study_id) for study_id in "rst"] == [study(each).study for each in "rst"]
+    assert store.count() == 3
     store.close()
 
 
 def test_a_log_that_is_rolled_meanwhile_costs_no_study(open_edge, study, monkeypatch):
+    monkeypatch.setattr(edge, "_FLUSH_EVERY_S", 3600)
     store, synced = open_edge(), shard.sync
+    store.put([study("r")])
 
     def renamed(each):
         monkeypatch.setattr(shard, "sync", synced)
@@ -301,5 +307,6 @@ def test_a_log_that_is_rolled_meanwhile_costs_no_study(open_edge, study, monkeyp
 
     monkeypatch.setattr(shard, "sync", renamed)
     store.put([study("s")])
+    assert shard.sync is synced
     assert store.get("s") == study("s").study
     store.close()
