@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,6 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
-from rich.markup import escape
 
 from service import serving
 from service.access.guard import Guard
@@ -29,7 +29,15 @@ from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k
 from service.cases.search import search as search_library
 from service.cases.sources import open_source
 from service.command_start import start
-from service.console import bundle_table, failure, hits_table, place, progress_bar, wrong_settings
+from service.console import (
+    bundle_table,
+    failure,
+    hits_table,
+    looking,
+    progress_bar,
+    show_outcome,
+    wrong_settings,
+)
 from service.deadline import Deadline
 from service.erase_command import erase
 from service.errors import EclipError, RequestMalformed, SettingInvalid
@@ -55,8 +63,6 @@ cli.command(help="Erase deleted content from the files now. Stop the server firs
 out, err = Console(), Console(stderr=True)
 COMMAND_S = 600.0
 """Seconds that a search or a report may take."""
-SHOWN_REJECTS = 20
-"""Rejected studies that are shown; `--rejects` writes all of them to a file."""
 SEARCHES = 50
 """Searches that are compared after a library was copied."""
 
@@ -119,7 +125,7 @@ def index(
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each encoder on the cluster")] = 0,
 ) -> None:
     """Add studies to the case library. Run it again to resume."""
-    outcomes, settings = list[Outcome](), start()
+    outcomes, settings, begun = list[Outcome](), start(), time.monotonic()
     on_ray = None if ray is None else open_library_on_ray(settings, ray, encoders, gpus)
     with on_ray or _open_library(settings) as library:
         try:
@@ -131,7 +137,8 @@ def index(
                 os.fchmod(rejects.fileno(), 0o600)  # it names files, and so perhaps patients
                 for rejected in outcome.rejected:
                     rejects.write(json.dumps(dataclasses.asdict(rejected)) + "\n")
-            _show_outcome(outcome)
+            _log_outcome(outcome, time.monotonic() - begun)
+            show_outcome(out, err, outcome)
     if outcome.rejected:
         raise typer.Exit(1)
 
@@ -151,7 +158,8 @@ def copy(
     with open_other_library(settings, library) as other, open_services(settings) as wired:
         (store, renditions), target = other, wired.library.store
         copied = copying.copy(store, renditions, wired.library)
-        _show_outcome(total(_tracked(copied, copying.missing(store, target))), "copied")
+        done = total(_tracked(copied, copying.missing(store, target)))
+        show_outcome(out, err, done, "copied")
         if store.identity.same_vectors(target.identity):
             alike, searches = copying.searched_alike(store, target, SEARCHES)
             out.print(f"{alike} of {searches} searches find the same ten reports in both libraries")
@@ -257,7 +265,10 @@ def _open_library(settings: Settings) -> Iterator[CaseLibrary]:
 
 
 def _index(library: CaseLibrary, path: Path, at_once: int = AT_ONCE) -> Iterator[Outcome]:
-    source = open_source(path)
+    begun = time.monotonic()
+    with looking(err) as looked:
+        source = open_source(path, looked)
+    log().info("source", studies=source.count, seconds=round(time.monotonic() - begun, 1))
     return _tracked(ingest_source(library, source, at_once=at_once), source.count)
 
 
@@ -265,17 +276,16 @@ def _tracked(batches: Iterable[Outcome], studies: int) -> Iterator[Outcome]:
     """Yields each batch's outcome, and shows the progress on standard error."""
     with progress_bar(err, studies) as advance:
         for done in batches:
-            advance(done.studies)
+            advance(done)
             yield done
 
 
-def _show_outcome(outcome: Outcome, state: str = "of this source in the library") -> None:
-    out.print(f"{outcome.stored} studies {state}, {len(outcome.rejected)} rejected")
-    if outcome.passed:
-        passed = ", ".join(f"{count} {reason}" for reason, count in sorted(outcome.passed.items()))
-        out.print(f"Passed over: {passed}", soft_wrap=True)
-    for rejected in outcome.rejected[:SHOWN_REJECTS]:
-        err.print(escape(f"  {place(rejected)}: {rejected.reason}"), highlight=False)
+def _log_outcome(outcome: Outcome, seconds: float) -> None:
+    """Logs how long the command took, and the seconds that batches spent in each stage."""
+    stages = {stage: round(spent, 1) for stage, spent in outcome.seconds.items()}
+    counts = {"studies": outcome.stored, "rejected": len(outcome.rejected)}
+    waited = {"seconds": round(seconds, 1), "waited_for": outcome.limit}
+    log().info("indexed", **counts, **waited, **stages)
 
 
 def _show_replay(again: Replay) -> None:

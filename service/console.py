@@ -16,6 +16,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     Task,
     TextColumn,
     TimeRemainingColumn,
@@ -24,12 +25,15 @@ from rich.table import Table
 from rich.text import Text
 
 from service.bundle.manifest import Bundle
-from service.cases.ingest import Rejected
+from service.cases.ingest import Outcome, Rejected
+from service.cases.ingest import total as summed
 from service.cases.schema import Hit
 from service.errors import EclipError
 
 _NUMBERED = re.compile(r"(?:line|row) \d+")
 """Places of a study that name no file."""
+SHOWN_REJECTS = 20
+"""Rejected studies that are shown; `--rejects` writes all of them to a file."""
 
 
 def hits_table(hits: Sequence[Hit]) -> Table:
@@ -57,6 +61,18 @@ def bundle_table(bundle: Bundle) -> Table:
     for name, entry in manifest.files.items():
         table.add_row(name, f"{entry.bytes:,} bytes, verified")
     return table
+
+
+def show_outcome(
+    out: Console, err: Console, outcome: Outcome, state: str = "of this source in the library"
+) -> None:
+    """Shows how many studies were stored and passed over, and why some were rejected."""
+    out.print(f"{outcome.stored} studies {state}, {len(outcome.rejected)} rejected")
+    if outcome.passed:
+        passed = ", ".join(f"{count} {reason}" for reason, count in sorted(outcome.passed.items()))
+        out.print(f"Passed over: {passed}", soft_wrap=True)
+    for rejected in outcome.rejected[:SHOWN_REJECTS]:
+        err.print(escape(f"  {place(rejected)}: {rejected.reason}"), highlight=False)
 
 
 def place(rejected: Rejected) -> str:
@@ -89,18 +105,37 @@ def wrong_settings(error: ValidationError | SettingsError) -> str:
 
 
 @contextmanager
-def progress_bar(console: Console, total: int) -> Iterator[Callable[[int], None]]:
-    """Shows a bar on a terminal, and gives the function that advances it by a number of studies."""
+def looking(console: Console) -> Iterator[Callable[[], None]]:
+    """Counts on a terminal the files that are looked at, and gives the function that adds one."""
+    columns = (SpinnerColumn(), TextColumn("Looking at the source: {task.completed:,} files"))
+    terminal = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not terminal) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda: progress.advance(task)
+
+
+@contextmanager
+def progress_bar(console: Console, total: int) -> Iterator[Callable[[Outcome], None]]:
+    """Shows a bar on a terminal, and gives the function that advances it by a batch's outcome."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         _StudiesPerSecond(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[limit]}"),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Indexing", total=total)
-        yield lambda done: progress.advance(task, done)
+        task = progress.add_task("Indexing", total=total, limit="")
+        so_far = Outcome()
+
+        def advance(done: Outcome) -> None:
+            nonlocal so_far
+            so_far = summed([so_far, done])
+            limit = so_far.limit
+            progress.update(task, advance=done.studies, limit=limit and f"waits for {limit}")
+
+        yield advance
 
 
 class _StudiesPerSecond(ProgressColumn):

@@ -3,10 +3,12 @@
 Resuming needs no state: a study whose digest the store already holds is skipped.
 """
 
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from service.cases.library import CaseLibrary
 from service.cases.records import NewStudy
@@ -15,13 +17,16 @@ from service.cases.sources import Entry, Source
 from service.deadline import Deadline
 from service.errors import EclipError
 from service.imaging.deidentify import Pseudonymiser, StudyRef
+from service.telemetry import request_stages
 
 BATCH = 16
-"""Studies that are put in one call."""
+"""Studies that are put in one call, at most."""
+BATCH_BYTES = 64 * 2**20
+"""Bytes of images with which a batch is full. They bound the memory held."""
 BATCH_DEADLINE_S = 600.0
 """Seconds that one batch may take."""
-AT_ONCE = 2
-"""Batches in progress for one encoder: while one is written, the next is encoded."""
+AT_ONCE = 3
+"""Batches in progress for one encoder: while one is written, others are encoded and decoded."""
 
 Results = Mapping[StudyRef, Study | EclipError]
 
@@ -44,11 +49,18 @@ class Outcome:
     rejected: tuple[Rejected, ...] = ()
     passed: Mapping[str, int] = field(default_factory=dict)
     """Files and lines of the source that are no study: reason → how many."""
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """Stage → seconds that batches spent in it and waited for it; see `_seconds`."""
 
     @property
     def studies(self) -> int:
         """Number of studies that were stored or rejected."""
         return self.stored + len(self.rejected)
+
+    @property
+    def limit(self) -> str | None:
+        """The stage with the most `seconds`, which limits the speed; None if nothing was done."""
+        return max(self.seconds, key=self.seconds.__getitem__, default=None)
 
 
 def ingest_source(
@@ -78,18 +90,22 @@ def ingest_in_batches(
     batches = _batches(entries, library.pseudonyms)
     for batch, stored in _stored_in_order(library, batches, at_once):
         places = [entry.place for entry in batch.entries]
-        yield outcome_of(first, places, batch.results(stored))
+        outcome = outcome_of(first, places, batch.results(stored.results))
+        yield replace(outcome, seconds=stored.seconds)
         first += len(places)
 
 
 def total(outcomes: Iterable[Outcome]) -> Outcome:
     """Returns the outcome of all batches together."""
     stored, rejected, passed = 0, list[Rejected](), Counter[str]()
+    seconds: dict[str, float] = {}
     for outcome in outcomes:
         stored += outcome.stored
         rejected += outcome.rejected
         passed.update(outcome.passed)
-    return Outcome(stored, tuple(rejected), dict(passed))
+        for stage, spent in outcome.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + spent
+    return Outcome(stored, tuple(rejected), dict(passed), seconds)
 
 
 def outcome_of(first: int, places: Sequence[str], results: Sequence[Study | EclipError]) -> Outcome:
@@ -117,6 +133,22 @@ class _Batch:
             for entry in self.entries
         ]
 
+    @property
+    def full(self) -> bool:
+        """Whether it takes no further study."""
+        images = (image for study in self.studies.values() for image in study.images)
+        return len(self.entries) == BATCH or sum(map(len, images)) >= BATCH_BYTES
+
+
+class _Stored(NamedTuple):
+    """What became of a batch's studies, and the seconds that it spent in each stage."""
+
+    results: Results
+    seconds: Mapping[str, float]
+
+
+_Running = deque[tuple[_Batch, Future[_Stored]]]
+
 
 def _batches(entries: Iterable[Entry], pseudonyms: Pseudonymiser) -> Iterator[_Batch]:
     batch = _Batch()
@@ -128,7 +160,7 @@ def _batches(entries: Iterable[Entry], pseudonyms: Pseudonymiser) -> Iterator[_B
                 batch = _Batch()
             batch.studies[reference] = entry.study
         batch.entries.append(entry)
-        if len(batch.entries) == BATCH:
+        if batch.full:
             yield batch
             batch = _Batch()
     if batch.entries:
@@ -137,16 +169,22 @@ def _batches(entries: Iterable[Entry], pseudonyms: Pseudonymiser) -> Iterator[_B
 
 def _stored_in_order(
     library: CaseLibrary, batches: Iterable[_Batch], at_once: int
-) -> Iterator[tuple[_Batch, Results]]:
-    """Yields each batch with its results. A study never overtakes its earlier version."""
-    running: deque[tuple[_Batch, Future[Results]]] = deque()
+) -> Iterator[tuple[_Batch, _Stored]]:
+    """Yields each batch with what became of it. A study never overtakes its earlier version.
+
+    The next batch is read while `at_once` are in progress.
+    """
+    running: _Running = deque()
     with ThreadPoolExecutor(at_once, thread_name_prefix="ingest") as pool:
         failure: Exception | None = None
         try:
+            begun = time.perf_counter()
             for batch in batches:
+                reading_s = time.perf_counter() - begun
                 while len(running) == at_once or _shares_a_study(batch, running):
                     yield _oldest(running)
-                running.append((batch, pool.submit(_put, library, batch)))
+                running.append((batch, pool.submit(_put, library, batch, reading_s)))
+                begun = time.perf_counter()
         except Exception as error:  # of the source: first yield what was read before it
             failure = error
         while running:
@@ -155,14 +193,36 @@ def _stored_in_order(
             raise failure
 
 
-def _shares_a_study(batch: _Batch, running: Iterable[tuple[_Batch, Future[Results]]]) -> bool:
+def _shares_a_study(batch: _Batch, running: _Running) -> bool:
     return any(batch.studies.keys() & other.studies.keys() for other, _ in running)
 
 
-def _oldest(running: deque[tuple[_Batch, Future[Results]]]) -> tuple[_Batch, Results]:
+def _oldest(running: _Running) -> tuple[_Batch, _Stored]:
     batch, stored = running.popleft()
     return batch, stored.result()
 
 
-def _put(library: CaseLibrary, batch: _Batch) -> Results:
-    return library.put_referenced(batch.studies, Deadline(BATCH_DEADLINE_S, bulk=True))
+def _put(library: CaseLibrary, batch: _Batch, reading_s: float) -> _Stored:
+    begun = time.perf_counter()
+    with request_stages() as stages:
+        results = library.put_referenced(batch.studies, Deadline(BATCH_DEADLINE_S, bulk=True))
+    return _Stored(results, _seconds(reading_s, time.perf_counter() - begun, stages))
+
+
+def _seconds(reading_s: float, put_s: float, stages: Mapping[str, float]) -> dict[str, float]:
+    """Divides the seconds of a batch into reading, decoding, encoding and writing.
+
+    Reading is the files, and what the library holds of them; decoding is all until pixels are
+    queued for the tower. Where no image is decoded in this process, as on a cluster, it counts as
+    encoding.
+    """
+    compared, written = stages.get("compare", 0.0), stages.get("write", 0.0)
+    encoded = stages.get("queue", 0.0) + stages.get("infer", 0.0)
+    rest = max(0.0, put_s - compared - encoded - written)
+    decoded = rest if "decode" in stages else 0.0
+    return {
+        "reading": reading_s + compared,
+        "decoding": decoded,
+        "encoding": encoded + rest - decoded,
+        "writing": written,
+    }

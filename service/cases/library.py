@@ -117,17 +117,19 @@ class CaseLibrary:
         """
         results: dict[StudyRef, Study | EclipError] = {}
         accepted: list[AcceptedStudy] = []
-        digests = self.store.digests(studies)
-        for reference, study in studies.items():
-            result = self._accept(reference, study, digests.get(reference))
-            if isinstance(result, AcceptedStudy):
-                accepted.append(result)
-            else:
-                results[reference] = result
+        with timed("compare"):
+            digests = self.store.digests(studies)
+            for reference, study in studies.items():
+                result = self._accept(reference, study, digests.get(reference))
+                if isinstance(result, AcceptedStudy):
+                    accepted.append(result)
+                else:
+                    results[reference] = result
         for batch in in_batches(accepted):
             embedded = embed(batch, self.encoder, deadline)
             try:
-                self._write(embedded, lambda: deadline.remaining)
+                with timed("write"):
+                    self._write(embedded, lambda: deadline.remaining)
             except DeadlineExceeded as late:
                 embedded = [late] * len(batch)
             for each, outcome in zip(batch, embedded, strict=True):
@@ -275,11 +277,9 @@ class CaseLibrary:
             self.store.check_room()
             earlier = map(self.store.get, references)
             old = {name for study in earlier if study for name in names_of(study)}
-            new = {name for study in studies for name in names_of(study.embedded.study)}
-            with self._renditions.exchanging(references, old, new):
-                for study in studies:
-                    for name, jpeg in study.renditions.items():
-                        self._renditions.write(name, jpeg)
+            jpegs = {name: jpeg for study in studies for name, jpeg in study.renditions.items()}
+            with self._renditions.exchanging(references, old, jpegs.keys()):
+                self._renditions.write_all(jpegs)
                 self.store.put([study.embedded for study in studies], patience_s())
         finally:
             self._writing.release()

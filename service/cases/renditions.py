@@ -3,7 +3,8 @@
 import errno
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ RENDITION_SIDE = 1024
 """Pixels of the longer side of a rendition, at most."""
 RENDITION_QUALITY = 90
 """JPEG quality, 1 to 95."""
+WRITERS = 8
+"""JPEGs that are written at a time. A disk syncs eight in little more time than one."""
 _WHAT = "the renditions"
 
 
@@ -51,6 +54,12 @@ class Renditions:
             if not self._path(name).exists():
                 self.check_room()
                 write_atomically(self._path(name), jpeg)
+
+    def write_all(self, jpegs: Mapping[str, bytes]) -> None:
+        """Writes JPEGs, name → bytes, as `write` does, several at a time."""
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="rendition") as pool:
+            for _ in pool.map(self.write, jpegs.keys(), jpegs.values()):
+                pass
 
     def remove(self, names: Iterable[str]) -> None:
         """Removes the JPEGs of these names, as far as they exist."""

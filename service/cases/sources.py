@@ -13,7 +13,7 @@ from service.cases.records import NewStudy, StudyRecord
 from service.errors import EclipError, StudyInvalid
 from service.studies.images import place_of_images
 from service.studies.line import StudyLine
-from service.studies.sources import open_studies
+from service.studies.sources import open_studies, unseen
 from service.studies.tables import Found
 
 REPEATED = "lines that repeat an earlier study_id"
@@ -50,9 +50,12 @@ class Source:
     """Files and lines that are no study: reason → how many. Complete once all were taken."""
 
 
-def open_source(path: Path) -> Source:
-    """Opens a source by its kind. Raises SourceUnreadable for any other file or folder."""
-    studies = open_studies(path)
+def open_source(path: Path, looked: Callable[[], None] = unseen) -> Source:
+    """Opens a source by its kind. Raises SourceUnreadable for any other file or folder.
+
+    looked: called after each file of a folder or tar that is looked at.
+    """
+    studies = open_studies(path, looked=looked)
     is_manifest = place_of_images(path) != path
     found = _distinct(studies.found, studies.passed, may_repeat=is_manifest)
     entries = (Entry(each.place, _new(each.study, studies.read)) for each in found)

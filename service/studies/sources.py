@@ -64,17 +64,24 @@ class Studies:
     """Files and lines that are no study: reason → how many. Complete once all were taken."""
 
 
-def open_studies(path: Path, read: ReadImage = read_within) -> Studies:
+def unseen() -> None:
+    """Shows nobody that a file was looked at."""
+
+
+def open_studies(
+    path: Path, read: ReadImage = read_within, looked: Callable[[], None] = unseen
+) -> Studies:
     """Opens a source by its kind. Raises SourceUnreadable for any other file or folder.
 
     read: reads the images of a manifest; `read_image` if they may lie outside of its folder.
+    looked: called after each file of a folder or tar that is looked at.
     """
     suffix = path.suffix.lower()
     try:
         if path.is_dir():
-            return _folder(path)
+            return _folder(path, looked)
         if suffix == TAR:
-            return _tar(path)
+            return _tar(path, looked)
         if suffix in _MANIFESTS:
             return _manifest(partial(read, place_of_images(path)), *_MANIFESTS[suffix](path))
     except OSError as error:
@@ -92,15 +99,15 @@ def _manifest(read: ReadPart, found: Iterator[Found], count: int) -> Studies:
     return Studies(known, count, read, Counter())
 
 
-def _tar(path: Path) -> Studies:
+def _tar(path: Path, looked: Callable[[], None]) -> Studies:
     names = [(m.name, None if m.fault is None else StudyInvalid(m.fault)) for m in members(path)]
-    sorted_in = _SortedIn.of(partial(read_member, path), names)
+    sorted_in = _SortedIn.of(partial(read_member, path), names, looked)
     return sorted_in.studies(samples_of_tar(sorted_in.files))
 
 
-def _folder(path: Path) -> Studies:
+def _folder(path: Path, looked: Callable[[], None]) -> Studies:
     """Reads all DICOM headers at once, because files of one study may lie in several folders."""
-    sorted_in = _SortedIn.of(partial(read_file, path), _names(path))
+    sorted_in = _SortedIn.of(partial(read_file, path), _names(path), looked)
     samples = samples_of_folder(sorted_in.files)
     if not samples and not sorted_in.faults:
         raise SourceUnreadable(
@@ -119,7 +126,12 @@ class _SortedIn:
     passed: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, read: ReadPart, names: Iterable[tuple[str, StudyInvalid | None]]) -> Self:
+    def of(
+        cls,
+        read: ReadPart,
+        names: Iterable[tuple[str, StudyInvalid | None]],
+        looked: Callable[[], None],
+    ) -> Self:
         """Looks at each file. names: each with why it cannot be read, if so."""
         sorted_in = cls(read)
         for name, fault in names:
@@ -129,6 +141,7 @@ class _SortedIn:
                 sorted_in.faults.append(Found(name, fault))
             else:
                 sorted_in._add(name)
+            looked()
         return sorted_in
 
     def studies(self, samples: Sequence[Sample]) -> Studies:

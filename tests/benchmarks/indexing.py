@@ -6,8 +6,14 @@ an empty library on this disk, and (c) the same with one and with two encoders o
 local Ray cluster. Every run has a new encoder, so no cache helps. It prints medians of studies a
 second, and their ratios. `--vit` takes a ViT-B-32 with random weights, in int8, instead of the
 demo's model, which is so small that everything else takes long in comparison.
+
+`--dicom 100` takes turns over a folder of as many DICOM files of 5 megapixels in five transfer
+syntaxes instead, with one to four batches in progress. It prints medians of images a second, the
+CPU seconds of this process and its decoder processes as a share of all cores, the peak of memory,
+and what the batches waited for.
 """
 
+import os
 import tempfile
 import time
 from collections import defaultdict
@@ -18,9 +24,13 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated
 
+import numpy as np
+import psutil
 import typer
+from PIL import Image
+from pydicom import uid
 
-from service.cases.ingest import AT_ONCE, BATCH, ingest
+from service.cases.ingest import AT_ONCE, BATCH, Outcome, ingest
 from service.cases.library import CaseLibrary
 from service.cases.passages import split_report
 from service.cases.records import NewStudy
@@ -30,17 +40,32 @@ from service.deadline import Deadline
 from service.inference.encoder import Encoder
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
 from service.wiring import open_library_on_ray, open_services
+from tests.benchmarks.memory import Peak
 from tests.benchmarks.serving import make_model
+from tests.support.archive import archived
 
 PATIENCE_S = 600.0
+ROWS, COLUMNS, BITS = 2500, 2048, 12
+SYNTAXES = (
+    uid.ExplicitVRLittleEndian, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless,
+    uid.RLELossless,
+)  # fmt: skip
+PROGRESSES = (1, 2, 3, 4)
+"""Batches in progress that are compared."""
 
 
 def main(
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     repeats: Annotated[int, typer.Option(min=1, help="Of the demo's studies, as new ones")] = 4,
     vit: Annotated[bool, typer.Option("--vit", help="A ViT-B-32 instead of the demo")] = False,
+    dicom: Annotated[int, typer.Option(min=0, help="DICOM files, instead of the demo's")] = 0,
 ) -> None:
     """Prints the medians over the rounds."""
+    if dicom:
+        with tempfile.TemporaryDirectory() as scratch:
+            bundle = make_model(Path(scratch))[0].path if vit else DEMO_BUNDLE
+            compare_progresses(Path(scratch), bundle, rounds, dicom)
+        return
     studies = [study for again in range(repeats) for study in demo_studies(again)]
     kinds: dict[str, Callable[[Settings, list[NewStudy]], float]] = {
         "bare encoder": bare,
@@ -116,6 +141,70 @@ def ingested(library: CaseLibrary, studies: list[NewStudy], at_once: int) -> flo
     outcome = ingest(library, (Entry("", study) for study in studies), at_once=at_once)
     assert outcome.stored == len(studies), outcome.rejected[:3]
     return time.perf_counter() - start
+
+
+def compare_progresses(scratch: Path, bundle: Path, rounds: int, files: int) -> None:
+    """Indexes one folder with each number of batches in progress, and prints the medians."""
+    archive = scratch / "archive"
+    make_archive(archive, files)
+    measured = defaultdict(list)
+    for number in range(rounds + 1):
+        for at_once in PROGRESSES:
+            with tempfile.TemporaryDirectory(dir=scratch) as data:
+                result = measure(Settings(bundle=bundle, data_dir=Path(data)), archive, at_once)
+            if number:  # the first round warms up
+                measured[at_once].append(result)
+    for at_once, results in measured.items():
+        wall, busy, mib = (median(values) for values in zip(*(r[:3] for r in results), strict=True))
+        limits = ", ".join(sorted({str(result[3].limit) for result in results}))
+        typer.echo(
+            f"{at_once} batches: {files / wall:5.1f} images/s, {busy:4.0%} of the cores, "
+            f"peak {mib:5.0f} MiB, waited for {limits}"
+        )
+
+
+def measure(settings: Settings, archive: Path, at_once: int) -> tuple[float, float, float, Outcome]:
+    """Seconds, CPU seconds a second and core, and peak MiB of indexing a folder; and its outcome.
+
+    The encoder is open before, and its decoder processes may be those of an earlier measurement.
+    """
+    with open_services(settings) as wired, Peak(os.getpid()) as peak:
+        before, start = cpu_seconds(), time.perf_counter()
+        outcome = ingest(wired.library, open_source(archive).entries, at_once=at_once)
+        wall, spent = time.perf_counter() - start, cpu_seconds() - before
+    assert not outcome.rejected, outcome.rejected[:3]
+    return wall, spent / wall / settings.cores, peak.mib, outcome
+
+
+def cpu_seconds() -> float:
+    """CPU seconds so far of this process and of the processes that it started."""
+    me = psutil.Process()
+    times = [each.cpu_times() for each in (me, *me.children(recursive=True))]
+    ended = times[0].children_user + times[0].children_system
+    return ended + sum(each.user + each.system for each in times)
+
+
+def make_archive(folder: Path, files: int) -> None:
+    """Writes DICOM files of distinct patients and pixels, in the syntaxes by turns."""
+    folder.mkdir()
+    for number in range(files):
+        data = archived(
+            SYNTAXES[number % len(SYNTAXES)],
+            shadows(number),
+            BITS,
+            PatientID=f"p{number}",
+            StudyInstanceUID=f"2.25.{number + 1}",
+        )
+        (folder / f"{number}.dcm").write_bytes(data)
+
+
+def shadows(seed: int) -> np.ndarray:
+    """Returns soft shadows with noise, uint16[ROWS, COLUMNS], which compress as radiographs do."""
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.uniform(400, 3600, (10, 8)).astype(np.float32))
+    smooth = np.asarray(coarse.resize((COLUMNS, ROWS), Image.Resampling.BICUBIC))
+    noisy = smooth + random.normal(0, 8, smooth.shape)
+    return np.clip(noisy, 0, 2**BITS - 1).astype(np.uint16)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import re
 import shutil
 import sys
 import threading
+from types import SimpleNamespace
 from unittest.mock import ANY
 
 import pytest
@@ -84,6 +85,15 @@ def test_studies_are_indexed_searched_and_cited(manifest):
         written = invoke("report", DEMO / "radiograph.png", *whose)
         assert "FINDINGS" in written
         assert "effusion" not in written.lower()
+
+
+def test_the_log_says_where_the_time_of_indexing_went(manifest, monkeypatch):
+    logged = {}
+    logger = SimpleNamespace(info=lambda event, **fields: logged.update({event: fields}))
+    monkeypatch.setattr(cli, "log", lambda: logger)
+    invoke("index", manifest)
+    assert logged["source"]["studies"] == logged["indexed"]["studies"] == 3
+    assert logged["indexed"]["waited_for"] in {"reading", "decoding", "encoding", "writing"}
 
 
 def test_a_usage_error_names_the_option():

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from service.cases import edge, shard
 from service.cases.schema import CaseFilter, Exclusion, Search
 from service.errors import BundleMismatch, StoreUnavailable
 
@@ -272,3 +274,39 @@ def test_a_large_library_is_optimized_and_still_answers(edge, study, vector, mon
     assert edge.count() == 100
     hits = edge.search(Search("passage", vector("s42/1/passage/1")), k=1, **ANYTHING)
     assert hits[0].study_id == "s42"
+
+
+def test_after_a_power_cut_new_studies_are_made_again_from_the_log(
+    path, open_edge, study, monkeypatch
+):
+    """Soon after a flush the log alone is synced: all other files may be as they were then."""
+    monkeypatch.setattr(edge, "_FLUSH_EVERY_S", 3600)
+    store, log = open_edge(), path / "collection" / "shard" / "wal"
+    store.put([study("r")])
+    before = path.with_name("before")
+    shutil.copytree(path, before)
+    store.put([study("s"), study("t")])
+    shutil.copytree(log, before / log.relative_to(path), dirs_exist_ok=True)
+    store.close()
+    shutil.rmtree(path)
+    before.rename(path)
+    store = open_edge()
+    assert [store.get(study_id) for study_id in "rst"] == [study(each).study for each in "rst"]
+    assert store.count() == 3
+    store.close()
+
+
+def test_a_log_that_is_rolled_meanwhile_costs_no_study(open_edge, study, monkeypatch):
+    monkeypatch.setattr(edge, "_FLUSH_EVERY_S", 3600)
+    store, synced = open_edge(), shard.sync
+    store.put([study("r")])
+
+    def renamed(each):
+        monkeypatch.setattr(shard, "sync", synced)
+        raise FileNotFoundError(each)
+
+    monkeypatch.setattr(shard, "sync", renamed)
+    store.put([study("s")])
+    assert shard.sync is synced
+    assert store.get("s") == study("s").study
+    store.close()

@@ -1,18 +1,22 @@
 import json
+import threading
 import unicodedata
 from itertools import islice
 
 import pytest
 
 from service.cases.ingest import (
+    AT_ONCE,
     BATCH,
+    BATCH_BYTES,
     Outcome,
     ingest,
     ingest_in_batches,
     ingest_source,
     total,
 )
-from service.cases.sources import open_source
+from service.cases.records import NewStudy, StudyRecord
+from service.cases.sources import Entry, open_source
 from service.settings import DEMO_LIBRARY
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 
@@ -125,3 +129,41 @@ def test_of_an_id_that_comes_again_at_once_the_last_one_stays(library, tmp_path)
     assert ingested(library, path).stored == 3
     assert library.get("é1").report == "Version 2."
     assert library.store.count() == 1
+
+
+def test_large_images_make_small_batches(library):
+    """What is held at once is bounded in bytes, whatever the images are."""
+    large = bytes(BATCH_BYTES // 2)
+    studies = [NewStudy(f"s{n}", StudyRecord(), (large,)) for n in range(5)]
+    outcomes = ingest_in_batches(library, (Entry("", study) for study in studies))
+    assert [len(outcome.rejected) for outcome in outcomes] == [2, 2, 1]
+
+
+def test_a_batch_is_read_while_others_are_in_progress(library, monkeypatch):
+    studies = (AT_ONCE + 1) * BATCH
+    all_read, put = threading.Event(), library.put_referenced
+
+    def put_once_all_are_read(batch, deadline):
+        assert all_read.wait(30)
+        return put(batch, deadline)
+
+    def entries():
+        for number in range(1, studies + 1):
+            if number == studies:
+                all_read.set()
+            yield Entry("", NewStudy(f"s{number}", StudyRecord(report="Clear."), ()))
+
+    monkeypatch.setattr(library, "put_referenced", put_once_all_are_read)
+    assert ingest(library, entries()).stored == studies
+
+
+def test_the_limit_is_the_stage_in_which_batches_spend_the_most_time(library, tmp_path):
+    path = manifest(tmp_path, [record(f"s{n}", images=["a.jpg"]) for n in range(3 * BATCH)])
+    assert Outcome().limit is None
+    outcome = ingested(library, path)
+    assert set(outcome.seconds) == {"reading", "decoding", "encoding", "writing"}
+    assert all(seconds > 0 for seconds in outcome.seconds.values())
+    again = ingested(library, path)
+    assert again.seconds["decoding"] == again.seconds["writing"] == 0
+    assert again.limit == "reading"
+    assert total([again, Outcome(seconds={"writing": 3600.0})]).limit == "writing"
