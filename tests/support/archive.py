@@ -86,7 +86,7 @@ def archived(syntax: uid.UID, pixels: Pixels, bits: int = 12, **elements: object
     dataset = dicom_dataset(pixels, **{"BitsStored": bits, "HighBit": bits - 1, **elements})
     if syntax == uid.ExplicitVRBigEndian:
         dataset.PixelData = pixels.astype(pixels.dtype.newbyteorder(">")).tobytes()
-        return dicom_bytes(dataset, syntax)
+    dataset.PixelData += b"\0" * (len(dataset.PixelData) % 2)
     if syntax == uid.RLELossless:
         dicom_bytes(dataset)
         dataset.compress(syntax, encoding_plugin="pydicom", generate_instance_uid=False)
@@ -94,11 +94,11 @@ def archived(syntax: uid.UID, pixels: Pixels, bits: int = 12, **elements: object
         dataset.PixelData = encapsulate([ENCODERS[syntax](pixels, bits)])
         dataset["PixelData"].VR = "OB"
     if syntax in JPEG_XLS:
-        return _with_syntax(dicom_bytes(dataset, uid.JPEG2000), syntax)
+        return with_syntax(dicom_bytes(dataset, uid.JPEG2000), syntax)
     return dicom_bytes(dataset, syntax)
 
 
-def _with_syntax(data: bytes, syntax: uid.UID) -> bytes:
+def with_syntax(data: bytes, syntax: uid.UID) -> bytes:
     """Writes another transfer syntax into the file meta (PS3.10 7.1), as pydicom knows it not."""
     start = data.index(b"\x02\x00\x10\x00UI")
     (length,) = struct.unpack_from("<H", data, start + 6)
