@@ -1,5 +1,6 @@
 """Decoder processes live as long as the service, leave nothing, and cost no more than an image."""
 
+import contextlib
 import hashlib
 import os
 import random
@@ -35,6 +36,12 @@ PIXELS = radiograph(301, 257, 12)
 SMALL = {syntax: archived(syntax, PIXELS) for syntax in APART}
 SHOWN = decode(archived(uid.ExplicitVRLittleEndian, PIXELS), LIMITS).pixels
 """What all of `SMALL` show."""
+
+
+@pytest.fixture
+def _short_time(monkeypatch):
+    """A time limit that damaged JPEG-LS reaches soon."""
+    monkeypatch.setattr("service.imaging.decoder_processes.MOST_S", 1)
 
 
 def right(syntax) -> bool:
@@ -76,7 +83,8 @@ def test_many_images_leave_no_process_descriptor_or_thread():
     assert {each.pid for each in decoders()} == workers
 
 
-def test_images_that_are_damaged_leave_no_process_descriptor_or_thread(short_time):
+@pytest.mark.usefixtures("_short_time")
+def test_images_that_are_damaged_leave_no_process_descriptor_or_thread():
     """The time limit ends a decoder process, and its successor holds as much as it did."""
     damaged = [
         each for syntax, data in SMALL.items()
@@ -153,10 +161,8 @@ def test_a_decoder_without_memory_says_so_and_decodes_the_next(syntax):
     for process in decoders():
         now = process.memory_info().vms
         resource.prlimit(process.pid, resource.RLIMIT_AS, (now + 2**22, resource.RLIM_INFINITY))
-    try:
+    with contextlib.suppress(MemoryShort):
         decode(large, LIMITS)
-    except MemoryShort:
-        pass
     for process in decoders():
         free = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         resource.prlimit(process.pid, resource.RLIMIT_AS, free)
@@ -234,7 +240,7 @@ def test_no_decoder_outlives_a_process_that_ends(program, then):
 
 
 def test_decoders_live_on_when_the_thread_that_started_them_ends(program):
-    process, family = program("again")
+    process, _ = program("again")
     _, said = process.communicate(timeout=100)
     assert (process.returncode, said) == (0, b"")
 
@@ -282,9 +288,3 @@ def test_ctrl_c_ends_the_service_without_a_word_of_its_decoders(tmp_path):
         eventually(lambda: not alive(family[1]), f"outlived their service: {alive(family[1])}")
     assert "Traceback" not in server.log.read_text()
     assert "KeyboardInterrupt" not in server.log.read_text()
-
-
-@pytest.fixture
-def short_time(monkeypatch):
-    """A time limit that damaged JPEG-LS reaches soon."""
-    monkeypatch.setattr("service.imaging.dicom.pixels._PROCESS_TIMEOUT_S", 1)

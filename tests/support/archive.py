@@ -86,6 +86,7 @@ def archived(syntax: uid.UID, pixels: Pixels, bits: int = 12, **elements: object
     dataset = dicom_dataset(pixels, **{"BitsStored": bits, "HighBit": bits - 1, **elements})
     if syntax == uid.ExplicitVRBigEndian:
         dataset.PixelData = pixels.astype(pixels.dtype.newbyteorder(">")).tobytes()
+        dataset["PixelData"].VR = "OB" if pixels.itemsize == 1 else "OW"  # OW would swap bytes
     dataset.PixelData += b"\0" * (len(dataset.PixelData) % 2)
     if syntax == uid.RLELossless:
         dicom_bytes(dataset)

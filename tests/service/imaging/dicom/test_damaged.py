@@ -24,7 +24,7 @@ from tests.support.synthetic import radiograph
 
 PIXELS = radiograph(65, 49, 12)
 CUTS, FLIPS = 20, 200
-TIME_LIMIT_S = 0.5
+MOST_S = 1
 """Seconds that a decoder process gets here."""
 
 
@@ -44,7 +44,7 @@ def good(syntax) -> bytes:
 
 @pytest.fixture(autouse=True)
 def _short_time(monkeypatch):
-    monkeypatch.setattr("service.imaging.dicom.pixels._PROCESS_TIMEOUT_S", TIME_LIMIT_S)
+    monkeypatch.setattr("service.imaging.decoder_processes.MOST_S", MOST_S)
 
 
 def answer(data: bytes) -> Radiograph | EclipError:
