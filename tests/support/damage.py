@@ -26,7 +26,7 @@ def pixels_start(data: bytes, syntax: uid.UID) -> int:
     """Returns where the pixels begin; of a deflated file, where the deflated bytes begin."""
     if syntax == uid.DeflatedExplicitVRLittleEndian:
         return 144 + int.from_bytes(data[140:144], "little")  # the group length of the file meta
-    tag = b"\xe0\x7f\x10\x00" if syntax.is_little_endian else b"\x7f\xe0\x00\x10"
+    tag = b"\xe0\x7f\x10\x00" if syntax != uid.ExplicitVRBigEndian else b"\x7f\xe0\x00\x10"
     return data.rindex(tag)
 
 

@@ -83,10 +83,14 @@ def test_a_file_with_a_flipped_bit_is_answered_and_so_is_the_next(syntax, good, 
 
 @pytest.mark.parametrize("syntax", [uid.RLELossless, *ENCODERS], ids=named)
 def test_a_frame_cut_short_in_a_whole_file_is_undecodable(syntax, good):
-    """As an archive stores what it received of a broken transfer: its items are well formed."""
+    """As an archive stores what it received of a broken transfer: its items are well formed.
+
+    Two bytes are missing at least. RLE and JPEG XL have no end marker, so the zero that makes an
+    item's length even may stand for one.
+    """
     dataset = pydicom.dcmread(io.BytesIO(good))
     frame = next(generate_frames(dataset.PixelData, number_of_frames=1)).rstrip(b"\0")
-    for length in [*(len(frame) * at // CUTS for at in range(1, CUTS)), len(frame) - 1]:
+    for length in [*(len(frame) * at // CUTS for at in range(1, CUTS)), len(frame) - 2]:
         dataset.PixelData = encapsulate([frame[:length]])
         written = uid.JPEG2000 if syntax in JPEG_XLS else syntax
         data = with_syntax(dicom_bytes(dataset, written), syntax)

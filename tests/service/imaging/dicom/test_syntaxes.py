@@ -60,6 +60,12 @@ def as_stored(pixels, bits, **elements) -> np.ndarray:
     return decode(archived(uid.ExplicitVRLittleEndian, pixels, bits, **elements), LIMITS).pixels
 
 
+def with_headroom(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Values that stay inside their range when a lossy codec errs: what lies outside is cut off by
+    some decoders and wraps around in others."""
+    return pixels // 8 * 7 + 2 ** (bits - 4)
+
+
 def same(data: bytes, expected: np.ndarray, atol: int = 0, *, corrected: bool = False) -> None:
     got = decode(data, LIMITS)
     assert corrected or not got.corrections
@@ -114,7 +120,7 @@ def test_a_lossless_file_is_shown_like_the_uncompressed_one(syntax, bits, size):
 def test_a_lossy_file_is_shown_as_another_decoder_shows_it(syntax, bits, size, tmp_path):
     if bits > MOST_BITS.get(syntax, 16):
         pytest.skip("the syntax has no such depth")
-    pixels = radiograph(*size, bits)
+    pixels = with_headroom(radiograph(*size, bits), bits)
     depth = 8 if syntax in {uid.JPEGBaseline8Bit, JPEG_XL_FROM_JPEG} else bits
     window = {"WindowCenter": 2 ** (depth - 1), "WindowWidth": 2**depth}
     data = archived(syntax, pixels, bits, **window)
@@ -146,6 +152,26 @@ def test_bytes_of_big_endian_words_are_swapped(columns):
     dataset.PixelData = np.frombuffer(dataset.PixelData, np.uint16).byteswap().tobytes()
     dataset["PixelData"].VR = "OW"
     same(dicom_bytes(dataset, uid.ExplicitVRBigEndian), as_stored(pixels, 8))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("syntax", sorted(LOSSY), ids=named)
+def test_saturated_pixels_do_not_wrap_around(syntax, bits):
+    """Beside a hard edge a lossy codec overshoots the range: white must not become black."""
+    if bits > MOST_BITS.get(syntax, 16):
+        pytest.skip("the syntax has no such depth")
+    if syntax == uid.JPEGLSNearLossless and bits in {10, 12}:
+        pytest.skip(
+            "coded with 16 bits, it may overshoot BitsStored, and dcmtk wraps it around too"
+        )
+    pixels = radiograph(128, 160, bits)
+    pixels[20:60, 20:60], pixels[70:110, 90:140] = 2**bits - 1, 0
+    pixels[30:50:4, 30:50], pixels[80:100, 100:130:5] = 0, 2**bits - 1
+    window = {"WindowCenter": 2 ** (bits - 1), "WindowWidth": 2**bits}
+    if syntax in {uid.JPEGBaseline8Bit, JPEG_XL_FROM_JPEG}:
+        window = {"WindowCenter": 128, "WindowWidth": 256}
+    got = decode(archived(syntax, pixels, bits, **window), LIMITS).pixels / 65535
+    assert np.abs(got - pixels / (2**bits - 1)).max() < 0.5
 
 
 SIGNED = [
@@ -422,7 +448,7 @@ LOSSY_BY_DCMTK = {
 def test_dct_jpeg_of_dcmtk_is_read_as_dcmtk_reads_it(made, bits, tmp_path):
     if made == "baseline" and bits > 8:
         pytest.skip("baseline has 8 bits")
-    pixels = radiograph(65, 81, bits)
+    pixels = with_headroom(radiograph(65, 81, bits), bits)
     window = {"WindowCenter": 2 ** (bits - 1), "WindowWidth": 2**bits}
     data = archived(uid.ExplicitVRLittleEndian, pixels, bits, **window)
     compressed = by_dcmtk(data, tmp_path, *LOSSY_BY_DCMTK[made])
