@@ -58,5 +58,13 @@ def dicom_bytes(
     return _ALWAYS + size + (_COPIES if compressed else 1) * file_bytes + process
 
 
+def process_bytes(samples: int, frame_bytes: int) -> int:
+    """Returns the estimate for a decoder process, with the words that it gives back.
+
+    samples: of the frame, each of up to 16 bits. frame_bytes: its compressed size.
+    """
+    return _PROCESS + _PROCESS_PIXEL * samples + frame_bytes
+
+
 def _at_least(each: int, *, stored: int, pixels: int) -> int:
     return each if pixels == stored else max(each, _STRETCHED)

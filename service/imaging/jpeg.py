@@ -85,6 +85,14 @@ def precision(data: bytes) -> int:
     return data[at + 2]
 
 
+def is_dct(data: bytes) -> bool:
+    """Decides whether the frame header is that of a sequential or progressive DCT frame.
+
+    Raises StopIteration if there is none.
+    """
+    return next(marker for marker, _, _ in _segments(data) if marker in _FRAME_HEADERS) in _READABLE
+
+
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Each segment's marker, the bytes skipped before it, and the offset of its length."""
     end = 2

@@ -19,14 +19,10 @@ from service.imaging.dicom.bits import Bits
 from service.imaging.dicom.elements import count
 from service.imaging.dicom.grayscale import display
 from service.imaging.dicom.header import CheckShape, check_header, read_dataset
-from service.imaging.dicom.pixels import (
-    allocated_bits,
-    is_decoded_apart,
-    is_native,
-    stored_words,
-)
+from service.imaging.dicom.pixels import allocated_bits, stored_words
 from service.imaging.dicom.region import names_chest
 from service.imaging.dicom.spacing import pixel_ratio, spacing
+from service.imaging.dicom.syntaxes import is_decoded_apart, is_native
 from service.imaging.dicom.view import view
 from service.imaging.footprint import dicom_bytes
 from service.imaging.radiograph import Radiograph
@@ -43,10 +39,10 @@ def decode_dicom(data: bytes, check_shape: CheckShape, reserve: Reserve) -> Radi
     raise.
     """
     try:
-        dataset, file = read_dataset(data)
+        dataset, _ = read_dataset(data)
         rows, columns = check_header(dataset, check_shape)
         reserve(_footprint(dataset, rows * columns, len(data)))
-        return _radiograph(dataset, file)
+        return _radiograph(dataset)
     except (EclipError, MemoryError):
         raise
     except Exception as error:  # a damaged header makes pydicom raise anything
@@ -68,9 +64,10 @@ def _footprint(dataset: Dataset, pixels: int, file_bytes: int) -> int:
     )
 
 
-def _radiograph(dataset: Dataset, file: memoryview) -> Radiograph:
+def _radiograph(dataset: Dataset) -> Radiograph:
     completed = complete(dataset, native=is_native(dataset))
-    words, of_words = stored_words(dataset, file)
+    stored_pixels = stored_words(dataset)
+    words = stored_pixels.words
     if is_colour(dataset):  # whose luma is what is shown: windows and LUTs are for monochrome
         bits, grays = Bits(0, 8 * words.itemsize, signed=False), Dataset()
     else:
@@ -80,7 +77,7 @@ def _radiograph(dataset: Dataset, file: memoryview) -> Radiograph:
     shown = display(words, bits, grays)
     ratio, distance = pixel_ratio(dataset), spacing(dataset)
     rows, columns = aspect.square_shape(words.shape[0], words.shape[1], ratio)
-    said = [*completed, *of_words, *shown.corrections]
+    said = [*completed, *stored_pixels.said, *shown.corrections]
     if ratio != 1:
         said.append(aspect.correction(ratio))
         distance = distance and (min(distance), min(distance))

@@ -1,0 +1,136 @@
+"""Runs codecs in processes that live on, for frames that could end or keep the service.
+
+Each place has one process, which starts with the first frame that comes to it. A process that ends
+costs its own frame; the next frame gets a new one. It is bounded in memory and in time.
+"""
+
+import atexit
+import os
+import queue
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Executor
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy.typing as npt
+
+from service.errors import ImageUndecodable
+from service.imaging import decoder_worker as worker
+from service.imaging.dicom.frame_header import FrameHeader
+from service.imaging.footprint import process_bytes
+
+Words = npt.NDArray[Any]
+
+MOST_S = 60
+"""Seconds that a frame may take."""
+_IDLE_S = 300
+"""Seconds after which a process that decodes nothing ends, and its memory is free."""
+_KEPT = ("PATH", "LANG", "LC_", "LD_", "DYLD_", "PYTHON", "TMPDIR")
+"""Beginnings of the environment variables that a process gets; others may hold keys."""
+
+
+def decode(header: FrameHeader, frame: bytes, level: int = 0) -> Words:
+    """Returns the words of a frame, as `codecs.decode` does, from a decoder process.
+
+    Waits until a place is free: there are as many as processors.
+
+    Raises FrameDamaged; ImageUndecodable for a frame that ends its process or is too late; and
+    MemoryError for a process that had too little memory or was killed, as a system does that is
+    short of memory.
+    """
+    with _place() as place:
+        return place.decode(header, frame, level)
+
+
+class _Place:
+    """At most one decoder process."""
+
+    def __init__(self) -> None:
+        self._executor: Executor | None = None
+
+    def decode(self, header: FrameHeader, frame: bytes, level: int) -> Words:
+        bound = process_bytes(header.rows * header.columns * header.samples, len(frame))
+        with _memory(header.words_bytes(level)) as (memory, path):
+            words = self._run(worker.decode, header, frame, level, path, bound, MOST_S)
+            return worker.mapped(memory, header, level) if words is None else words
+
+    def _run(self, call: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            return self._submit(call, *arguments).result()
+        except BrokenExecutor as error:
+            self._executor = None
+            killed = "SIGKILL" in str(error)
+        if killed:
+            raise MemoryError
+        raise ImageUndecodable(
+            f"The DICOM's compressed frame is damaged: it ended its decoder, or kept it busy for "
+            f"over {MOST_S} s. Export it again, uncompressed if possible."
+        )
+
+    def _submit(self, call: Callable[..., Any], *arguments: object) -> Any:
+        """Gives work to the process, or to a new one if it has ended since its last frame."""
+        if self._executor is not None:
+            try:
+                return self._executor.submit(call, *arguments)
+            except BrokenExecutor:
+                pass
+        self._executor = _executor()
+        return self._executor.submit(call, *arguments)
+
+
+@contextmanager
+def _place() -> Iterator[_Place]:
+    places = _places(os.getpid())
+    place = places.get()
+    try:
+        yield place
+    finally:
+        places.put(place)
+
+
+@cache
+def _places(process: int) -> "queue.LifoQueue[_Place]":  # noqa: ARG001
+    """The free places of a process: those of its parent, if it was forked, stay the parent's.
+
+    The one that was used last comes first, so that no more processes start than are needed.
+    """
+    import loky
+
+    atexit.register(_places.cache_clear)  # later loky complains of modules that are gone
+    places: queue.LifoQueue[_Place] = queue.LifoQueue()
+    for _ in range(loky.cpu_count()):
+        places.put(_Place())
+    return places
+
+
+def _executor() -> Executor:
+    import loky
+
+    # It warns of what is expected: that a process has ended, and that it finds no `pgrep`.
+    warnings.filterwarnings("ignore", category=UserWarning, module="loky")
+    environment = {name: "" for name in os.environ if not name.startswith(_KEPT)}
+    environment["PYTHONFAULTHANDLER"] = ""  # else loky turns it on, and it writes to stderr
+    executor: Executor = loky.ProcessPoolExecutor(
+        1, timeout=_IDLE_S, initializer=worker.start, initargs=(os.getpid(),), env=environment
+    )
+    return executor
+
+
+@contextmanager
+def _memory(size: int) -> Iterator[tuple[int, str]]:
+    """Gives the descriptor of anonymous memory for a frame's words, and its path.
+
+    The path is empty where the system has none; then words come back by pipe, which takes 17 ms
+    more of the service's time for each 10 MB. Frames go by pipe, because they are small.
+    """
+    if not hasattr(os, "memfd_create"):
+        yield -1, ""
+        return
+    descriptor = os.memfd_create("words")
+    try:
+        os.ftruncate(descriptor, size)
+        yield descriptor, f"/proc/{os.getpid()}/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

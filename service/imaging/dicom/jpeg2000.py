@@ -1,0 +1,80 @@
+"""Reads a JPEG 2000 header, and decodes a frame at a lower resolution (ITU-T T.800 A.5, B.5)."""
+
+import io
+import struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ImageFile
+
+from service.imaging.dicom.frame_header import FrameHeader
+
+_START = b"\xff\x4f\xff\x51"
+"""The markers SOC and SIZ, which begin a codestream; boxes may precede it."""
+_CODING_STYLE, _START_OF_TILE = 0xFF52, 0xFF90
+
+
+def header(codec: str, frame: bytes) -> FrameHeader:
+    """Returns what the segments SIZ and COD say.
+
+    Raises ValueError, struct.error or IndexError for a frame without them.
+    """
+    start = frame.index(_START)
+    length, right, bottom, left, top, samples, depth, *steps = struct.unpack_from(
+        ">H2x4I16xHBBB", frame, start + 4
+    )
+    levels, rgb = _coding_style(frame, start + 4 + length)
+    from_corner = left == top == 0 and steps == [1, 1] and depth % 128 < 16
+    return FrameHeader(
+        codec,
+        bottom - top,
+        right - left,
+        samples,
+        depth % 128 + 1,
+        signed=depth >= 128,
+        levels=levels if from_corner else 0,
+        rgb=rgb,
+    )
+
+
+def _coding_style(frame: bytes, at: int) -> tuple[int, bool]:
+    """The levels of the wavelet transform, and whether colours are transformed."""
+    while (marker := int.from_bytes(frame[at : at + 2], "big")) != _CODING_STYLE:
+        if not 0xFF00 < marker < _START_OF_TILE:
+            raise ValueError("no coding style")
+        at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+    return frame[at + 9], bool(frame[at + 8])
+
+
+def reduced(header: FrameHeader, frame: bytes, level: int) -> npt.NDArray[Any]:
+    """Returns the stored values [rows, columns] of one sample after so many halvings.
+
+    Pillow spreads the values over 8 or 16 bits and moves signed ones up; both are undone.
+    """
+    with _Reduced(header, frame, level) as image:
+        values = np.asarray(image)
+    values = values >> (8 * values.itemsize - header.depth)
+    if header.signed:
+        values = values.astype(np.int32) - 2 ** (header.depth - 1)
+    return values
+
+
+class _Reduced(ImageFile.ImageFile):
+    """A codestream of one sample at a lower resolution.
+
+    Pillow's own plugin rounds the sides to the nearest, JPEG 2000 rounds them up; where they
+    differ, Pillow cannot read the frame.
+    """
+
+    format = "JPEG2000"
+
+    def __init__(self, header: FrameHeader, frame: bytes, level: int) -> None:
+        self._header, self._level, self._length = header, level, len(frame)
+        super().__init__(io.BytesIO(frame))
+
+    def _open(self) -> None:
+        rows, columns = self._header.shape(self._level)
+        self._mode, self._size = "L" if self._header.depth <= 8 else "I;16", (columns, rows)
+        arguments = "j2k", self._level, 0, -1, self._length
+        self.tile = [ImageFile._Tile("jpeg2k", (0, 0, columns, rows), 0, arguments)]
