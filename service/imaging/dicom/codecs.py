@@ -109,8 +109,12 @@ def _jpeg_2000(header: FrameHeader, frame: bytes, level: int, words: Words) -> N
         imagecodecs.jpeg2k_decode(frame, numthreads=1, out=words)
 
 
-def _htj2k(header: FrameHeader, frame: bytes, level: int, words: Words) -> None:  # noqa: ARG001
-    imagecodecs.htj2k_decode(frame, skipres=level, out=words)
+def _htj2k(header: FrameHeader, frame: bytes, level: int, words: Words) -> None:
+    """Reads what is reversible. At a lower resolution its values would wrap around."""
+    if level:
+        words[:] = jpeg2000.reduced(header, frame, level)
+    else:
+        imagecodecs.htj2k_decode(frame, out=words)
 
 
 def _jpeg_xl(header: FrameHeader, frame: bytes, level: int, words: Words) -> None:  # noqa: ARG001

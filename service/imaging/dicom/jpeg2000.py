@@ -13,10 +13,15 @@ from service.imaging.dicom.frame_header import FrameHeader
 _START = b"\xff\x4f\xff\x51"
 """The markers SOC and SIZ, which begin a codestream; boxes may precede it."""
 _CODING_STYLE, _START_OF_TILE = 0xFF52, 0xFF90
+_REVERSIBLE = 1
+"""The transformation 5-3 (A.6.1)."""
 
 
 def header(codec: str, frame: bytes) -> FrameHeader:
     """Returns what the segments SIZ and COD say.
+
+    Lossy HTJ2K is left to the codec of JPEG 2000, which cuts values off at the ends of their range.
+    That of HTJ2K lets them wrap around: white would become black beside a hard edge.
 
     Raises ValueError, struct.error or IndexError for a frame without them.
     """
@@ -24,10 +29,10 @@ def header(codec: str, frame: bytes) -> FrameHeader:
     length, right, bottom, left, top, samples, depth, *steps = struct.unpack_from(
         ">H2x4I16xHBBB", frame, start + 4
     )
-    levels, rgb = _coding_style(frame, start + 4 + length)
+    levels, rgb, reversible = _coding_style(frame, start + 4 + length)
     from_corner = left == top == 0 and steps == [1, 1] and depth % 128 < 16
     return FrameHeader(
-        codec,
+        codec if reversible else "jpeg-2000",
         bottom - top,
         right - left,
         samples,
@@ -38,13 +43,13 @@ def header(codec: str, frame: bytes) -> FrameHeader:
     )
 
 
-def _coding_style(frame: bytes, at: int) -> tuple[int, bool]:
-    """The levels of the wavelet transform, and whether colours are transformed."""
+def _coding_style(frame: bytes, at: int) -> tuple[int, bool, bool]:
+    """The levels of the wavelet transform, and whether colours are transformed, and reversibly."""
     while (marker := int.from_bytes(frame[at : at + 2], "big")) != _CODING_STYLE:
         if not 0xFF00 < marker < _START_OF_TILE:
             raise ValueError("no coding style")
         at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-    return frame[at + 9], bool(frame[at + 8])
+    return frame[at + 9], bool(frame[at + 8]), frame[at + 13] == _REVERSIBLE
 
 
 def reduced(header: FrameHeader, frame: bytes, level: int) -> npt.NDArray[Any]:
