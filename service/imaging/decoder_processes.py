@@ -7,17 +7,16 @@ costs its own frame; the next frame gets a new one. It is bounded in memory and 
 import atexit
 import os
 import queue
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import numpy.typing as npt
 
 from service.errors import ImageUndecodable
-from service.imaging import decoder_worker as worker
 from service.imaging.dicom.frame_header import FrameHeader
 from service.imaging.footprint import process_bytes
 
@@ -27,6 +26,7 @@ MOST_S = 60
 """Seconds that a frame may take."""
 _IDLE_S = 300
 """Seconds after which a process that decodes nothing ends, and its memory is free."""
+_CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 _KEPT = ("PATH", "LANG", "LC_", "LD_", "DYLD_", "PYTHON", "TMPDIR")
 """Beginnings of the environment variables that a process gets; others may hold keys."""
 
@@ -40,7 +40,7 @@ def decode(header: FrameHeader, frame: bytes, level: int = 0) -> Words:
     MemoryError for a process that had too little memory or was killed, as a system does that is
     short of memory.
     """
-    with _place() as place:
+    with _PLACES.one() as place:
         return place.decode(header, frame, level)
 
 
@@ -51,7 +51,11 @@ class _Place:
         self._executor: Executor | None = None
 
     def decode(self, header: FrameHeader, frame: bytes, level: int) -> Words:
-        bound = process_bytes(header.rows * header.columns * header.samples, len(frame))
+        """Returns the words of a frame, which lie in memory that the process has filled."""
+        from service.imaging import decoder_worker as worker  # with imagecodecs
+
+        samples = header.rows * header.columns * header.samples
+        bound = process_bytes(samples, len(frame), bits=header.depth)
         with _memory(header.words_bytes(level)) as (memory, path):
             words = self._run(worker.decode, header, frame, level, path, bound, MOST_S)
             return worker.mapped(memory, header, level) if words is None else words
@@ -80,33 +84,48 @@ class _Place:
         return self._executor.submit(call, *arguments)
 
 
-@contextmanager
-def _place() -> Iterator[_Place]:
-    places = _places(os.getpid())
-    place = places.get()
-    try:
-        yield place
-    finally:
-        places.put(place)
+class _Places:
+    """The free places. The one that was used last comes first: no more start than are needed."""
+
+    def __init__(self) -> None:
+        self._inherited: list[queue.LifoQueue[_Place]] = []
+        self._free = self._new()
+        atexit.register(self._forget)
+        os.register_at_fork(after_in_child=self._leave_to_parent)
+
+    @contextmanager
+    def one(self) -> Iterator[_Place]:
+        """Waits for a free place."""
+        free = self._free
+        place = free.get()
+        try:
+            yield place
+        finally:
+            free.put(place)
+
+    def _new(self) -> "queue.LifoQueue[_Place]":
+        free: queue.LifoQueue[_Place] = queue.LifoQueue()
+        for _ in range(_CORES):
+            free.put(_Place())
+        return free
+
+    def _forget(self) -> None:
+        """Lets go of the processes while loky can still end them."""
+        self._free = queue.LifoQueue()
+
+    def _leave_to_parent(self) -> None:
+        """Keeps what was inherited alive: loky would write to the parent as it lets go of it."""
+        self._inherited.append(self._free)
+        self._free = self._new()
 
 
-@cache
-def _places(process: int) -> "queue.LifoQueue[_Place]":  # noqa: ARG001
-    """The free places of a process: those of its parent, if it was forked, stay the parent's.
-
-    The one that was used last comes first, so that no more processes start than are needed.
-    """
-    import loky
-
-    atexit.register(_places.cache_clear)  # later loky complains of modules that are gone
-    places: queue.LifoQueue[_Place] = queue.LifoQueue()
-    for _ in range(loky.cpu_count()):
-        places.put(_Place())
-    return places
+_PLACES = _Places()
 
 
 def _executor() -> Executor:
     import loky
+
+    from service.imaging import decoder_worker as worker
 
     # It warns of what is expected: that a process has ended, and that it finds no `pgrep`.
     warnings.filterwarnings("ignore", category=UserWarning, module="loky")

@@ -46,7 +46,7 @@ def _end_with(service: int) -> None:
 
 
 def decode(
-    header: FrameHeader, frame: bytes, level: int, memory: str, bound: int, most_s: int
+    header: FrameHeader, frame: bytes, level: int, memory: str, bound: int, most_s: float
 ) -> Words | None:
     """Decodes a frame into the memory at a path; returns the words where it cannot be opened.
 
@@ -54,14 +54,14 @@ def decode(
 
     Raises what `codecs.decode` does.
     """
-    signal.alarm(most_s)
+    signal.setitimer(signal.ITIMER_REAL, most_s)
     try:
         _bound_memory(bound)
         words = _opened(memory, header, level)
         decoded = codecs.decode(header, frame, level, words)
         return decoded if words is None else None
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _opened(path: str, header: FrameHeader, level: int) -> Words | None:

@@ -18,8 +18,10 @@ _DICOM, _DICOM_COLOUR, _DICOM_WIDE = 6, 14, 100
 """Bytes a pixel of a DICOM file; of one in colour; of one with 32 bits."""
 _COPIES = 3
 """Copies of a DICOM file's compressed pixels, besides the file. Others are copied once."""
-_PROCESS, _PROCESS_PIXEL = 96 * 2**20, 6
-"""Bytes, and bytes a pixel, of the process that decodes some DICOM files."""
+_PROCESS = 96 * 2**20
+"""Bytes of a decoder process, which has Python, numpy and codecs."""
+_PROCESS_SAMPLE, _PROCESS_WIDE, _PROCESS_COPIES = 8, 12, 3
+"""Bytes that it takes for each sample; for each of over 16 bits; copies of the frame."""
 _ALWAYS = 4 * 2**20
 """Bytes of any image: what does not depend on its size."""
 
@@ -49,21 +51,22 @@ def dicom_bytes(
     """Returns the estimate for a DICOM file.
 
     pixels: as `picture_bytes`. stored: rows by columns as they are stored. samples:
-    SamplesPerPixel. bits: of a word. compressed: whether the pixels are. apart: whether a process
-    of its own decodes them.
+    SamplesPerPixel. bits: of a word. compressed: whether the pixels are. apart: whether a decoder
+    process reads them.
     """
     each = _DICOM_WIDE if bits > 16 else _DICOM_COLOUR if samples > 1 else _DICOM
     size = pixels * _at_least(each, stored=stored, pixels=pixels)
-    process = _PROCESS + _PROCESS_PIXEL * stored + file_bytes if apart else 0
+    process = process_bytes(stored * samples, file_bytes, bits=bits) if apart else 0
     return _ALWAYS + size + (_COPIES if compressed else 1) * file_bytes + process
 
 
-def process_bytes(samples: int, frame_bytes: int) -> int:
+def process_bytes(samples: int, frame_bytes: int, *, bits: int) -> int:
     """Returns the estimate for a decoder process, with the words that it gives back.
 
-    samples: of the frame, each of up to 16 bits. frame_bytes: its compressed size.
+    samples: of the frame. frame_bytes: its compressed size. bits: of a word.
     """
-    return _PROCESS + _PROCESS_PIXEL * samples + frame_bytes
+    each = _PROCESS_WIDE if bits > 16 else _PROCESS_SAMPLE
+    return _PROCESS + each * samples + _PROCESS_COPIES * frame_bytes
 
 
 def _at_least(each: int, *, stored: int, pixels: int) -> int:

@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from service.bundle.preprocess import ImageSpec, preprocess
 from service.imaging.decode import ImageLimits, decode
 from service.memory import return_freed_memory
+from tests.support.archive import JPEG_XL, JPEG_XL_FROM_JPEG, JPEG_XL_LOSSLESS, archived
 
 SPEC = ImageSpec(height=96, width=96)
 
@@ -149,6 +150,16 @@ def _dicom(
     return made
 
 
+def _archived(syntax: uid.UID, bits: int = 16, *, noise: bool = False) -> Callable[[int], bytes]:
+    def made(side: int) -> bytes:
+        values = _ramp(side, 2**bits - 5).astype(np.uint8 if bits == 8 else np.uint16)
+        if noise:
+            values ^= np.random.default_rng(0).integers(0, 2**bits, values.shape, values.dtype)
+        return archived(syntax, values, bits)
+
+    return made
+
+
 def _claimed_as_16_bits(made: Callable[[int], bytes]) -> Callable[[int], bytes]:
     """DICOM files whose compressed frame has more bits than the header says."""
 
@@ -206,6 +217,18 @@ KINDS: dict[str, Callable[[int], bytes]] = {
     ),
     "dicom JPEG-LS of noise": _dicom(16, uid.JPEGLSLossless, "pyjpegls", noise=True),
     "dicom JPEG-LS": _dicom(16, uid.JPEGLSLossless, "pyjpegls"),
+    "dicom JPEG-LS in colour": _dicom(8, uid.JPEGLSLossless, "pyjpegls", **COLOUR),
+    "dicom JPEG": _archived(uid.JPEGBaseline8Bit, 8),
+    "dicom JPEG of 12 bits": _archived(uid.JPEGExtended12Bit, 12),
+    "dicom JPEG of noise in 12 bits": _archived(uid.JPEGExtended12Bit, 12, noise=True),
+    "dicom lossless JPEG": _archived(uid.JPEGLosslessSV1),
+    "dicom lossless JPEG of noise": _archived(uid.JPEGLosslessSV1, noise=True),
+    "dicom HTJ2K": _archived(uid.HTJ2KLossless),
+    "dicom HTJ2K of noise": _archived(uid.HTJ2KLossless, noise=True),
+    "dicom JPEG XL": _archived(JPEG_XL_LOSSLESS),
+    "dicom JPEG XL of noise": _archived(JPEG_XL_LOSSLESS, noise=True),
+    "dicom JPEG XL, lossy": _archived(JPEG_XL),
+    "dicom JPEG XL from JPEG": _archived(JPEG_XL_FROM_JPEG, 8),
 }  # fmt: skip
 """Kinds of files that the service decodes → the file of a square image of this side."""
 

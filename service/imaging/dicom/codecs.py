@@ -48,7 +48,7 @@ def _rle(header: FrameHeader, frame: bytes, level: int, words: Words) -> None:  
 
     imagecodecs takes one sample a pixel, in segments that hold just the image.
     """
-    buffer = memoryview(words.view(np.uint8).reshape(-1))
+    buffer = words.view(np.uint8).reshape(-1).data
     if header.samples == 1:
         try:
             unpacked = imagecodecs.dicomrle_decode(frame, words.dtype, out=buffer)
