@@ -86,8 +86,8 @@ def archived(syntax: uid.UID, pixels: Pixels, bits: int = 12, **elements: object
     dataset = dicom_dataset(pixels, **{"BitsStored": bits, "HighBit": bits - 1, **elements})
     if syntax == uid.ExplicitVRBigEndian:
         dataset.PixelData = pixels.astype(pixels.dtype.newbyteorder(">")).tobytes()
-        dataset["PixelData"].VR = "OB" if pixels.itemsize == 1 else "OW"  # OW would swap bytes
-    dataset.PixelData += b"\0" * (len(dataset.PixelData) % 2)
+        dataset["PixelData"].VR = "OB" if pixels.itemsize == 1 else "OW"  # OW is swapped by words
+        return dicom_bytes(dataset, syntax)
     if syntax == uid.RLELossless:
         dicom_bytes(dataset)
         dataset.compress(syntax, encoding_plugin="pydicom", generate_instance_uid=False)
