@@ -14,8 +14,7 @@ for name in {blocked}:
     sys.modules[name] = None  # importing it raises ImportError
 import service
 for module in pkgutil.walk_packages(service.__path__, "service."):
-    if module.name != "service.imaging.dicom.codec_process":
-        __import__(module.name)
+    __import__(module.name)
 from service.wiring import open_services
 from service.settings import Settings
 from pathlib import Path

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import imagecodecs
 import numpy as np
 from pydicom import uid
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
@@ -43,9 +44,22 @@ def _jpeg2000(pixels: Pixels, bits: int, *, lossy: bool = False) -> bytes:
     )
 
 
-def _htj2k(pixels: Pixels, bits: int, *, lossy: bool = False) -> bytes:  # noqa: ARG001
-    """In the order RPCL, which OpenJPH takes by itself."""
-    return imagecodecs.htj2k_encode(pixels, reversible=not lossy)
+def _htj2k(pixels: Pixels, bits: int, *, lossy: bool = False) -> bytes:
+    """In the order RPCL, which OpenJPH takes by itself.
+
+    imagecodecs codes all bits of a type. So unsigned values are moved down by half their range, as
+    JPEG 2000 does before it codes them (ITU-T T.800 G.1), and the number of bits is set afterwards.
+    The steps of lossy coding are shares of the range, so its values fill that of the type.
+    """
+    signed = pixels.dtype.kind == "i"
+    moved = pixels if signed else pixels.astype(np.int32) - 2 ** (bits - 1)
+    kind = np.int8 if bits <= 8 else np.int16
+    if lossy:
+        moved = moved.astype(np.int32) << (8 * np.dtype(kind).itemsize - bits)
+    frame = bytearray(imagecodecs.htj2k_encode(moved.astype(kind), reversible=not lossy))
+    for sample in range(pixels.shape[2] if pixels.ndim == 3 else 1):
+        frame[42 + 3 * sample] = bits - 1 + 128 * signed
+    return bytes(frame)
 
 
 ENCODERS: dict[uid.UID, Encode] = {
@@ -60,9 +74,13 @@ ENCODERS: dict[uid.UID, Encode] = {
     uid.HTJ2KLossless: _htj2k,
     uid.HTJ2KLosslessRPCL: _htj2k,
     uid.HTJ2K: lambda pixels, bits: _htj2k(pixels, bits, lossy=True),
-    JPEG_XL_LOSSLESS: lambda pixels, _: imagecodecs.jpegxl_encode(pixels, lossless=True, effort=3),
+    JPEG_XL_LOSSLESS: lambda pixels, bits: imagecodecs.jpegxl_encode(
+        pixels, lossless=True, effort=3, bitspersample=bits
+    ),
     JPEG_XL_FROM_JPEG: lambda pixels, bits: imagecodecs.jpegxl_encode_jpeg(_dct_jpeg(pixels, bits)),
-    JPEG_XL: lambda pixels, _: imagecodecs.jpegxl_encode(pixels, distance=1.0, effort=3),
+    JPEG_XL: lambda pixels, bits: imagecodecs.jpegxl_encode(
+        pixels, distance=1.0, effort=3, bitspersample=bits
+    ),
 }
 """Transfer syntax of a compressed frame → how it is made."""
 SYNTAXES = (*NATIVE, uid.DeflatedExplicitVRLittleEndian, uid.RLELossless, *ENCODERS)
@@ -86,14 +104,20 @@ def archived(syntax: uid.UID, pixels: Pixels, bits: int = 12, **elements: object
     dataset = dicom_dataset(pixels, **{"BitsStored": bits, "HighBit": bits - 1, **elements})
     if syntax == uid.ExplicitVRBigEndian:
         dataset.PixelData = pixels.astype(pixels.dtype.newbyteorder(">")).tobytes()
-        dataset["PixelData"].VR = "OB" if pixels.itemsize == 1 else "OW"  # OW is swapped by words
+        dataset["PixelData"].VR = "OB" if pixels.itemsize == 1 else "OW"
         return dicom_bytes(dataset, syntax)
     if syntax == uid.RLELossless:
         dicom_bytes(dataset)
         dataset.compress(syntax, encoding_plugin="pydicom", generate_instance_uid=False)
     elif syntax in ENCODERS:
-        dataset.PixelData = encapsulate([ENCODERS[syntax](pixels, bits)])
-        dataset["PixelData"].VR = "OB"
+        return enclosed(syntax, dataset, encapsulate([ENCODERS[syntax](pixels, bits)]))
+    return dicom_bytes(dataset, syntax)
+
+
+def enclosed(syntax: uid.UID, dataset: Dataset, value: bytes) -> bytes:
+    """Returns the file of a dataset with these encapsulated pixels (PS3.5 A.4)."""
+    dataset.PixelData = value
+    dataset["PixelData"].VR = "OB"
     if syntax in JPEG_XLS:
         return with_syntax(dicom_bytes(dataset, uid.JPEG2000), syntax)
     return dicom_bytes(dataset, syntax)

@@ -8,7 +8,6 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import gdcm
 import pydicom
 import pytest
 from PIL import Image
@@ -18,7 +17,6 @@ from service.errors import ImageTooLarge
 from service.imaging.decode import ImageLimits, decode
 from service.imaging.libraries import decoding
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture, ramp
-from tests.service.imaging.dicom.conftest import compressed_by_gdcm
 
 STATE = """
 import json, logging, pkgutil, sys, warnings
@@ -149,28 +147,3 @@ def test_our_limit_of_pixels_decides_above_and_below_pillows(monkeypatch):
             decode(data, ImageLimits(max_pixels=1000))
         with pytest.raises(Image.DecompressionBombError):
             Image.open(io.BytesIO(data))
-
-
-DECODE_HERE = """
-import sys
-from pathlib import Path
-from service.imaging.decode import ImageLimits, decode
-print(decode(sys.stdin.buffer.read(), ImageLimits()).pixels.shape)
-mapped = Path("/proc/self/maps").read_text().splitlines()
-print([line for line in mapped if "gdcm" in line])
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_gdcm_decodes_in_its_own_process_and_is_never_loaded_by_ours(tmp_path):
-    data = compressed_by_gdcm(gdcm.TransferSyntax.JPEGLosslessProcess14_1, tmp_path)
-    done = subprocess.run([sys.executable, "-c", DECODE_HERE], input=data, capture_output=True)
-    assert done.stdout.splitlines() == [b"(40, 48)", b"[]"], done.stderr.decode()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_server_maps_no_library_of_gdcms_wheel(server):
-    maps = Path(f"/proc/{server.process.pid}/maps").read_text()
-    assert "onnxruntime" in maps
-    assert "gdcm" not in maps

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     ExplicitVRBigEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
 
-from service.errors import (
-    ImageUndecodable,
-    ImageUnsupported,
-)
+from service.errors import ImageUndecodable, ImageUnsupported
+from service.imaging import decoder_processes
 from service.imaging.decode import decode
+from service.imaging.dicom import codecs
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture, ramp
 from tests.service.imaging.dicom.conftest import (
     LIMITS,
@@ -29,6 +29,7 @@ from tests.service.imaging.dicom.conftest import (
     sequence,
     shown,
 )
+from tests.support.archive import ENCODERS, JPEG_XLS, archived, enclosed
 
 pytestmark = pytest.mark.slow
 
@@ -120,31 +121,33 @@ def test_a_codec_is_given_the_attributes_that_were_completed():
     close(shown(dataset, syntax=JPEGLSLossless), ramp(np.uint16, 1000) / 1000)
 
 
-def test_a_jpeg_ls_frame_that_does_not_end_with_its_marker_is_refused_before_decoding(monkeypatch):
-    monkeypatch.setattr("service.imaging.dicom.pixels._decode_apart", pytest.fail)
-    dataset = dicom_dataset()
-    dicom_bytes(dataset)
-    dataset.compress(JPEGLSLossless, generate_instance_uid=False)
-    whole = next(generate_frames(dataset.PixelData, number_of_frames=1)).rstrip(b"\0")
-    dataset.PixelData = encapsulate([whole + b"more"])
+@pytest.mark.parametrize(
+    "syntax", [syntax for syntax in ENCODERS if syntax not in JPEG_XLS], ids=lambda uid: uid.name
+)
+def test_a_frame_that_does_not_end_with_its_marker_is_refused_before_decoding(syntax, monkeypatch):
+    monkeypatch.setattr(codecs, "decode", pytest.fail)
+    monkeypatch.setattr(decoder_processes, "decode", pytest.fail)
+    data = archived(syntax, ramp(np.uint16, 1000))
+    end = data.rindex(b"\xff\xd9")
     with pytest.raises(ImageUndecodable, match="end marker is missing"):
-        decode(dicom_bytes(dataset, JPEGLSLossless), LIMITS)
+        decode(data[:end] + b"\1\2" + data[end + 2 :], LIMITS)
 
 
-def test_a_frame_that_keeps_its_codec_busy_is_undecodable(tmp_path, monkeypatch):
-    endless = tmp_path / "endless.py"
-    endless.write_text("while True: pass")
-    monkeypatch.setattr("service.imaging.dicom.pixels._PROCESS", endless)
-    monkeypatch.setattr("service.imaging.dicom.pixels._PROCESS_TIMEOUT_S", 0.1)
-    data = compressed_by_gdcm(gdcm.TransferSyntax.JPEGLSLossless, tmp_path)
-    with pytest.raises(ImageUndecodable, match="TimeoutExpired"):
-        decode(data, LIMITS)
+@pytest.mark.parametrize("syntax", JPEG_XLS)
+@pytest.mark.parametrize("lost", [1, 9, 40])
+def test_a_jpeg_xl_frame_that_is_cut_is_refused(syntax, lost):
+    """It has no end marker, but its codec knows where it ends."""
+    frame = bytes(ENCODERS[syntax](ramp(), 8))
+    with pytest.raises(ImageUndecodable):
+        decode(enclosed(syntax, dicom_dataset(ramp()), encapsulate([frame[:-lost]])), LIMITS)
 
 
-def test_a_twelve_bit_jpeg_is_unsupported(tmp_path):
-    data = compressed_by_gdcm(gdcm.TransferSyntax.JPEGExtendedProcess2_4, tmp_path)
-    with pytest.raises(ImageUnsupported, match="JPEG Extended"):
-        decode(data, LIMITS)
+@pytest.mark.parametrize("padding", [b"\0", b"\0" * 9, b"\xff" * 3])
+def test_padding_may_follow_the_end_marker(padding):
+    pixels = ramp(np.uint16, 1000)
+    frame = bytes(ENCODERS[JPEGLosslessSV1](pixels, 12))
+    dataset = dicom_dataset(pixels, PixelData=encapsulate([frame + padding]))
+    close(shown(dataset, syntax=JPEGLosslessSV1), pixels / 1000)
 
 
 def test_a_baseline_jpeg_in_a_dicom_is_read():
@@ -225,6 +228,7 @@ def test_rle_runs_may_cross_rows_and_planes_keep_their_order():
         [LITERAL * 20] * 3,
         [b"\x81\x00" * 20, LITERAL],
         [],
+        [LITERAL * 20, b"\x81\x00" * 14 + b"\x7f\0"],
     ],
 )
 def test_rle_segments_that_are_short_or_of_another_number_are_undecodable(segments):
@@ -241,25 +245,28 @@ def test_compressed_pixels_of_defined_length_are_undecodable():
         decode(data[:at] + struct.pack("<L", len(content)) + content, LIMITS)
 
 
-def test_a_codec_is_given_nothing_that_follows_the_pixels(tmp_path, monkeypatch):
+def test_a_codec_is_given_just_the_frame(monkeypatch):
     given = []
-    monkeypatch.setattr(
-        "service.imaging.dicom.pixels._decode_apart",
-        lambda data, *_: given.append(data) or ramp(np.uint16),
-    )
-    data = compressed_by_gdcm(gdcm.TransferSyntax.JPEGLSLossless, tmp_path)
+
+    def decoded(header, frame, level):
+        given.append(frame)
+        return codecs.decode(header, frame, level)
+
+    monkeypatch.setattr(decoder_processes, "decode", decoded)
+    data = archived(JPEGLSLossless, ramp(np.uint16, 1000))
     decode(data + sequence(0xFFFAFFFA, item() * 10), LIMITS)
-    assert given == [data]
+    (frame,) = given
+    assert frame in data
+    assert (frame[:2], frame.rstrip(b"\0")[-2:]) == (b"\xff\xd8", b"\xff\xd9")
 
 
-def test_a_frame_that_ends_its_codecs_process_is_undecodable(tmp_path, monkeypatch):
-    """gdcm calls std::terminate on some damaged frames; the service must outlive that."""
-    abort = tmp_path / "abort.py"
-    abort.write_text("import os; os.abort()")
-    monkeypatch.setattr("service.imaging.dicom.pixels._PROCESS", abort)
-    data = compressed_by_gdcm(gdcm.TransferSyntax.JPEGLSLossless, tmp_path)
-    with pytest.raises(ImageUndecodable, match="CalledProcessError"):
-        decode(data, LIMITS)
+def test_a_damaged_frame_is_undecodable_and_nothing_of_it_is_said():
+    data = bytearray(archived(JPEGLSLossless, ramp(np.uint16, 1000)))
+    at = data.index(b"\xff\xf7")
+    data[at + 14 : at + 16] = b"\xff\xff"  # inside the header of the scan
+    with pytest.raises(ImageUndecodable, match=r"damaged or truncated \(JpeglsError\)") as raised:
+        decode(bytes(data), LIMITS)
+    assert raised.value.__context__ is None
 
 
 @pytest.mark.parametrize(
