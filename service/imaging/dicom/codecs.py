@@ -110,20 +110,12 @@ def _jpeg_2000(header: FrameHeader, frame: bytes, level: int, words: Words) -> N
 
 
 def _htj2k(header: FrameHeader, frame: bytes, level: int, words: Words) -> None:
-<<<<<<< HEAD
-    """Reads what is reversible. At a lower resolution its values would wrap around."""
-    if level:
-        words[:] = jpeg2000.reduced(header, frame, level)
-    else:
-        imagecodecs.htj2k_decode(frame, out=words)
-=======
     """Ends values at their range: OpenJPH lets those below it come out as the highest."""
     imagecodecs.htj2k_decode(frame, skipres=level, out=words)
     low = -(2 ** (header.depth - 1)) if header.signed else 0
     values = words.view(words.dtype.str.replace("u", "i"))
     if level:
         np.clip(values, low, low + 2**header.depth - 1, out=values)
->>>>>>> codecs
 
 
 def _jpeg_xl(header: FrameHeader, frame: bytes, level: int, words: Words) -> None:  # noqa: ARG001

@@ -13,67 +13,52 @@ from service.imaging.dicom.frame_header import FrameHeader
 _START = b"\xff\x4f\xff\x51"
 """The markers SOC and SIZ, which begin a codestream; boxes may precede it."""
 _CODING_STYLE, _START_OF_TILE = 0xFF52, 0xFF90
-<<<<<<< HEAD
-_REVERSIBLE = 1
-"""The transformation 5-3 (A.6.1)."""
-=======
 _NO_SPARE_BIT = (8, 16)
 """Depths at which values of HTJ2K that run over their range, at lower resolutions, are lost."""
->>>>>>> codecs
+_REVERSIBLE = 1
+"""The wavelet transformation 5-3 (A.6.1)."""
 
 
 def header(codec: str, frame: bytes) -> FrameHeader:
     """Returns what the segments SIZ and COD say.
 
-<<<<<<< HEAD
-    Lossy HTJ2K is left to the codec of JPEG 2000, which cuts values off at the ends of their range.
-    That of HTJ2K lets them wrap around: white would become black beside a hard edge.
+    Lossy HTJ2K goes by the codec of JPEG 2000, which ends values at their range. In OpenJPH they
+    wrap around also at full resolution: white would become black beside a hard edge.
 
-    Raises ValueError, struct.error or IndexError for a frame without them.
-=======
     Raises ValueError, struct.error or IndexError for a frame without what is needed of them.
->>>>>>> codecs
     """
     start = frame.index(_START)
     length, right, bottom, left, top, samples, depth, *steps = struct.unpack_from(
         ">H2x4I16xHBBB", frame, start + 4
     )
-<<<<<<< HEAD
-    levels, rgb, reversible = _coding_style(frame, start + 4 + length)
-    from_corner = left == top == 0 and steps == [1, 1] and depth % 128 < 16
-=======
     signed, depth = depth >= 128, depth % 128 + 1
     halves = left == top == 0 and steps == [1, 1] and samples == 1 and depth <= 16
+    levels, reversible = _coding_style(frame, start + 4 + length)
+    if not reversible:
+        codec = "jpeg-2000"
     if codec == "htj2k" and depth in _NO_SPARE_BIT:
         halves = False
->>>>>>> codecs
     return FrameHeader(
-        codec if reversible else "jpeg-2000",
+        codec,
         bottom - top,
         right - left,
         samples,
         depth,
         signed=signed,
-        levels=_levels(frame, start + 4 + length) if halves else 0,
+        levels=levels if halves else 0,
     )
 
 
-<<<<<<< HEAD
-def _coding_style(frame: bytes, at: int) -> tuple[int, bool, bool]:
-    """The levels of the wavelet transform, and whether colours are transformed, and reversibly."""
-=======
-def _levels(frame: bytes, at: int) -> int:
-    """How often the wavelet transform halved the sides. at: where the segment after SIZ starts."""
->>>>>>> codecs
+def _coding_style(frame: bytes, at: int) -> tuple[int, bool]:
+    """How often the wavelet transform halved the sides, and whether it can be undone exactly.
+
+    at: where the segment after SIZ starts.
+    """
     while (marker := int.from_bytes(frame[at : at + 2], "big")) != _CODING_STYLE:
         if not 0xFF00 < marker < _START_OF_TILE:
             raise ValueError("no coding style")
         at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-<<<<<<< HEAD
-    return frame[at + 9], bool(frame[at + 8]), frame[at + 13] == _REVERSIBLE
-=======
-    return frame[at + 9]
->>>>>>> codecs
+    return frame[at + 9], frame[at + 13] == _REVERSIBLE
 
 
 def reduced(header: FrameHeader, frame: bytes, level: int) -> npt.NDArray[Any]:

@@ -176,8 +176,9 @@ def test_shrunk_pixels_do_not_wrap_around(syntax, bits, most):
     dataset = pydicom.dcmread(io.BytesIO(archived(syntax, pixels, bits)))
     complete(dataset, native=False)
     got = stored_words(dataset, most)
-    assert got.shrunk == most
-    whole = pixels.reshape(128 // most, most, 160 // most, most)
+    assert got.shrunk in {1, most}
+    by = got.shrunk
+    whole = pixels.reshape(128 // by, by, 160 // by, by)
     white, black = whole.min((1, 3)) == 2**bits - 1, whole.max((1, 3)) == 0
     half = 2 ** (int(dataset.BitsStored) - 1)
     assert (got.words[white] > half).all()
