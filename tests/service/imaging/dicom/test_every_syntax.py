@@ -192,9 +192,7 @@ def test_saturated_pixels_do_not_wrap_around(syntax, bits):
     if bits > MOST_BITS.get(syntax, 16):
         pytest.skip("the syntax has no such depth")
     if syntax == uid.JPEGLSNearLossless and bits in {10, 12}:
-        pytest.skip(
-            "of 16 bits here: it overshoots BitsStored, and in dcmtk too"
-        )
+        pytest.skip("of 16 bits here: it overshoots BitsStored, and in dcmtk too")
     pixels = saturated(bits)
     window = {"WindowCenter": 2 ** (bits - 1), "WindowWidth": 2**bits}
     if syntax in {uid.JPEGBaseline8Bit, JPEG_XL_FROM_JPEG}:
