@@ -14,11 +14,13 @@ from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from service.errors import ImageUndecodable
 from service.imaging.dicom.frame_header import FrameHeader
 from service.imaging.footprint import process_bytes
+from service.imaging.shared_memory import SharedMemory
 
 Words = npt.NDArray[Any]
 
@@ -45,20 +47,27 @@ def decode(header: FrameHeader, frame: bytes, level: int = 0) -> Words:
 
 
 class _Place:
-    """At most one decoder process."""
+    """At most one decoder process, and memory that it shares with the service."""
 
     def __init__(self) -> None:
         self._executor: Executor | None = None
+        self._memory = SharedMemory()
 
     def decode(self, header: FrameHeader, frame: bytes, level: int) -> Words:
-        """Returns the words of a frame, which lie in memory that the process has filled."""
+        """Returns the words of a frame."""
         from service.imaging import decoder_worker as worker  # with imagecodecs
 
         samples = header.rows * header.columns * header.samples
-        bound = process_bytes(samples, len(frame), bits=header.depth)
-        with _memory(header.words_bytes(level)) as (memory, path):
-            words = self._run(worker.decode, header, frame, level, path, bound, MOST_S)
-            return worker.mapped(memory, header, level) if words is None else words
+        bounds = process_bytes(samples, len(frame), bits=header.depth), MOST_S
+        words: Words
+        try:
+            path = self._memory.hold(frame)
+            self._run(worker.decode_shared, header, path, len(frame), level, *bounds)
+            words = np.empty(header.shape(level), header.dtype)
+            self._memory.read(words)
+        except OSError:  # there is no such memory, or the process cannot open it
+            words = self._run(worker.decode, header, frame, level, *bounds)
+        return words
 
     def _run(self, call: Callable[..., Any], *arguments: object) -> Any:
         try:
@@ -135,21 +144,3 @@ def _executor() -> Executor:
         1, timeout=_IDLE_S, initializer=worker.start, initargs=(os.getpid(),), env=environment
     )
     return executor
-
-
-@contextmanager
-def _memory(size: int) -> Iterator[tuple[int, str]]:
-    """Gives the descriptor of anonymous memory for a frame's words, and its path.
-
-    The path is empty where the system has none; then words come back by pipe, which takes 17 ms
-    more of the service's time for each 10 MB. Frames go by pipe, because they are small.
-    """
-    if not hasattr(os, "memfd_create"):
-        yield -1, ""
-        return
-    descriptor = os.memfd_create("words")
-    try:
-        os.ftruncate(descriptor, size)
-        yield descriptor, f"/proc/{os.getpid()}/fd/{descriptor}"
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,5 @@
 """What a decoder process runs (see `service.imaging.decoder_processes`)."""
 
-import errno
 import mmap
 import os
 import resource
@@ -8,6 +7,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from service.imaging.dicom import codecs
 from service.imaging.dicom.frame_header import FrameHeader
+from service.imaging.shared_memory import write
 
 Words = npt.NDArray[Any]
 
@@ -45,45 +47,40 @@ def _end_with(service: int) -> None:
     os._exit(0)
 
 
-def decode(
-    header: FrameHeader, frame: bytes, level: int, memory: str, bound: int, most_s: float
-) -> Words | None:
-    """Decodes a frame into the memory at a path; returns the words where it cannot be opened.
+def decode(header: FrameHeader, frame: bytes, level: int, bound: int, most_s: float) -> Words:
+    """Returns the words of a frame.
 
     bound: bytes of memory that it may take. most_s: seconds, after which the process is killed.
 
     Raises what `codecs.decode` does.
     """
-    signal.setitimer(signal.ITIMER_REAL, most_s)
-    try:
-        _bound_memory(bound)
-        words = _opened(memory, header, level)
-        decoded = codecs.decode(header, frame, level, words)
-        return decoded if words is None else None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    with _bounded(bound, most_s):
+        return codecs.decode(header, frame, level)
 
 
-def _opened(path: str, header: FrameHeader, level: int) -> Words | None:
+def decode_shared(
+    header: FrameHeader, path: str, length: int, level: int, bound: int, most_s: float
+) -> None:
+    """Replaces a frame of this length in shared memory by its words.
+
+    Raises OSError if the memory cannot be opened, and what `codecs.decode` does.
+    """
+    descriptor = os.open(path, os.O_RDWR)
     try:
-        descriptor = os.open(path, os.O_RDWR)
-    except OSError:
-        return None
-    try:
-        return mapped(descriptor, header, level)
+        words = decode(header, os.pread(descriptor, length, 0), level, bound, most_s)
+        write(descriptor, words.reshape(-1).view(np.uint8).data)
     finally:
         os.close(descriptor)
 
 
-def mapped(descriptor: int, header: FrameHeader, level: int) -> Words:
-    """Returns words that lie in shared memory, without a copy. Raises MemoryError."""
+@contextmanager
+def _bounded(memory: int, seconds: float) -> Iterator[None]:
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        memory = mmap.mmap(descriptor, header.words_bytes(level))
-    except OSError as error:
-        if error.errno == errno.ENOMEM:
-            raise MemoryError from None
-        raise
-    return np.frombuffer(memory, header.dtype).reshape(header.shape(level))
+        _bound_memory(memory)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _bound_memory(more: int) -> None:

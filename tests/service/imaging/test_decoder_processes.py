@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from service.errors import ImageUndecodable
-from service.imaging import decoder_processes, decoder_worker
+from service.imaging import decoder_processes
 from service.imaging.dicom.codecs import FrameDamaged
 from service.imaging.dicom.frame_header import FrameHeader
 
@@ -57,9 +57,10 @@ def test_words_come_back_where_there_is_no_memory_to_share(place, monkeypatch):
     np.testing.assert_array_equal(place.decode(HEADER, FRAME, 0), PIXELS)
 
 
-def test_words_come_back_where_the_memory_cannot_be_opened():
-    words = decoder_worker.decode(HEADER, FRAME, 0, "/nowhere", 2**30, 60)
-    np.testing.assert_array_equal(words, PIXELS)
+def test_words_come_back_where_the_memory_cannot_be_opened(place, monkeypatch):
+    place._run(os.getpid)
+    monkeypatch.setattr(os, "getpid", lambda: 2**30)
+    np.testing.assert_array_equal(place.decode(HEADER, FRAME, 0), PIXELS)
 
 
 def test_what_is_returned_stays_when_the_next_frame_comes(place):

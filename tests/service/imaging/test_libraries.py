@@ -8,6 +8,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from service.errors import ImageTooLarge
 from service.imaging.decode import ImageLimits, decode
 from service.imaging.libraries import decoding
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture, ramp
+from tests.support.archive import ENCODERS, archived
 
 STATE = """
 import json, logging, pkgutil, sys, warnings
@@ -147,3 +149,25 @@ def test_our_limit_of_pixels_decides_above_and_below_pillows(monkeypatch):
             decode(data, ImageLimits(max_pixels=1000))
         with pytest.raises(Image.DecompressionBombError):
             Image.open(io.BytesIO(data))
+
+
+DECODE_HERE = """
+import sys
+from pathlib import Path
+from service.imaging.decode import ImageLimits, decode
+for file in eval(sys.stdin.readline()):
+    decode(file, ImageLimits())
+mapped = Path("/proc/self/maps").read_text().split()
+print(*sorted({Path(path).name.split("-")[0] for path in mapped if "imagecodecs.libs" in path}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_of_the_libraries_of_imagecodecs_the_service_loads_one():
+    pixels = ramp(np.uint16, 1000)
+    files = [archived(syntax, pixels) for syntax in ENCODERS]
+    done = subprocess.run(
+        [sys.executable, "-c", DECODE_HERE], input=repr(files).encode(), capture_output=True
+    )
+    assert done.stdout.split() == [b"libjpeg"], done.stderr.decode()
