@@ -2,7 +2,8 @@
 
 `python -m tests.benchmarks.decoding_soak` decodes 10,000 files of 300 to 600 pixels on threads of
 this process, and sends one in ten of them to a server as well. One in ten is damaged: cut, or with
-one bit flipped. It prints how they were answered, and what the processes hold meanwhile. It fails
+one bit flipped. It prints how they were answered, and what the processes hold meanwhile (this
+process with its decoders and the server, then the server with its own). It fails
 if an undamaged file is not answered as it was the first time.
 """
 
