@@ -39,8 +39,8 @@ def decode(header: FrameHeader, frame: bytes, level: int = 0) -> Words:
     Waits until a place is free: there are as many as processors.
 
     Raises FrameDamaged; ImageUndecodable for a frame that ends its process or is too late; and
-    MemoryError for a process that had too little memory or was killed, as a system does that is
-    short of memory.
+    MemoryError for a process that had too little memory, could not start or was killed, as a
+    system does that is short of memory.
     """
     with _PLACES.one() as place:
         return place.decode(header, frame, level)
@@ -74,8 +74,8 @@ class _Place:
             return self._submit(call, *arguments).result()
         except BrokenExecutor as error:
             self._executor = None
-            killed = "SIGKILL" in str(error)
-        if killed:
+            codes = str(error)
+        if "SIGKILL" in codes or "EXIT(" in codes:  # no frame makes a process exit by itself
             raise MemoryError
         raise ImageUndecodable(
             f"The DICOM's compressed frame is damaged: it ended its decoder, or kept it busy for "

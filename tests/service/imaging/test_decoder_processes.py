@@ -91,6 +91,12 @@ def test_a_process_that_the_system_kills_was_short_of_memory(place):
         place._run(signal.raise_signal, signal.SIGKILL)
 
 
+def test_a_process_that_could_not_start_was_short_of_memory(place, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(MemoryError):
+        place.decode(HEADER, FRAME, 0)
+
+
 def test_a_process_that_ended_between_two_frames_costs_none(place):
     os.kill(place._run(os.getpid), signal.SIGKILL)
     assert not stays(lambda: place._executor._flags.broken is None)
