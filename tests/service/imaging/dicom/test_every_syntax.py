@@ -321,9 +321,8 @@ def test_deep_gray_stored_as_colour_is_read(syntax):
 
 
 def odd(frame: bytes) -> bytes:
-    """Of odd length: without its padding, or with a byte more than it needs."""
-    bare = frame[:-1] if frame.endswith(b"\0") else frame
-    return bare if len(bare) % 2 else bare + b"\0"
+    """Of odd length: without the padding after its end marker, or with a byte more than it needs."""
+    return frame[:-1] if frame.endswith(b"\xff\xd9\0") else frame + b"\0"
 
 
 def in_thirds(frame: bytes) -> list[bytes]:
