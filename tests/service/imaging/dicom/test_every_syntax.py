@@ -321,7 +321,7 @@ def test_deep_gray_stored_as_colour_is_read(syntax):
 
 
 def odd(frame: bytes) -> bytes:
-    """Of odd length: without the padding after its end marker, or with a byte more than it needs."""
+    """Of odd length: without the padding after its end marker, or with another byte."""
     return frame[:-1] if frame.endswith(b"\xff\xd9\0") else frame + b"\0"
 
 
