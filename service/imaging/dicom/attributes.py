@@ -14,7 +14,16 @@ from service.imaging.dicom.elements import count, is_given, text
 _MONOCHROME = {"IDENTITY": "MONOCHROME2", "INVERSE": "MONOCHROME1"}
 """PresentationLUTShape → the PhotometricInterpretation that goes with it (PS3.3 C.8.11.3)."""
 _COLOUR = frozenset(
-    {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT"}
+    {
+        "RGB",
+        "YBR_FULL",
+        "YBR_FULL_422",
+        "YBR_PARTIAL_420",
+        "YBR_PARTIAL_422",
+        "YBR_ICT",
+        "YBR_RCT",
+        "XYB",
+    }
 )
 _DEPTHS = (8, 16, 32)
 COMPLETED = (

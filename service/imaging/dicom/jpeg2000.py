@@ -15,10 +15,15 @@ _START = b"\xff\x4f\xff\x51"
 _CODING_STYLE, _START_OF_TILE = 0xFF52, 0xFF90
 _NO_SPARE_BIT = (8, 16)
 """Depths at which values of HTJ2K that run over their range, at lower resolutions, are lost."""
+_REVERSIBLE = 1
+"""The wavelet transformation 5-3 (A.6.1)."""
 
 
 def header(codec: str, frame: bytes) -> FrameHeader:
     """Returns what the segments SIZ and COD say.
+
+    Lossy HTJ2K goes by the codec of JPEG 2000, which ends values at their range. In OpenJPH they
+    wrap around also at full resolution: white would become black beside a hard edge.
 
     Raises ValueError, struct.error or IndexError for a frame without what is needed of them.
     """
@@ -28,6 +33,9 @@ def header(codec: str, frame: bytes) -> FrameHeader:
     )
     signed, depth = depth >= 128, depth % 128 + 1
     halves = left == top == 0 and steps == [1, 1] and samples == 1 and depth <= 16
+    levels, reversible = _coding_style(frame, start + 4 + length)
+    if not reversible:
+        codec = "jpeg-2000"
     if codec == "htj2k" and depth in _NO_SPARE_BIT:
         halves = False
     return FrameHeader(
@@ -37,17 +45,20 @@ def header(codec: str, frame: bytes) -> FrameHeader:
         samples,
         depth,
         signed=signed,
-        levels=_levels(frame, start + 4 + length) if halves else 0,
+        levels=levels if halves else 0,
     )
 
 
-def _levels(frame: bytes, at: int) -> int:
-    """How often the wavelet transform halved the sides. at: where the segment after SIZ starts."""
+def _coding_style(frame: bytes, at: int) -> tuple[int, bool]:
+    """How often the wavelet transform halved the sides, and whether it can be undone exactly.
+
+    at: where the segment after SIZ starts.
+    """
     while (marker := int.from_bytes(frame[at : at + 2], "big")) != _CODING_STYLE:
         if not 0xFF00 < marker < _START_OF_TILE:
             raise ValueError("no coding style")
         at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-    return frame[at + 9]
+    return frame[at + 9], frame[at + 13] == _REVERSIBLE
 
 
 def reduced(header: FrameHeader, frame: bytes, level: int) -> npt.NDArray[Any]:
