@@ -118,13 +118,21 @@ def read_dataset(data: bytes) -> tuple[Dataset, memoryview]:
             raise
     else:
         return dataset, memoryview(data)[:end]
-    raise _too_large()
+    raise too_large()
 
 
 def _luts(file: "BoundedFile", tag: BaseTag, dataset: Dataset) -> Sequence:
-    """Reads the first items of a LUT sequence that hold a LUT: one to use, one to say it of."""
+    """Reads the first items of a LUT sequence that hold a LUT: one to use, one to say it of.
+
+    The second one need not be readable.
+    """
     holding = (item for item in _items(file, tag, dataset) if is_given(item, "LUTData"))
-    return Sequence(islice(holding, 2))
+    found = list(islice(holding, 1))
+    try:
+        found += islice(holding, 1)
+    except Exception:  # pydicom raises anything
+        file.refused = False
+    return Sequence(found)
 
 
 def _items(file: "BoundedFile", tag: BaseTag, dataset: Dataset) -> Iterator[Dataset]:
@@ -219,7 +227,7 @@ class BoundedFile(io.BytesIO):
             self._header -= len(content)
         self.refused = min(self._steps, self._header) < 0 or self._is_no_lut(len(content))
         if self.refused:
-            raise _too_large()
+            raise too_large()
         self._tag = content[:4] if len(content) == _TAG_AND_LENGTH else self._tag
         return content
 
@@ -243,7 +251,7 @@ class BoundedFile(io.BytesIO):
         if tag in _LUTS or tag in _GROUPS or tag in _FLOATS:
             self.places[tag] = self.tell(), vr, length
         if self._part == "header" and length != _UNDEFINED and length > _max_bytes(tag):
-            raise _too_large()
+            raise too_large()
         return bool(tag > _PIXEL_DATA)
 
     def start(self, tag: BaseTag) -> None:
@@ -264,7 +272,8 @@ def _max_bytes(tag: int) -> int:
     return _MAX_VALUE if tag in _READ or tag == _CHARACTER_SET else _UNDEFINED
 
 
-def _too_large() -> ImageUndecodable:
+def too_large() -> ImageUndecodable:
+    """Returns the error for a header over the bounds of this module."""
     return ImageUndecodable(
         "The DICOM's header holds more elements, items or bytes than a radiograph's. "
         "Export it again without private elements."

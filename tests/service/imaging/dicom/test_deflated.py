@@ -140,6 +140,12 @@ def test_what_is_inflated_is_reserved_before():
     assert reserved[1] - reserved[0] > 2 * PIXELS.nbytes
 
 
+def test_a_header_larger_than_the_beginning_is_refused_with_the_reason():
+    private = element(0x00090010, b"UN", bytes(HEAD))
+    with pytest.raises(ImageUndecodable, match="more elements"):
+        decode(deflated(private + parts()[1]), LIMITS)
+
+
 @pytest.mark.parametrize("size", [0, 2**14, 2**20, 2**22])
 def test_the_ids_of_a_deflated_file_are_found(size):
     _, elements = parts()
