@@ -15,7 +15,6 @@ from service.imaging.dicom.identifiers import Belonging, belonging
 from service.imaging.radiograph import Radiograph
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 from tests.service.imaging.dicom.conftest import LIMITS, chest, element
-from tests.support.archive import archived
 
 PIXELS = chest(4095)
 PLAIN = dicom_bytes(dicom_dataset(PIXELS, StudyInstanceUID="1.2.3", PatientID="Doe 7"))
@@ -172,8 +171,3 @@ def test_a_deflated_report_is_no_image():
     del dataset.Rows, dataset.PixelData
     data = dicom_bytes(dataset, DeflatedExplicitVRLittleEndian)
     assert not belonging(lambda limit: data[:limit]).image
-
-
-def test_the_archives_file_of_this_syntax_is_read():
-    data = archived(DeflatedExplicitVRLittleEndian, PIXELS)
-    assert decode(data, LIMITS).pixels.shape == PIXELS.shape
