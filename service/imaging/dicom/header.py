@@ -64,6 +64,11 @@ _MAX_WORDS = 2**16
 """Bytes of a description or a sequence of codes."""
 _MAX_VALUE = 2**10
 """Bytes of any other value that is read."""
+_LONGEST: dict[int, int] = {
+    **dict.fromkeys((*_READ, _CHARACTER_SET), _MAX_VALUE),
+    **dict.fromkeys(_WORDS, _MAX_WORDS),
+}
+"""The longest value accepted for an element; elements that are skipped have no bound."""
 _UNDEFINED = 0xFFFFFFFF
 _TAG_AND_LENGTH = 8
 """Bytes that pydicom reads of each element before its value."""
@@ -250,7 +255,8 @@ class BoundedFile(io.BytesIO):
         self._native = length if tag == _PIXEL_DATA else _UNDEFINED
         if tag in _LUTS or tag in _GROUPS or tag in _FLOATS:
             self.places[tag] = self.tell(), vr, length
-        if self._part == "header" and length != _UNDEFINED and length > _max_bytes(tag):
+        longest = _LONGEST.get(tag, _UNDEFINED)
+        if self._part == "header" and longest < length != _UNDEFINED:
             raise too_large()
         return bool(tag > _PIXEL_DATA)
 
@@ -263,13 +269,6 @@ class BoundedFile(io.BytesIO):
 def _part(tag: BaseTag) -> str:
     """The part of the file that an element is counted to."""
     return "pixels" if tag == _PIXEL_DATA else "LUT" if tag in _LUTS else "header"
-
-
-def _max_bytes(tag: int) -> int:
-    """The longest value accepted for an element; elements that are skipped have no bound."""
-    if tag in _WORDS:
-        return _MAX_WORDS
-    return _MAX_VALUE if tag in _READ or tag == _CHARACTER_SET else _UNDEFINED
 
 
 def too_large() -> ImageUndecodable:
