@@ -8,7 +8,7 @@
 # Why it matters: some encoders declare the bits that are in use, as pydicom's does, others those
 #   allocated. With gdcm alone, a study of the first kind cannot be read; with both it depends on
 #   what else is installed.
-# What we do: JPEG-LS is decoded by imagecodecs (CharLS), as pyjpegls does.
+# What we do: JPEG-LS is decoded by imagecodecs, which has the same library as pyjpegls.
 #
 # Seen:
 #   pydicom 3.0.2 python-gdcm 3.2.6 pyjpegls 1.5.1

@@ -8,8 +8,8 @@
 # Why it matters: DICOM's window, rescale slope and padding are in stored values. Applied to
 #   Pillow's, the window of a radiograph shows a black or white image, and a signed one is off by
 #   its offset.
-# What we do: whole images are decoded by imagecodecs. Pillow decodes lower resolutions alone, and
-#   both changes are undone (service/imaging/dicom/jpeg2000.py).
+# What we do: JPEG 2000 in DICOM is decoded by imagecodecs. Pillow decodes it at lower resolutions
+#   only, and both changes are undone (service/imaging/dicom/jpeg2000.py).
 #
 # Seen:
 #   pillow 13.0.0

@@ -7,8 +7,7 @@
 #   for k = 3, of 1, 2 or 3 modulo 8. k = 1 always works.
 # Why it matters: reduced decoding reads a large radiograph many times as fast, which is what a
 #   preview needs. Detectors have all sizes, so it works in a test and fails in a hospital.
-# What we do: an image class of our own gives Pillow's decoder the size that JPEG 2000 has
-#   (service/imaging/dicom/jpeg2000.py).
+# What we do: a plugin of our own tells Pillow the size as JPEG 2000 rounds it.
 #
 # Seen:
 #   pillow 13.0.0

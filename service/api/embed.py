@@ -65,7 +65,7 @@ class ImageFacts(Answer):
     """True when the file shows low values as white (MONOCHROME1)."""
     window: WindowOut
     corrections: list[str]
-    """What was read otherwise than the file says: a sentence each. Empty for most images."""
+    """What was read otherwise than the file says, or chosen of several windows: a sentence each."""
     warnings: list[str]
     """Reasons to doubt that the image is an upright chest radiograph."""
 

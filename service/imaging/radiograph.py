@@ -55,7 +55,7 @@ class RadiographFacts:
     spacing_mm: tuple[float, float] | None = None
     """Row and column spacing on the detector in mm, if the file has it."""
     corrections: tuple[str, ...] = ()
-    """What was read otherwise than the file says: a sentence each, for the caller."""
+    """What was read otherwise than the file says, or chosen of several windows: a sentence each."""
     provenance: dict[str, str] = field(default_factory=dict)
     """The allow-listed, de-identified DICOM elements (see `service.imaging.deidentify`)."""
     doubts: tuple[Doubt, ...] = ()

@@ -183,8 +183,7 @@ def _uncompressed(syntax: uid.UID, bits: int, header: dict[str, object]) -> byte
         if syntax in JPEG_XLS:
             pixels = imagecodecs.jpegxl_decode(frame)
         else:  # decoders of a lossy frame may differ by one value: the transform is in fractions
-            decode = imagecodecs.htj2k_decode if syntax == uid.HTJ2K else imagecodecs.jpeg2k_decode
-            pixels = decode(frame)
+            pixels = imagecodecs.jpeg2k_decode(frame)  # reads HTJ2K too
     return dicom_bytes(stored(pixels.reshape(64, 48), bits, **header))
 
 

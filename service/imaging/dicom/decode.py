@@ -22,10 +22,10 @@ from service.imaging.dicom import reduction
 from service.imaging.dicom.attributes import complete, is_colour, rows_and_columns
 from service.imaging.dicom.bits import Bits
 from service.imaging.dicom.blocks import MOST
-from service.imaging.dicom.deflated import inflated, inflated_size
+from service.imaging.dicom.deflated import HEAD, inflated, inflated_size
 from service.imaging.dicom.elements import count
 from service.imaging.dicom.grayscale import Display, display
-from service.imaging.dicom.header import CheckShape, check_header, read_dataset
+from service.imaging.dicom.header import CheckShape, check_header, read_dataset, too_large
 from service.imaging.dicom.pixels import StoredWords, allocated_bits, stored_words
 from service.imaging.dicom.processing import doubts
 from service.imaging.dicom.region import names_chest
@@ -56,6 +56,8 @@ def decode_dicom(
         beginning = inflated(data)
         deflated = beginning is not data
         dataset, _ = read_dataset(beginning)
+        if deflated and "PixelData" not in dataset and len(beginning) > HEAD:
+            raise too_large()
         rows, columns = check_header(dataset, check_shape)
         size = inflated_size(dataset) if deflated else 0
         reserve(_footprint(dataset, rows * columns, len(data), size))

@@ -54,7 +54,9 @@ def is_given(dataset: Dataset, keyword: str) -> bool:
     value = None if element is None else element.value
     if isinstance(value, bytes) and dictionary_VR(keyword) not in STR_VR:
         return bool(value)  # whose bytes may be those of blanks: 2316 is a form feed and a tab
-    return value is not None and bool(len(value.strip()) if isinstance(value, bytes | str) else 1)
+    if isinstance(value, bytes | str):
+        return bool(value.strip())
+    return value is not None and value != []
 
 
 def text(dataset: Dataset, keyword: str) -> str:

@@ -64,6 +64,11 @@ _MAX_WORDS = 2**16
 """Bytes of a description or a sequence of codes."""
 _MAX_VALUE = 2**10
 """Bytes of any other value that is read."""
+_LONGEST: dict[int, int] = {
+    **dict.fromkeys((*_READ, _CHARACTER_SET), _MAX_VALUE),
+    **dict.fromkeys(_WORDS, _MAX_WORDS),
+}
+"""The longest value accepted for an element; elements that are skipped have no bound."""
 _UNDEFINED = 0xFFFFFFFF
 _TAG_AND_LENGTH = 8
 """Bytes that pydicom reads of each element before its value."""
@@ -118,13 +123,21 @@ def read_dataset(data: bytes) -> tuple[Dataset, memoryview]:
             raise
     else:
         return dataset, memoryview(data)[:end]
-    raise _too_large()
+    raise too_large()
 
 
 def _luts(file: "BoundedFile", tag: BaseTag, dataset: Dataset) -> Sequence:
-    """Reads the first items of a LUT sequence that hold a LUT: one to use, one to say it of."""
+    """Reads the first items of a LUT sequence that hold a LUT: one to use, one to say it of.
+
+    The second one need not be readable.
+    """
     holding = (item for item in _items(file, tag, dataset) if is_given(item, "LUTData"))
-    return Sequence(islice(holding, 2))
+    found = list(islice(holding, 1))
+    try:
+        found += islice(holding, 1)
+    except Exception:  # pydicom raises anything
+        file.refused = False
+    return Sequence(found)
 
 
 def _items(file: "BoundedFile", tag: BaseTag, dataset: Dataset) -> Iterator[Dataset]:
@@ -219,7 +232,7 @@ class BoundedFile(io.BytesIO):
             self._header -= len(content)
         self.refused = min(self._steps, self._header) < 0 or self._is_no_lut(len(content))
         if self.refused:
-            raise _too_large()
+            raise too_large()
         self._tag = content[:4] if len(content) == _TAG_AND_LENGTH else self._tag
         return content
 
@@ -242,8 +255,9 @@ class BoundedFile(io.BytesIO):
         self._native = length if tag == _PIXEL_DATA else _UNDEFINED
         if tag in _LUTS or tag in _GROUPS or tag in _FLOATS:
             self.places[tag] = self.tell(), vr, length
-        if self._part == "header" and length != _UNDEFINED and length > _max_bytes(tag):
-            raise _too_large()
+        longest = _LONGEST.get(tag, _UNDEFINED)
+        if self._part == "header" and longest < length != _UNDEFINED:
+            raise too_large()
         return bool(tag > _PIXEL_DATA)
 
     def start(self, tag: BaseTag) -> None:
@@ -257,14 +271,8 @@ def _part(tag: BaseTag) -> str:
     return "pixels" if tag == _PIXEL_DATA else "LUT" if tag in _LUTS else "header"
 
 
-def _max_bytes(tag: int) -> int:
-    """The longest value accepted for an element; elements that are skipped have no bound."""
-    if tag in _WORDS:
-        return _MAX_WORDS
-    return _MAX_VALUE if tag in _READ or tag == _CHARACTER_SET else _UNDEFINED
-
-
-def _too_large() -> ImageUndecodable:
+def too_large() -> ImageUndecodable:
+    """Returns the error for a header over the bounds of this module."""
     return ImageUndecodable(
         "The DICOM's header holds more elements, items or bytes than a radiograph's. "
         "Export it again without private elements."

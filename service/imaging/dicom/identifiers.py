@@ -19,7 +19,7 @@ from service.imaging.libraries import decoding
 
 _IDS = ["StudyInstanceUID", "PatientID"]
 _TAGS: list[BaseTag | int] = [*map(Tag, (*_IDS, "SOPClassUID", "Rows"))]
-
+_LAST = max(_TAGS)
 
 _LIMITS = (2**14, 2**20, 2**31)
 """Bytes of the beginning that are read. The first holds most headers. The last is the whole file,
@@ -70,7 +70,7 @@ def _read(data: bytes, most: int) -> tuple[Belonging | None, bool]:
 
 def _is_past(tag: BaseTag, *_: object) -> bool:
     """Decides whether all wanted elements are passed: a file has them in ascending order."""
-    return bool(tag > max(_TAGS))
+    return bool(tag > _LAST)
 
 
 def _is_image(header: FileDataset) -> bool:

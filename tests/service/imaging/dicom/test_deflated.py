@@ -15,7 +15,6 @@ from service.imaging.dicom.identifiers import Belonging, belonging
 from service.imaging.radiograph import Radiograph
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 from tests.service.imaging.dicom.conftest import LIMITS, chest, element
-from tests.support.archive import archived
 
 PIXELS = chest(4095)
 PLAIN = dicom_bytes(dicom_dataset(PIXELS, StudyInstanceUID="1.2.3", PatientID="Doe 7"))
@@ -140,6 +139,12 @@ def test_what_is_inflated_is_reserved_before():
     assert reserved[1] - reserved[0] > 2 * PIXELS.nbytes
 
 
+def test_a_header_larger_than_the_beginning_is_refused_with_the_reason():
+    private = element(0x00090010, b"UN", bytes(HEAD))
+    with pytest.raises(ImageUndecodable, match="more elements"):
+        decode(deflated(private + parts()[1]), LIMITS)
+
+
 @pytest.mark.parametrize("size", [0, 2**14, 2**20, 2**22])
 def test_the_ids_of_a_deflated_file_are_found(size):
     _, elements = parts()
@@ -166,8 +171,3 @@ def test_a_deflated_report_is_no_image():
     del dataset.Rows, dataset.PixelData
     data = dicom_bytes(dataset, DeflatedExplicitVRLittleEndian)
     assert not belonging(lambda limit: data[:limit]).image
-
-
-def test_the_archives_file_of_this_syntax_is_read():
-    data = archived(DeflatedExplicitVRLittleEndian, PIXELS)
-    assert decode(data, LIMITS).pixels.shape == PIXELS.shape

@@ -455,7 +455,7 @@ BY_DCMTK = {
 @pytest.mark.parametrize("made", BY_DCMTK)
 def test_lossless_files_of_dcmtk_are_read(made, bits, signed, tmp_path):
     if made == "JPEG-LS of chosen parts" and signed:
-        pytest.skip("dcmcjpls 3.6.7 ends by SIGABRT")
+        pytest.skip("dcmcjpls 3.6.7 does not write them")
     pixels = radiograph(65, 81, bits, signed=signed)
     data = archived(uid.ExplicitVRLittleEndian, pixels, bits)
     same(by_dcmtk(data, tmp_path, *BY_DCMTK[made]), as_stored(pixels, bits))

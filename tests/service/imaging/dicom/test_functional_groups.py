@@ -45,6 +45,13 @@ def test_what_the_image_says_itself_comes_first():
     np.testing.assert_array_equal(shown(dataset), shown(top))
 
 
+def test_an_empty_sequence_of_the_image_says_nothing():
+    dataset = dicom_dataset(PIXELS, **HEADER, **TWELVE, VOILUTSequence=Sequence())
+    grouped(dataset, "FrameVOILUTSequence", **WINDOW)
+    top = dicom_dataset(PIXELS, **HEADER, **TWELVE, **WINDOW)
+    np.testing.assert_array_equal(shown(dataset), shown(top))
+
+
 def test_the_spacing_of_the_frame_is_that_of_the_image():
     dataset = dicom_dataset(PIXELS, **HEADER)
     grouped(dataset, "PixelMeasuresSequence", PixelSpacing=[0.4, 0.2])

@@ -180,6 +180,29 @@ def test_the_first_of_any_number_of_large_luts_is_used(keyword, syntax, undefine
     )
 
 
+@pytest.mark.parametrize(
+    "second",
+    [
+        item(element(0x00283003, b"UT", b"x" * 3000)),
+        item(element(0x00283006, b"OW", bytes(2**18))),
+        item() * 60_000,
+        b"no item",
+    ],
+    ids=["explanation", "entries", "items", "no item"],
+)
+@pytest.mark.parametrize("tag", [0x00283000, 0x00283010])
+def test_a_lut_is_used_whatever_follows_it(tag, second):
+    descriptor = element(0x00283002, b"UN", np.array([0, 0, 16], "<u2").tobytes())
+    entries = element(0x00283006, b"OW", np.arange(65535, -1, -1).astype("<u2").tobytes())
+    first = item(descriptor + entries)
+    data = dicom_bytes(dicom_dataset(ramp(np.uint16, 65535)))
+    start = data.index(b"\xe0\x7f\x10\x00")
+    data = data[:start] + element(tag, b"SQ", first + second) + data[start:]
+    radiograph = decode(data, LIMITS)
+    close(radiograph.pixels / 65535, 1 - ramp(np.uint16, 65535) / 65535)
+    assert radiograph.corrections == ()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "items",
