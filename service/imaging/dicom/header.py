@@ -33,7 +33,7 @@ _VRS = frozenset(
 _MAX_FIRST_ELEMENT = 1024
 _CHARACTER_SET = Tag("SpecificCharacterSet")
 _PIXEL_DATA = Tag("PixelData")
-_WORDS = [*map(Tag, (*region.STATEMENTS, *region.DESCRIPTIONS, *view.ELEMENTS))]
+_WORDS = frozenset(map(Tag, (*region.STATEMENTS, *region.DESCRIPTIONS, *view.ELEMENTS)))
 _LUTS = {Tag("ModalityLUTSequence"): "ModalityLUTSequence", Tag("VOILUTSequence"): "VOILUTSequence"}
 _GROUPS = frozenset(map(Tag, functional_groups.GROUPS))
 _FLOATS = {
@@ -54,6 +54,7 @@ _READ: list[BaseTag | int] = [
     )),
 ]  # fmt: skip
 """Elements that are read of a file; pydicom adds the character set. LUTs are read after them."""
+_BOUNDED = frozenset({*_READ, _CHARACTER_SET})
 _MAX_STEPS = 100_000
 """Reads of the file: pydicom takes one or two for each element, item and fragment."""
 _MAX_HEADER = 2**20
@@ -261,7 +262,7 @@ def _max_bytes(tag: int) -> int:
     """The longest value accepted for an element; elements that are skipped have no bound."""
     if tag in _WORDS:
         return _MAX_WORDS
-    return _MAX_VALUE if tag in _READ or tag == _CHARACTER_SET else _UNDEFINED
+    return _MAX_VALUE if tag in _BOUNDED else _UNDEFINED
 
 
 def _too_large() -> ImageUndecodable:

@@ -21,7 +21,7 @@ from service.imaging.dicom.pixels import StoredWords, stored_words
 from service.imaging.dicom.reduction import LEAST_COSINE, TOLERANCE
 from service.settings import DEMO_BUNDLE
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
-from tests.service.imaging.dicom.test_exact import CASES, TWELVE, WINDOW, bordered
+from tests.service.imaging.dicom.test_exact import CASES, LEVELS, TWELVE, WINDOW, bordered
 from tests.support.archive import SYNTAXES, archived
 from training.data.phantom import PhantomConfig, phantom
 
@@ -237,6 +237,7 @@ TURNED = ((np.indices((300, 400))[1] * 10 - 1500) & 4095).astype(np.uint16)
     ("pixels", "elements", "calls"),
     [
         (RADIOGRAPH, {}, [1, 1]),
+        (RADIOGRAPH, {"ModalityLUTSequence": LEVELS} | WINDOW, [1, 1]),
         (RADIOGRAPH, {"WindowCenter": 9000, "WindowWidth": 5}, [1, 4, 1]),
         (RADIOGRAPH, {"WindowCenter": 2300, "WindowWidth": 250}, [1, 4, 1]),
         (RADIOGRAPH, {"WindowCenter": 2300, "WindowWidth": 250, "VOILUTFunction": "SIGMOID"},
@@ -246,8 +247,8 @@ TURNED = ((np.indices((300, 400))[1] * 10 - 1500) & 4095).astype(np.uint16)
         (bordered(0), {"PixelPaddingValue": 0, "PhotometricInterpretation": "MONOCHROME1"} | WINDOW,
          [1, 2, 1]),
     ],
-    ids=["range of values", "window that misses", "steep window", "steep curve", "other sign",
-         "bright padding", "padding turned over"],
+    ids=["range of values", "modality LUT", "window that misses", "steep window", "steep curve",
+         "other sign", "bright padding", "padding turned over"],
 )  # fmt: skip
 def test_the_whole_image_is_decoded_where_a_smaller_copy_may_mislead(
     asked, pixels, elements, calls
