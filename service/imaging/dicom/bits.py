@@ -55,7 +55,7 @@ def find_bits(
     width, used = 8 * words.itemsize, int(np.bitwise_or.reduce(codes))
     bits = _placed(claimed, used, width)
     if min(words.shape) > 1:
-        sample = _neighbours(words)
+        sample = neighbours(words)
         others = [*_wider(bits, codes, used, width), *_turned(bits, codes, sample)]
         smoother = [each for each in others if _is_smoother(each, bits, sample)]
         if smoother:
@@ -69,7 +69,13 @@ def runs_on(bits: Bits, codes: npt.NDArray[Any], words: npt.NDArray[Any]) -> boo
 
     bits, codes, words: as `find_bits` takes them.
     """
-    return min(words.shape) > 1 and bool(_turned(bits, codes, _neighbours(words)))
+    return min(words.shape) > 1 and bool(_turned(bits, codes, neighbours(words)))
+
+
+def neighbours(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns some rows and those below them, unsigned[2, n, columns]."""
+    tops = np.unique(np.linspace(0, len(words) - 2, _ROWS).astype(int))
+    return np.stack([words[tops], words[tops + 1]])
 
 
 def _placed(claimed: Bits, used: int, width: int) -> Bits:
@@ -118,12 +124,6 @@ def _lowered(best: Bits, bits: Bits, used: int, width: int) -> Bits:
     if best.stored <= bits.stored or used % 2**spare:
         return best
     return Bits(spare, bits.stored, bits.signed)
-
-
-def _neighbours(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Some rows and those below them: unsigned[2, n, columns]."""
-    tops = np.unique(np.linspace(0, len(words) - 2, _ROWS).astype(int))
-    return np.stack([words[tops], words[tops + 1]])
 
 
 def _is_smoother(other: Bits, bits: Bits, sample: npt.NDArray[Any]) -> bool:

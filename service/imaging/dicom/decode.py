@@ -125,16 +125,19 @@ def _display(dataset: Dataset, factor: int) -> tuple[StoredWords, Display, int]:
     if factor > 1 and reduction.may_suffice(dataset):
         stored = stored_words(dataset, factor)
         blocks = factor // stored.shrunk
-        shown = _shown(dataset, stored.words, blocks)
-        if stored.shrunk == 1 or shown.certain:
+        shown = _shown(dataset, stored.words, blocks, smaller=stored.shrunk > 1)
+        if shown.certain:
             return stored, shown, blocks
     stored = stored_words(dataset)
     return stored, _shown(dataset, stored.words, factor), factor
 
 
-def _shown(dataset: Dataset, words: npt.NDArray[Any], blocks: int) -> Display:
+def _shown(
+    dataset: Dataset, words: npt.NDArray[Any], blocks: int, *, smaller: bool = False
+) -> Display:
     if is_colour(dataset):  # whose luma is what is shown: windows and LUTs are for monochrome
         return display(words, Bits(0, 8 * words.itemsize, signed=False), Dataset(), blocks)
     stored = int(dataset.BitsStored)
     shift = int(dataset.HighBit) + 1 - stored
-    return display(words, Bits(shift, stored, bool(dataset.PixelRepresentation)), dataset, blocks)
+    bits = Bits(shift, stored, bool(dataset.PixelRepresentation))
+    return display(words, bits, dataset, blocks, smaller=smaller)

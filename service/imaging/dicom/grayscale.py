@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from service.arrays import Bools
-from service.imaging.dicom.bits import Bits, find_bits, runs_on
+from service.imaging.dicom.bits import Bits, find_bits, neighbours, runs_on
 from service.imaging.dicom.blocks import means_of_blocks
 from service.imaging.dicom.elements import is_given, text
 from service.imaging.dicom.luts import Values, declared_bits, read_lut
@@ -29,6 +29,10 @@ the grays span, below which a VOI LUT or window is taken to miss the image."""
 _BLACK, _WHITE = 0.02, 0.98
 _NO_GRAY = 0.5 / 255
 """Display value that is still black in 8 bits."""
+_STEEP = 0.5 / 255
+"""Mean difference of display values, if four pixels are averaged before or after they are shown,
+from which a smaller copy may not be used. Real radiographs have half of it with a window of nine
+tenths of their pixels; from twice as much on, the model's input differs by over a level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Display:
 
     window: the range of values that became black…white. inverted: low stored values were bright
     (MONOCHROME1) and have been turned over. corrections: what was read otherwise than declared.
-    certain: whether they may come from a smaller copy of the image, as `_shades` decides.
+    certain: whether they show what the whole image would, as `_is_certain` decides.
     """
 
     pixels: npt.NDArray[np.uint16]
@@ -75,20 +79,28 @@ class _Rendering:
     missed: int = 0
 
 
-def display(words: npt.NDArray[Any], claimed: Bits, dataset: Dataset, factor: int = 1) -> Display:
+def display(
+    words: npt.NDArray[Any],
+    claimed: Bits,
+    dataset: Dataset,
+    factor: int = 1,
+    *,
+    smaller: bool = False,
+) -> Display:
     """Returns the display values of an image; padding becomes black.
 
     words: unsigned[rows, columns], as they are stored. claimed: the bits that the header names.
-    factor: each block of factor × factor pixels becomes its mean.
+    factor: each block of factor × factor pixels becomes its mean. smaller: whether the words are a
+    smaller copy of the image.
 
     Raises ImageUndecodable for a rescale that is not finite and for a LUT that cannot be read.
     """
     plain = _is_plain(words, claimed, dataset)
     table = words_between_ends(words) if plain else words_that_occur(words)
-    shades = _shades(table, words, claimed, dataset)
+    shades = _shades(table, words, claimed, dataset, smaller=smaller)
     if not (table.complete or shades.declared):
         table = words_that_occur(words)
-        shades = _shades(table, words, claimed, dataset)
+        shades = _shades(table, words, claimed, dataset, smaller=smaller)
     grays = table.by_place(shades.grays)
     shown = means_of_blocks(grays, table.places, factor)
     return Display(shown, shades.window, shades.inverted, shades.said, shades.certain)
@@ -106,14 +118,10 @@ def _is_plain(words: npt.NDArray[Any], claimed: Bits, dataset: Dataset) -> bool:
     return low_bits and int(words.max()) < 2**claimed.stored
 
 
-def _shades(table: Table, words: npt.NDArray[Any], claimed: Bits, dataset: Dataset) -> _Shades:
-    """Decides how an image is shown.
-
-    It is certain, even if `words` are of a smaller copy, where the header decides: by its bits,
-    which hold all values, none of them near both ends as if the sign were wrong; by its first VOI
-    LUT or window, not the range of values; and if padding is black by that, so that it does not
-    matter where its blurred edge ends.
-    """
+def _shades(
+    table: Table, words: npt.NDArray[Any], claimed: Bits, dataset: Dataset, *, smaller: bool
+) -> _Shades:
+    """Decides how an image is shown."""
     bits, said = find_bits(claimed, table.codes, words)
     stored = bits.values(table.codes)
     padding, of_padding = find_padding(dataset, bits, stored, table.shares, table.at_edge)
@@ -123,18 +131,38 @@ def _shades(table: Table, words: npt.NDArray[Any], claimed: Bits, dataset: Datas
     inverted, of_polarity = _polarity(dataset)
     shown = 1 - rendering.shown if inverted else rendering.shown
     declared = bits == claimed and not rendering.missed
-    certain = (
+    certain = not smaller or (
         declared
         and rendering.window.source != "value-range"
         and not of_padding
-        and _are_in_range(table.codes, bits)
         and bool((shown[padding] <= _NO_GRAY).all())
-        and not runs_on(bits, table.codes, words)
+        and _is_certain(table.codes, words, bits, shown)
     )
     shown[padding] = 0
     grays = np.rint(shown * 65535).astype(np.uint16)
     said = [*said, *of_padding, *of_modality, *rendering.said, *of_polarity]
     return _Shades(grays, rendering.window, inverted, said, declared, certain)
+
+
+def _is_certain(
+    codes: npt.NDArray[Any], words: npt.NDArray[Any], bits: Bits, shown: Values
+) -> bool:
+    """Decides whether a smaller copy shows what the whole image would.
+
+    Its bits must hold all values, with none near both ends as if the sign were wrong. And the
+    display values must be so smooth that it hardly matters that the copy was made before.
+
+    shown: the display value of each code.
+    """
+    if min(words.shape) < 2 or not _are_in_range(codes, bits) or runs_on(bits, codes, words):
+        return False
+    stored = bits.values(codes)
+    order = np.argsort(stored)
+    even = words.shape[1] // 2 * 2
+    squares = bits.values(neighbours(words)[:, :, :even]).reshape(2, -1, 2)
+    before = np.interp(squares.mean((0, 2)), stored[order], shown[order])
+    after = np.interp(squares, stored[order], shown[order]).mean((0, 2))
+    return bool(np.abs(before - after).mean() <= _STEEP)
 
 
 def _are_in_range(codes: npt.NDArray[Any], bits: Bits) -> bool:

@@ -29,10 +29,10 @@ def may_suffice(dataset: Dataset) -> bool:
     """Decides by the header whether words of a smaller copy may be enough.
 
     The range of values, which is shown without a VOI LUT or window, is that of all words. So are
-    colour's.
+    colour's. The words that occur decide how a modality LUT is read.
     """
     named = any(is_given(dataset, each) for each in ("VOILUTSequence", "WindowCenter"))
-    return named and not is_colour(dataset)
+    return named and not is_given(dataset, "ModalityLUTSequence") and not is_colour(dataset)
 
 
 def spans(
