@@ -91,6 +91,7 @@ def ingest_in_batches(
     for batch, stored in _stored_in_order(library, batches, at_once):
         places = [entry.place for entry in batch.entries]
         outcome = outcome_of(first, places, batch.results(stored.results))
+        del batch  # its images, before the next one is awaited
         yield replace(outcome, seconds=stored.seconds)
         first += len(places)
 
