@@ -280,6 +280,7 @@ def test_all_files_are_flushed_before_a_write_returns_but_in_bulk_work(
     open_edge, study, monkeypatch
 ):
     synced = []
+    monkeypatch.setattr(edge, "_FLUSH_EVERY_S", 3600)
     monkeypatch.setattr(shard.Shard, "sync_log", lambda self: synced.append(self))
     for bulk, alone in ((False, 0), (True, 2)):
         store = open_edge(bulk=bulk)
