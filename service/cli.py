@@ -260,7 +260,7 @@ def _as_usage_error(option: str) -> Iterator[None]:
 
 @contextmanager
 def _open_library(settings: Settings) -> Iterator[CaseLibrary]:
-    with open_services(settings) as wired:
+    with open_services(settings, bulk=True) as wired:
         yield wired.library
 
 

@@ -132,8 +132,8 @@ def progress_bar(console: Console, total: int) -> Iterator[Callable[[Outcome], N
         def advance(done: Outcome) -> None:
             nonlocal so_far
             so_far = summed([so_far, done])
-            limit = so_far.limit
-            progress.update(task, advance=done.studies, limit=limit and f"waits for {limit}")
+            limit = f"waits for {so_far.limit}" if so_far.limit else ""
+            progress.update(task, advance=done.studies, limit=limit)
 
         yield advance
 

@@ -45,16 +45,16 @@ STARTUP_S = 120.0
 
 
 @contextmanager
-def open_services(settings: Settings) -> Iterator[Services]:
+def open_services(settings: Settings, *, bulk: bool = False) -> Iterator[Services]:
     """Gives every part of the service, opened in order, and closes them in reverse order.
 
-    The command line uses the same parts.
+    The command line uses the same parts. bulk: see `EdgeStore`.
     """
     return_freed_memory()
     with (
         sending_spans(_text(settings.otlp_url)) as tracer,
         _encoder(settings) as encoder,
-        open_library(settings, encoder) as library,
+        open_library(settings, encoder, bulk=bulk) as library,
     ):
         bundle = encoder.bundle
         classifiers = {
@@ -118,7 +118,7 @@ def open_library_on_ray(
             partial(_open_encoder, on_worker),
             settings.max_text_chars,
         ) as encoder,
-        open_library(settings, encoder) as library,
+        open_library(settings, encoder, bulk=True) as library,
     ):
         yield library
 
@@ -172,13 +172,15 @@ def _open_encoder(settings: Settings) -> Encoder:
 
 
 @contextmanager
-def open_library(settings: Settings, encoder: StudyEncoder) -> Iterator[CaseLibrary]:
-    """Gives the settings' case library, written through this encoder."""
+def open_library(
+    settings: Settings, encoder: StudyEncoder, *, bulk: bool = False
+) -> Iterator[CaseLibrary]:
+    """Gives the settings' case library, written through this encoder. bulk: see `EdgeStore`."""
     data_dir, name, reserve = settings.data_dir, settings.collection, settings.disk_reserve_bytes
     _require_key(data_dir)
     with disk_errors("the key of the references"):
         key = Pseudonymiser(load_or_create_key(_key_file(data_dir)))
-    store = _open_store(settings, encoder.bundle, key.fingerprint)
+    store = _open_store(settings, encoder.bundle, key.fingerprint, bulk=bulk)
     store.tally = Tally(data_dir / f"{name}.count")
     try:
         renditions = renditions_of(data_dir, name, reserve)
@@ -209,11 +211,13 @@ def _require_key(data_dir: Path) -> None:
         )
 
 
-def _open_store(settings: Settings, bundle: Bundle, key_fingerprint: str) -> CaseStore:
+def _open_store(
+    settings: Settings, bundle: Bundle, key_fingerprint: str, *, bulk: bool
+) -> CaseStore:
     identity = Identity(bundle.manifest.id, key_fingerprint, bundle.manifest.dimension)
     if settings.qdrant_url is None:
         library = settings.data_dir / settings.collection
-        return EdgeStore(library, identity, settings.disk_reserve_bytes)
+        return EdgeStore(library, identity, settings.disk_reserve_bytes, bulk=bulk)
     layout = CollectionLayout(
         shards=settings.qdrant_shards,
         replicas=settings.qdrant_replicas,

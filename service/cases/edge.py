@@ -43,31 +43,39 @@ from service.telemetry import log
 _OPTIMIZE_EVERY = 20_000
 """Points written between two runs of the optimizer. The write that reaches it waits for it."""
 _FLUSH_EVERY_S = 10.0
-"""Seconds between two flushes of all files while many studies are written. Opening after a kill
-repeats what was written since. A flush takes 0.3 s, in which no other thread of Python runs."""
+"""Seconds between two flushes of all files in bulk work. Opening after a kill repeats what was
+written since. A flush takes 0.3 s, in which no other thread of Python runs."""
 
 
 class EdgeStore(CaseStore):
     """A case store in a directory, which only one process may have open.
 
-    A study's points are one entry of the engine's write-ahead log, which is on disk before a write
-    returns: after a crash a new study is there whole or not at all. What is deleted or replaced is
-    erased from the files soon after, and before the store is closed.
+    Every write is flushed before it returns. A study's points are one entry of the engine's
+    write-ahead log: after a crash a new study is there whole or not at all. What is deleted or
+    replaced is erased from the files soon after, and before the store is closed.
 
     On a full disk the library opens, is read, and studies are deleted.
 
     reserve: bytes that are kept on the disk; see `service.disk.Reserve`. erases: whether what is
-    due is erased; otherwise it stays due. Raises StoreUnavailable if another process has the
-    library open or its files cannot be read, StoreFull if there is no room to open it.
+    due is erased; otherwise it stays due. bulk: whether new studies are flushed in the log alone at
+    first, for work that can be done again: the engine may not open a library of which a power cut
+    left some files old and others new. Raises StoreUnavailable if another process has the library
+    open or its files cannot be read, StoreFull if there is no room to open it.
     """
 
     erased_within_s = ERASED_WITHIN_S
 
     def __init__(
-        self, path: Path, identity: Identity, reserve: int = 0, *, erases: bool = True
+        self,
+        path: Path,
+        identity: Identity,
+        reserve: int = 0,
+        *,
+        erases: bool = True,
+        bulk: bool = False,
     ) -> None:
         super().__init__(identity)
-        self._path, self._room = path, Room(path, reserve)
+        self._path, self._room, self._bulk = path, Room(path, reserve), bulk
         collection = path / "collection"
         with ExitStack() as resources:
             with disk_errors("the case library"):
@@ -149,11 +157,12 @@ class EdgeStore(CaseStore):
                 self._erasure.due()
             for operation in operations:
                 shard.update(update_of(operation))
-            if leaves_content or time.monotonic() - self._flushed_at >= _FLUSH_EVERY_S:
+            recently = time.monotonic() - self._flushed_at < _FLUSH_EVERY_S
+            if self._bulk and recently and not leaves_content:
+                self._shard.sync_log()
+            else:
                 shard.flush()
                 self._flushed_at = time.monotonic()
-            else:
-                self._shard.sync_log()
         self._room.keep()
         self._unoptimized += len(added)
         if added and self._unoptimized >= _OPTIMIZE_EVERY and self._room.to_rewrite():

@@ -6,7 +6,7 @@ Resuming needs no state: a study whose digest the store already holds is skipped
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -82,7 +82,7 @@ def ingest_in_batches(
     """Ingests studies and yields the outcome of each batch, in order.
 
     Of an id that comes again the last study stays, as if they were ingested one by one. If
-    `entries` raises, the studies before the error are stored and yielded first.
+    `entries` raises, or the user interrupts, what is in progress is stored and yielded first.
 
     at_once: batches that are between being read and being stored.
     """
@@ -91,6 +91,7 @@ def ingest_in_batches(
     for batch, stored in _stored_in_order(library, batches, at_once):
         places = [entry.place for entry in batch.entries]
         outcome = outcome_of(first, places, batch.results(stored.results))
+        del batch  # its images, before the next one is awaited
         yield replace(outcome, seconds=stored.seconds)
         first += len(places)
 
@@ -176,7 +177,6 @@ def _stored_in_order(
     """
     running: _Running = deque()
     with ThreadPoolExecutor(at_once, thread_name_prefix="ingest") as pool:
-        failure: Exception | None = None
         try:
             begun = time.perf_counter()
             for batch in batches:
@@ -185,12 +185,12 @@ def _stored_in_order(
                     yield _oldest(running)
                 running.append((batch, pool.submit(_put, library, batch, reading_s)))
                 begun = time.perf_counter()
-        except Exception as error:  # of the source: first yield what was read before it
-            failure = error
-        while running:
-            yield _oldest(running)
-        if failure is not None:
-            raise failure
+            while running:
+                yield _oldest(running)
+        except (Exception, KeyboardInterrupt):  # first yield what was read before it
+            while running:
+                yield _oldest(running)
+            raise
 
 
 def _shares_a_study(batch: _Batch, running: _Running) -> bool:
@@ -198,6 +198,7 @@ def _shares_a_study(batch: _Batch, running: _Running) -> bool:
 
 
 def _oldest(running: _Running) -> tuple[_Batch, _Stored]:
+    wait([running[0][1]])  # an interrupt leaves it there
     batch, stored = running.popleft()
     return batch, stored.result()
 

@@ -68,7 +68,7 @@ class Shard:
     def sync_log(self) -> None:
         """Syncs the write-ahead log alone, from which the rest is made again after a power cut.
 
-        `flush` syncs some fifty files and keeps the interpreter meanwhile; this lets it go.
+        `flush` syncs every file and keeps the interpreter meanwhile; this lets it go.
         """
         log = self._path / "wal"
         try:

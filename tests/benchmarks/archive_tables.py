@@ -50,19 +50,21 @@ def refusals(costs: Costs) -> str:
 
 
 def ratio_table(costs: Costs) -> Table:
-    """Returns how many times less CPU this build takes, and whether that is the target."""
+    """Returns how many times less CPU this build takes, and whether that is the target.
+
+    First to the tower's input, and in brackets for reading alone.
+    """
     table = Table(
-        "syntax", f"× {BEFORE}", "target", f"× {BEFORE}, both gap 2", "target",
+        "syntax", f"× {BEFORE} (reading)", "target", "both with gap 2", "target",
         "fastest peer", "× it", "× it, gap 2",
     )  # fmt: skip
     for syntax, found in costs.items():
         plain, gap = TARGETS.get(syntax, (None, None))
         peers = {n: cost["cpu_ms"] for n in OTHERS if isinstance(cost := found.get(n), dict)}
         best = min(peers, key=lambda name: peers[name], default="")
-        without = ratio(found.get(BEFORE), found[OURS])
-        fast = ratio(found.get(BEFORE_GAP), found[OURS_GAP])
         table.add_row(
-            syntax, _times(without), verdict(without, plain), _times(fast), verdict(fast, gap),
+            syntax, *_times_earlier(found.get(BEFORE), found[OURS], plain),
+            *_times_earlier(found.get(BEFORE_GAP), found[OURS_GAP], gap),
             best, *(_times(ratio(found.get(best), found[own])) for own in (OURS, OURS_GAP)),
         )  # fmt: skip
     return table
@@ -94,10 +96,10 @@ def index_table(runs: Mapping[str, Mapping[str, Sequence[tuple[Run, Run]]]], obj
     return table
 
 
-def ratio(slow: Cost | str | None, fast: Cost | str | None) -> float | None:
+def ratio(slow: Cost | str | None, fast: Cost | str | None, kind: str = "cpu_ms") -> float | None:
     """Returns how many times the CPU of one the other takes; None where one cannot read it."""
     if isinstance(slow, dict) and isinstance(fast, dict):
-        return slow["cpu_ms"] / fast["cpu_ms"]
+        return slow[kind] / fast[kind]
     return None
 
 
@@ -106,6 +108,19 @@ def verdict(reached: float | None, target: float | None) -> str:
     if target is None:
         return ""
     return f"{target:g}: {'met' if reached is not None and reached >= target else 'missed'}"
+
+
+def _times_earlier(
+    slow: Cost | str | None, fast: Cost | str, target: float | None
+) -> tuple[str, str]:
+    """Returns both ratios, and what becomes of the target by each. Example: "12: missed (met)"."""
+    whole, reading = (ratio(slow, fast, kind) for kind in ("cpu_ms", "read_ms"))
+    verdicts = verdict(whole, target), verdict(reading, target).partition(": ")[2]
+    return _pair(_times(whole), _times(reading)), _pair(*verdicts)
+
+
+def _pair(first: str, second: str) -> str:
+    return f"{first} ({second})" if second else first
 
 
 def _rates(done: Sequence[tuple[Run, Run]], objects: int) -> tuple[float, float]:

@@ -124,7 +124,7 @@ def encode(encoder: Encoder, batch: list[NewStudy]) -> None:
 
 def indexed(settings: Settings, studies: list[NewStudy]) -> float:
     """Measures a whole library with this process's encoder."""
-    with open_services(settings) as wired:
+    with open_services(settings, bulk=True) as wired:
         return ingested(wired.library, studies, AT_ONCE)
 
 
@@ -168,7 +168,7 @@ def measure(settings: Settings, archive: Path, at_once: int) -> tuple[float, flo
 
     The encoder is open before, and its decoder processes may be those of an earlier measurement.
     """
-    with open_services(settings) as wired, Peak(os.getpid()) as peak:
+    with open_services(settings, bulk=True) as wired, Peak(os.getpid()) as peak:
         before, start = cpu_seconds(), time.perf_counter()
         outcome = ingest(wired.library, open_source(archive).entries, at_once=at_once)
         wall, spent = time.perf_counter() - start, cpu_seconds() - before

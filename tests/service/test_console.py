@@ -21,6 +21,14 @@ def test_the_bar_says_which_stage_the_studies_wait_for():
     assert "waits for decoding" in console.file.getvalue()
 
 
+def test_the_bar_says_nothing_of_stages_where_none_is_known():
+    console = terminal()
+    with progress_bar(console, 40) as advance:
+        advance(Outcome(16))
+    assert "16/40" in console.file.getvalue()
+    assert "None" not in console.file.getvalue()
+
+
 def test_files_are_counted_while_they_are_looked_at():
     console = terminal()
     with looking(console) as looked:

@@ -118,8 +118,8 @@ def path() -> Iterator[Path]:
 
 @pytest.fixture
 def open_edge(path: Path) -> Callable[..., EdgeStore]:
-    def open_store(*, erases: bool = False, **other: object) -> EdgeStore:
-        return EdgeStore(path, replace(IDENTITY, **other), erases=erases)
+    def open_store(*, erases: bool = False, bulk: bool = False, **other: object) -> EdgeStore:
+        return EdgeStore(path, replace(IDENTITY, **other), erases=erases, bulk=bulk)
 
     return open_store
 

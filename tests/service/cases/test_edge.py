@@ -34,7 +34,7 @@ wanted = [
     module.embedded_study(f"s{n}", version=version, sections=("findings",) * (6 - 2 * version))
     for n in range(int(studies))
 ]
-store = module.EdgeStore(Path(library), module.IDENTITY)
+store = module.EdgeStore(Path(library), module.IDENTITY, bulk=True)
 known = store.digests(e.study.study_id for e in wanted)
 missing = [e for e in wanted if known.get(e.study.study_id) != e.study.digest]
 print("start", flush=True)
@@ -276,12 +276,27 @@ def test_a_large_library_is_optimized_and_still_answers(edge, study, vector, mon
     assert hits[0].study_id == "s42"
 
 
+def test_all_files_are_flushed_before_a_write_returns_but_in_bulk_work(
+    open_edge, study, monkeypatch
+):
+    synced = []
+    monkeypatch.setattr(edge, "_FLUSH_EVERY_S", 3600)
+    monkeypatch.setattr(shard.Shard, "sync_log", lambda self: synced.append(self))
+    for bulk, alone in ((False, 0), (True, 2)):
+        store = open_edge(bulk=bulk)
+        for name in "rst":
+            store.put([study(f"{name}-{bulk}")])
+        store.delete(f"r-{bulk}")
+        store.close()
+        assert len(synced) == alone
+
+
 def test_after_a_power_cut_new_studies_are_made_again_from_the_log(
     path, open_edge, study, monkeypatch
 ):
     """Soon after a flush the log alone is synced: all other files may be as they were then."""
     monkeypatch.setattr(edge, "_FLUSH_EVERY_S", 3600)
-    store, log = open_edge(), path / "collection" / "shard" / "wal"
+    store, log = open_edge(bulk=True), path / "collection" / "shard" / "wal"
     store.put([study("r")])
     before = path.with_name("before")
     shutil.copytree(path, before)
@@ -298,7 +313,7 @@ def test_after_a_power_cut_new_studies_are_made_again_from_the_log(
 
 def test_a_log_that_is_rolled_meanwhile_costs_no_study(open_edge, study, monkeypatch):
     monkeypatch.setattr(edge, "_FLUSH_EVERY_S", 3600)
-    store, synced = open_edge(), shard.sync
+    store, synced = open_edge(bulk=True), shard.sync
     store.put([study("r")])
 
     def renamed(each):

@@ -1,4 +1,5 @@
 import json
+import signal
 import threading
 import unicodedata
 from itertools import islice
@@ -155,6 +156,24 @@ def test_a_batch_is_read_while_others_are_in_progress(library, monkeypatch):
 
     monkeypatch.setattr(library, "put_referenced", put_once_all_are_read)
     assert ingest(library, entries()).stored == studies
+
+
+def test_an_interrupt_does_not_hide_what_is_stored(library, monkeypatch):
+    put, in_progress = library.put_referenced, threading.Barrier(AT_ONCE)
+
+    def put_and_interrupt(batch, deadline):
+        stored = put(batch, deadline)
+        if in_progress.wait(30) == 0:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        in_progress.wait(30)
+        return stored
+
+    monkeypatch.setattr(library, "put_referenced", put_and_interrupt)
+    new = (NewStudy(f"s{n}", StudyRecord(report="Clear."), ()) for n in range(AT_ONCE * BATCH))
+    outcomes = []
+    with pytest.raises(KeyboardInterrupt):
+        outcomes.extend(ingest_in_batches(library, (Entry("", study) for study in new)))
+    assert total(outcomes).stored == library.store.count() == AT_ONCE * BATCH
 
 
 def test_the_limit_is_the_stage_in_which_batches_spend_the_most_time(library, tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from service import disk
+from service.cases import renditions as renditions_module
 from service.cases.notes import Note, left_notes, noted
 from service.cases.places import sweep, unnamed
 from service.cases.records import NewStudy, StudyRecord
@@ -69,6 +70,21 @@ def test_a_write_that_the_store_refuses_leaves_no_rendition(
             library.put(new_study(PICTURES[0], PICTURES[1]), deadline)
     sweep(library.store, renditions)
     assert files(renditions) == []
+
+
+def test_one_rendition_that_the_disk_refuses_is_an_error_and_leaves_none(renditions, monkeypatch):
+    write = renditions_module.write_atomically
+
+    def refuses_one(path, data):
+        if path.stem == "n7":
+            raise OSError(errno.ENOSPC, "no space left")
+        write(path, data)
+
+    monkeypatch.setattr(renditions_module, "write_atomically", refuses_one)
+    new = {f"n{number}": b"jpeg" for number in range(20)}
+    with pytest.raises(StoreFull), renditions.exchanging(["study"], set(), new.keys()):
+        renditions.write_all(new)
+    assert renditions.all_names() == set()
 
 
 def test_a_replacement_that_the_store_refuses_leaves_the_old_renditions(
