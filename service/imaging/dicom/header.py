@@ -173,7 +173,9 @@ def check_header(dataset: Dataset, check_shape: CheckShape) -> tuple[int, int]:
             ", which no radiograph has. Send the image with whole numbers (PixelData)."
         )
     if "PixelData" not in dataset:
-        raise ImageUnsupported("The DICOM holds no pixel data. Send the image object itself.")
+        raise ImageUnsupported(
+            "The DICOM holds no pixel data, or is cut off within them. Send the whole image object."
+        )
     if (number(dataset, "NumberOfFrames") or 1) > 1:
         raise ImageUnsupported(
             "The DICOM has several frames (NumberOfFrames). Send one file for each frame."
