@@ -10,7 +10,7 @@ import queue
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,8 @@ Words = npt.NDArray[Any]
 
 MOST_S = 60
 """Seconds that a frame may take."""
+_START_S = 60
+"""Seconds that a process may take to start, besides. One that never answers is let go of then."""
 _IDLE_S = 300
 """Seconds after which a process that decodes nothing ends, and its memory is free."""
 _CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
@@ -50,7 +52,7 @@ class _Place:
     """At most one decoder process, and memory that it shares with the service."""
 
     def __init__(self) -> None:
-        self._executor: Executor | None = None
+        self._executor: Any = None
         self._memory = SharedMemory()
 
     def decode(self, header: FrameHeader, frame: bytes, level: int) -> Words:
@@ -71,7 +73,11 @@ class _Place:
 
     def _run(self, call: Callable[..., Any], *arguments: object) -> Any:
         try:
-            return self._submit(call, *arguments).result()
+            return self._submit(call, *arguments).result(MOST_S + _START_S)
+        except TimeoutError:  # loky got no thread to send or to answer
+            self._executor.shutdown(wait=False, kill_workers=True)
+            self._executor = None
+            raise MemoryError from None
         except BrokenExecutor as error:
             self._executor = None
             codes = str(error)
@@ -88,9 +94,14 @@ class _Place:
             try:
                 return self._executor.submit(call, *arguments)
             except BrokenExecutor:
-                pass
-        self._executor = _executor()
-        return self._executor.submit(call, *arguments)
+                self._executor = None
+        try:
+            executor = _executor()
+            answer = executor.submit(call, *arguments)
+        except (OSError, RuntimeError):  # no descriptor, process or thread is left
+            raise MemoryError from None
+        self._executor = executor  # not before: one that has started in part would never answer
+        return answer
 
 
 class _Places:
@@ -131,7 +142,7 @@ class _Places:
 _PLACES = _Places()
 
 
-def _executor() -> Executor:
+def _executor() -> Any:
     import loky
 
     from service.imaging import decoder_worker as worker
@@ -140,7 +151,6 @@ def _executor() -> Executor:
     warnings.filterwarnings("ignore", category=UserWarning, module="loky")
     environment = {name: "" for name in os.environ if not name.startswith(_KEPT)}
     environment["PYTHONFAULTHANDLER"] = ""  # else loky turns it on, and it writes to stderr
-    executor: Executor = loky.ProcessPoolExecutor(
+    return loky.ProcessPoolExecutor(
         1, timeout=_IDLE_S, initializer=worker.start, initargs=(os.getpid(),), env=environment
     )
-    return executor

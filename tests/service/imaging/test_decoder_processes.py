@@ -1,10 +1,12 @@
 """Decoder processes live on, cost only their own frame, and leave nothing behind."""
 
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +95,27 @@ def test_a_process_that_the_system_kills_was_short_of_memory(place):
 
 def test_a_process_that_could_not_start_was_short_of_memory(place, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(MemoryError):
+        place.decode(HEADER, FRAME, 0)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, ""), RuntimeError("no new thread")])
+def test_what_a_system_refuses_to_start_was_short_of_memory(place, monkeypatch, error):
+    def start(_):
+        raise error
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for _ in range(2):  # the second must not wait for the first, which has started in part
+        with pytest.raises(MemoryError):
+            place.decode(HEADER, FRAME, 0)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(place.decode(HEADER, FRAME, 0), PIXELS)
+
+
+def test_a_process_that_never_answers_was_short_of_memory(place, monkeypatch):
+    os.kill(place._run(os.getpid), signal.SIGSTOP)
+    monkeypatch.setattr(decoder_processes, "MOST_S", 0.1)
+    monkeypatch.setattr(decoder_processes, "_START_S", 0.1)
     with pytest.raises(MemoryError):
         place.decode(HEADER, FRAME, 0)
 
