@@ -10,7 +10,7 @@ import queue
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, wait
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,13 +72,12 @@ class _Place:
         return words
 
     def _run(self, call: Callable[..., Any], *arguments: object) -> Any:
-        answer = self._submit(call, *arguments)
-        if not wait([answer], MOST_S + _START_S).done:  # loky got no thread to send or to answer
+        try:
+            return self._submit(call, *arguments).result(MOST_S + _START_S)
+        except TimeoutError:  # loky got no thread to send or to answer
             self._executor.shutdown(wait=False, kill_workers=True)
             self._executor = None
-            raise MemoryError
-        try:
-            return answer.result()
+            raise MemoryError from None
         except BrokenExecutor as error:
             self._executor = None
             codes = str(error)

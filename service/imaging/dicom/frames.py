@@ -48,6 +48,8 @@ def read_header(codec: str, dataset: Dataset, frame: bytes) -> FrameHeader:
 def check_frame(header: FrameHeader, frame: bytes, dataset: Dataset) -> None:
     """Raises ImageUndecodable for a frame that is not of the size in the header, or has no end.
 
+    Raises ValueError or struct.error for HTJ2K that lost bytes elsewhere.
+
     It is called before a codec allocates memory. A codec alone often reports no missing end.
     """
     size = [header.rows, header.columns, header.samples]
@@ -60,3 +62,5 @@ def check_frame(header: FrameHeader, frame: bytes, dataset: Dataset) -> None:
         raise ImageUndecodable(
             "The DICOM's compressed frame is truncated: its end marker is missing. Export it again."
         )
+    if header.codec == "htj2k":
+        jpeg2000.check_parts(frame)

@@ -12,7 +12,9 @@ from service.imaging.dicom.frame_header import FrameHeader
 
 _START = b"\xff\x4f\xff\x51"
 """The markers SOC and SIZ, which begin a codestream; boxes may precede it."""
-_CODING_STYLE, _START_OF_TILE = 0xFF52, 0xFF90
+_CODING_STYLE, _START_OF_TILE, _END = 0xFF52, 0xFF90, 0xFFD9
+_TILE_HEADER = 12
+"""Bytes of the segment SOT, the least that a tile's part has."""
 _NO_SPARE_BIT = (8, 16)
 """Depths at which values of HTJ2K that run over their range, at lower resolutions, are lost."""
 _REVERSIBLE = 1
@@ -59,6 +61,26 @@ def _coding_style(frame: bytes, at: int) -> tuple[int, bool]:
             raise ValueError("no coding style")
         at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
     return frame[at + 9], frame[at + 13] == _REVERSIBLE
+
+
+def check_parts(frame: bytes) -> None:
+    """Raises ValueError unless each part of a tile ends where the next or the end marker begins.
+
+    OpenJPH does not notice what is missing within a part. Raises struct.error for a cut frame.
+    """
+    at = frame.index(_START) + 2
+    marker, length = struct.unpack_from(">HH", frame, at)
+    while marker < _START_OF_TILE:
+        at += 2 + length
+        marker, length = struct.unpack_from(">HH", frame, at)
+    while marker == _START_OF_TILE:
+        (length,) = struct.unpack_from(">L", frame, at + 6)
+        if not length:  # the last part, which goes up to the end marker (A.4.2)
+            return
+        at += max(length, _TILE_HEADER)
+        (marker,) = struct.unpack_from(">H", frame, at)
+    if marker != _END:
+        raise ValueError("a tile's part lacks bytes")
 
 
 def reduced(header: FrameHeader, frame: bytes, level: int) -> npt.NDArray[Any]:
