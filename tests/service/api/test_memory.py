@@ -51,7 +51,7 @@ def test_a_url_encoded_form_has_a_bound_of_its_own(narrow, problem):
 @pytest.mark.parametrize(
     "place",
     [
-        "service.inference.encoder.preprocess",
+        "service.imaging.radiograph.preprocess",
         "service.imaging.dicom.decode.read_dataset",
         "service.imaging.decode.to_gray",
         "service.api.inputs.decode_base64",
