@@ -15,6 +15,8 @@ from tests.benchmarks.archive_peers import OURS, commands, started
 from tests.benchmarks.archive_tables import ratio, refusals, verdict
 from tests.benchmarks.peers.dicom_readers import cpu_s
 
+pytestmark = pytest.mark.slow
+
 BUSY_S = 0.3
 BURN = f"""
 import sys, time

@@ -35,6 +35,8 @@ from tests.support.archive import (
 from tests.support.synthetic import radiograph
 from tests.support.toolkits import by_dcmtk, by_gdcm, stored_values
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(301, 257), (65, 81), (61, 45), (64, 96), (33, 32)]
 """Rows and columns: odd ones, even ones, and ones of 1 modulo 4 and 8."""
 DEPTHS = [8, 10, 12, 16]
