@@ -24,6 +24,9 @@ BEFORE, BEFORE_GAP = COMMIT, f"{COMMIT}, gap 2"
 OWN = (OURS, OURS_GAP, BEFORE, BEFORE_GAP)
 OTHERS = ("pydicom", "pydicom, window", "MONAI", "SimpleITK", "torchxrayvision")
 """Readers of `peers/dicom_readers.py` that the environment of the peers has."""
+KEEPS_PAGES = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+"""Lets each process keep freed memory. By itself glibc returns it to the system, or not, by what
+was freed before; then the same call takes up to half as long again, to clear new pages."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
 """Threads that wait for each other would count as CPU time of the peers."""
 END_S = 10
@@ -105,7 +108,7 @@ def started(readers: Mapping[str, list[str]], log: Path) -> Iterator[dict[str, R
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     text=True,
-                    env=others | ONE_THREAD | own,
+                    env=others | ONE_THREAD | KEEPS_PAGES | own,
                 )
             )
             stack.callback(_end, running[name].process)
