@@ -31,8 +31,9 @@ _START_S = 60
 _IDLE_S = 300
 """Seconds after which a process that decodes nothing ends, and its memory is free."""
 _CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-_KEPT = ("PATH", "LANG", "LC_", "LD_", "DYLD_", "PYTHON", "TMPDIR")
-"""Beginnings of the environment variables that a process gets; others may hold keys."""
+_KEPT = ("PATH", "LANG", "LC_", "LD_", "DYLD_", "MALLOC_", "GLIBC_", "PYTHON", "TMPDIR")
+"""Beginnings of the environment variables that a process gets; others may hold keys.
+Those of glibc's memory count as 0 where they are empty, which makes every allocation slow."""
 
 
 def decode(header: FrameHeader, frame: bytes, level: int = 0) -> Words:

@@ -162,6 +162,13 @@ def test_a_process_gets_no_socket_no_key_and_no_output_of_ours(place, monkeypatc
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_process_keeps_what_glibc_is_told(place, monkeypatch):
+    """Emptied, MALLOC_MMAP_THRESHOLD_ counts as 0, and every allocation asks the system."""
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "33554432")
+    process = place._run(os.getpid)
+    assert b"MALLOC_MMAP_THRESHOLD_=33554432" in Path(f"/proc/{process}/environ").read_bytes()
+
+
 def test_nothing_is_left_of_processes_that_ended():
     def ended(times: int) -> tuple[int, int]:
         place = decoder_processes._Place()
