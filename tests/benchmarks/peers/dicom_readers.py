@@ -33,10 +33,13 @@ def eclip(gap: float | None) -> Reader:
     from service.imaging.decode import ImageLimits, decode
 
     spec, limits = ImageSpec(height=SIDE, width=SIDE, reducing_gap=gap), ImageLimits()
-    return (
-        lambda path: decode(Path(path).read_bytes(), limits, spec).pixels,
-        lambda pixels: preprocess(pixels, spec),
-    )
+
+    def prepare(radiograph: Any) -> Any:
+        if hasattr(radiograph, "prepared"):  # the earlier build has only the function
+            return radiograph.prepared(spec)
+        return preprocess(radiograph.pixels, spec)
+
+    return lambda path: decode(Path(path).read_bytes(), limits, spec), prepare
 
 
 def pydicom() -> Reader:
