@@ -98,10 +98,7 @@ class ForeignRequest(EclipError):
 
 
 class SettingInvalid(EclipError):
-    """A setting is unknown, unsafe or names a file that cannot be read.
-
-    Only the command line reports this.
-    """
+    """A setting is unknown, unsafe or names a file that cannot be read (command line only)."""
 
     type, title, status = "setting/invalid", "Invalid setting", 422
 
@@ -278,6 +275,18 @@ class StoreFull(StoreUnavailable):
     """A disk of the service has no room for what is to be stored. Reads and deletions go on."""
 
     type, title, status = "store/full", "Disk full", 507
+
+
+class PeerUnavailable(EclipError):
+    """A PACS or FHIR server does not answer, is too busy, or has a full disk. Try again later."""
+
+    type, title, status = "peer/unavailable", "PACS or FHIR server unavailable", 503
+
+
+class PeerRefused(EclipError):
+    """A PACS or FHIR server refuses what it was asked or sent. Trying again would not help."""
+
+    type, title, status = "peer/refused", "PACS or FHIR server refuses", 502
 
 
 class DeadlineExceeded(EclipError):

@@ -16,9 +16,10 @@ from pydantic import (
     PositiveInt,
     SecretStr,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from service.errors import SettingInvalid
+from service.pacs_settings import PacsSettings
 
 DEMO = Path(__file__).parent / "demo"
 DEMO_BUNDLE = DEMO / "bundle"
@@ -61,7 +62,7 @@ def _named(text: object) -> object:
     return text.strip() or None if isinstance(text, str) else text
 
 
-class Settings(BaseSettings):
+class Settings(PacsSettings):
     """The choices of a deployment. Example: `ECLIP_PORT=9000` sets `port`.
 
     The field docstrings are the text of docs/settings.md (`make pages`).

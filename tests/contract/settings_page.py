@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from service.pacs_settings import PacsSettings
 from service.settings import DEMO_BUNDLE, Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -13,6 +14,7 @@ GROUPS = {
     "llm_url": "Language model",
     "deadline_s": "Time and limits",
     "log_level": "Logs and traces",
+    "ae_title": "PACS",
 }
 """First setting of each group → its heading."""
 HEAD = """# Settings
@@ -20,7 +22,8 @@ HEAD = """# Settings
 Every setting is an environment variable. All have a default: `eclip serve` runs without any.
 Lists and objects are written as JSON, such as `ECLIP_ALLOWED_HOSTS='["radiology.example"]'`.
 
-This page is generated from [service/settings.py](../service/settings.py) by `make pages`.
+This page is generated from [service/settings.py](../service/settings.py) and
+[service/pacs_settings.py](../service/pacs_settings.py) by `make pages`.
 """
 COMPUTED = {"cores": "the available cores", "memory_bytes": "by cores and memory"}
 """Setting whose default is computed → what it comes from."""
@@ -29,7 +32,9 @@ COLUMNS = "| variable | type | default | meaning |\n|---|---|---|---|\n"
 
 def document() -> str:
     """Returns the page for the settings as they are in the code."""
-    return HEAD + "".join(map(_lines, Settings.model_fields))
+    of_pacs = PacsSettings.model_fields
+    names = [*(name for name in Settings.model_fields if name not in of_pacs), *of_pacs]
+    return HEAD + "".join(map(_lines, names))
 
 
 def _lines(name: str) -> str:
