@@ -1,0 +1,7 @@
+"""Names what this program writes into the DICOM objects of its drafts, and by which it knows them.
+
+A draft is no report: it must not become evidence for the next one.
+"""
+
+MANUFACTURER = "eCLIP Radiology"
+"""Manufacturer (0008,0070) of every object that this program writes."""
