@@ -134,9 +134,10 @@ def _plain(value: Any) -> str:
 
 
 def _condition(keyword: str, accepted: Sequence[str]) -> Condition:
-    tag = tag_for_keyword(keyword)
+    is_word = _KEYWORD.fullmatch(keyword) is not None
+    tag = tag_for_keyword(keyword) if is_word else None
     if tag is None:
-        named = keyword if _KEYWORD.fullmatch(keyword) else "a word"
+        named = keyword if is_word else "something"
         raise SettingInvalid(
             f"--where names {named}, which is no keyword of a DICOM attribute. Write it as the "
             "standard does, for example ModalitiesInStudy or BodyPartExamined."

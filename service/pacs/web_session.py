@@ -128,7 +128,7 @@ class WebSession:
         except httpcore2.TimeoutException:
             raise Passing("does not answer in time") from None
         except httpcore2.NetworkError as error:
-            cause = error.__cause__
+            cause = next(iter(error.args), None)
             if isinstance(cause, ssl.SSLError) and (refused := tls_refusal(cause)):
                 raise refused from None
             reached = not isinstance(error, httpcore2.ConnectError)
