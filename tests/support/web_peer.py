@@ -1,5 +1,6 @@
 """Runs a small HTTP server in this process that answers as a test says, well or badly."""
 
+import copy
 import json
 import ssl
 import threading
@@ -60,7 +61,7 @@ class Asked(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Keeps what was asked, and answers."""
         self.sent = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.server.requests.append(self)
+        self.server.requests.append(copy.copy(self))  # one handler serves a whole connection
         self.server.answer(self)
 
     do_POST = do_GET

@@ -79,6 +79,14 @@ def test_an_archive_that_ignores_a_code_is_not_believed():
     assert asked.admits(item(StudyDate=["20260101"]))
 
 
+def test_characters_that_a_url_encodes_are_asked_for_by_a_wildcard_and_compared():
+    asked = query(StudyDescription=["Thorax p.a."])
+    assert list(asked.filters())[0][0] == ("StudyDescription", "Thorax?p.a.")
+    assert asked.admits(item(StudyDescription=["THORAX P.A."]))
+    assert not asked.admits(item(StudyDescription=["Thorax-p.a."]))
+    assert asked.admits(item())
+
+
 def test_an_archive_compares_descriptions_by_its_own_rules():
     assert query(StudyDescription=["thorax"]).admits(item(StudyDescription=["Thórax"]))
 

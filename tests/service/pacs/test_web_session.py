@@ -291,8 +291,8 @@ def test_an_address_may_have_a_prefix_with_any_letters():
     with peer(lambda asked: asked.items()) as server:
         session = WebSession(WebAddress(f"{server.url}/klinik süd"), PacsSettings(), QUICK)
         with closing(session):
-            session.ask(Question(("studies", "1.2/3?x"), [("a", "b&c=ä")]), read_items)
-        path = "/dicom-web/klinik%20s%C3%BCd/studies/1.2%2F3%3Fx?a=b%26c%3D%C3%A4"
+            session.ask(Question(("studies", "1.2/3?x"), [("a", "b&c=ä +*?")]), read_items)
+        path = "/dicom-web/klinik%20s%C3%BCd/studies/1.2%2F3%3Fx?a=b%26c%3D%C3%A4%20%2B*?"
         assert server.requests[0].path == path
 
 
