@@ -22,29 +22,32 @@ from service.pacs.web_reply import Passing, Reply, not_dicomweb
 
 ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """Asks for objects in the transfer syntax they are stored in (PS3.18 8.7.3.5.2)."""
-MOST_BYTES = 2**28
-"""Bytes of the largest object. An uncompressed radiograph has 10 to 60 MiB."""
+MOST_BYTES = 2**26
+"""Bytes of the largest object. An uncompressed radiograph has 10 to 40 MiB."""
+_LARGE = "Store it compressed there, or index it from its file."
 _MAGIC = slice(128, 132)
 _ELEMENTS = 20_000
 """Elements that are read of an object at most, sequences as one."""
 _LONG = 256
 """Bytes: longer values are skipped."""
 _UNDEFINED = 0xFFFFFFFF
-_INFLATED, _CHUNK = 2**30, 2**20
-"""Bytes to which a deflated object may inflate, and which are inflated at a time."""
+_INFLATED = 2**30
+"""Bytes to which a deflated object may inflate."""
+_PIECE, _CHUNK = 2**16, 2**20
+"""Bytes that are taken from a deflated object, and that are inflated, at a time."""
 _SYNTAX, _META_UID = Tag("TransferSyntaxUID"), Tag("MediaStorageSOPInstanceUID")
 _UID = Tag("SOPInstanceUID")
 Element = DataElement | RawDataElement
 
 
-def read_object(reply: Reply, instance_uid: str, most: int = MOST_BYTES) -> bytes:
+def read_object(reply: Reply, instance_uid: str, most: int) -> bytes:
     """Returns the DICOM file, byte by byte as the service sends it.
 
     Raises Passing if the answer ends too early, and PeerRefused if it is malformed, has more than
     `most` bytes or several objects, or if its object is another one or cut off.
     """
     bare = reply.media_type == "application/dicom"  # some services send one object without parts
-    file = reply.read(most) if bare else _only_part(reply, most)
+    file = reply.read(most, _LARGE) if bare else _only_part(reply, most)
     check_object(file, instance_uid)
     return file
 
@@ -98,7 +101,7 @@ def _only_part(reply: Reply, most: int) -> bytes:
                 "on_end": parts.end,
             },
         )
-        for piece in reply.bounded(most):
+        for piece in reply.bounded(most, _LARGE):
             parser.write(piece)
     except FormParserError:
         raise not_dicomweb("a multipart message that cannot be read") from None
@@ -175,7 +178,13 @@ def _is_behind_meta(tag: int, _vr: str | None, _length: int) -> bool:
 def _is_whole_deflated(elements: bytes) -> bool:
     """Decides whether a deflated stream ends within `_INFLATED` bytes. It keeps none of them."""
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    size = len(inflate.decompress(elements, _CHUNK))
-    while not inflate.eof and inflate.unconsumed_tail and size < _INFLATED:
-        size += len(inflate.decompress(inflate.unconsumed_tail, _CHUNK))
+    size = 0
+    for start in range(0, len(elements), _PIECE):
+        piece = elements[start : start + _PIECE]
+        while piece:
+            size += len(inflate.decompress(piece, _CHUNK))
+            piece = inflate.unconsumed_tail
+            if size > _INFLATED:
+                return False
+    inflate.flush()
     return inflate.eof

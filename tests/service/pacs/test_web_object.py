@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000
 
 from service.errors import PeerRefused
 from service.pacs import web_object
-from service.pacs.web_object import check_object, read_object
+from service.pacs.web_object import MOST_BYTES, check_object, read_object
 from service.pacs.web_reply import Passing, Reply
 from tests.support.archive import SYNTAXES, archived
 
@@ -45,7 +45,7 @@ def any_object(monkeypatch):
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_an_object_of_any_syntax_is_whole(syntax):
     file = archived(syntax, PIXELS, SOPInstanceUID=UID)
-    assert read_object(reply(multipart(file)), UID) == file
+    assert read_object(reply(multipart(file)), UID, MOST_BYTES) == file
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
@@ -105,20 +105,20 @@ def test_a_deflated_object_may_not_inflate_without_end(monkeypatch):
 
 
 def test_one_object_may_come_without_multipart():
-    assert read_object(reply(NATIVE, kind="application/dicom"), UID) == NATIVE
+    assert read_object(reply(NATIVE, kind="application/dicom"), UID, MOST_BYTES) == NATIVE
 
 
 @pytest.mark.parametrize("kind", ["multipart/related", "multipart/form-data; boundary=b0undary"])
 def test_another_message_is_refused(kind):
     with pytest.raises(PeerRefused, match="multipart/related"):
-        read_object(reply(multipart(NATIVE), kind=kind), UID)
+        read_object(reply(multipart(NATIVE), kind=kind), UID, MOST_BYTES)
 
 
 @pytest.mark.usefixtures("any_object")
 @given(body=st.binary(max_size=2000), size=st.integers(1, 300), fragment=st.integers(0, 10))
 def test_a_body_is_read_byte_by_byte_however_it_arrives(body, size, fragment):
     body += b"\r\n--b0undary"[:fragment] + body[:5]
-    assert read_object(reply(multipart(body), size), UID) == body
+    assert read_object(reply(multipart(body), size), UID, MOST_BYTES) == body
 
 
 @pytest.mark.usefixtures("any_object")
@@ -127,15 +127,15 @@ def test_a_message_cut_anywhere_is_asked_for_again(body, data):
     message = multipart(body)
     end = data.draw(st.integers(0, len(message) - len(b"--\r\n")))
     with pytest.raises(Passing):
-        read_object(reply(message[:end], 64), UID)
+        read_object(reply(message[:end], 64), UID, MOST_BYTES)
 
 
 @given(st.binary(max_size=500), st.integers(1, 50))
 def test_any_message_gives_an_object_or_an_error(message, size):
     with pytest.raises((PeerRefused, Passing)):
-        read_object(reply(message, size), UID)
+        read_object(reply(message, size), UID, MOST_BYTES)
     with pytest.raises((PeerRefused, Passing)):
-        read_object(reply(b"--b0undary\r\n" + message, size), UID)
+        read_object(reply(b"--b0undary\r\n" + message, size), UID, MOST_BYTES)
 
 
 @pytest.mark.usefixtures("any_object")
@@ -147,20 +147,20 @@ def test_any_message_gives_an_object_or_an_error(message, size):
     ],
 )
 def test_a_boundary_may_be_quoted(kind):
-    assert read_object(reply(multipart(b"body"), kind=kind), UID) == b"body"
+    assert read_object(reply(multipart(b"body"), kind=kind), UID, MOST_BYTES) == b"body"
 
 
 def test_a_part_has_the_length_that_it_announces():
     headers = f"content-length: {len(NATIVE)}\r\n".encode()
-    assert read_object(reply(multipart(NATIVE, headers=headers)), UID) == NATIVE
+    assert read_object(reply(multipart(NATIVE, headers=headers)), UID, MOST_BYTES) == NATIVE
     with pytest.raises(Passing, match="length"):
-        read_object(reply(multipart(NATIVE[:-1], headers=headers)), UID)
+        read_object(reply(multipart(NATIVE[:-1], headers=headers)), UID, MOST_BYTES)
 
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_one_object_is_asked_for(count):
     with pytest.raises(PeerRefused, match=f"{count} objects"):
-        read_object(reply(multipart(*[NATIVE] * count)), UID)
+        read_object(reply(multipart(*[NATIVE] * count)), UID, MOST_BYTES)
 
 
 def test_an_object_beyond_the_bound_is_not_read_to_its_end():
