@@ -77,7 +77,7 @@ class WebArchive:
         fetched: deque[tuple[Instance, Future[bytes]]] = deque()
         try:
             for instance in instances:
-                fetched.append((instance, self._workers.submit(self._object, study, instance)))
+                fetched.append((instance, self._start(study, instance)))
                 if len(fetched) > AHEAD:
                     yield _outcome(*fetched.popleft())
             while fetched:
@@ -153,6 +153,14 @@ class WebArchive:
                 return
             offset += len(items)
         raise PeerRefused(f"The DICOMweb service lists more than {most} items. Ask for fewer.")
+
+    def _start(self, study: ListedStudy, instance: Instance) -> Future[bytes]:
+        try:
+            return self._workers.submit(self._object, study, instance)
+        except RuntimeError:  # the archive was closed meanwhile
+            never: Future[bytes] = Future()
+            never.cancel()
+            return never
 
     def _object(self, study: ListedStudy, instance: Instance) -> bytes:
         path = ("studies", study.study_uid, "series", instance.series_uid)

@@ -8,8 +8,6 @@ from typing import Any
 
 from service.errors import PeerRefused
 
-JSON = "application/dicom+json"
-"""Media type of attributes as JSON (PS3.18 F)."""
 MOST_JSON = 2**25
 """Bytes of the largest JSON answer. A page of 200 studies has about 0.3 MB."""
 

@@ -70,7 +70,7 @@ class Question:
 
     path: Sequence[str]
     query: Sequence[tuple[str, str]] = ()
-    accept: str = "application/dicom+json"
+    accept: str = "application/dicom+json, application/json"
     method: str = "GET"
     content_type: str | None = None
     body: bytes | None = None
@@ -167,8 +167,12 @@ class WebSession:
             )
 
     def _headers(self, question: Question) -> list[tuple[str, str]]:
-        headers = [("Accept", question.accept), ("Accept-Encoding", "identity")]
-        headers.append(("User-Agent", "eclip"))
+        headers = [
+            ("Host", self._base.netloc.decode("ascii")),  # httpcore's own lacks IPv6's brackets
+            ("User-Agent", "eclip"),
+            ("Accept", question.accept),
+            ("Accept-Encoding", "identity"),
+        ]
         if self._authorization is not None:
             headers.append(("Authorization", self._authorization))
         if question.content_type is not None:

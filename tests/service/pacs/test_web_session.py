@@ -296,6 +296,16 @@ def test_an_address_may_have_a_prefix_with_any_letters():
         assert server.requests[0].path == path
 
 
+def test_an_address_may_be_ipv6():
+    try:
+        with peer(lambda asked: asked.items(), host="::1") as server:
+            with closing(WebSession(WebAddress(server.url), PacsSettings(), QUICK)) as session:
+                session.ask(STUDIES, read_items)
+            assert server.requests[0].headers["host"] == f"[::1]:{server.server_port}"
+    except OSError:
+        pytest.skip("needs IPv6")
+
+
 def test_closing_ends_requests_that_wait():
     patience = Patience(silence_s=100, tries=3, pause_s=100, total_s=1000)
     waiting = threading.Event()
