@@ -1,5 +1,6 @@
 """Reads one DICOM file from a WADO-RS answer, and checks that it is whole and the one asked for."""
 
+import re
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
@@ -8,11 +9,7 @@ from itertools import islice
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
@@ -36,8 +33,10 @@ _INFLATED = 2**30
 _PIECE, _CHUNK = 2**16, 2**20
 """Bytes that are taken from a deflated object, and that are inflated, at a time."""
 _SYNTAX, _META_UID = Tag("TransferSyntaxUID"), Tag("MediaStorageSOPInstanceUID")
-_UID = Tag("SOPInstanceUID")
-Element = DataElement | RawDataElement
+_UID, _PIXELS = Tag("SOPInstanceUID"), Tag("PixelData")
+_VR = re.compile(rb"[A-Z]{2}")
+"""What an explicit value representation looks like."""
+_Element = DataElement | RawDataElement
 
 
 def read_object(reply: Reply, instance_uid: str, most: int) -> bytes:
@@ -150,17 +149,22 @@ def _identified(file: bytes) -> tuple[str | None, bool]:
     start, syntax = opened.tell(), meta[_SYNTAX]
     if syntax == DeflatedExplicitVRLittleEndian:
         return meta[_META_UID], _is_whole_deflated(file[start:])
-    implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
-    elements = data_element_generator(opened, implicit, little, defer_size=_LONG)
+    explicit = _VR.fullmatch(file[start + 4 : start + 6])  # some metas name the other kind
+    little = syntax != ExplicitVRBigEndian
+    elements = data_element_generator(opened, not explicit, little, defer_size=_LONG)
     try:
         found, end = _words(elements, opened)
     except EOFError:
         return None, False
-    return found.get(_UID), 0 < end <= len(file) and not any(file[end:])
+    has_pixels = _PIXELS in found
+    return found.get(_UID), 0 < end <= len(file) and (has_pixels or not file[end:].strip(b"\0"))
 
 
-def _words(elements: Iterator[Element], opened: BytesIO) -> tuple[dict[BaseTag, str], int]:
-    """Returns the UIDs among the elements as text, and where the last element ends."""
+def _words(elements: Iterator[_Element], opened: BytesIO) -> tuple[dict[BaseTag, str], int]:
+    """Returns the UIDs among the elements as text, and where the last element ends.
+
+    Pixels, which are named without a text, count as the last one: what follows is not needed.
+    """
     found, end = {}, 0
     for element in islice(elements, _ELEMENTS):
         end = opened.tell()
@@ -168,6 +172,9 @@ def _words(elements: Iterator[Element], opened: BytesIO) -> tuple[dict[BaseTag, 
             end = element.value_tell + element.length
         if element.tag in (_SYNTAX, _META_UID, _UID) and isinstance(element.value, bytes):
             found[element.tag] = element.value.decode("ascii", "replace").rstrip("\0 ")
+        if element.tag == _PIXELS:
+            found[_PIXELS] = ""
+            break
     return found, end
 
 
@@ -184,7 +191,7 @@ def _is_whole_deflated(elements: bytes) -> bool:
         while piece:
             size += len(inflate.decompress(piece, _CHUNK))
             piece = inflate.unconsumed_tail
-            if size > _INFLATED:
-                return False
+            if inflate.eof or size > _INFLATED:
+                return inflate.eof
     inflate.flush()
     return inflate.eof

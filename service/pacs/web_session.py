@@ -34,7 +34,6 @@ _BUSY = frozenset({408, 425, 429, 502, 503, 504})
 """Statuses of a service, or a proxy before it, that may answer the same request later."""
 _LONGEST_PAUSE_S = 30.0
 """Seconds: the longest pause that is chosen here. `Retry-After` may ask for a longer one."""
-
 _PLAIN = "*?,:/@!$'()"
 """Characters that a query may hold as they are (RFC 3986 3.4), of those that values of DICOM have.
 Orthanc's plugin 1.7 finds nothing for `StudyDescription=Th%2A`."""

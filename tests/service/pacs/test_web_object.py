@@ -82,6 +82,28 @@ def test_zeros_behind_the_last_element_are_padding():
     check_object(ENCAPSULATED + b"\0" * 10, UID)
 
 
+def test_what_follows_the_pixels_is_not_looked_at():
+    check_object(NATIVE + b"anything", UID)
+
+
+def test_a_report_without_pixels_is_checked_to_its_end():
+    dataset = dcmread(BytesIO(NATIVE))
+    del dataset.PixelData
+    dataset.TextValue = "A report." * 10
+    written = BytesIO()
+    dataset.save_as(written)
+    report = written.getvalue()
+    check_object(report, UID)
+    for missing in (1, 50):
+        with pytest.raises(PeerRefused, match="cut off"):
+            check_object(report[:-missing], UID)
+
+
+def test_a_meta_that_names_another_syntax_than_the_dataset_has_is_passed_on():
+    explicit, implicit = ExplicitVRLittleEndian.encode(), ImplicitVRLittleEndian.encode() + b"\0\0"
+    check_object(NATIVE.replace(explicit + b"\0", implicit.ljust(20, b"\0"), 1), UID)
+
+
 def test_another_object_is_refused_without_naming_it():
     with pytest.raises(PeerRefused, match="another object") as caught:
         check_object(NATIVE, "1.2.3")

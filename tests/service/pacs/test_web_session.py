@@ -8,9 +8,12 @@ from email.utils import format_datetime
 from functools import partial
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from service.errors import PeerRefused, PeerUnavailable, SettingInvalid
+from service.pacs import web_session
 from service.pacs.address import WebAddress
 from service.pacs.web_reply import read_items
 from service.pacs.web_session import Patience, Question, WebSession
@@ -102,6 +105,12 @@ def test_a_pause_that_has_passed_or_cannot_be_read_holds_nobody_up(value):
         )
     ) as (_, ask):
         assert ask() == [STUDY]
+
+
+@given(st.text() | st.integers().map(str) | st.datetimes().map(format_datetime))
+def test_any_pause_is_a_number_of_seconds_or_none(value):
+    seconds = web_session._retry_after(value)
+    assert seconds is None or 0 <= seconds < float("inf")
 
 
 def test_the_service_names_the_pause():
