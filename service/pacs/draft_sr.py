@@ -16,6 +16,7 @@ from datetime import datetime, timedelta, timezone
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import EnhancedSR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM
@@ -123,10 +124,15 @@ def _copy(draft: Dataset, image: Dataset) -> None:
     for keyword in _TYPE_2:
         setattr(draft, keyword, None)
     for keyword in (*PATIENT, *STUDY, _OFFSET):
-        if keyword in image:
+        if keyword in image and not _is_empty_sequence(image[keyword]):
             draft.add(deepcopy(image[keyword]))
     if requests := _requests(image):
         draft.ReferencedRequestSequence = requests
+
+
+def _is_empty_sequence(element: DataElement) -> bool:
+    """Decides whether it is a sequence without items, which optional ones may not be."""
+    return element.VR == "SQ" and not element.value
 
 
 def _requests(image: Dataset) -> list[Dataset]:
