@@ -15,7 +15,7 @@ import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from service.errors import RequestMalformed
+from service.errors import StudyInvalid
 from service.pacs.draft_sr import DESCRIPTION, structured_report
 from service.pacs.headers import header_of
 from service.pacs.result_uids import result_uid
@@ -274,10 +274,10 @@ def test_uids_depend_on_the_images_the_bundle_and_the_version_alone():
 
 @pytest.mark.parametrize("elements", [{"StudyInstanceUID": "1.2.3"}, {"PatientID": "PID-4712"}])
 def test_images_of_several_studies_or_patients_are_refused(elements):
-    with pytest.raises(RequestMalformed, match="not of one") as raised:
+    with pytest.raises(StudyInvalid, match="not of one") as raised:
         written(images=[image_header(1), image_header(2, **elements)])
     assert "4712" not in raised.value.detail
-    with pytest.raises(RequestMalformed):
+    with pytest.raises(StudyInvalid):
         written(images=[])
 
 
