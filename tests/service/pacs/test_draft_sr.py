@@ -211,6 +211,27 @@ def test_a_name_in_any_character_set_survives(character_set, name, tmp_path):
     assert name.split("^")[0] in dumped("dsrdump", file, tmp_path, "+Pl", "+U8")
 
 
+@pytest.mark.parametrize(
+    ("character_set", "sentence", "used"),
+    [
+        ("ISO_IR 100", "Größer.", "ISO_IR 100"),
+        ("ISO_IR 100", "“Larger.”", "ISO_IR 192"),
+        (None, "Larger.", ""),
+        (None, "Größer.", "ISO_IR 192"),
+        (["", "ISO 2022 IR 87"], "Larger.", "ISO_IR 192"),
+        ("ISO_IR 999", "Larger.", "ISO_IR 192"),
+    ],
+)
+def test_the_images_character_set_is_kept_where_it_has_all_characters(
+    character_set, sentence, used
+):
+    report = draft_report(findings=(Sentence(sentence, (1,), 1, "supported"),))
+    draft = read(written(report, [image_header(SpecificCharacterSet=character_set)]))
+    assert draft.get("SpecificCharacterSet", "") == used
+    assert texts(draft, "Finding") == [sentence]
+    assert not dciodvfy_errors(written(report, [image_header(SpecificCharacterSet=character_set)]))
+
+
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
 def test_images_in_every_transfer_syntax_give_a_valid_draft(syntax):
     elements = {each.keyword: each.value for each in image_header()}
