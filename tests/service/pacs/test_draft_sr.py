@@ -4,6 +4,7 @@ import io
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -309,3 +310,25 @@ def test_nothing_is_warned_of_or_logged(caplog, recwarn):
     written(images=[odd])
     assert not recwarn.list
     assert not caplog.records
+
+
+@pytest.mark.parametrize("sop_class", ["1.2.3.4.5", "1.2.840.10008.5.1.1.29"])
+def test_images_of_classes_that_highdicom_does_not_know_are_reported_on(sop_class):
+    draft = read(written(images=[image_header(SOPClassUID=sop_class)]))
+    assert items(draft, "IMAGE")[0].ReferencedSOPSequence[0].ReferencedSOPClassUID == sop_class
+    assert draft.PatientID == "PID-4711"
+
+
+def test_drafts_are_written_in_many_threads_at_once():
+    names = [f"Thread^{number}" for number in range(8)]
+    headers = [[image_header(PatientName=name)] for name in names]
+    with ThreadPoolExecutor(8) as threads:
+        drafts = list(threads.map(lambda images: read(written(images=images)), headers))
+    assert [str(draft.PatientName) for draft in drafts] == names
+
+
+def test_what_an_image_holds_is_not_changed():
+    image = image_header(RequestAttributesSequence=[Dataset()], OtherPatientNames=["A^B", "C^D"])
+    before = image.to_json()
+    written(images=[image])
+    assert image.to_json() == before
