@@ -1,8 +1,11 @@
 """Nodes that hang, flood, drop and lie end in typed errors, and leave no thread or socket."""
 
+import logging
 import socket
 import struct
 import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from io import BytesIO
 
@@ -233,7 +236,7 @@ def test_a_node_that_ignores_what_it_is_asked_is_filtered_here(of):
             yield 0xFF00, answer("1.6", SeriesInstanceUID="1.6.1", Modality="CR")
             yield 0xFF00, answer("1.7", SeriesInstanceUID="1.7.1", Modality="MR")
 
-    with finding(everything) as node:
+    with finding(everything) as node, warnings.catch_warnings(action="ignore"):
         assert studies(of(node), date(2026, 1, 1), ModalitiesInStudy=["CR"]) == ["1.2", "1.6"]
 
 
@@ -397,3 +400,31 @@ def stuck_after(node):
 def test_a_file_of_authorities_that_cannot_be_read_is_an_error(of, tmp_path):
     with run_socket(silent) as node, pytest.raises(SettingInvalid, match="ECLIP_PACS_CA"):
         of(node, pacs_ca=tmp_path / "none.pem")
+
+
+def test_no_value_of_a_dataset_is_logged(of, caplog, capfd):
+    """Neither a name nor an invalid value, which pydicom quotes."""
+
+    def handle(_):
+        yield 0xFF00, answer("1.2", PatientName="Marked^Name", ModalitiesInStudy="CR")
+        yield 0xFF00, answer("marked uid", "MARKED", PatientName="Marked^Name")
+        yield 0xC001, None
+
+    with (
+        caplog.at_level(logging.DEBUG),
+        finding(handle) as node,
+        getting(asked_for) as other,
+        warnings.catch_warnings(action="ignore"),
+    ):
+        with pytest.raises(PeerRefused):
+            studies(of(node), PatientName=["Marked*"])
+        results(of(other))
+    assert caplog.text == ""
+    assert capfd.readouterr() == ("", "")
+
+
+def test_studies_are_fetched_at_the_same_time(of):
+    with getting(asked_for) as node, ThreadPoolExecutor(8) as pool:
+        archive = of(node)
+        for got in pool.map(lambda _: results(archive), range(16)):
+            assert all(isinstance(each, bytes) for each in got.values())
