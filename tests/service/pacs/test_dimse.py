@@ -266,3 +266,13 @@ def test_a_port_in_use_is_an_error(tmp_path):
         with pytest.raises(SettingInvalid, match="no program listens"):
             fetched(archive, ListedStudy("1.2"))
         archive.close()
+
+
+@pytest.mark.parametrize("limit", ["LimitFindResults", "LimitFindStudies"])
+def test_orthanc_that_lists_few_studies_is_asked_for_fewer_days(tmp_path, limit):
+    days = [f"202601{day:02}" for day in range(1, 13)]
+    with run_orthanc(tmp_path, **{limit: 5}) as orthanc:
+        orthanc.put(*(of_study(f"1.{day}", StudyDate=day) for day in days))
+        archive = open_node_archive(parse_address(orthanc.node), SETTINGS)
+        assert listed(archive) == {f"1.{day}" for day in days}
+        archive.close()

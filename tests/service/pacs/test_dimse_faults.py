@@ -1,5 +1,6 @@
 """Nodes that hang, flood, drop and lie end in typed errors, and leave no thread or socket."""
 
+import contextlib
 import logging
 import socket
 import struct
@@ -16,10 +17,11 @@ from pynetdicom import build_context, evt
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
 )
 
 from service.errors import PeerRefused, PeerUnavailable, SettingInvalid
-from service.pacs import connection_guard
+from service.pacs import connection_guard, retrieval
 from service.pacs.archive import Instance, ListedStudy, Wanted
 from service.pacs.associations import Patience
 from service.pacs.dimse import open_node_archive
@@ -27,6 +29,7 @@ from service.pacs.node_destination import open_node_destination
 from service.pacs_settings import PacsSettings
 from tests.support.archive import archived
 from tests.support.dicom_nodes import nothing_left, run_node, run_socket
+from tests.support.orthanc import free_port
 from tests.support.synthetic import radiograph
 
 pytestmark = pytest.mark.slow
@@ -40,6 +43,7 @@ GET = [
     build_context(CR, uid.ExplicitVRLittleEndian),
 ]
 GET[1].scu_role, GET[1].scp_role = True, True
+MOVE = [build_context(StudyRootQueryRetrieveInformationModelMove)]
 STUDY = ListedStudy("1.2", date(2026, 1, 10))
 FILES = {
     f"1.2.1.{i}": archived(
@@ -375,10 +379,50 @@ def test_closing_an_archive_ends_a_fetch_in_another_thread(of):
     assert len(errors) == 1
 
 
+def test_a_connection_that_breaks_within_an_object_is_tried_again(of):
+    lost = []
+    with getting(asked_for) as node, run_socket(between(node, breaks=2, lost=lost)) as broken:
+        got = results(of(broken))
+    assert len(lost) == 2
+    assert all(isinstance(each, bytes) for each in got.values())
+
+
+def test_a_connection_that_always_breaks_within_an_object_is_an_error(of):
+    with getting(asked_for) as node, run_socket(between(node, breaks=99, lost=[])) as broken:
+        got = results(of(broken))
+    assert all(isinstance(each, PeerUnavailable) for each in got.values())
+
+
+def between(node, *, breaks, lost):
+    """Returns what passes data between a caller and a node, and breaks some connections.
+
+    They break after 9,000 bytes of the node's, in the middle of an object.
+    """
+
+    def pump(of, to, most):
+        left = most
+        with of, to, contextlib.suppress(OSError):
+            while left and (data := of.recv(min(4096, left))):
+                to.sendall(data)
+                left -= len(data)
+            for each in (of, to):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def serve(connection):
+        behind = socket.create_connection((node.host, node.port))
+        limit = 2**30
+        if len(lost) < breaks:
+            lost.append(connection)
+            limit = 9000
+        for of, to, most in ((connection, behind, 2**30), (behind, connection, limit)):
+            threading.Thread(target=pump, args=(of, to, most)).start()
+
+    return serve
+
+
 def test_a_node_that_reads_nothing_does_not_hold_a_sender():
     large = archived(uid.ExplicitVRLittleEndian, radiograph(3000, 3000, 12))
-    accepts = run_node([build_context(CR)], [])
-    with accepts as node, run_socket(stuck_after(node)) as stuck:
+    with run_node([build_context(CR)], []) as node, run_socket(stuck_after(node)) as stuck:
         destination = open_node_destination(stuck, PacsSettings(), HASTY)
         with pytest.raises(PeerUnavailable):
             destination.send(large)
@@ -428,3 +472,54 @@ def test_studies_are_fetched_at_the_same_time(of):
         archive = of(node)
         for got in pool.map(lambda _: results(archive), range(16)):
             assert all(isinstance(each, bytes) for each in got.values())
+
+
+def moving(handle):
+    return run_node(MOVE, [(evt.EVT_C_MOVE, handle)])
+
+
+def sends_to_port(port, *files):
+    """Answers a C-MOVE with these files, or with the asked one."""
+
+    def handle(event):
+        yield "127.0.0.1", port, {"contexts": [build_context(CR, uid.ExplicitVRLittleEndian)]}
+        yield len(files) or 1
+        for file in files or [FILES[event.identifier.SOPInstanceUID]]:
+            yield 0xFF00, dcmread(BytesIO(file))
+
+    return handle
+
+
+def test_objects_come_by_c_move(of):
+    port = free_port()
+    with moving(sends_to_port(port)) as node:
+        got = results(of(node, listen_port=port))
+    assert all(isinstance(each, bytes) for each in got.values())
+
+
+def test_an_object_that_nobody_asked_for_is_not_taken(of):
+    port = free_port()
+    with moving(sends_to_port(port, FILES["1.2.1.0"])) as node:
+        got = results(of(node, listen_port=port))
+    assert isinstance(got.pop("1.2.1.0"), bytes)
+    assert all(isinstance(each, PeerRefused) for each in got.values())
+
+
+def test_a_node_that_says_it_sent_what_did_not_come_is_refused(of, monkeypatch):
+    monkeypatch.setattr(retrieval, "ARRIVAL_S", 0.1)
+
+    takes_all = [(evt.EVT_C_STORE, lambda _: 0x0000)]
+    with (
+        run_node([build_context(CR)], takes_all) as elsewhere,
+        moving(sends_to_port(elsewhere.port)) as node,
+    ):
+        got = results(of(node, listen_port=free_port()))
+    assert all("none came" in each.detail for each in got.values())
+
+
+def test_an_object_by_c_move_that_is_too_large_is_not_taken(of, monkeypatch):
+    monkeypatch.setattr(connection_guard, "MOST_BYTES", 2**12)
+    port = free_port()
+    with moving(sends_to_port(port)) as node:
+        got = results(of(node, listen_port=port))
+    assert not any(isinstance(each, bytes) for each in got.values())
