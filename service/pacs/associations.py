@@ -26,7 +26,7 @@ _TRANSIENT, _CALLER_UNKNOWN, _CALLED_UNKNOWN = 2, (1, 3), (1, 7)
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a peer is waited for."""
+    """How long a peer is waited for. It is asked once more than there are waits."""
 
     connect_s: float = 10
     """Seconds for a connection, and for each step of its TLS handshake."""
@@ -94,6 +94,8 @@ class Caller:
         link = self._link(contexts, receives, on_store)
         with self._lock:
             self._links.add(link)
+        if self._closed.is_set():
+            link.cut()
         try:
             yield link
             link.release()
