@@ -49,6 +49,7 @@ def orthanc(tmp_path_factory, move_port):
             of_study("1.9", series="1.9.1", ViewPosition="PA", BodyPartExamined="CHEST"),
             of_study("1.9", series="1.9.1", ViewPosition="LL", BodyPartExamined="CHEST"),
             of_study("1.9", series="1.9.2", Modality="CR", BodyPartExamined="HAND"),
+            of_study("1.11", SOPClassUID=uid.EnhancedSRStorage, Modality="SR"),
             of_study("1.10", StudyDate="", PatientName="Müller^Ä", SpecificCharacterSet=UTF_8),
         )  # fmt: skip
         yield running
@@ -88,7 +89,9 @@ def fetched(archive, study):
 
 def test_all_studies_are_listed_each_once(archive):
     studies = [each.study_uid for each in archive.studies(Wanted())]
-    assert sorted(studies) == sorted({*(f"1.2.{i}" for i in range(len(SYNTAXES))), "1.9", "1.10"})
+    assert sorted(studies) == sorted(
+        {*(f"1.2.{i}" for i in range(len(SYNTAXES))), "1.9", "1.10", "1.11"}
+    )
 
 
 def test_a_study_meets_every_attribute_by_one_of_its_values(archive):
@@ -161,6 +164,11 @@ def test_an_object_that_is_gone_is_an_error_and_the_others_follow(archive):
     assert all(isinstance(each, bytes) for each in results.values())
 
 
+def test_a_structured_report_is_fetched(archive):
+    (file,) = fetched(archive, ListedStudy("1.11"))
+    assert dcmread(BytesIO(file)).file_meta.MediaStorageSOPClassUID == uid.EnhancedSRStorage
+
+
 def test_an_object_of_unknown_class_is_fetched_all_the_same(archive):
     study = ListedStudy("1.9")
     unnamed = [
@@ -168,6 +176,9 @@ def test_an_object_of_unknown_class_is_fetched_all_the_same(archive):
         for each in archive.instances(study)
     ]
     assert all(isinstance(got, bytes) for _, got in archive.fetch(study, unnamed))
+    report = Instance("1.11.1", archive.instances(ListedStudy("1.11"))[0].instance_uid, "", "SR")
+    ((_, got),) = archive.fetch(ListedStudy("1.11"), [report])
+    assert isinstance(got, bytes)
 
 
 def test_leaving_a_fetch_early_ends_its_association(archive):

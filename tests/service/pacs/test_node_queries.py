@@ -223,7 +223,8 @@ def test_no_value_of_a_dataset_is_logged(of, caplog, capfd):
     with (
         caplog.at_level(logging.DEBUG),
         finding(handle) as node,
-        warnings.catch_warnings(action="ignore"),pytest.raises(PeerRefused)
+        warnings.catch_warnings(action="ignore"),
+        pytest.raises(PeerRefused),
     ):
         studies(of(node), PatientName=["Marked*"])
     assert caplog.text == ""

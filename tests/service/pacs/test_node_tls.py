@@ -2,6 +2,7 @@
 
 import ssl
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from ipaddress import ip_address
 
 import pytest
@@ -9,16 +10,23 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, build_context
 from pynetdicom.sop_class import Verification
 
 from service.errors import PeerUnavailable, SettingInvalid
+from service.pacs.address import parse_address
+from service.pacs.archive import Wanted
 from service.pacs.associations import Patience
+from service.pacs.dimse import open_node_archive
 from service.pacs.move_receiver import MoveReceiver
 from service.pacs.node_destination import open_node_destination
 from service.pacs_settings import PacsSettings
+from tests.support.archive import archived
 from tests.support.dicom_nodes import nothing_left, run_node, run_socket
-from tests.support.orthanc import free_port
+from tests.support.orthanc import free_port, run_orthanc
+from tests.support.synthetic import radiograph
 
 pytestmark = pytest.mark.slow
 HASTY = Patience(connect_s=1, answer_s=1, release_s=1, operation_s=1, waits_s=())
@@ -113,6 +121,35 @@ def test_a_key_of_another_certificate_is_an_error(pem, node):
         reached(
             node, pacs_ca=pem["ca"], pacs_certificate=pem["other"], pacs_certificate_key=pem["key"]
         )
+
+
+def test_orthanc_is_read_from_and_sent_to_over_tls(tmp_path, pem):
+    file = archived(
+        ExplicitVRLittleEndian,
+        radiograph(40, 40, 12),
+        StudyInstanceUID="1.2",
+        SeriesInstanceUID="1.2.1",
+    )
+    with run_orthanc(
+        tmp_path / "orthanc",
+        DicomTlsEnabled=True,
+        DicomTlsCertificate=str(pem["certificate"]),
+        DicomTlsPrivateKey=str(pem["key"]),
+        DicomTlsTrustedCertificates=str(pem["ca"]),
+    ) as orthanc:
+        settings = PacsSettings(
+            pacs_ca=pem["ca"],
+            pacs_certificate=pem["certificate"],
+            pacs_certificate_key=pem["key"],
+        )
+        destination = open_node_destination(parse_address(orthanc.node), settings)
+        destination.send(file)
+        destination.close()
+        archive = open_node_archive(parse_address(orthanc.node), settings)
+        (study,) = archive.studies(Wanted())
+        ((_, got),) = archive.fetch(study, archive.instances(study))
+        archive.close()
+    assert dcmread(BytesIO(got)) == dcmread(BytesIO(file))
 
 
 def test_objects_are_received_over_tls(pem):

@@ -224,6 +224,22 @@ def test_a_connection_that_always_breaks_within_an_object_is_an_error(of):
     assert all(isinstance(each, PeerUnavailable) for each in got.values())
 
 
+def test_c_get_is_tried_again_where_nothing_can_listen_for_c_move(of):
+    dropped = []
+
+    def drop_once(event):
+        if not dropped:
+            dropped.append(event)
+            event.assoc.abort()
+            return
+        yield from asked_for(event)
+
+    both = [*GET, *MOVE]
+    with run_node(both, [(evt.EVT_C_GET, drop_once)]) as node:
+        got = results(of(node, listen_port=node.port))
+    assert all(isinstance(each, bytes) for each in got.values())
+
+
 def between(node, *, breaks, lost):
     """Returns what passes data between a caller and a node, and breaks some connections.
 
