@@ -13,7 +13,7 @@ from service.errors import EclipError, PeerRefused, PeerUnavailable
 from service.pacs.address import NodeAddress
 from service.pacs.connection_guard import ConnectionGuard
 from service.pacs.link import Link
-from service.pacs.quiet import silence_dicom_libraries
+from service.pacs.quiet import silence_pynetdicom
 from service.pacs.tls import client_tls
 from service.pacs_settings import PacsSettings
 
@@ -55,7 +55,7 @@ class Caller:
     def __init__(
         self, address: NodeAddress, settings: PacsSettings, patience: Patience = PATIENCE
     ) -> None:
-        silence_dicom_libraries()
+        silence_pynetdicom()
         self.patience = patience
         self._address = address
         self._tls = client_tls(settings)
