@@ -1,5 +1,6 @@
 """Reads studies from real nodes: Orthanc and DCMTK's dcmqrscp."""
 
+import time
 from datetime import date
 from io import BytesIO
 
@@ -287,3 +288,15 @@ def test_orthanc_that_lists_few_studies_is_asked_for_fewer_days(tmp_path, limit)
         archive = open_node_archive(parse_address(orthanc.node), SETTINGS)
         assert listed(archive) == {f"1.{day}" for day in days}
         archive.close()
+
+
+def test_orthanc_that_ends_an_idle_association_is_called_again(tmp_path):
+    with run_orthanc(tmp_path, DicomScpTimeout=1) as orthanc:
+        orthanc.put(*(of_study("1.2") for _ in range(3)))
+        archive = open_node_archive(parse_address(orthanc.node), SETTINGS)
+        study = ListedStudy("1.2")
+        for _, file in archive.fetch(study, archive.instances(study)):
+            assert isinstance(file, bytes)
+            time.sleep(2)
+        archive.close()
+        assert orthanc.log.count("Association Received") > 2
