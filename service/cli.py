@@ -56,7 +56,9 @@ cli = typer.Typer(
 )
 cli.add_typer(keys, name="keys")
 cli.add_typer(audit_commands, name="audit")
-cli.command()(report)
+cli.command(help="Write a cited report for the images of one study, or repeat one of the log.")(
+    report
+)
 cli.command(help="Erase deleted content from the files now. Stop the server first.")(erase)
 out, err = Console(), Console(stderr=True)
 SEARCHES = 50
