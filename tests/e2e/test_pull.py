@@ -128,6 +128,11 @@ def test_a_pull_gives_the_library_of_the_same_files_in_a_folder(held, whole, tmp
     assert content(data_dir, encoder) == content(whole[0], encoder)
 
 
+def test_a_dicom_node_gives_the_same_library(orthanc, whole, tmp_path, encoder):
+    index(tmp_path, orthanc.node)
+    assert content(tmp_path, encoder) == content(whole[0], encoder)
+
+
 def test_a_pull_that_is_killed_and_run_again_equals_one_run(orthanc, whole, tmp_path, encoder):
     """It is killed while it fetches, and twice while it stores."""
     before, process = fetched(orthanc), start(tmp_path, orthanc.web)
