@@ -11,15 +11,25 @@ from dataclasses import dataclass
 from pydicom.dataset import FileDataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+)
 
 from service.imaging.dicom.deflated import HEAD, inflated
 from service.imaging.dicom.header import BoundedFile
 from service.imaging.libraries import decoding
 
 _IDS = ["StudyInstanceUID", "PatientID"]
-_TAGS: list[BaseTag | int] = [*map(Tag, (*_IDS, "SOPClassUID", "Rows"))]
+_TAGS: list[BaseTag | int] = [*map(Tag, (*_IDS, "SOPClassUID", "Manufacturer", "Rows"))]
 _LAST = max(_TAGS)
+_REPORTS = frozenset(
+    {BasicTextSRStorage, EnhancedSRStorage, ComprehensiveSRStorage, Comprehensive3DSRStorage}
+)
+"""SOP classes of structured reports that may hold a radiologist's report (PS3.3 A.35)."""
 
 _LIMITS = (2**14, 2**20, 2**31)
 """Bytes of the beginning that are read. The first holds most headers. The last is the whole file,
@@ -34,6 +44,10 @@ class Belonging:
     patient_id: str | None
     image: bool = True
     """Whether the file is an image, or too damaged to say that it is none."""
+    report: bool = False
+    """Whether the file is a structured report that may hold a radiologist's report."""
+    manufacturer: str = ""
+    """Who made the object; `service.studies.own_drafts` names this program."""
 
 
 def belonging(read: Callable[[int], bytes]) -> Belonging:
@@ -62,7 +76,9 @@ def _read(data: bytes, most: int) -> tuple[Belonging | None, bool]:
             file = BoundedFile(beginning)
             header = read_partial(file, _is_past, specific_tags=_TAGS, force=True)
             study_id, patient_id = (str(header.get(tag) or "").strip() for tag in _IDS)
-            found = Belonging(study_id or None, patient_id or None, _is_image(header))
+            maker = str(header.get("Manufacturer") or "").strip()
+            kinds = _is_image(header), _sop_class(header) in _REPORTS
+            found = Belonging(study_id or None, patient_id or None, *kinds, maker)
             return found, file.tell() < len(beginning)
     except Exception:  # a damaged header makes pydicom raise anything
         return None, False
@@ -74,5 +90,10 @@ def _is_past(tag: BaseTag, *_: object) -> bool:
 
 
 def _is_image(header: FileDataset) -> bool:
-    sop_class = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
-    return "Rows" in header or not sop_class or "Image" in UID(str(sop_class)).keyword
+    sop_class = _sop_class(header)
+    return "Rows" in header or not sop_class or "Image" in sop_class.keyword
+
+
+def _sop_class(header: FileDataset) -> UID:
+    named = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    return UID(str(named or ""))
