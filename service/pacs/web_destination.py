@@ -3,6 +3,9 @@
 An archive that already has an object of the same SOP Instance UID reports success and keeps the old
 one, whatever the new one holds (Orthanc 1.10 does). So the same result may be sent again without
 harm, and a corrected draft must have a UID of its own.
+
+Success alone proves nothing: with a full disk, Orthanc's plugin 1.7 answers with status 200 and
+names the object neither as stored nor as failed. So an object that is not named is looked for.
 """
 
 from io import BytesIO
@@ -84,8 +87,8 @@ class WebDestination:
         found = self._session.ask(Question(("studies", study_uid, "instances"), query), read_items)
         if not any(text(item, "00080018") == instance_uid for item in found):
             raise PeerUnavailable(
-                "The PACS acknowledged the result without naming it, and does not list it. Try "
-                "again later, and look into its log."
+                "The PACS acknowledged the result without naming it, and does not list it. Its "
+                "disk may be full: look into its log."
             )
 
 

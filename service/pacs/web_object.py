@@ -1,11 +1,11 @@
 """Reads one DICOM file from a WADO-RS answer, and checks that it is whole and the one asked for."""
 
 import zlib
+from collections.abc import Iterator
 from io import BytesIO
 from itertools import islice
 
-from pydicom import dcmread
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
@@ -17,6 +17,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from service.errors import PeerRefused
+from service.imaging.libraries import decoding
 from service.pacs.web_reply import Passing, Reply, not_dicomweb
 
 ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -31,7 +32,9 @@ _LONG = 256
 _UNDEFINED = 0xFFFFFFFF
 _INFLATED, _CHUNK = 2**30, 2**20
 """Bytes to which a deflated object may inflate, and which are inflated at a time."""
-_SYNTAX, _UID = Tag("TransferSyntaxUID"), Tag("MediaStorageSOPInstanceUID")
+_SYNTAX, _META_UID = Tag("TransferSyntaxUID"), Tag("MediaStorageSOPInstanceUID")
+_UID = Tag("SOPInstanceUID")
+Element = DataElement | RawDataElement
 
 
 def read_object(reply: Reply, instance_uid: str, most: int = MOST_BYTES) -> bytes:
@@ -114,69 +117,59 @@ def check_object(file: bytes, instance_uid: str) -> None:
     if file[_MAGIC] != b"DICM":
         raise not_dicomweb("an object that is no DICOM file")
     try:
-        meta, start = _meta(file)
-        same = instance_uid in (meta[_UID], _dataset_uid(file, meta[_SYNTAX]))
-        whole = _is_whole(file, start, meta[_SYNTAX])
+        with decoding:  # pydicom's warnings quote values
+            found, whole = _identified(file)
     except Exception:  # pydicom raises anything for damaged files
         raise PeerRefused(
             "The PACS has a damaged object: its elements cannot be read. Send it to the PACS again "
             "from its source."
         ) from None
-    if not same:
-        raise PeerRefused(
-            "The PACS answers with another object than it was asked for: the SOP Instance UID "
-            "differs. Look into its log."
-        )
     if not whole:
         raise PeerRefused(
             "The PACS has an object that is cut off. Send it to the PACS again from its source."
         )
+    if found != instance_uid:
+        raise PeerRefused(
+            "The PACS answers with another object than it was asked for: the SOP Instance UID "
+            "differs. Look into its log."
+        )
 
 
-def _meta(file: bytes) -> tuple[dict[BaseTag, str], int]:
-    """Returns the short values of the file meta information, and where the dataset begins."""
+def _identified(file: bytes) -> tuple[str | None, bool]:
+    """Returns the object's SOP Instance UID, and whether the file is whole.
+
+    The UID is that of the dataset: some archives hold files with another one in their meta. A
+    deflated dataset is not kept, so that of the meta is taken there.
+    """
     opened = BytesIO(file)
     opened.seek(_MAGIC.stop)
-    found = {
-        element.tag: element.value.decode("ascii", "replace").rstrip("\0 ")
-        for element in data_element_generator(opened, False, True, _is_behind_meta, _LONG)
-        if isinstance(element.value, bytes)
-    }
-    return found, opened.tell()
+    meta, _ = _words(data_element_generator(opened, False, True, _is_behind_meta, _LONG), opened)
+    start, syntax = opened.tell(), meta[_SYNTAX]
+    if syntax == DeflatedExplicitVRLittleEndian:
+        return meta[_META_UID], _is_whole_deflated(file[start:])
+    implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    elements = data_element_generator(opened, implicit, little, defer_size=_LONG)
+    try:
+        found, end = _words(elements, opened)
+    except EOFError:
+        return None, False
+    return found.get(_UID), 0 < end <= len(file) and not any(file[end:])
+
+
+def _words(elements: Iterator[Element], opened: BytesIO) -> tuple[dict[BaseTag, str], int]:
+    """Returns the UIDs among the elements as text, and where the last element ends."""
+    found, end = {}, 0
+    for element in islice(elements, _ELEMENTS):
+        end = opened.tell()
+        if isinstance(element, RawDataElement) and element.length != _UNDEFINED:
+            end = element.value_tell + element.length
+        if element.tag in (_SYNTAX, _META_UID, _UID) and isinstance(element.value, bytes):
+            found[element.tag] = element.value.decode("ascii", "replace").rstrip("\0 ")
+    return found, end
 
 
 def _is_behind_meta(tag: int, _vr: str | None, _length: int) -> bool:
     return tag >> 16 != 2
-
-
-def _dataset_uid(file: bytes, syntax: str) -> str | None:
-    """Returns the UID in the dataset itself: some archives hold files with another one in the meta.
-
-    None for a deflated file, whose size is not known before it is inflated.
-    """
-    if syntax == DeflatedExplicitVRLittleEndian:
-        return None
-    found = dcmread(BytesIO(file), stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
-    return str(found.get("SOPInstanceUID"))
-
-
-def _is_whole(file: bytes, start: int, syntax: str) -> bool:
-    """Decides whether the last element ends where the file ends, but for zeros."""
-    if syntax == DeflatedExplicitVRLittleEndian:
-        return _is_whole_deflated(file[start:])
-    opened = BytesIO(file)
-    opened.seek(start)
-    implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
-    elements = data_element_generator(opened, implicit, little, defer_size=_LONG)
-    end = start
-    try:
-        for element in islice(elements, _ELEMENTS):
-            end = opened.tell()
-            if isinstance(element, RawDataElement) and element.length != _UNDEFINED:
-                end = element.value_tell + element.length
-    except EOFError:
-        return False
-    return end <= len(file) and not any(file[end:])
 
 
 def _is_whole_deflated(elements: bytes) -> bool:
