@@ -86,9 +86,7 @@ def fetched(archive, study):
 
 def test_all_studies_are_listed_each_once(archive):
     studies = [each.study_uid for each in archive.studies(Wanted())]
-    assert sorted(studies) == sorted(
-        {*(f"1.2.{i}" for i in range(len(SYNTAXES))), "1.9", "1.10"}
-    )
+    assert sorted(studies) == sorted({*(f"1.2.{i}" for i in range(len(SYNTAXES))), "1.9", "1.10"})
 
 
 def test_a_study_meets_every_attribute_by_one_of_its_values(archive):
