@@ -1,11 +1,13 @@
 """Answers POST /generate-report: a report in which every sentence cites its evidence."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field, TypeAdapter
+from pydicom.dataset import Dataset
 
 from service.api.accept import negotiate
 from service.api.answers import Answer, BundleName, FindingOut
@@ -25,6 +27,8 @@ from service.identifiers import Identifier
 from service.imaging.content import require_radiographs
 from service.inference.encoder import EncodedImage
 from service.memory import short
+from service.pacs.draft_sr import check_one_study, structured_report
+from service.pacs.headers import header_of
 from service.reporting.background import PriorFrom
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS
@@ -199,7 +203,8 @@ class GeneratedReport(Answer):
         )
 
 
-_KINDS = ("application/json", *FORMATS, EVENT_STREAM)
+_DICOM = "application/dicom"
+_KINDS = ("application/json", *FORMATS, _DICOM, EVENT_STREAM)
 """Media types of the answer, the usual one first."""
 _EVIDENCE = TypeAdapter(list[EvidenceOut])
 _PROBLEM = TypeAdapter(dict[str, str])
@@ -215,8 +220,9 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
 
     Evidence comes from nobody whom `exclude` names, or else whom the DICOM files name as their own.
 
-    The answer is JSON, or what `Accept` prefers: text, Markdown, FHIR, or server-sent events. With
-    `stream=true` it is the events, whatever `Accept` says.
+    The answer is JSON, or what `Accept` prefers: text, Markdown, FHIR, a DICOM structured report
+    (if the images are DICOM files of one study), or server-sent events. With `stream=true` it is
+    the events, whatever `Accept` says.
     """
     most = min(MAX_VIEWS, wired.settings.max_images)
     uploads, parameters = await read_input(request, ReportParameters, most)
@@ -226,6 +232,7 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
     views = [raised(upload.data) for upload in some_images(uploads)]
     work = Work(request, items=len(views), seconds=wired.settings.report_s)
     ids = await work.run(_own_ids, views, parameters.exclude)
+    headers = await work.run(_headers, views) if kind == _DICOM else []
     images = await work.run(wired.encoder.views, views)
     del uploads, views  # a report may take minutes
     held(request).keep(0)
@@ -236,11 +243,24 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
     report = await work.run(wired.reporter.report, images, asked)
     if kind in FORMATS:
         return Response(FORMATS[kind](report), media_type=kind)
+    if kind == _DICOM:
+        return Response(await work.run(_as_dicom, report, headers), media_type=kind)
     return GeneratedReport.of(report, BundleName.of(wired.bundle), ids)
 
 
 def _own_ids(views: Sequence[bytes], exclude: Exclude, _: Deadline) -> OwnIds:
     return own_ids(views, exclude.patient_id, exclude.study_id)
+
+
+def _headers(views: Sequence[bytes], _: Deadline) -> list[Dataset]:
+    """Returns the headers that a DICOM report repeats. Raises ImageUndecodable or StudyInvalid."""
+    headers = [header_of(view) for view in views]
+    check_one_study(headers)
+    return headers
+
+
+def _as_dicom(report: Report, headers: Sequence[Dataset], _: Deadline) -> bytes:
+    return structured_report(report, headers, written=datetime.now().astimezone())
 
 
 def _wanted(request: Request) -> str:
