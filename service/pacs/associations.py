@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from service.errors import EclipError, PeerRefused, PeerUnavailable
 from service.pacs.address import NodeAddress
 from service.pacs.connection_guard import ConnectionGuard
 from service.pacs.link import Link
-from service.pacs.quiet import silence_pynetdicom
+from service.pacs.quiet import silence_dicom_libraries
 from service.pacs.tls import client_tls
 from service.pacs_settings import PacsSettings
 
@@ -31,7 +31,9 @@ class Patience:
     connect_s: float = 10
     """Seconds for a connection, and for each step of its TLS handshake."""
     answer_s: float = 30
-    """Seconds for the answer to a request for an association, or for its release."""
+    """Seconds for the answer to a request for an association."""
+    release_s: float = 5
+    """Seconds for the answer to its release: the work is done by then."""
     operation_s: float = 120
     """Seconds for one object, or for the next answer to a query."""
     listing_s: float = 900
@@ -53,7 +55,7 @@ class Caller:
     def __init__(
         self, address: NodeAddress, settings: PacsSettings, patience: Patience = PATIENCE
     ) -> None:
-        silence_pynetdicom()
+        silence_dicom_libraries()
         self.patience = patience
         self._address = address
         self._tls = client_tls(settings)
@@ -70,11 +72,9 @@ class Caller:
         Raises PeerUnavailable after the last attempt, and PeerRefused.
         """
         for wait in self.patience.waits_s:
-            try:
-                with self.connect(contexts) as link:
-                    return work(link)
-            except PeerUnavailable:
-                self._closed.wait(wait)
+            with self.connect(contexts) as link, suppress(PeerUnavailable):
+                return work(link)
+            self.pause(wait)
         with self.connect(contexts) as link:
             return work(link)
 
@@ -125,7 +125,7 @@ class Caller:
             try:
                 return self._attempt(contexts, roles, handlers)
             except PeerUnavailable:
-                self._closed.wait(wait)
+                self.pause(wait)
         return self._attempt(contexts, roles, handlers)
 
     def _attempt(

@@ -123,7 +123,7 @@ def instances_of(ask: Ask, study: ListedStudy) -> list[Instance]:
         Instance(
             str(each.SeriesInstanceUID),
             str(image.SOPInstanceUID),
-            str(image.get("SOPClassUID") or ""),
+            _class(image),
             next(iter(values_of(each, "Modality")), ""),
         )
         for each in series
@@ -146,6 +146,11 @@ def retrieval(study: ListedStudy, instance: Instance) -> Dataset:
 def study_query(study_uid: str) -> Dataset:
     """Returns the query for one study."""
     return _query("STUDY", {"StudyInstanceUID": study_uid})
+
+
+def _class(image: Dataset) -> str:
+    uid = str(image.get("SOPClassUID") or "")
+    return uid if _UID.fullmatch(uid) else ""
 
 
 def _may_have(level: str, keyword: str) -> bool:

@@ -83,8 +83,8 @@ class WebDestination:
 
     def _check(self, study_uid: str, instance_uid: str) -> None:
         """Raises PeerUnavailable unless the PACS lists the object."""
-        query = [("SOPInstanceUID", instance_uid), ("limit", "1")]
-        found = self._session.ask(Question(("studies", study_uid, "instances"), query), read_items)
+        path, query = ("studies", study_uid, "instances"), [("SOPInstanceUID", instance_uid)]
+        found = self._session.ask(Question(path, query), read_items)
         if not any(text(item, "00080018") == instance_uid for item in found):
             raise PeerUnavailable(
                 "The PACS acknowledged the result without naming it, and does not list it. Its "

@@ -1,5 +1,6 @@
 """Reads one DICOM file from a WADO-RS answer, and checks that it is whole and the one asked for."""
 
+import re
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
@@ -8,11 +9,7 @@ from itertools import islice
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
@@ -22,29 +19,34 @@ from service.pacs.web_reply import Passing, Reply, not_dicomweb
 
 ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """Asks for objects in the transfer syntax they are stored in (PS3.18 8.7.3.5.2)."""
-MOST_BYTES = 2**28
-"""Bytes of the largest object. An uncompressed radiograph has 10 to 60 MiB."""
+MOST_BYTES = 2**26
+"""Bytes of the largest object. An uncompressed radiograph has 10 to 40 MiB."""
+_LARGE = "Store it compressed there, or index it from its file."
 _MAGIC = slice(128, 132)
 _ELEMENTS = 20_000
 """Elements that are read of an object at most, sequences as one."""
 _LONG = 256
 """Bytes: longer values are skipped."""
 _UNDEFINED = 0xFFFFFFFF
-_INFLATED, _CHUNK = 2**30, 2**20
-"""Bytes to which a deflated object may inflate, and which are inflated at a time."""
+_INFLATED = 2**30
+"""Bytes to which a deflated object may inflate."""
+_PIECE, _CHUNK = 2**16, 2**20
+"""Bytes that are taken from a deflated object, and that are inflated, at a time."""
 _SYNTAX, _META_UID = Tag("TransferSyntaxUID"), Tag("MediaStorageSOPInstanceUID")
-_UID = Tag("SOPInstanceUID")
-Element = DataElement | RawDataElement
+_UID, _PIXELS = Tag("SOPInstanceUID"), Tag("PixelData")
+_VR = re.compile(rb"[A-Z]{2}")
+"""What an explicit value representation looks like."""
+_Element = DataElement | RawDataElement
 
 
-def read_object(reply: Reply, instance_uid: str, most: int = MOST_BYTES) -> bytes:
+def read_object(reply: Reply, instance_uid: str, most: int) -> bytes:
     """Returns the DICOM file, byte by byte as the service sends it.
 
     Raises Passing if the answer ends too early, and PeerRefused if it is malformed, has more than
     `most` bytes or several objects, or if its object is another one or cut off.
     """
     bare = reply.media_type == "application/dicom"  # some services send one object without parts
-    file = reply.read(most) if bare else _only_part(reply, most)
+    file = reply.read(most, _LARGE) if bare else _only_part(reply, most)
     check_object(file, instance_uid)
     return file
 
@@ -98,7 +100,7 @@ def _only_part(reply: Reply, most: int) -> bytes:
                 "on_end": parts.end,
             },
         )
-        for piece in reply.bounded(most):
+        for piece in reply.bounded(most, _LARGE):
             parser.write(piece)
     except FormParserError:
         raise not_dicomweb("a multipart message that cannot be read") from None
@@ -147,17 +149,22 @@ def _identified(file: bytes) -> tuple[str | None, bool]:
     start, syntax = opened.tell(), meta[_SYNTAX]
     if syntax == DeflatedExplicitVRLittleEndian:
         return meta[_META_UID], _is_whole_deflated(file[start:])
-    implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
-    elements = data_element_generator(opened, implicit, little, defer_size=_LONG)
+    explicit = _VR.fullmatch(file[start + 4 : start + 6])  # some metas name the other kind
+    little = syntax != ExplicitVRBigEndian
+    elements = data_element_generator(opened, not explicit, little, defer_size=_LONG)
     try:
         found, end = _words(elements, opened)
     except EOFError:
         return None, False
-    return found.get(_UID), 0 < end <= len(file) and not any(file[end:])
+    has_pixels = _PIXELS in found
+    return found.get(_UID), 0 < end <= len(file) and (has_pixels or not file[end:].strip(b"\0"))
 
 
-def _words(elements: Iterator[Element], opened: BytesIO) -> tuple[dict[BaseTag, str], int]:
-    """Returns the UIDs among the elements as text, and where the last element ends."""
+def _words(elements: Iterator[_Element], opened: BytesIO) -> tuple[dict[BaseTag, str], int]:
+    """Returns the UIDs among the elements as text, and where the last element ends.
+
+    Pixels, which are named without a text, count as the last one: what follows is not needed.
+    """
     found, end = {}, 0
     for element in islice(elements, _ELEMENTS):
         end = opened.tell()
@@ -165,6 +172,9 @@ def _words(elements: Iterator[Element], opened: BytesIO) -> tuple[dict[BaseTag, 
             end = element.value_tell + element.length
         if element.tag in (_SYNTAX, _META_UID, _UID) and isinstance(element.value, bytes):
             found[element.tag] = element.value.decode("ascii", "replace").rstrip("\0 ")
+        if element.tag == _PIXELS:
+            found[_PIXELS] = ""
+            break
     return found, end
 
 
@@ -175,7 +185,13 @@ def _is_behind_meta(tag: int, _vr: str | None, _length: int) -> bool:
 def _is_whole_deflated(elements: bytes) -> bool:
     """Decides whether a deflated stream ends within `_INFLATED` bytes. It keeps none of them."""
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    size = len(inflate.decompress(elements, _CHUNK))
-    while not inflate.eof and inflate.unconsumed_tail and size < _INFLATED:
-        size += len(inflate.decompress(inflate.unconsumed_tail, _CHUNK))
+    size = 0
+    for start in range(0, len(elements), _PIECE):
+        piece = elements[start : start + _PIECE]
+        while piece:
+            size += len(inflate.decompress(piece, _CHUNK))
+            piece = inflate.unconsumed_tail
+            if inflate.eof or size > _INFLATED:
+                return inflate.eof
+    inflate.flush()
     return inflate.eof

@@ -34,7 +34,6 @@ _BUSY = frozenset({408, 425, 429, 502, 503, 504})
 """Statuses of a service, or a proxy before it, that may answer the same request later."""
 _LONGEST_PAUSE_S = 30.0
 """Seconds: the longest pause that is chosen here. `Retry-After` may ask for a longer one."""
-
 _PLAIN = "*?,:/@!$'()"
 """Characters that a query may hold as they are (RFC 3986 3.4), of those that values of DICOM have.
 Orthanc's plugin 1.7 finds nothing for `StudyDescription=Th%2A`."""
@@ -70,7 +69,7 @@ class Question:
 
     path: Sequence[str]
     query: Sequence[tuple[str, str]] = ()
-    accept: str = "application/dicom+json"
+    accept: str = "application/dicom+json, application/json"
     method: str = "GET"
     content_type: str | None = None
     body: bytes | None = None
@@ -167,8 +166,12 @@ class WebSession:
             )
 
     def _headers(self, question: Question) -> list[tuple[str, str]]:
-        headers = [("Accept", question.accept), ("Accept-Encoding", "identity")]
-        headers.append(("User-Agent", "eclip"))
+        headers = [
+            ("Host", self._base.netloc.decode("ascii")),  # httpcore's own lacks IPv6's brackets
+            ("User-Agent", "eclip"),
+            ("Accept", question.accept),
+            ("Accept-Encoding", "identity"),
+        ]
         if self._authorization is not None:
             headers.append(("Authorization", self._authorization))
         if question.content_type is not None:

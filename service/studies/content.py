@@ -55,7 +55,7 @@ class Content:
     @property
     def is_report(self) -> bool:
         """Whether it describes or concludes in words."""
-        return self.has_text or not {FINDINGS, IMPRESSION}.isdisjoint(self.sections)
+        return self.has_text or any(self.sections.get(each) for each in (FINDINGS, IMPRESSION))
 
     @property
     def text(self) -> str:

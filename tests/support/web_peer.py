@@ -2,6 +2,7 @@
 
 import copy
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -76,8 +77,12 @@ class Peer(ThreadingHTTPServer):
 
     daemon_threads = False
 
-    def __init__(self, answer: Callable[[Asked], None], tls: ssl.SSLContext | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), Asked)
+    def __init__(
+        self, answer: Callable[[Asked], None], tls: ssl.SSLContext | None, host: str
+    ) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, 0), Asked)
+        self.host = f"[{host}]" if ":" in host else host
         self.answer, self.requests = answer, list[Asked]()
         self.ending, self.reads_bodies = threading.Event(), True
         self.scheme = "http" if tls is None else "https"
@@ -89,16 +94,18 @@ class Peer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """Base address of its DICOMweb service."""
-        return f"{self.scheme}://127.0.0.1:{self.server_port}/dicom-web"
+        return f"{self.scheme}://{self.host}:{self.server_port}/dicom-web"
 
     def handle_error(self, *_: Any) -> None:
         """Writes nothing: clients break connections off here by intent."""
 
 
 @contextmanager
-def peer(answer: Callable[[Asked], None], tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
+def peer(
+    answer: Callable[[Asked], None], tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> Iterator[Peer]:
     """Runs a peer that answers each request by `answer`."""
-    server = Peer(answer, tls)
+    server = Peer(answer, tls, host)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

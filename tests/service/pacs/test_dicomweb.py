@@ -1,6 +1,7 @@
 """Studies of an archive are listed once each, and their objects come as they are stored."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import date
 
@@ -370,6 +371,26 @@ def test_only_a_few_objects_are_fetched_before_their_turn():
         assert next(objects) == (wanted[0], good)
         objects.close()
         assert len(server.requests) <= dicomweb.AHEAD + 1
+
+
+def test_closing_ends_a_fetch_and_each_object_left_has_an_error():
+    with reading(lambda asked: asked.hang()) as (_, archive), ThreadPoolExecutor(1) as pool:
+        wanted = [Instance("1.2", f"1.2.{number}", "", "CR") for number in range(20)]
+        fetching = pool.submit(list, archive.fetch(ListedStudy("1"), wanted))
+        archive.close()
+        fetched = fetching.result(20)
+        assert [instance for instance, _ in fetched] == wanted
+        assert {type(error) for _, error in fetched} == {PeerUnavailable}
+
+
+def test_an_object_that_is_too_large_is_an_error():
+    good = radiograph(1, 1, SOPInstanceUID="1.2.9")
+    with peer(lambda asked: asked.reply(200, part(good), KIND)) as server:
+        opened = open_web_archive(WebAddress(server.url), PacsSettings(), most_bytes=1000)
+        with closing(opened) as archive:
+            wanted = [Instance("1.2", "1.2.9", "", "CR")]
+            ((_, error),) = archive.fetch(ListedStudy("1"), wanted)
+            assert isinstance(error, PeerRefused)
 
 
 def test_an_archives_own_urls_are_not_followed():

@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000
 
 from service.errors import PeerRefused
 from service.pacs import web_object
-from service.pacs.web_object import check_object, read_object
+from service.pacs.web_object import MOST_BYTES, check_object, read_object
 from service.pacs.web_reply import Passing, Reply
 from tests.support.archive import SYNTAXES, archived
 
@@ -45,7 +45,7 @@ def any_object(monkeypatch):
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_an_object_of_any_syntax_is_whole(syntax):
     file = archived(syntax, PIXELS, SOPInstanceUID=UID)
-    assert read_object(reply(multipart(file)), UID) == file
+    assert read_object(reply(multipart(file)), UID, MOST_BYTES) == file
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
@@ -82,6 +82,28 @@ def test_zeros_behind_the_last_element_are_padding():
     check_object(ENCAPSULATED + b"\0" * 10, UID)
 
 
+def test_what_follows_the_pixels_is_not_looked_at():
+    check_object(NATIVE + b"anything", UID)
+
+
+def test_a_report_without_pixels_is_checked_to_its_end():
+    dataset = dcmread(BytesIO(NATIVE))
+    del dataset.PixelData
+    dataset.TextValue = "A report." * 10
+    written = BytesIO()
+    dataset.save_as(written)
+    report = written.getvalue()
+    check_object(report, UID)
+    for missing in (1, 50):
+        with pytest.raises(PeerRefused, match="cut off"):
+            check_object(report[:-missing], UID)
+
+
+def test_a_meta_that_names_another_syntax_than_the_dataset_has_is_passed_on():
+    explicit, implicit = ExplicitVRLittleEndian.encode(), ImplicitVRLittleEndian.encode() + b"\0\0"
+    check_object(NATIVE.replace(explicit + b"\0", implicit.ljust(20, b"\0"), 1), UID)
+
+
 def test_another_object_is_refused_without_naming_it():
     with pytest.raises(PeerRefused, match="another object") as caught:
         check_object(NATIVE, "1.2.3")
@@ -105,20 +127,20 @@ def test_a_deflated_object_may_not_inflate_without_end(monkeypatch):
 
 
 def test_one_object_may_come_without_multipart():
-    assert read_object(reply(NATIVE, kind="application/dicom"), UID) == NATIVE
+    assert read_object(reply(NATIVE, kind="application/dicom"), UID, MOST_BYTES) == NATIVE
 
 
 @pytest.mark.parametrize("kind", ["multipart/related", "multipart/form-data; boundary=b0undary"])
 def test_another_message_is_refused(kind):
     with pytest.raises(PeerRefused, match="multipart/related"):
-        read_object(reply(multipart(NATIVE), kind=kind), UID)
+        read_object(reply(multipart(NATIVE), kind=kind), UID, MOST_BYTES)
 
 
 @pytest.mark.usefixtures("any_object")
 @given(body=st.binary(max_size=2000), size=st.integers(1, 300), fragment=st.integers(0, 10))
 def test_a_body_is_read_byte_by_byte_however_it_arrives(body, size, fragment):
     body += b"\r\n--b0undary"[:fragment] + body[:5]
-    assert read_object(reply(multipart(body), size), UID) == body
+    assert read_object(reply(multipart(body), size), UID, MOST_BYTES) == body
 
 
 @pytest.mark.usefixtures("any_object")
@@ -127,15 +149,15 @@ def test_a_message_cut_anywhere_is_asked_for_again(body, data):
     message = multipart(body)
     end = data.draw(st.integers(0, len(message) - len(b"--\r\n")))
     with pytest.raises(Passing):
-        read_object(reply(message[:end], 64), UID)
+        read_object(reply(message[:end], 64), UID, MOST_BYTES)
 
 
 @given(st.binary(max_size=500), st.integers(1, 50))
 def test_any_message_gives_an_object_or_an_error(message, size):
     with pytest.raises((PeerRefused, Passing)):
-        read_object(reply(message, size), UID)
+        read_object(reply(message, size), UID, MOST_BYTES)
     with pytest.raises((PeerRefused, Passing)):
-        read_object(reply(b"--b0undary\r\n" + message, size), UID)
+        read_object(reply(b"--b0undary\r\n" + message, size), UID, MOST_BYTES)
 
 
 @pytest.mark.usefixtures("any_object")
@@ -147,20 +169,20 @@ def test_any_message_gives_an_object_or_an_error(message, size):
     ],
 )
 def test_a_boundary_may_be_quoted(kind):
-    assert read_object(reply(multipart(b"body"), kind=kind), UID) == b"body"
+    assert read_object(reply(multipart(b"body"), kind=kind), UID, MOST_BYTES) == b"body"
 
 
 def test_a_part_has_the_length_that_it_announces():
     headers = f"content-length: {len(NATIVE)}\r\n".encode()
-    assert read_object(reply(multipart(NATIVE, headers=headers)), UID) == NATIVE
+    assert read_object(reply(multipart(NATIVE, headers=headers)), UID, MOST_BYTES) == NATIVE
     with pytest.raises(Passing, match="length"):
-        read_object(reply(multipart(NATIVE[:-1], headers=headers)), UID)
+        read_object(reply(multipart(NATIVE[:-1], headers=headers)), UID, MOST_BYTES)
 
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_one_object_is_asked_for(count):
     with pytest.raises(PeerRefused, match=f"{count} objects"):
-        read_object(reply(multipart(*[NATIVE] * count)), UID)
+        read_object(reply(multipart(*[NATIVE] * count)), UID, MOST_BYTES)
 
 
 def test_an_object_beyond_the_bound_is_not_read_to_its_end():

@@ -8,9 +8,12 @@ from email.utils import format_datetime
 from functools import partial
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from service.errors import PeerRefused, PeerUnavailable, SettingInvalid
+from service.pacs import web_session
 from service.pacs.address import WebAddress
 from service.pacs.web_reply import read_items
 from service.pacs.web_session import Patience, Question, WebSession
@@ -102,6 +105,12 @@ def test_a_pause_that_has_passed_or_cannot_be_read_holds_nobody_up(value):
         )
     ) as (_, ask):
         assert ask() == [STUDY]
+
+
+@given(st.text() | st.integers().map(str) | st.datetimes().map(format_datetime))
+def test_any_pause_is_a_number_of_seconds_or_none(value):
+    seconds = web_session._retry_after(value)
+    assert seconds is None or 0 <= seconds < float("inf")
 
 
 def test_the_service_names_the_pause():
@@ -294,6 +303,16 @@ def test_an_address_may_have_a_prefix_with_any_letters():
             session.ask(Question(("studies", "1.2/3?x"), [("a", "b&c=ä +*?")]), read_items)
         path = "/dicom-web/klinik%20s%C3%BCd/studies/1.2%2F3%3Fx?a=b%26c%3D%C3%A4%20%2B*?"
         assert server.requests[0].path == path
+
+
+def test_an_address_may_be_ipv6():
+    try:
+        with peer(lambda asked: asked.items(), host="::1") as server:
+            with closing(WebSession(WebAddress(server.url), PacsSettings(), QUICK)) as session:
+                session.ask(STUDIES, read_items)
+            assert server.requests[0].headers["host"] == f"[::1]:{server.server_port}"
+    except OSError:
+        pytest.skip("needs IPv6")
 
 
 def test_closing_ends_requests_that_wait():

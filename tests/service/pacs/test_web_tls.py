@@ -3,15 +3,23 @@
 import ssl
 from contextlib import closing, contextmanager
 
+import httpx
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives import serialization
+from pydicom.uid import JPEG2000Lossless
 
 from service.errors import PeerRefused, SettingInvalid
 from service.pacs.address import WebAddress
+from service.pacs.archive import Wanted
+from service.pacs.dicomweb import open_web_archive
+from service.pacs.web_destination import open_web_destination
 from service.pacs.web_reply import read_items
 from service.pacs.web_session import Patience, Question, WebSession
 from service.pacs_settings import PacsSettings
+from tests.support.archive import archived
 from tests.support.certificates import authority, certificate
+from tests.support.orthanc import run_orthanc
 from tests.support.web_peer import peer
 
 QUICK = Patience(connect_s=5, silence_s=5, answer_s=10, tries=2, pause_s=0.01, total_s=20)
@@ -123,3 +131,35 @@ def test_an_encrypted_key_is_refused_without_asking_for_its_passphrase(client, t
     settings = PacsSettings(pacs_certificate=client.file, pacs_certificate_key=key)
     with pytest.raises(SettingInvalid, match="encrypted"):
         WebSession(WebAddress("https://127.0.0.1/dicom-web"), settings)
+
+
+@pytest.mark.slow
+def test_an_orthanc_behind_a_proxy_that_asks_for_a_certificate(hospital, pacs, client, tmp_path):
+    """Debian's Orthanc 1.10 speaks no TLS that lasts, so a proxy does, as in a hospital."""
+    uids = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1", "PatientID": "P"}
+    file = archived(JPEG2000Lossless, np.zeros((32, 32), np.uint16), **uids)
+    with run_orthanc(tmp_path) as orthanc:
+
+        def forward(asked):
+            headers = {
+                key: asked.headers[key]
+                for key in ("accept", "content-type")
+                if key in asked.headers
+            }
+            url = orthanc.url + asked.path
+            got = httpx.request(asked.command, url, content=asked.sent, headers=headers)
+            asked.reply(got.status_code, got.content, got.headers["content-type"])
+
+        with peer(forward, server_side(pacs, hospital)) as proxy:
+            settings = PacsSettings(
+                pacs_ca=hospital.file,
+                pacs_certificate=client.file,
+                pacs_certificate_key=client.key_file,
+            )
+            address = WebAddress(proxy.url)
+            with closing(open_web_destination(address, settings, QUICK)) as destination:
+                destination.send(file)
+            with closing(open_web_archive(address, settings, QUICK)) as archive:
+                (study,) = archive.studies(Wanted())
+                ((_, fetched),) = archive.fetch(study, archive.instances(study))
+                assert fetched == file
