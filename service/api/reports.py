@@ -10,16 +10,17 @@ from pydantic import Field, TypeAdapter
 from pydicom.dataset import Dataset
 
 from service.api.accept import negotiate
-from service.api.answers import Answer, BundleName, FindingOut
+from service.api.answers import BundleName
 from service.api.bodies import held
 from service.api.context import Services, Wired, Work
 from service.api.inputs import AsJson, raised, read_input, some_images
 from service.api.parameters import Parameters
 from service.api.problems import describe, unexpected
+from service.api.report_answers import EvidenceOut, GeneratedReport, SentenceOut
 from service.api.selection import Exclude, Filter
 from service.api.streaming import EVENT_STREAM, EventStream, event
 from service.auth import asked_by, reader
-from service.cases.own_ids import Origin, OwnIds, own_ids
+from service.cases.own_ids import OwnIds, own_ids
 from service.cases.search import check_k
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
@@ -46,7 +47,8 @@ class ReportParameters(Parameters):
     comparison: Annotated[str | None, Field(max_length=LONGEST_NOTE)] = None
     """Earlier examinations. The language model reads it."""
     prior_study_id: Identifier | None = None
-    """An earlier study of the patient. The language model reads its report."""
+    """An earlier study of the patient. The language model reads its report. Without it, that is the
+    latest stored study of the patient that is earlier than the DICOM files."""
     k: Annotated[int, Field(ge=1)] = DEFAULT_K
     """Number of cases whose passages are the evidence."""
     filter: Annotated[Filter, AsJson] = Filter()
@@ -69,7 +71,7 @@ class ReportParameters(Parameters):
         """Returns the parameters in the reporting pipeline's form, about whom `ids` name."""
         return ReportRequest(
             k=self.k,
-            subject=Subject(ids.patient_id, ids.study_id, self.prior_study_id),
+            subject=Subject.of(ids, self.prior_study_id),
             where=self.filter.where(),
             indication=self.indication,
             comparison=self.comparison,
@@ -79,118 +81,6 @@ class ReportParameters(Parameters):
             fallback=self.fallback,
             ungrounded=self.ungrounded,
             asked_by=asked_by,
-        )
-
-
-class SentenceOut(Answer):
-    """A sentence of the report, what it cites, and how it was checked."""
-
-    sentence: str
-    evidence: list[int]
-    """Numbers of the evidence that the sentence cites."""
-    support: float
-    status: Literal["supported", "contradicted", "unsupported"]
-    against: list[int]
-    """Numbers of all evidence that says the opposite."""
-    zero_shot: Literal["agrees", "disagrees"] | None
-    """The classifier's verdict, if it is sure about a finding that the sentence names."""
-
-    @classmethod
-    def of(cls, sentence: Sentence) -> "SentenceOut":
-        """Returns the sentence in the answer's form."""
-        return cls(
-            sentence=sentence.text,
-            evidence=list(sentence.evidence),
-            support=sentence.support,
-            status=sentence.status,
-            against=list(sentence.against),
-            zero_shot=sentence.zero_shot,
-        )
-
-
-class EvidenceOut(Answer):
-    """A passage that the report may cite."""
-
-    number: int
-    passage_id: str
-    study_id: str
-    section: str
-    text: str
-    score: float
-
-
-class ReportOut(Answer):
-    """The text of the report."""
-
-    findings: list[SentenceOut]
-    impression: list[SentenceOut]
-
-
-class GeneratorOut(Answer):
-    """The writer of the report."""
-
-    kind: Literal["vllm", "extractive"]
-    model: str
-    passages: int
-    """Number of passages that the writer was given."""
-    fallback: str | None
-    """Why the language model did not write the report, if it should have."""
-
-
-class ProvenanceOut(Answer):
-    """What is needed to write the same report again."""
-
-    bundle_id: str
-    prompt: str | None
-    seed: int
-    k: int
-    software: str
-    record: str
-    """Id of the audit record, for `eclip report --replay`."""
-
-
-class GeneratedReport(Answer):
-    """Answer of /generate-report."""
-
-    bundle: BundleName
-    report: ReportOut
-    withheld: list[SentenceOut]
-    """Drafted sentences that the evidence does not support."""
-    evidence: list[EvidenceOut]
-    prior: list[str]
-    """Sentences of the prior study that the language model read."""
-    classification: list[FindingOut]
-    generator: GeneratorOut
-    provenance: ProvenanceOut
-    abstained: str | None
-    """Why there is no report; null when there is one."""
-    warnings: list[str]
-    """Reasons to doubt that an image is an upright chest radiograph."""
-    patient_id_from: Origin | None
-    """Who named the patient whose cases are no evidence: `exclude` of the request, or the PatientID
-    of the DICOM files; null if nobody did."""
-    study_id_from: Origin | None
-    """Who named the study that is no evidence, likewise by `exclude` or the StudyInstanceUID."""
-
-    @classmethod
-    def of(cls, report: Report, bundle: BundleName, ids: OwnIds) -> "GeneratedReport":
-        """Returns the report in the answer's form."""
-        return cls(
-            bundle=bundle,
-            report=ReportOut(
-                findings=[SentenceOut.of(sentence) for sentence in report.findings],
-                impression=[SentenceOut.of(sentence) for sentence in report.impression],
-            ),
-            withheld=[SentenceOut.of(sentence) for sentence in report.withheld],
-            evidence=[EvidenceOut.model_validate(item) for item in report.evidence],
-            prior=list(report.prior),
-            classification=[FindingOut.model_validate(f) for f in report.classification],
-            generator=GeneratorOut.model_validate(report.generator),
-            provenance=ProvenanceOut.model_validate(report.provenance),
-            abstained=report.abstained,
-            warnings=list(report.warnings),
-            patient_id_from=ids.patient_id_from,
-            study_id_from=ids.study_id_from,
         )
 
 

@@ -1,12 +1,14 @@
 """Opens a source of studies: a studies.jsonl, .csv or .parquet, a tar, or a folder.
 
+Files that were fetched from a PACS are read as a folder's.
+
 Service and training read studies here and nowhere else, so that one row is one study for both.
 """
 
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -16,7 +18,17 @@ from typing import Protocol, Self
 from service.errors import SourceUnreadable, StudyInvalid
 from service.imaging.dicom.header import looks_like_dicom
 from service.imaging.dicom.identifiers import belonging
-from service.studies.files import HEAD, HEATMAPS, HIDDEN, LONE, OTHER, File, file_of, is_hidden
+from service.studies.files import (
+    HEAD,
+    HEATMAPS,
+    HIDDEN,
+    LONE,
+    LONE_REPORT,
+    OTHER,
+    File,
+    file_of,
+    is_hidden,
+)
 from service.studies.images import TAR, ReadImage, place_of_images, read_file, read_within
 from service.studies.line import StudyLine
 from service.studies.samples import (
@@ -39,7 +51,13 @@ _MANIFESTS: dict[str, Callable[[Path], tuple[Iterator[Found], int]]] = {
 }
 
 
-_UNUSED = {"heatmap": HEATMAPS, "text": LONE, "record": OTHER, "image": OTHER}
+_UNUSED = {
+    "heatmap": HEATMAPS,
+    "text": LONE,
+    "record": OTHER,
+    "image": OTHER,
+    "structured report": LONE_REPORT,
+}
 """Kind of file → the reason why one that no study has is passed over."""
 
 
@@ -92,6 +110,16 @@ def open_studies(
         f"Cannot read studies from a file of this kind. Give a folder, or a file "
         f"{', '.join((*_MANIFESTS, TAR))}; unpack what is compressed."
     )
+
+
+def studies_among(files: Mapping[str, bytes]) -> Studies:
+    """Reads the studies among files as if they lay in a folder. files: name → content."""
+
+    def read(name: str, limit: int = -1, /) -> bytes:
+        return files[name] if limit < 0 else files[name][:limit]
+
+    sorted_in = _SortedIn.of(read, ((name, None) for name in sorted(files)), unseen)
+    return sorted_in.studies(samples_of_folder(sorted_in.files))
 
 
 def _manifest(read: ReadPart, found: Iterator[Found], count: int) -> Studies:
@@ -149,7 +177,7 @@ class _SortedIn:
         used = {file for sample in samples for file in sample.files if file.kind != "heatmap"}
         self.passed.update(_UNUSED[file.kind] for file in self.files if file not in used)
         joined = by_identity(samples)
-        found = chain(self.faults, studies_of(joined, self.read))
+        found = chain(self.faults, studies_of(joined, self.read, self.passed))
         return Studies(found, len(self.faults) + len(joined), self.read, self.passed)
 
     def _add(self, name: str) -> None:
