@@ -5,6 +5,7 @@ took their place. A concept of any other scheme is known by its meaning.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from service.bundle.report_words import meaning
@@ -80,7 +81,13 @@ class Concept:
     def heading(self) -> str | None:
         """The heading that it stands for, by its code or by its meaning. None: it is none."""
         known = _HEADINGS.get((self.scheme, self.value))
-        return known or (self._plain.upper() if meaning(self._words) in _HEADS else None)
+        return known or (self.own_heading if meaning(self._words) in _HEADS else None)
+
+    @property
+    def own_heading(self) -> str | None:
+        """Its own words as a heading: in capitals without accents. None: it has none."""
+        plain = unicodedata.normalize("NFKD", self._words).encode("ascii", "ignore").decode()
+        return " ".join(plain.split()) if any(map(str.isalpha, plain)) else None
 
     @property
     def is_known(self) -> bool:

@@ -138,7 +138,7 @@ class _Walk:
         label = item.concept.label
         heading = self._heading(item, section)
         if heading is None and not section and label:
-            heading = label.upper()
+            heading = item.concept.own_heading
         below = section if heading is None else heading
         lines = self.content.sections.setdefault(below, [])
         start = len(lines)

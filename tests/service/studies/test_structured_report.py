@@ -102,6 +102,8 @@ def test_sequences_of_undefined_length_read_the_same():
         (("F1", "SRT", "Clinical impression"), "CLINICAL IMPRESSION"),
         (("77", "99RIS", "Opinion"), "OPINION"),
         (("78", "99RIS", "Technique"), "TECHNIQUE"),
+        (("79", "99RIS", "Résultats"), "RESULTATS"),
+        (("80", "99RIS", "Radiology: main part"), "RADIOLOGY MAIN PART"),
     ],
 )
 def test_a_heading_is_known_by_its_code_or_else_by_its_meaning(concept, heading):
