@@ -41,6 +41,8 @@ _ANY_IMAGE = frozenset(
     }
 )
 """SOP classes that may hold a radiograph. Modality decides of these, and of private ones."""
+IMAGE_CLASSES = tuple(sorted((_RADIOGRAPHS | _ANY_IMAGE) - {""}))
+"""SOP classes of the standard that a radiograph may be stored as."""
 
 
 def is_projection(dataset: Dataset) -> bool:
