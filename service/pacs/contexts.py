@@ -14,7 +14,10 @@ from pydicom.uid import (
     BasicTextSRStorage,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
+    ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
     EnhancedSRStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -27,6 +30,7 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
+    SecondaryCaptureImageStorage,
 )
 from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
@@ -34,6 +38,11 @@ from pynetdicom.presentation import PresentationContext
 from service.imaging.dicom.sop_classes import IMAGE_CLASSES
 from service.imaging.dicom.syntaxes import SYNTAXES
 
+ECHO = UID("1.2.840.10008.1.1")
+FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
+MOVE = UID("1.2.840.10008.5.1.4.1.2.2.2")
+GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
+"""Query and retrieval by Study Root, from the study downwards (PS3.4 C.6.2)."""
 REPORT_CLASSES = (
     BasicTextSRStorage,
     EnhancedSRStorage,
@@ -67,6 +76,13 @@ IMAGE_SYNTAXES = (
     *(each for each in SYNTAXES if each not in {*_LOSSLESS, *NATIVE_SYNTAXES, *_EITHER}),
 )
 """Every transfer syntax that is decoded, in the order in which one is chosen."""
+USUAL_CLASSES = (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+)
+"""SOP classes that most radiographs have."""
 MOST_CONTEXTS = 128
 """Presentation contexts that an association can have (PS3.8 9.3.2.2)."""
 
@@ -92,3 +108,10 @@ def single_contexts(sop_classes: Iterable[str]) -> list[PresentationContext]:
     A peer then accepts each syntax by itself, and an object comes in the one it is stored in.
     """
     return [build_context(each, syntax) for each in sop_classes for syntax in syntaxes_of(each)]
+
+
+def query_contexts(*models: UID) -> list[PresentationContext]:
+    """Returns what a caller proposes to ask a node by."""
+    return [
+        build_context(each, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]) for each in models
+    ]
