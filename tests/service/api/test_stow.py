@@ -247,7 +247,9 @@ def test_curl_stores_an_object(url, kept, tmp_path):
 
 @pytest.mark.slow
 def test_orthanc_stores_its_objects_as_they_are(url, kept, tmp_path):
-    files = [archived(each, radiograph(40, 36, 12)) for each in SYNTAXES if each not in JPEG_XLS]
+    ids = {"PatientID": "7", "StudyInstanceUID": STUDY, "SeriesInstanceUID": f"{STUDY}.1"}
+    image, syntaxes = radiograph(40, 36, 12), [each for each in SYNTAXES if each not in JPEG_XLS]
+    files = [archived(each, image, **ids) for each in syntaxes]
     there = {"Enable": True, "Root": "/dicom-web/", "Servers": {"eclip": [f"{url}/"]}}
     with run_orthanc(tmp_path / "orthanc", DicomWeb=there) as orthanc:
         ids = [answer["ID"] for answer in orthanc.put(*files)]
