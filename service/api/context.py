@@ -17,6 +17,7 @@ from service.errors import DeadlineExceeded
 from service.inference.admission import Admission
 from service.inference.encoder import Encoder
 from service.inference.zero_shot import Classifier
+from service.pacs.intake import Intake
 from service.reporting.pipeline import Reporter
 from service.settings import Settings
 
@@ -42,6 +43,8 @@ class Services:
     unfinished: set[asyncio.Task[Any]] = field(default_factory=set)
     """Work that goes on although its request was answered. The server's end waits for it."""
     bulk_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(BULK_THREADS))
+    intake: Intake | None = None
+    """Takes in objects of a PACS; None where this server does not receive any."""
 
 
 def services(request: Request) -> Services:
