@@ -224,6 +224,7 @@ def outcome(data):
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("undefined", [False, True])
 def test_a_report_cut_anywhere_is_refused_or_has_no_text(undefined):
     data = whole(undefined=undefined)
@@ -231,6 +232,7 @@ def test_a_report_cut_anywhere_is_refused_or_has_no_text(undefined):
     assert texts <= {None, "", outcome(data)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("undefined", [False, True])
 def test_a_report_with_any_bit_flipped_is_read_or_refused(undefined):
     data, rng = whole(undefined=undefined), random.Random(21)
@@ -253,6 +255,7 @@ def test_a_report_of_many_levels_is_refused(undefined):
         read_report(nested(40, undefined=undefined))
 
 
+@pytest.mark.slow
 def test_a_report_of_many_items_or_bytes_is_refused():
     with pytest.raises(StudyInvalid, match="more elements, items or bytes"):
         read_report(report_file(*[said("x", None)] * 20_000))
