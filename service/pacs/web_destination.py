@@ -23,7 +23,7 @@ from service.pacs_settings import PacsSettings
 from service.telemetry import log
 
 BRIEF = Patience(answer_s=60, tries=2, total_s=120)
-"""For a single result: whoever sends it keeps it, and sends it again later."""
+"""For a single result: its sender keeps it, and sends it again later."""
 _FAILED, _STORED = "00081198", "00081199"
 _REASON, _WARNING = "00081197", "00081196"
 _INSTANCE_UID = "00081155"

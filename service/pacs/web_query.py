@@ -34,7 +34,7 @@ _USABLE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 """UIDs that can be part of an address. Old archives have some with letters."""
 _ENCODED = re.compile(r"[^A-Za-z0-9._~*?,:/@!$'()-]")
 """Characters that a URL must percent-encode (RFC 3986 3.4). Orthanc's plugin 1.7 decodes none: it
-finds nothing for "Thorax pa". So `?`, which stands for any character, is asked for instead."""
+finds nothing for "Thorax pa". So `?`, which matches any character, is asked for instead."""
 _KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 
 

@@ -80,7 +80,7 @@ def not_dicomweb(what: str) -> PeerRefused:
     """Returns the error for an answer that no DICOMweb service gives."""
     return PeerRefused(
         f"The DICOMweb service answers with {what}. Check that its address is the base of a "
-        "DICOMweb service, and that no login page or proxy stands in front of it."
+        "DICOMweb service, and that no login page or proxy answers in its place."
     )
 
 

@@ -64,7 +64,7 @@ PATIENT = Patience()
 class Question:
     """A request. path: below the base address. query: names and values.
 
-    answers: statuses that its reader takes, beside those of success.
+    answers: statuses that its reader takes, besides those of success.
     """
 
     path: Sequence[str]

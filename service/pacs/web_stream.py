@@ -55,7 +55,7 @@ class TimedNetwork(httpcore2.NetworkBackend):
         return self._timed(stream)
 
     def end(self) -> None:
-        """Ends all connections, also later ones: whoever reads from one meets its end."""
+        """Ends all connections, also later ones: a thread that reads from one meets its end."""
         with self._lock:
             self._ended, streams = True, tuple(self._streams)
         for stream in streams:

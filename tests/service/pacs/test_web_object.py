@@ -17,7 +17,7 @@ from service.pacs.web_reply import Passing, Reply
 from tests.support.archive import SYNTAXES, archived
 
 UID = "1.2.826.0.1.3680043.8.498.1"
-PIXELS = np.arange(48 * 40, dtype=np.uint16).reshape(48, 40) % 4096
+PIXELS = np.arange(24 * 20, dtype=np.uint16).reshape(24, 20) * 8
 NATIVE, ENCAPSULATED = (
     archived(syntax, PIXELS, SOPInstanceUID=UID)
     for syntax in (ExplicitVRLittleEndian, JPEG2000Lossless)
