@@ -13,7 +13,7 @@ from service.errors import EclipError, PeerRefused, PeerUnavailable
 from service.pacs.address import NodeAddress
 from service.pacs.connection_guard import ConnectionGuard
 from service.pacs.link import Link
-from service.pacs.quiet import silence_dicom_libraries
+from service.pacs.quiet import silence_pynetdicom
 from service.pacs.tls import client_tls
 from service.pacs_settings import PacsSettings
 
@@ -26,7 +26,7 @@ _TRANSIENT, _CALLER_UNKNOWN, _CALLED_UNKNOWN = 2, (1, 3), (1, 7)
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a peer is waited for."""
+    """How long a peer is waited for. It is asked once more than there are waits."""
 
     connect_s: float = 10
     """Seconds for a connection, and for each step of its TLS handshake."""
@@ -55,7 +55,7 @@ class Caller:
     def __init__(
         self, address: NodeAddress, settings: PacsSettings, patience: Patience = PATIENCE
     ) -> None:
-        silence_dicom_libraries()
+        silence_pynetdicom()
         self.patience = patience
         self._address = address
         self._tls = client_tls(settings)
@@ -94,6 +94,8 @@ class Caller:
         link = self._link(contexts, receives, on_store)
         with self._lock:
             self._links.add(link)
+        if self._closed.is_set():
+            link.cut()
         try:
             yield link
             link.release()

@@ -5,8 +5,8 @@ import logging
 from pynetdicom import _config
 
 
-def silence_dicom_libraries() -> None:
-    """Turns off their logs in this process. Call it before the first association.
+def silence_pynetdicom() -> None:
+    """Turns off both logs in this process. Call it before the first association.
 
     pynetdicom shows whole datasets at its lower levels. pydicom quotes each value that breaks a
     rule, also in a thread of pynetdicom that reads what a peer asks.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from service.errors import EclipError, PeerRefused, PeerUnavailable
+from service.errors import EclipError, PeerRefused, PeerUnavailable, SettingInvalid
 from service.pacs.archive import Instance, ListedStudy
 from service.pacs.associations import Caller
 from service.pacs.contexts import (
@@ -121,14 +121,13 @@ class Retriever:
         """
         what = retrieval(study, instance)
         can_get = link.accepts(GET) and any(map(link.sends, _classes(instance)))
-        can_move = link.accepts(MOVE) and bool(self._settings.listen_port or not can_get)
         rather_move = self._moves or (again and not self._gets)
         try:
-            if can_get and not (can_move and rather_move):
+            if can_get and not (rather_move and link.accepts(MOVE) and self._listens()):
                 file = self._get(link, inbox, what)
                 self._gets |= isinstance(file, bytes)
                 return file
-            if can_move:
+            if link.accepts(MOVE):
                 file = self._move(link, what)
                 self._moves |= isinstance(file, bytes)
                 return file
@@ -156,6 +155,13 @@ class Retriever:
                 "Check the host and port that it has for ECLIP_AE_TITLE."
             )
         return awaited.file or _failure(status, _MOVE_ADVICE)
+
+    def _listens(self) -> bool:
+        try:
+            self._listening()
+        except SettingInvalid:
+            return False
+        return True
 
     def _listening(self) -> MoveReceiver:
         with self._lock:

@@ -1,5 +1,6 @@
 """Reads studies from real nodes: Orthanc and DCMTK's dcmqrscp."""
 
+import time
 from datetime import date
 from io import BytesIO
 
@@ -49,6 +50,7 @@ def orthanc(tmp_path_factory, move_port):
             of_study("1.9", series="1.9.1", ViewPosition="PA", BodyPartExamined="CHEST"),
             of_study("1.9", series="1.9.1", ViewPosition="LL", BodyPartExamined="CHEST"),
             of_study("1.9", series="1.9.2", Modality="CR", BodyPartExamined="HAND"),
+            of_study("1.11", SOPClassUID=uid.EnhancedSRStorage, Modality="SR"),
             of_study("1.10", StudyDate="", PatientName="Müller^Ä", SpecificCharacterSet=UTF_8),
         )  # fmt: skip
         yield running
@@ -88,7 +90,9 @@ def fetched(archive, study):
 
 def test_all_studies_are_listed_each_once(archive):
     studies = [each.study_uid for each in archive.studies(Wanted())]
-    assert sorted(studies) == sorted({*(f"1.2.{i}" for i in range(len(SYNTAXES))), "1.9", "1.10"})
+    assert sorted(studies) == sorted(
+        {*(f"1.2.{i}" for i in range(len(SYNTAXES))), "1.9", "1.10", "1.11"}
+    )
 
 
 def test_a_study_meets_every_attribute_by_one_of_its_values(archive):
@@ -161,6 +165,11 @@ def test_an_object_that_is_gone_is_an_error_and_the_others_follow(archive):
     assert all(isinstance(each, bytes) for each in results.values())
 
 
+def test_a_structured_report_is_fetched(archive):
+    (file,) = fetched(archive, ListedStudy("1.11"))
+    assert dcmread(BytesIO(file)).file_meta.MediaStorageSOPClassUID == uid.EnhancedSRStorage
+
+
 def test_an_object_of_unknown_class_is_fetched_all_the_same(archive):
     study = ListedStudy("1.9")
     unnamed = [
@@ -168,6 +177,9 @@ def test_an_object_of_unknown_class_is_fetched_all_the_same(archive):
         for each in archive.instances(study)
     ]
     assert all(isinstance(got, bytes) for _, got in archive.fetch(study, unnamed))
+    report = Instance("1.11.1", archive.instances(ListedStudy("1.11"))[0].instance_uid, "", "SR")
+    ((_, got),) = archive.fetch(ListedStudy("1.11"), [report])
+    assert isinstance(got, bytes)
 
 
 def test_leaving_a_fetch_early_ends_its_association(archive):
@@ -276,3 +288,15 @@ def test_orthanc_that_lists_few_studies_is_asked_for_fewer_days(tmp_path, limit)
         archive = open_node_archive(parse_address(orthanc.node), SETTINGS)
         assert listed(archive) == {f"1.{day}" for day in days}
         archive.close()
+
+
+def test_orthanc_that_ends_an_idle_association_is_called_again(tmp_path):
+    with run_orthanc(tmp_path, DicomScpTimeout=1) as orthanc:
+        orthanc.put(*(of_study("1.2") for _ in range(3)))
+        archive = open_node_archive(parse_address(orthanc.node), SETTINGS)
+        study = ListedStudy("1.2")
+        for _, file in archive.fetch(study, archive.instances(study)):
+            assert isinstance(file, bytes)
+            time.sleep(2)
+        archive.close()
+        assert orthanc.log.count("Association Received") > 2

@@ -22,6 +22,8 @@ from service.pacs.matching import matches, values_of
         ("StudyDate", ["20260101-"], ["20260201"], True),
         ("StudyDate", ["-20260101"], ["20260201"], False),
         ("StudyDate", ["20260201"], ["20260201"], True),
+        ("StudyTime", ["0800-12"], ["123000.5"], True),
+        ("StudyTime", ["0800-12"], ["130000"], False),
         ("StudyID", ["1-2"], ["1-2"], True),
     ],
 )

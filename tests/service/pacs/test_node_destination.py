@@ -1,5 +1,7 @@
 """Sends objects to real nodes: Orthanc and DCMTK's storescp, which can refuse, abort and sleep."""
 
+import socket
+import struct
 from io import BytesIO
 
 import pytest
@@ -7,13 +9,13 @@ from pydicom import dcmread, uid
 from pynetdicom import build_context, evt
 from pynetdicom.sop_class import Verification
 
-from service.errors import PeerRefused, PeerUnavailable, RequestMalformed
+from service.errors import PeerRefused, PeerUnavailable
 from service.pacs.address import NodeAddress, parse_address
 from service.pacs.associations import Patience
 from service.pacs.node_destination import open_node_destination
 from service.pacs_settings import PacsSettings
 from tests.support.archive import archived
-from tests.support.dicom_nodes import nothing_left, run_node, run_storescp
+from tests.support.dicom_nodes import nothing_left, run_node, run_socket, run_storescp
 from tests.support.orthanc import free_port, run_orthanc
 from tests.support.synthetic import radiograph
 
@@ -124,8 +126,8 @@ def test_a_host_that_has_no_address_is_an_error(to):
         to(NodeAddress("NOBODY", "no-such-host.invalid", 104)).reachable()
 
 
-def test_what_is_no_dicom_file_is_an_error(to):
-    with pytest.raises(RequestMalformed):
+def test_what_is_not_a_dicom_file_is_refused(to):
+    with pytest.raises(PeerRefused, match="Only a DICOM file"):
         to(NodeAddress("NOBODY", "127.0.0.1", 1)).send(b"no DICOM")
 
 
@@ -205,3 +207,24 @@ def test_a_node_that_has_a_place_later_is_asked_again(to):
     with run_node([build_context(Verification)], [(evt.EVT_REQUESTED, reject_once)]) as node:
         assert to(node).reachable()
     assert len(asked) == 2
+
+
+def test_a_node_that_reads_nothing_does_not_hold_a_sender(to):
+    with (
+        run_node([build_context(CR)], []) as node,
+        run_socket(stuck_after(node)) as stuck,
+        pytest.raises(PeerUnavailable),
+    ):
+        to(stuck).send(an_object(side=3000))
+
+
+def stuck_after(node):
+    """Returns what passes a caller's request to a node and its answer back, and then stops."""
+
+    def serve(connection):
+        with socket.create_connection((node.host, node.port)) as behind:
+            for of, to in ((connection, behind), (behind, connection)):
+                head = of.recv(6, socket.MSG_WAITALL)
+                to.sendall(head + of.recv(struct.unpack(">L", head[2:])[0], socket.MSG_WAITALL))
+
+    return serve

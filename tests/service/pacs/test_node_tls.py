@@ -1,24 +1,27 @@
 """Calls nodes over TLS, and is called: the certificates are made for the test."""
 
 import ssl
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from io import BytesIO
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, build_context
 from pynetdicom.sop_class import Verification
 
 from service.errors import PeerUnavailable, SettingInvalid
+from service.pacs.address import parse_address
+from service.pacs.archive import Wanted
 from service.pacs.associations import Patience
+from service.pacs.dimse import open_node_archive
 from service.pacs.move_receiver import MoveReceiver
 from service.pacs.node_destination import open_node_destination
 from service.pacs_settings import PacsSettings
+from tests.support.archive import archived
+from tests.support.certificates import authority, certificate
 from tests.support.dicom_nodes import nothing_left, run_node, run_socket
-from tests.support.orthanc import free_port
+from tests.support.orthanc import free_port, run_orthanc
+from tests.support.synthetic import radiograph
 
 pytestmark = pytest.mark.slow
 HASTY = Patience(connect_s=1, answer_s=1, release_s=1, operation_s=1, waits_s=())
@@ -33,36 +36,10 @@ def _nothing_is_left():
 @pytest.fixture
 def pem(tmp_path):
     """Writes an authority, another, and a certificate of the first for 127.0.0.1 with its key."""
-    authority = made("authority", None)
-    node = made("node", authority)
-    files = {"ca": authority[0], "other": made("other", None)[0], "certificate": node[0]}
-    for name, certificate in files.items():
-        (tmp_path / f"{name}.pem").write_bytes(certificate.public_bytes(PEM))
-    (tmp_path / "key.pem").write_bytes(
-        node[1].private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return {each.stem: each for each in tmp_path.glob("*.pem")}
-
-
-PEM = serialization.Encoding.PEM
-
-
-def made(name, authority):
-    """Returns a certificate and its key, signed by an authority or by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    issuer, signer = (authority[0].subject, authority[1]) if authority else (subject, key)
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False
-        )
-    )
-    return builder.sign(signer, hashes.SHA256()), key
+    ours = authority(tmp_path)
+    node = certificate(tmp_path, ours)
+    other = authority(tmp_path, "Other authority")
+    return {"ca": ours.file, "other": other.file, "certificate": node.file, "key": node.key_file}
 
 
 @pytest.fixture
@@ -88,9 +65,9 @@ def test_a_node_that_wants_our_certificate_is_called_over_tls(node, pem):
     assert reached(node, pacs_ca=pem["ca"], **ours)
 
 
-@pytest.mark.parametrize("authority", ["other", None])
-def test_without_the_right_authority_no_node_is_reached(node, pem, authority):
-    ours = {"pacs_ca": pem[authority]} if authority else {}
+@pytest.mark.parametrize("trusted", ["other", None])
+def test_without_the_right_authority_no_node_is_reached(node, pem, trusted):
+    ours = {"pacs_ca": pem[trusted]} if trusted else {}
     with pytest.raises(PeerUnavailable, match="TLS"):
         reached(node, **ours)
 
@@ -113,6 +90,35 @@ def test_a_key_of_another_certificate_is_an_error(pem, node):
         reached(
             node, pacs_ca=pem["ca"], pacs_certificate=pem["other"], pacs_certificate_key=pem["key"]
         )
+
+
+def test_orthanc_is_read_from_and_sent_to_over_tls(tmp_path, pem):
+    file = archived(
+        ExplicitVRLittleEndian,
+        radiograph(40, 40, 12),
+        StudyInstanceUID="1.2",
+        SeriesInstanceUID="1.2.1",
+    )
+    with run_orthanc(
+        tmp_path / "orthanc",
+        DicomTlsEnabled=True,
+        DicomTlsCertificate=str(pem["certificate"]),
+        DicomTlsPrivateKey=str(pem["key"]),
+        DicomTlsTrustedCertificates=str(pem["ca"]),
+    ) as orthanc:
+        settings = PacsSettings(
+            pacs_ca=pem["ca"],
+            pacs_certificate=pem["certificate"],
+            pacs_certificate_key=pem["key"],
+        )
+        destination = open_node_destination(parse_address(orthanc.node), settings)
+        destination.send(file)
+        destination.close()
+        archive = open_node_archive(parse_address(orthanc.node), settings)
+        (study,) = archive.studies(Wanted())
+        ((_, got),) = archive.fetch(study, archive.instances(study))
+        archive.close()
+    assert dcmread(BytesIO(got)) == dcmread(BytesIO(file))
 
 
 def test_objects_are_received_over_tls(pem):
