@@ -17,7 +17,7 @@ from service.index_command import Asked, index_archive
 from service.pacs.address import parse_address
 from service.pacs.fetching import NO_RADIOGRAPH, REJECTED, UNCHANGED
 from service.settings import Settings
-from service.wiring import open_library
+from service.wiring import open_library, open_services
 from tests.support.department import CHESTS, FINDINGS, chest, department, image, uid_of
 from tests.support.orthanc import run_orthanc
 
@@ -27,6 +27,12 @@ TIMEOUT_S = 200
 """Seconds after which a process counts as hung."""
 OBJECT = re.compile(r"GET /dicom-web/studies/[\d.]+/series/[\d.]+/instances/([\d.]+)$", re.M)
 """An object that is fetched, in Orthanc's log."""
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    with open_services(Settings(data_dir=tmp_path_factory.mktemp("encoder"))) as wired:
+        yield wired.encoder
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,8 @@ def prepared(data_dir):
 def start(data_dir, source, *options):
     return subprocess.Popen(
         [sys.executable, "-m", "service.cli", "index", str(source), *map(str, options)],
-        env=os.environ | {"ECLIP_DATA_DIR": str(prepared(data_dir)), "COLUMNS": "300"},
+        env=os.environ
+        | {"ECLIP_DATA_DIR": str(prepared(data_dir)), "COLUMNS": "300", "ECLIP_CORES": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -86,7 +93,7 @@ def wait_for(process, count, least):
     while count() < least:
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < end
-        time.sleep(0.002)
+        time.sleep(0.02)
 
 
 def fetched(orthanc):
