@@ -277,6 +277,12 @@ class StoreFull(StoreUnavailable):
     type, title, status = "store/full", "Disk full", 507
 
 
+class ObjectDamaged(EclipError):
+    """A received object that waited on the disk cannot be read any more. It was set aside."""
+
+    type, title, status = "spool/damaged", "Received object damaged", 500
+
+
 class PeerUnavailable(EclipError):
     """A PACS or FHIR server does not answer, is too busy, or has a full disk. Try again later."""
 

@@ -91,6 +91,25 @@ PACS_STUDIES = Gauge(
 )
 PACS_RESULTS = Gauge(
     "eclip_pacs_results_waiting", "Results that are not sent yet", ["to"], registry=REGISTRY
+ASSOCIATIONS = Counter(
+    "eclip_associations_total",
+    "Associations that callers asked for, by outcome",
+    ["outcome"],
+    registry=REGISTRY,
+)
+RECEIVED = Counter(
+    "eclip_received_objects_total",
+    "Objects received by C-STORE or STOW-RS, by outcome",
+    ["by", "outcome"],
+    registry=REGISTRY,
+)
+SPOOL_BYTES = Gauge(
+    "eclip_spool_bytes", "Bytes that wait on the disk, encrypted", registry=REGISTRY
+)
+SPOOL_DAMAGED = Gauge(
+    "eclip_spool_damaged_objects",
+    "Files that were set aside because they cannot be decrypted",
+    registry=REGISTRY,
 )
 
 _stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
