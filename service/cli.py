@@ -1,4 +1,4 @@
-"""Runs the command line: eclip serve, index, copy, search, report, erase, audit and keys."""
+"""Runs the command line: eclip serve, listen, index, copy, search, report, erase, audit and keys."""
 
 import dataclasses
 import json
@@ -43,6 +43,7 @@ from service.erase_command import erase
 from service.errors import EclipError, RequestMalformed, SettingInvalid
 from service.files import content_of
 from service.keys_command import keys
+from service.listen_command import listen
 from service.permissions import write_privately
 from service.reporting.evidence import Subject
 from service.reporting.formats import json_text, plain_text
@@ -60,6 +61,7 @@ cli = typer.Typer(
 cli.add_typer(keys, name="keys")
 cli.add_typer(audit_commands, name="audit")
 cli.command(help="Erase deleted content from the files now. Stop the server first.")(erase)
+cli.command()(listen)
 out, err = Console(), Console(stderr=True)
 COMMAND_S = 600.0
 """Seconds that a search or a report may take."""

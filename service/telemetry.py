@@ -91,6 +91,7 @@ PACS_STUDIES = Gauge(
 )
 PACS_RESULTS = Gauge(
     "eclip_pacs_results_waiting", "Results that are not sent yet", ["to"], registry=REGISTRY
+)
 ASSOCIATIONS = Counter(
     "eclip_associations_total",
     "Associations that callers asked for, by outcome",

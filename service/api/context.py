@@ -17,6 +17,7 @@ from service.errors import DeadlineExceeded
 from service.inference.admission import Admission
 from service.inference.encoder import Encoder
 from service.inference.zero_shot import Classifier
+from service.pacs.intake import Intake
 from service.reporting.pipeline import Reporter
 from service.settings import Settings
 
@@ -39,6 +40,10 @@ class Services:
     library: CaseLibrary
     reporter: Reporter
     tracer: Tracer = field(default_factory=NoOpTracer)
+    intake: Intake | None = None
+    """Takes received objects in; None where none are received."""
+    pacs_state: Callable[[], str] | None = None
+    """How receiving and sending go; None where nothing is received. See `service.health.Part`."""
     unfinished: set[asyncio.Task[Any]] = field(default_factory=set)
     """Work that goes on although its request was answered. The server's end waits for it."""
     bulk_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(BULK_THREADS))

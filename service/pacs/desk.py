@@ -202,9 +202,7 @@ def _undrafted(group: Group, made: NotDrafted) -> Outcome:
     error, images = made.error, len(group.latest)
     if error is None:
         return Outcome(group.study_uid, "left-out", images=images, rule=made.rule)
-    return Outcome(
-        group.study_uid, "rejected", images=images, rule=made.rule, error=error.type
-    )
+    return Outcome(group.study_uid, "rejected", images=images, rule=made.rule, error=error.type)
 
 
 def _without_result(group: Group, made: Drafted, ending: Ending) -> Outcome:

@@ -128,4 +128,3 @@ class Drafting:
             return self.reporter.report(
                 study.encoded, replace(request, fallback="extractive"), within
             )
-
