@@ -37,8 +37,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for server in self.servers:
-            for listening in server.sockets:
-                with listening.dup() as same:
+            for bound in server.sockets:
+                with bound.dup() as same:
                     same.listen(KNOCKING)
         if self.config.uds:
             log().info("listening", socket=self.config.uds)

@@ -14,9 +14,10 @@ _MOST_QUIET_TIMES = 20
 class Group:
     """The objects of a study that are read together.
 
-    names: of all their files, in order of arrival. latest: SOP Instance UID → the name of the file
-    that was received last under it. due: when they are read. latest_due: when they are read although objects
-    still come. tries: how often this service failed to read them. tried_since: its first try.
+    due: when they are read. latest_due: when they are read although objects still come. names: of
+    all their files, in order of arrival. latest: SOP Instance UID → the name of the file that was
+    received last under it. tries: how often this service failed to read them. tried_since: when it
+    tried first.
     """
 
     study_uid: str

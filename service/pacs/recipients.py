@@ -16,8 +16,10 @@ _BUSY = frozenset({408, 425, 429})
 
 
 class PacsRecipient:
-    """The PACS. It gets a result only while it has the study, so that none that was deleted there
-    is made again."""
+    """The PACS. It gets a result only while it has the study.
+
+    So a study that was deleted there is not raised again by its result.
+    """
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination

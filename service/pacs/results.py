@@ -1,4 +1,4 @@
-"""Holds a result that goes to a PACS or a FHIR server, in the form in which it waits on the disk."""
+"""Holds a result for a PACS or a FHIR server, in the form in which it waits on the disk."""
 
 import json
 from collections.abc import Iterable

@@ -19,7 +19,7 @@ from service.pacs.desk import Desk
 from service.pacs.drafting import Drafted, NotDrafted
 from service.pacs.outbox import Outbox
 from service.pacs.outcomes import OutcomeLine, Outcomes
-from service.pacs.results import Result
+from service.pacs.results import Result, last_names
 from service.pacs.spool import Spool
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 
@@ -66,10 +66,11 @@ class Peer:
 
 def one_result(study_uid, drafted):
     key = f"2.25.{study_uid.count('.')}"
-    return [Result("pacs", key, study_uid, time.time(), "2026-01-01-0f", len(drafted.images), b"SR")]  # fmt: skip
+    images = len(drafted.images)
+    return [Result("pacs", key, study_uid, time.time(), "2026-01-01-0f", images, b"SR")]
 
 
-def no_result(study_uid, drafted):
+def no_result(*_):
     return []
 
 
@@ -121,6 +122,11 @@ def endings(tmp_path):
         raise AssertionError("no outcome")
 
     return wait_for
+
+
+def take_all(desk, files):
+    for file in files:
+        desk.take(file)
 
 
 def until(holds):
@@ -226,8 +232,8 @@ def test_a_study_that_was_being_read_is_read_again(opened, endings):
 def test_files_whose_result_was_kept_make_no_second_one(opened, endings):
     desk = opened(Drafts(), start=False)
     desk.take(image("1"))
-    result = one_result("1.2.9", Drafted(report(), [None]))[0]
-    desk.outbox.hold([Result(**{n: getattr(result, n) for n in result.__slots__} | {"made_from": tuple(desk.inbox.names())})])  # fmt: skip
+    results = one_result("1.2.9", Drafted(report(), [None]))
+    desk.outbox.hold(last_names(results, desk.inbox.names()))
     desk = opened(drafts := Drafts())
     assert endings()[0].outcome == "sent"
     assert desk.inbox.names() == []
@@ -245,8 +251,7 @@ def test_studies_come_apart(opened, endings):
 def test_beyond_the_limit_nothing_is_taken(opened):
     desk = opened(Drafts(), limit=2**18, quiet_s=60)
     with pytest.raises(StoreFull):
-        for number in range(10):
-            desk.take(image(str(number)))
+        take_all(desk, map(image, "123456789"))
     assert desk.full
 
 

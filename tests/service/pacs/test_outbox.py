@@ -1,5 +1,6 @@
 """Results are sent until a peer takes or refuses them, across restarts, and never too early."""
 
+import dataclasses
 import threading
 import time
 
@@ -38,8 +39,9 @@ def away(**hints):
 
 
 def result(number=1, to="pacs", **changes):
-    made = Result(to, f"2.25.{number}", "1.2.3", time.time(), "2026-01-01-0f", 2, b"DICM\n%d" % number)  # fmt: skip
-    return made.__class__(**{n: getattr(made, n) for n in made.__slots__} | changes)
+    body = b"DICM\n%d" % number
+    made = Result(to, f"2.25.{number}", "1.2.3", time.time(), "2026-01-01-0f", 2, body)
+    return dataclasses.replace(made, **changes)
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,11 @@ STUDY = "1.2.840.99999.7"
 SENT = Outcome(STUDY, "sent", to="pacs", images=2, record="2026-01-01-0f", result_uid="2.25.99999")
 
 
+def write(outcomes, times):
+    for _ in range(times):
+        outcomes.write(SENT)
+
+
 def lines(folder):
     return [line for day in folder.glob("*.jsonl") for line in day.read_text().splitlines()]
 
@@ -41,7 +46,6 @@ def test_a_full_disk_takes_no_half_line(tmp_path):
         outcomes.write(SENT)
         fill(disk)
         with pytest.raises(StoreFull):
-            for _ in range(100):
-                outcomes.write(SENT)
+            write(outcomes, 100)
         for line in lines(disk / "pacs"):
             OutcomeLine.model_validate_json(line)

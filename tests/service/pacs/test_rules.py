@@ -110,7 +110,8 @@ WORDS = {
 )
 def test_what_sorts_an_object_is_read_in_any_syntax(syntax):
     file = archived(syntax, radiograph(64, 64, 12), **WORDS)
-    assert read_received(file) == Received("1.2.3", "1.2.3.4", True, "DX", "CHEST", "PA", "ER-1", "ACME")  # fmt: skip
+    words = ("DX", "CHEST", "PA", "ER-1", "ACME")
+    assert read_received(file) == Received("1.2.3", "1.2.3.4", True, *words)
 
 
 def test_what_sorts_an_object_is_found_behind_large_private_elements():
