@@ -1,11 +1,7 @@
 """Runs the command line: eclip serve, listen, index, copy, search, report, erase, audit and keys."""
 
-import dataclasses
-import json
-import os
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -21,20 +17,17 @@ from service.api.context import Services
 from service.audit_command import commands as audit_commands
 from service.bundle.manifest import load
 from service.cases import copying
-from service.cases.ingest import AT_ONCE, Outcome, ingest_source, total
-from service.cases.library import CaseLibrary, Query
+from service.cases.ingest import total
+from service.cases.library import Query
 from service.cases.own_ids import own_ids
 from service.cases.schema import NOBODY, Part
 from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k
 from service.cases.search import search as search_library
-from service.cases.sources import open_source
 from service.command_start import start
 from service.console import (
     bundle_table,
     failure,
     hits_table,
-    looking,
-    progress_bar,
     show_outcome,
     wrong_settings,
 )
@@ -42,6 +35,7 @@ from service.deadline import Deadline
 from service.erase_command import erase
 from service.errors import EclipError, RequestMalformed, SettingInvalid
 from service.files import content_of
+from service.index_command import index, index_path, tracked
 from service.keys_command import keys
 from service.listen_command import listen
 from service.permissions import write_privately
@@ -49,9 +43,9 @@ from service.reporting.evidence import Subject
 from service.reporting.formats import json_text, plain_text
 from service.reporting.replay import Replay, written_again
 from service.reporting.report import DEFAULT_K, ReportRequest
-from service.settings import DEMO_LIBRARY, Settings
+from service.settings import DEMO_LIBRARY
 from service.telemetry import log
-from service.wiring import open_library_on_ray, open_other_library, open_services
+from service.wiring import open_other_library, open_services
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -60,6 +54,7 @@ cli = typer.Typer(
 )
 cli.add_typer(keys, name="keys")
 cli.add_typer(audit_commands, name="audit")
+cli.command(help="Add studies to the case library. Run it again to resume.")(index)
 cli.command(help="Erase deleted content from the files now. Stop the server first.")(erase)
 cli.command()(listen)
 out, err = Console(), Console(stderr=True)
@@ -94,55 +89,9 @@ def serve(
 
     def fill(wired: Services) -> None:
         if demo:
-            log().info("demo", studies=total(_index(wired.library, DEMO_LIBRARY)).stored)
+            log().info("demo", studies=total(index_path(wired.library, DEMO_LIBRARY)).stored)
 
     serving.serve(settings, fill)
-
-
-@cli.command()
-def index(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            exists=True,
-            help="Studies as .jsonl, .csv, .parquet or .tar, or a folder of radiographs",
-        ),
-    ],
-    rejects: Annotated[
-        typer.FileTextWrite | None,
-        typer.Option(
-            encoding="utf-8",
-            lazy=False,
-            metavar="<path>",
-            help="Write each rejected study's place and reason to this file",
-        ),
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(help="Encode on the Ray cluster at this address; `local` starts one here"),
-    ] = None,
-    encoders: Annotated[
-        int, typer.Option(min=1, help="Encoders on the cluster, each with ECLIP_CORES cores")
-    ] = 2,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each encoder on the cluster")] = 0,
-) -> None:
-    """Add studies to the case library. Run it again to resume."""
-    outcomes, settings, begun = list[Outcome](), start(), time.monotonic()
-    on_ray = None if ray is None else open_library_on_ray(settings, ray, encoders, gpus)
-    with on_ray or _open_library(settings) as library:
-        try:
-            for done in _index(library, source, AT_ONCE * (encoders if ray else 1)):
-                outcomes.append(done)
-        finally:
-            outcome = total(outcomes)
-            if rejects is not None:
-                os.fchmod(rejects.fileno(), 0o600)  # it names files, and so perhaps patients
-                for rejected in outcome.rejected:
-                    rejects.write(json.dumps(dataclasses.asdict(rejected)) + "\n")
-            _log_outcome(outcome, time.monotonic() - begun)
-            show_outcome(out, err, outcome)
-    if outcome.rejected:
-        raise typer.Exit(1)
 
 
 @cli.command()
@@ -160,7 +109,7 @@ def copy(
     with open_other_library(settings, library) as other, open_services(settings) as wired:
         (store, renditions), target = other, wired.library.store
         copied = copying.copy(store, renditions, wired.library)
-        done = total(_tracked(copied, copying.missing(store, target)))
+        done = total(tracked(copied, copying.missing(store, target)))
         show_outcome(out, err, done, "copied")
         if store.identity.same_vectors(target.identity):
             alike, searches = copying.searched_alike(store, target, SEARCHES)
@@ -258,36 +207,6 @@ def _as_usage_error(option: str) -> Iterator[None]:
         yield
     except RequestMalformed as error:
         raise typer.BadParameter(error.detail, param_hint=f"'{option}'") from None
-
-
-@contextmanager
-def _open_library(settings: Settings) -> Iterator[CaseLibrary]:
-    with open_services(settings, bulk=True) as wired:
-        yield wired.library
-
-
-def _index(library: CaseLibrary, path: Path, at_once: int = AT_ONCE) -> Iterator[Outcome]:
-    begun = time.monotonic()
-    with looking(err) as looked:
-        source = open_source(path, looked)
-    log().info("source", studies=source.count, seconds=round(time.monotonic() - begun, 1))
-    return _tracked(ingest_source(library, source, at_once=at_once), source.count)
-
-
-def _tracked(batches: Iterable[Outcome], studies: int) -> Iterator[Outcome]:
-    """Yields each batch's outcome, and shows the progress on standard error."""
-    with progress_bar(err, studies) as advance:
-        for done in batches:
-            advance(done)
-            yield done
-
-
-def _log_outcome(outcome: Outcome, seconds: float) -> None:
-    """Logs how long the command took, and the seconds that batches spent in each stage."""
-    stages = {stage: round(spent, 1) for stage, spent in outcome.seconds.items()}
-    counts = {"studies": outcome.stored, "rejected": len(outcome.rejected)}
-    waited = {"seconds": round(seconds, 1), "waited_for": outcome.limit}
-    log().info("indexed", **counts, **waited, **stages)
 
 
 def _show_replay(again: Replay) -> None:

@@ -105,18 +105,36 @@ def wrong_settings(error: ValidationError | SettingsError) -> str:
 
 
 @contextmanager
-def looking(console: Console) -> Iterator[Callable[[], None]]:
+def looking(console: Console, what: str = "files") -> Iterator[Callable[[], None]]:
     """Counts on a terminal the files that are looked at, and gives the function that adds one."""
-    columns = (SpinnerColumn(), TextColumn("Looking at the source: {task.completed:,} files"))
+    columns = (SpinnerColumn(), TextColumn(f"Looking at the source: {{task.completed:,}} {what}"))
     terminal = console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=not terminal) as progress:
         task = progress.add_task("", total=None)
         yield lambda: progress.advance(task)
 
 
+class Bar:
+    """A bar on a terminal that counts studies."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._so_far = progress, Outcome()
+        self._task = progress.add_task("Indexing", total=total, limit="")
+
+    def advance(self, done: Outcome) -> None:
+        """Advances by a batch's studies, and says what was waited for."""
+        self._so_far = summed([self._so_far, done])
+        limit = f"waits for {self._so_far.limit}" if self._so_far.limit else ""
+        self._progress.update(self._task, advance=done.studies, limit=limit)
+
+    def skip(self) -> None:
+        """Advances by a study that is passed over."""
+        self._progress.update(self._task, advance=1)
+
+
 @contextmanager
-def progress_bar(console: Console, total: int) -> Iterator[Callable[[Outcome], None]]:
-    """Shows a bar on a terminal, and gives the function that advances it by a batch's outcome."""
+def progress_bar(console: Console, total: int) -> Iterator[Bar]:
+    """Shows a bar with the speed and the time left, on a terminal only."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -126,16 +144,7 @@ def progress_bar(console: Console, total: int) -> Iterator[Callable[[Outcome], N
         TextColumn("{task.fields[limit]}"),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Indexing", total=total, limit="")
-        so_far = Outcome()
-
-        def advance(done: Outcome) -> None:
-            nonlocal so_far
-            so_far = summed([so_far, done])
-            limit = f"waits for {so_far.limit}" if so_far.limit else ""
-            progress.update(task, advance=done.studies, limit=limit)
-
-        yield advance
+        yield Bar(progress, total)
 
 
 class _StudiesPerSecond(ProgressColumn):

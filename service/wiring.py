@@ -109,6 +109,9 @@ def open_library_on_ray(
         "llm_api_key": None,
         "llm_proxy": None,  # its address can hold a password
         "qdrant_api_key": None,
+        "pacs_token": None,
+        "pacs_password": None,
+        "fhir_token": None,
     }
     on_worker = settings.model_copy(update=without_secrets | {"bundle": settings.bundle.resolve()})
     with (

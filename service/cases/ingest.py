@@ -28,6 +28,9 @@ BATCH_DEADLINE_S = 600.0
 AT_ONCE = 3
 """Batches in progress for one encoder: while one is written, others are encoded and decoded."""
 
+_PASSING = frozenset({429, 502, 503, 504, 507})
+"""HTTP status of errors that say nothing of the study: busy, unavailable, too late, full."""
+
 Results = Mapping[StudyRef, Study | EclipError]
 
 
@@ -39,6 +42,8 @@ class Rejected:
     place: str
     """Where the source has the study: a line, a row, a file."""
     reason: str
+    passing: bool = False
+    """Whether the cause lies outside of the study, such as a full disk, and may pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,7 @@ def total(outcomes: Iterable[Outcome]) -> Outcome:
 def outcome_of(first: int, places: Sequence[str], results: Sequence[Study | EclipError]) -> Outcome:
     """Returns the outcome of a batch whose first study has the number `first`."""
     rejected = tuple(
-        Rejected(number, place, result.detail)
+        Rejected(number, place, result.detail, result.status in _PASSING)
         for number, (place, result) in enumerate(zip(places, results, strict=True), first)
         if isinstance(result, EclipError)
     )
@@ -152,20 +157,26 @@ _Running = deque[tuple[_Batch, Future[_Stored]]]
 
 
 def _batches(entries: Iterable[Entry], pseudonyms: Pseudonymiser) -> Iterator[_Batch]:
-    batch = _Batch()
-    for entry in entries:
-        if isinstance(entry.study, NewStudy):
-            reference = pseudonyms.study(entry.study.study_id)
-            if reference in batch.studies:
+    """Yields batches; the last one also if `entries` raises a typed error, which follows."""
+    batch, failure = _Batch(), None
+    try:
+        for entry in entries:
+            if isinstance(entry.study, NewStudy):
+                reference = pseudonyms.study(entry.study.study_id)
+                if reference in batch.studies:
+                    yield batch
+                    batch = _Batch()
+                batch.studies[reference] = entry.study
+            batch.entries.append(entry)
+            if batch.full:
                 yield batch
                 batch = _Batch()
-            batch.studies[reference] = entry.study
-        batch.entries.append(entry)
-        if batch.full:
-            yield batch
-            batch = _Batch()
+    except EclipError as error:
+        failure = error
     if batch.entries:
         yield batch
+    if failure is not None:
+        raise failure
 
 
 def _stored_in_order(

@@ -13,7 +13,8 @@ from service.cases.records import NewStudy, StudyRecord
 from service.errors import EclipError, StudyInvalid
 from service.studies.images import place_of_images
 from service.studies.line import StudyLine
-from service.studies.sources import open_studies, unseen
+from service.studies.samples import Read
+from service.studies.sources import Studies, open_studies, unseen
 from service.studies.tables import Found
 
 REPEATED = "lines that repeat an earlier study_id"
@@ -57,35 +58,48 @@ def open_source(path: Path, looked: Callable[[], None] = unseen) -> Source:
     """
     studies = open_studies(path, looked=looked)
     is_manifest = place_of_images(path) != path
-    found = _distinct(studies.found, studies.passed, may_repeat=is_manifest)
-    entries = (Entry(each.place, _new(each.study, studies.read)) for each in found)
-    return Source(entries, studies.count, studies.passed)
+    return source_of([studies], studies.count, studies.passed, may_repeat=is_manifest)
 
 
-def _distinct(found: Iterable[Found], passed: Counter[str], *, may_repeat: bool) -> Iterator[Found]:
+def source_of(
+    parts: Iterable[Studies], count: int, passed: Counter[str], *, may_repeat: bool = False
+) -> Source:
+    """Returns the studies of all parts as one source. A part is taken when the last one is read.
+
+    count: number of studies. passed: what is counted as passed over. may_repeat: whether a later
+    version of a study of the same patient is another study like any.
+    """
+    found = ((each, part.read) for part in parts for each in part.found)
+    distinct = _distinct(found, passed, may_repeat=may_repeat)
+    entries = (Entry(each.place, _new(each.study, read)) for each, read in distinct)
+    return Source(entries, count, passed)
+
+
+def _distinct(
+    found: Iterable[tuple[Found, Read]], passed: Counter[str], *, may_repeat: bool
+) -> Iterator[tuple[Found, Read]]:
     """Yields the studies, and refuses one that has the id of an earlier one of another patient.
 
-    A library knows a study by its id alone. may_repeat: whether a later version of a study of the
-    same patient is another line like any.
+    A library knows a study by its id alone.
     """
     patients: dict[str, str | None] = {}
-    for each in found:
+    for each, read in found:
         if isinstance(each.study, StudyInvalid):
-            yield each
+            yield each, read
             continue
         study_id, patient = each.study.study_id, each.study.patient_id
         repeats = study_id in patients
         if repeats and None not in (others := {patient, patients[study_id]}) and len(others) > 1:
-            yield Found(each.place, StudyInvalid(_OTHER_PATIENT))
+            yield Found(each.place, StudyInvalid(_OTHER_PATIENT)), read
         elif repeats and not may_repeat:
-            yield Found(each.place, StudyInvalid(_TWICE))
+            yield Found(each.place, StudyInvalid(_TWICE)), read
         else:
             passed.update([REPEATED] if repeats else [])
             patients[study_id] = patient
-            yield each
+            yield each, read
 
 
-def _new(line: StudyLine | StudyInvalid, read: Callable[[str], bytes]) -> NewStudy | EclipError:
+def _new(line: StudyLine | StudyInvalid, read: Read) -> NewStudy | EclipError:
     """Returns the study of a line with its images' bytes. Gaze and split are not ingested."""
     if isinstance(line, StudyInvalid):
         return line

@@ -1,12 +1,14 @@
 """Opens a source of studies: a studies.jsonl, .csv or .parquet, a tar, or a folder.
 
+Files that were fetched from a PACS are read as a folder's.
+
 Service and training read studies here and nowhere else, so that one row is one study for both.
 """
 
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -92,6 +94,16 @@ def open_studies(
         f"Cannot read studies from a file of this kind. Give a folder, or a file "
         f"{', '.join((*_MANIFESTS, TAR))}; unpack what is compressed."
     )
+
+
+def studies_among(files: Mapping[str, bytes]) -> Studies:
+    """Reads the studies among files as if they lay in a folder. files: name → content."""
+
+    def read(name: str, limit: int = -1, /) -> bytes:
+        return files[name] if limit < 0 else files[name][:limit]
+
+    sorted_in = _SortedIn.of(read, ((name, None) for name in sorted(files)), unseen)
+    return sorted_in.studies(samples_of_folder(sorted_in.files))
 
 
 def _manifest(read: ReadPart, found: Iterator[Found], count: int) -> Studies:

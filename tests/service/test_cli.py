@@ -11,7 +11,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
-from service import cli
+from service import cli, index_command
 from service.cases.edge import EdgeStore
 from service.settings import DEMO, DEMO_BUNDLE
 from tests.support.pictures import file_of, hand
@@ -30,7 +30,8 @@ HOOKS = [(sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")
 def data_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("ECLIP_DATA_DIR", str(tmp_path / "var"))
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(cli, "out", cli.Console(width=200))
+    for module in (cli, index_command):
+        monkeypatch.setattr(module, "out", cli.Console(width=200))
     for module, hook in HOOKS:
         monkeypatch.setattr(module, hook, getattr(module, hook))
     mask = os.umask(0o022)
@@ -90,7 +91,7 @@ def test_studies_are_indexed_searched_and_cited(manifest):
 def test_the_log_says_where_the_time_of_indexing_went(manifest, monkeypatch):
     logged = {}
     logger = SimpleNamespace(info=lambda event, **fields: logged.update({event: fields}))
-    monkeypatch.setattr(cli, "log", lambda: logger)
+    monkeypatch.setattr(index_command, "log", lambda: logger)
     invoke("index", manifest)
     assert logged["source"]["studies"] == logged["indexed"]["studies"] == 3
     assert logged["indexed"]["waited_for"] in {"reading", "decoding", "encoding", "writing"}

@@ -14,17 +14,17 @@ def terminal(*, is_one: bool = True) -> Console:
 
 def test_the_bar_says_which_stage_the_studies_wait_for():
     console = terminal()
-    with progress_bar(console, 40) as advance:
-        advance(Outcome(16, seconds={"reading": 1.0, "decoding": 5.0}))
-        advance(Outcome(4, seconds={"reading": 2.0, "writing": 4.0}))
+    with progress_bar(console, 40) as bar:
+        bar.advance(Outcome(16, seconds={"reading": 1.0, "decoding": 5.0}))
+        bar.advance(Outcome(4, seconds={"reading": 2.0, "writing": 4.0}))
     assert "20/40" in console.file.getvalue()
     assert "waits for decoding" in console.file.getvalue()
 
 
 def test_the_bar_says_nothing_of_stages_where_none_is_known():
     console = terminal()
-    with progress_bar(console, 40) as advance:
-        advance(Outcome(16))
+    with progress_bar(console, 40) as bar:
+        bar.advance(Outcome(16))
     assert "16/40" in console.file.getvalue()
     assert "None" not in console.file.getvalue()
 
@@ -39,7 +39,7 @@ def test_files_are_counted_while_they_are_looked_at():
 
 def test_a_file_or_a_pipe_gets_no_bars():
     console = terminal(is_one=False)
-    with looking(console) as looked, progress_bar(console, 1) as advance:
+    with looking(console) as looked, progress_bar(console, 1) as bar:
         looked()
-        advance(Outcome(1, seconds={"reading": 1.0}))
+        bar.advance(Outcome(1, seconds={"reading": 1.0}))
     assert console.file.getvalue() == ""

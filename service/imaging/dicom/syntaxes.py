@@ -51,6 +51,8 @@ _CODECS: dict[str, Codec] = {
     HTJ2K: "htj2k",
     **dict.fromkeys(_JPEG_XL, "jpeg-xl"),
 }
+SYNTAXES = tuple(UID(syntax) for syntax in _CODECS)
+"""Transfer syntaxes that are decoded."""
 _APART = frozenset({"jpeg-ls", "jpeg-2000", "htj2k", "jpeg-xl"})
 """Codecs that run in decoder processes. A damaged frame keeps JPEG-LS's busy for minutes, JPEG
 2000's holds the interpreter, and the other two are young."""

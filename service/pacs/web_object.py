@@ -1,0 +1,188 @@
+"""Reads one DICOM file from a WADO-RS answer, and checks that it is whole and the one asked for."""
+
+import zlib
+from io import BytesIO
+from itertools import islice
+
+from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
+from pydicom.filereader import data_element_generator
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+)
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from service.errors import PeerRefused
+from service.pacs.web_reply import Passing, Reply, not_dicomweb
+
+ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+"""Asks for objects in the transfer syntax they are stored in (PS3.18 8.7.3.5.2)."""
+MOST_BYTES = 2**28
+"""Bytes of the largest object. An uncompressed radiograph has 10 to 60 MiB."""
+_MAGIC = slice(128, 132)
+_ELEMENTS = 20_000
+"""Elements that are read of an object at most, sequences as one."""
+_LONG = 256
+"""Bytes: longer values are skipped."""
+_UNDEFINED = 0xFFFFFFFF
+_INFLATED, _CHUNK = 2**30, 2**20
+"""Bytes to which a deflated object may inflate, and which are inflated at a time."""
+_SYNTAX, _UID = Tag("TransferSyntaxUID"), Tag("MediaStorageSOPInstanceUID")
+
+
+def read_object(reply: Reply, instance_uid: str, most: int = MOST_BYTES) -> bytes:
+    """Returns the DICOM file, byte by byte as the service sends it.
+
+    Raises Passing if the answer ends too early, and PeerRefused if it is malformed, has more than
+    `most` bytes or several objects, or if its object is another one or cut off.
+    """
+    bare = reply.media_type == "application/dicom"  # some services send one object without parts
+    file = reply.read(most) if bare else _only_part(reply, most)
+    check_object(file, instance_uid)
+    return file
+
+
+class _Parts:
+    """Collects the first part of a multipart message, and counts the parts."""
+
+    def __init__(self) -> None:
+        self.body, self.begun, self.ended = BytesIO(), 0, False
+        self.length: bytes | None = None
+        self._name, self._value = b"", b""
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    def name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header(self) -> None:
+        if self._name.lower() == b"content-length":
+            self.length = self._value.strip()
+        self._name, self._value = b"", b""
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        if self.begun == 1:
+            self.body.write(memoryview(data)[start:end])
+
+    def end(self) -> None:
+        self.ended = True
+
+
+def _only_part(reply: Reply, most: int) -> bytes:
+    """Returns the body of the one part of a multipart message (RFC 2046 5.1)."""
+    media_type, options = parse_options_header(reply.headers.get("content-type", ""))
+    boundary = options.get(b"boundary")
+    if media_type != b"multipart/related" or not boundary:
+        raise not_dicomweb("another type than multipart/related")
+    parts = _Parts()
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": parts.begin,
+                "on_header_field": parts.name,
+                "on_header_value": parts.value,
+                "on_header_end": parts.header,
+                "on_part_data": parts.data,
+                "on_end": parts.end,
+            },
+        )
+        for piece in reply.bounded(most):
+            parser.write(piece)
+    except FormParserError:
+        raise not_dicomweb("a multipart message that cannot be read") from None
+    if not parts.ended:
+        raise Passing("broke off its answer")
+    if parts.begun != 1:
+        raise not_dicomweb(f"{parts.begun} objects where it was asked for one")
+    body = parts.body.getvalue()
+    if parts.length is not None and parts.length != str(len(body)).encode():
+        raise Passing("sent a part of another length than it announced")
+    return body
+
+
+def check_object(file: bytes, instance_uid: str) -> None:
+    """Raises PeerRefused unless the file is a whole DICOM file with this SOP Instance UID."""
+    if file[_MAGIC] != b"DICM":
+        raise not_dicomweb("an object that is no DICOM file")
+    try:
+        meta, start = _meta(file)
+        same = instance_uid in (meta[_UID], _dataset_uid(file, meta[_SYNTAX]))
+        whole = _is_whole(file, start, meta[_SYNTAX])
+    except Exception:  # pydicom raises anything for damaged files
+        raise PeerRefused(
+            "The PACS has a damaged object: its elements cannot be read. Send it to the PACS again "
+            "from its source."
+        ) from None
+    if not same:
+        raise PeerRefused(
+            "The PACS answers with another object than it was asked for: the SOP Instance UID "
+            "differs. Look into its log."
+        )
+    if not whole:
+        raise PeerRefused(
+            "The PACS has an object that is cut off. Send it to the PACS again from its source."
+        )
+
+
+def _meta(file: bytes) -> tuple[dict[BaseTag, str], int]:
+    """Returns the short values of the file meta information, and where the dataset begins."""
+    opened = BytesIO(file)
+    opened.seek(_MAGIC.stop)
+    found = {
+        element.tag: element.value.decode("ascii", "replace").rstrip("\0 ")
+        for element in data_element_generator(opened, False, True, _is_behind_meta, _LONG)
+        if isinstance(element.value, bytes)
+    }
+    return found, opened.tell()
+
+
+def _is_behind_meta(tag: int, _vr: str | None, _length: int) -> bool:
+    return tag >> 16 != 2
+
+
+def _dataset_uid(file: bytes, syntax: str) -> str | None:
+    """Returns the UID in the dataset itself: some archives hold files with another one in the meta.
+
+    None for a deflated file, whose size is not known before it is inflated.
+    """
+    if syntax == DeflatedExplicitVRLittleEndian:
+        return None
+    found = dcmread(BytesIO(file), stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
+    return str(found.get("SOPInstanceUID"))
+
+
+def _is_whole(file: bytes, start: int, syntax: str) -> bool:
+    """Decides whether the last element ends where the file ends, but for zeros."""
+    if syntax == DeflatedExplicitVRLittleEndian:
+        return _is_whole_deflated(file[start:])
+    opened = BytesIO(file)
+    opened.seek(start)
+    implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    elements = data_element_generator(opened, implicit, little, defer_size=_LONG)
+    end = start
+    try:
+        for element in islice(elements, _ELEMENTS):
+            end = opened.tell()
+            if isinstance(element, RawDataElement) and element.length != _UNDEFINED:
+                end = element.value_tell + element.length
+    except EOFError:
+        return False
+    return end <= len(file) and not any(file[end:])
+
+
+def _is_whole_deflated(elements: bytes) -> bool:
+    """Decides whether a deflated stream ends within `_INFLATED` bytes. It keeps none of them."""
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = len(inflate.decompress(elements, _CHUNK))
+    while not inflate.eof and inflate.unconsumed_tail and size < _INFLATED:
+        size += len(inflate.decompress(inflate.unconsumed_tail, _CHUNK))
+    return inflate.eof
