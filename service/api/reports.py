@@ -25,6 +25,7 @@ from service.identifiers import Identifier
 from service.imaging.content import require_radiographs
 from service.inference.encoder import EncodedImage
 from service.memory import short
+from service.reporting.background import PriorFrom
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS
 from service.reporting.report import DEFAULT_K, LONGEST_NOTE, Report, ReportRequest
@@ -42,7 +43,8 @@ class ReportParameters(Parameters):
     comparison: Annotated[str | None, Field(max_length=LONGEST_NOTE)] = None
     """Earlier examinations. The language model reads it."""
     prior_study_id: Identifier | None = None
-    """An earlier study of the patient. The language model reads its report."""
+    """An earlier study of the patient. The language model reads its report. Without it, that is the
+    latest stored study of the patient that is earlier than the DICOM files."""
     k: Annotated[int, Field(ge=1)] = DEFAULT_K
     """Number of cases whose passages are the evidence."""
     filter: Annotated[Filter, AsJson] = Filter()
@@ -65,7 +67,7 @@ class ReportParameters(Parameters):
         """Returns the parameters in the reporting pipeline's form, about whom `ids` name."""
         return ReportRequest(
             k=self.k,
-            subject=Subject(ids.patient_id, ids.study_id, self.prior_study_id),
+            subject=Subject.of(ids, self.prior_study_id),
             where=self.filter.where(),
             indication=self.indication,
             comparison=self.comparison,
@@ -155,6 +157,11 @@ class GeneratedReport(Answer):
     evidence: list[EvidenceOut]
     prior: list[str]
     """Sentences of the prior study that the language model read."""
+    prior_study_id: str | None
+    """Reference of the prior study, an earlier one of the same patient; null without one."""
+    prior_from: PriorFrom | None
+    """Who named the prior study: the `request`, or the `library`, by the dates of the DICOM files;
+    null without one."""
     classification: list[FindingOut]
     generator: GeneratorOut
     provenance: ProvenanceOut
@@ -180,6 +187,8 @@ class GeneratedReport(Answer):
             withheld=[SentenceOut.of(sentence) for sentence in report.withheld],
             evidence=[EvidenceOut.model_validate(item) for item in report.evidence],
             prior=list(report.prior),
+            prior_study_id=report.prior_study_id,
+            prior_from=report.prior_from,
             classification=[FindingOut.model_validate(f) for f in report.classification],
             generator=GeneratorOut.model_validate(report.generator),
             provenance=ProvenanceOut.model_validate(report.provenance),

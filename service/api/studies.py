@@ -157,7 +157,7 @@ class _SentStudy:
                 "study_id: the study has none, and no DICOM file with a StudyInstanceUID. Name it."
             )
         record = self.fields.record().model_copy(update={"patient_id": ids.patient_id})
-        return NewStudy(ids.study_id, record, self.images), ids
+        return NewStudy(ids.study_id, record, self.images, moment=ids.latest), ids
 
 
 def _put(library: CaseLibrary, sent: _SentStudy, deadline: Deadline) -> StoredStudy:

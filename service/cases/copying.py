@@ -6,6 +6,7 @@ was stopped or killed goes on when it is run again, as any ingestion.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 from service.cases.base import CaseStore
@@ -26,7 +27,7 @@ from service.cases.schema import (
 from service.cases.sources import Entry
 from service.deadline import Deadline
 from service.errors import BundleMismatch, EclipError, StudyInvalid
-from service.imaging.deidentify import StudyRef
+from service.imaging.deidentify import Pseudonymiser, StudyRef
 
 SEARCHED = 10
 """Hits that `searched_alike` compares."""
@@ -50,7 +51,8 @@ def copy(source: CaseStore, renditions: Renditions, library: CaseLibrary) -> Ite
     lacking = _lacking(source, library.store)
     if theirs.same_vectors(ours):
         return _adopted(lacking, renditions, library, split=theirs != ours)
-    entries = (Entry(e.study.study_id, _as_new(e.study, renditions)) for e in lacking)
+    again = partial(_as_new, renditions=renditions, pseudonyms=library.pseudonyms)
+    entries = (Entry(e.study.study_id, again(e.study)) for e in lacking)
     return ingest_in_batches(library, entries)
 
 
@@ -144,7 +146,9 @@ def _passages(study: Study, encoder: StudyEncoder) -> tuple[Passage, ...] | Ecli
     return passages
 
 
-def _as_new(study: Study, renditions: Renditions) -> NewStudy | StudyInvalid:
+def _as_new(
+    study: Study, renditions: Renditions, pseudonyms: Pseudonymiser
+) -> NewStudy | StudyInvalid:
     """Returns the study as if its caller sent it again."""
     record = StudyRecord(
         patient_id=study.patient_id,
@@ -157,7 +161,10 @@ def _as_new(study: Study, renditions: Renditions) -> NewStudy | StudyInvalid:
         images = [renditions.read(image.rendition) for image in study.images]
     except OSError:
         return image_lost()
-    return NewStudy(study.study_id, record, tuple(images), tuple(i.view for i in study.images))
+    views, moment = tuple(image.view for image in study.images), study.moment
+    if moment is not None and study.patient_id is not None:
+        moment -= pseudonyms.shift(study.patient_id)
+    return NewStudy(study.study_id, record, tuple(images), views, moment)
 
 
 def _batches(studies: Iterable[EmbeddedStudy]) -> Iterator[list[EmbeddedStudy]]:

@@ -44,6 +44,8 @@ class AcceptedStudy:
     digest: str
     new: NewStudy
     passages: tuple[Passage, ...]
+    moment: int | None
+    """See `Study.moment`."""
 
     @property
     def texts(self) -> list[str]:
@@ -141,6 +143,7 @@ def _illustrated(
         ),
         findings=tuple(record.findings),
         metadata=record.metadata,
+        moment=study.moment,
     )
     embedded = EmbeddedStudy(
         study=stored,

@@ -242,14 +242,11 @@ class CaseLibrary:
             digest = digest_of(study, self.encoder.bundle.manifest.id)
             if digest == stored_digest and (stored := self._unchanged(reference)):
                 return stored
-            patient = study.record.patient_id
-            accepted = AcceptedStudy(
-                reference,
-                None if patient is None else self.pseudonyms.patient(patient),
-                digest,
-                study,
-                split_report(study.record.report or "", reference),
-            )
+            named = study.record.patient_id
+            patient = None if named is None else self.pseudonyms.patient(named)
+            passages = split_report(study.record.report or "", reference)
+            moment = self.pseudonyms.shifted(study.moment, patient)
+            accepted = AcceptedStudy(reference, patient, digest, study, passages, moment)
             self.encoder.check_texts(accepted.texts)
         except EclipError as error:
             return error

@@ -1,4 +1,4 @@
-"""Finds out whom images are of: by the ids that a caller gives, or those in the DICOM files.
+"""Finds out whom images are of, and when they were made: by the caller, or by the DICOM files.
 
 An id of the caller comes first. Files of several patients are never one study.
 """
@@ -30,6 +30,10 @@ class OwnIds:
     study_id: str | None
     patient_id_from: Origin | None
     study_id_from: Origin | None
+    earliest: int | None = None
+    """Minutes since 1970 at which the study was made, by its DICOM files, at the earliest."""
+    latest: int | None = None
+    """The same, at the latest: another minute where a file has a date alone, or times differ."""
 
 
 def own_ids(images: Iterable[bytes], patient_id: str | None, study_id: str | None) -> OwnIds:
@@ -42,6 +46,7 @@ def own_ids(images: Iterable[bytes], patient_id: str | None, study_id: str | Non
     headers = [belonging(partial(_start, file)) for file in files]
     patients = {header.patient_id for header in headers} - {None}
     studies = {header.study_id for header in headers} - {None}
+    made = [header.made for header in headers if header.made is not None]
     if len(patients) > 1:
         raise StudyInvalid(SEVERAL_PATIENTS)
     if len(studies) > 1 and study_id is None:
@@ -51,6 +56,8 @@ def own_ids(images: Iterable[bytes], patient_id: str | None, study_id: str | Non
         study_id=study_id or _accepted("StudyInstanceUID", studies),
         patient_id_from=_origin(patient_id, patients),
         study_id_from=_origin(study_id, studies),
+        earliest=min((span.earliest for span in made), default=None),
+        latest=max((span.latest for span in made), default=None),
     )
 
 

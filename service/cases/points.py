@@ -78,7 +78,8 @@ def dense(vectors: Any, part: str) -> Vector | None:
 
 def to_study(payload: Payload) -> Study:
     """Returns the Study in a record's payload."""
-    values = {name: payload[name] for name in Study.__dataclass_fields__} | {
+    stored = Study.__dataclass_fields__.keys() & payload.keys()  # old ones have no moment
+    values = {name: payload[name] for name in stored} | {
         "passages": tuple(Passage(**passage) for passage in payload["passages"]),
         "images": tuple(Image(**image) for image in payload["images"]),
         "findings": tuple(payload["findings"]),

@@ -42,6 +42,13 @@ class NewStudy:
     images: tuple[bytes, ...]
     views: tuple[str | None, ...] = ()
     """View of each image. If empty, the view is the file's, or else the record's."""
+    moment: int | None = None
+    """Minutes since 1970 at which the study was made, at the latest; None if nobody knows."""
+
+    @property
+    def dated(self) -> bool:
+        """Whether a moment is stored: a patient must be known, by whose offset it is shifted."""
+        return self.moment is not None and self.record.patient_id is not None
 
 
 def check(study: NewStudy) -> None:
@@ -61,6 +68,7 @@ def digest_of(study: NewStudy, bundle_id: str) -> str:
     whole = hashlib.sha256(bundle_id.encode())
     whole.update(study.record.model_dump_json().encode())
     whole.update(repr(study.views).encode() if study.views else b"")
+    whole.update(f"made {study.moment}".encode() if study.dated else b"")
     for image in study.images:
         whole.update(hashlib.sha256(image).digest())
     return whole.hexdigest()

@@ -59,6 +59,10 @@ class Study:
     images: tuple[Image, ...] = ()
     findings: tuple[str, ...] = ()
     metadata: Metadata = field(default_factory=dict)
+    moment: int | None = None
+    """Minutes: when the study was made, shifted by the patient's secret offset
+    (`Pseudonymiser.shift`). Only moments of one patient can be compared. None if nobody knows, or
+    if an earlier version stored the study."""
 
 
 @dataclass(frozen=True, slots=True)

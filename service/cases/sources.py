@@ -113,4 +113,5 @@ def _new(line: StudyLine | StudyInvalid, read: Read) -> NewStudy | EclipError:
     except EclipError as error:
         return error
     fields = line.model_dump(include=_RECORD) | {"findings": list(line.findings or ())}
-    return NewStudy(line.study_id, StudyRecord(**fields | {"patient_id": ids.patient_id}), images)
+    record = StudyRecord(**fields | {"patient_id": ids.patient_id})
+    return NewStudy(line.study_id, record, images, moment=ids.latest)

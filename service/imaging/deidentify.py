@@ -1,8 +1,8 @@
 """Hides identifiers: it picks the DICOM attributes that may be kept, and hashes ids with a key.
 
 Only coded or technical attributes are kept, and of these only values that cannot point at a person.
-Free text, dates, names and UIDs are never kept (compare PS3.15 E, Basic Application Confidentiality
-Profile).
+Free text, dates, names and UIDs are never kept. When a study was made is kept, moved by years
+(compare PS3.15 E, Basic Application Confidentiality Profile).
 """
 
 import hashlib
@@ -38,6 +38,8 @@ ALLOWED = {
 """DICOM attribute → pattern of the values that are kept. A name in a coded field does not match."""
 KEY_BYTES = 32
 """Bytes: the length of a new key, and the least of any key."""
+SHIFT = 5 * 365 * 24 * 60
+"""Minutes: the greatest offset of a patient's moments, 5 years."""
 _STUDY = re.compile(r"stu_[0-9a-f]{32}")
 _PATIENT = re.compile(r"pat_[0-9a-f]{32}")
 
@@ -74,6 +76,18 @@ class Pseudonymiser:
         return PatientRef(
             plain if _PATIENT.fullmatch(plain) else f"pat_{self._digest('patient', plain)}"
         )
+
+    def shift(self, patient: PatientRef) -> int:
+        """Returns the patient's secret offset, in minutes: up to `SHIFT` back or forth.
+
+        Added to all moments of a patient, it keeps their order and intervals, and hides the dates
+        (PS3.15 E.3.6, Retain Longitudinal Temporal Information with Modified Dates).
+        """
+        return int(self._digest("moment", patient), 16) % (2 * SHIFT + 1) - SHIFT
+
+    def shifted(self, moment: int | None, patient: PatientRef | None) -> int | None:
+        """Returns a moment, in minutes, as it may be stored; None without one or a patient."""
+        return None if moment is None or patient is None else moment + self.shift(patient)
 
     def text(self, text: str) -> str:
         """Returns the hash of words that may name somebody: `txt_` and 32 hexadecimal digits."""

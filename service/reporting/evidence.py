@@ -8,6 +8,7 @@ import numpy as np
 from service.bundle.report_sentences import is_administrative
 from service.bundle.report_text import kind_of
 from service.cases.library import DEPTH, CaseLibrary, Query
+from service.cases.own_ids import OwnIds
 from service.cases.schema import EmbeddedStudy, Hit, Passage, Vector
 from service.deadline import Deadline
 from service.imaging.deidentify import PatientRef, StudyRef
@@ -52,6 +53,13 @@ class Subject:
     study_id: str | None = None
     prior_study_id: str | None = None
     """An earlier study of the same patient: see `service.reporting.background`."""
+    moment: int | None = None
+    """Minutes since 1970 at which the study was made, at the earliest; None if nobody knows."""
+
+    @classmethod
+    def of(cls, ids: OwnIds, prior_study_id: str | None = None) -> "Subject":
+        """Returns the subject whom the caller or the DICOM files name."""
+        return cls(ids.patient_id, ids.study_id, prior_study_id, ids.earliest)
 
 
 def gather(

@@ -120,7 +120,10 @@ class Reporter:
                 attempts[-1].drafted.append((step.part, sentence))
                 if request.wants(sentence) and not _repeated(step.part, sentence, attempts):
                     yield sentence
-        yield self._assemble(task, request, attempts[-1])
+        report = self._assemble(task, request, attempts[-1])
+        yield replace(
+            report, prior_study_id=background.prior_study_id, prior_from=background.prior_from
+        )
 
     def _draft(
         self, task: WritingTask, request: ReportRequest, deadline: Deadline
@@ -163,11 +166,11 @@ class Reporter:
 
 
 def _about(request: ReportRequest, background: Background) -> ReportRequest:
-    """Returns the request with the patient of its study, where it names the study alone."""
+    """Returns the request with the prior study, and the patient where it names the study alone."""
     subject, patients = request.subject, background.exclude.patient_ids
-    if subject.patient_id is not None or not patients:
-        return request
-    return replace(request, subject=replace(subject, patient_id=patients[0]))
+    patient = subject.patient_id or next(iter(patients), None)
+    subject = replace(subject, patient_id=patient, prior_study_id=background.prior_study_id)
+    return replace(request, subject=subject)
 
 
 def final_report(events: Iterator[object]) -> Report:

@@ -5,7 +5,9 @@ from typing import Literal
 
 from service.cases.schema import CaseFilter
 from service.errors import RequestMalformed
+from service.imaging.deidentify import StudyRef
 from service.inference.zero_shot import Finding
+from service.reporting.background import PriorFrom
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.sentences import Sentence
 from service.reporting.writer import WrittenBy
@@ -78,6 +80,7 @@ class Report:
 
     withheld: sentences that the writer drafted and grounding refused.
     prior: what the language model read of the prior study.
+    prior_study_id, prior_from: that study, and who named it; None without one.
     abstained: why there is no report, or None.
     warnings: reasons to doubt that an image is an upright chest radiograph.
     """
@@ -92,3 +95,5 @@ class Report:
     provenance: Provenance
     abstained: str | None
     warnings: tuple[str, ...] = ()
+    prior_study_id: StudyRef | None = None
+    prior_from: PriorFrom | None = None

@@ -161,6 +161,21 @@ def test_a_report_has_no_evidence_of_the_files_own_patient(library, bodies):
         assert answer.json()["patient_id_from"] == "dicom"
 
 
+def test_the_latest_earlier_study_of_the_files_patient_is_the_prior(library, bodies):
+    for study, day in (("1.2.1", "20250101"), ("1.2.2", "20250301"), ("1.2.9", "20270101")):
+        for body in bodies(dicom(study=study, StudyDate=day, StudyTime="0900"), report=REPORT)[:1]:
+            assert library.put(f"/studies/{study}", **body).status_code == 200
+    before = library.get("/studies/1.2.2").json()["study_id"]
+    asked = {"BodyPartExamined": "CHEST", "StudyDate": "20250301", "StudyTime": "0901"}
+    for body in bodies(dicom(**asked)):
+        answer = library.post("/generate-report", **body)
+        assert (answer.json()["prior_study_id"], answer.json()["prior_from"]) == (before, "library")
+        assert "20250301" not in answer.text
+    for body in bodies(dicom(BodyPartExamined="CHEST")):
+        answer = library.post("/generate-report", **body).json()
+        assert (answer["prior_study_id"], answer["prior_from"]) == (None, None)
+
+
 def test_an_abstention_says_that_the_files_own_patient_is_left_out(library, bodies):
     body = bodies(dicom(patient="p3", BodyPartExamined="CHEST"), filter={"source": ["none"]})[0]
     assert "are left out" in library.post("/generate-report", **body).json()["abstained"]
