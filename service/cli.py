@@ -1,4 +1,4 @@
-"""Runs the command line: eclip serve, listen, index, copy, search, report, erase, audit and keys."""
+"""Runs the command line: eclip serve, listen, index, search, report, and its other commands."""
 
 import sys
 from collections.abc import Iterator

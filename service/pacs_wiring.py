@@ -51,8 +51,8 @@ def receiving(opened: Services) -> Iterator[Services]:
         stack.enter_context(closing(desk))
         outbox.start()
         desk.start()
-        receiver = stack.enter_context(Receiver(desk, settings))
-        yield replace(opened, intake=desk, pacs_state=partial(_state, receiver, desk, outbox))
+        stack.enter_context(Receiver(desk, settings))
+        yield replace(opened, intake=desk, pacs_state=partial(_state, desk, outbox))
 
 
 def _recipients(settings: Settings, stack: ExitStack) -> dict[Peer, Recipient]:
@@ -70,9 +70,9 @@ def _recipients(settings: Settings, stack: ExitStack) -> dict[Peer, Recipient]:
     return recipients
 
 
-def _state(receiver: Receiver, desk: Desk, outbox: Outbox) -> str:
+def _state(desk: Desk, outbox: Outbox) -> str:
     """Says how receiving and sending go. Raises StoreUnavailable where they have stopped."""
-    if not (receiver.alive and desk.alive and outbox.alive):
+    if not (desk.alive and outbox.alive):
         raise StoreUnavailable("Receiving from the PACS has stopped. Restart the server.")
     if desk.full:
         return "full: radiographs are refused until some that wait are processed or sent"

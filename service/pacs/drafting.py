@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from pydicom.dataset import Dataset
 
-from service.cases.own_ids import own_ids
+from service.cases.own_ids import OwnIds, own_ids
 from service.deadline import Deadline
 from service.errors import (
     DeadlineExceeded,
@@ -56,7 +56,7 @@ class _Study:
 
     headers: list[Dataset] = field(default_factory=list)
     encoded: list[EncodedImage] = field(default_factory=list)
-    patients: set[str | None] = field(default_factory=set)
+    ids: list[OwnIds] = field(default_factory=list)
     rule: str | None = None
     error: EclipError | None = None
 
@@ -113,13 +113,14 @@ class Drafting:
             return
         study.headers.append(header)
         study.encoded.append(encoded)
-        study.patients.add(ids.patient_id)
+        study.ids.append(ids)
 
     def _report(self, study_uid: str, study: _Study, deadline: Deadline) -> Report:
-        patients = study.patients - {None}
+        patients = {ids.patient_id for ids in study.ids} - {None}
         if len(patients) > 1:
             raise StudyInvalid(SEVERAL_PATIENTS)
-        subject = Subject(next(iter(patients), None), study_uid)
+        made = min((ids.earliest for ids in study.ids if ids.earliest is not None), default=None)
+        subject = Subject(next(iter(patients), None), study_uid, moment=made)
         request = ReportRequest(subject=subject, asked_by=ASKED_BY)
         within = deadline.within(self.settings.report_s)
         try:

@@ -65,7 +65,7 @@ class Peer:
 
 
 def one_result(study_uid, drafted):
-    key = f"2.25.{study_uid.count('.')}"
+    key = f"2.25.{study_uid.rpartition('.')[2]}"
     images = len(drafted.images)
     return [Result("pacs", key, study_uid, time.time(), "2026-01-01-0f", images, b"SR")]
 
@@ -144,7 +144,7 @@ def test_a_study_that_is_quiet_has_one_result_and_its_files_are_dropped(opened, 
     (line,) = endings()
     assert (line.outcome, line.images) == ("sent", 2)
     assert drafts.asked == [("1.2.9", files)]
-    assert desk.peer.got == [("1.2.9", "2.25.2")]
+    assert desk.peer.got == [("1.2.9", "2.25.9")]
     assert desk.inbox.names() == []
 
 
