@@ -11,7 +11,7 @@ from service.health import READY
 from service.pacs.address import parse_address
 from service.pacs.desk import Desk
 from service.pacs.drafting import Drafting
-from service.pacs.making import Makers, make_results
+from service.pacs.making import make_results
 from service.pacs.opening import open_destination
 from service.pacs.outbox import Outbox, Recipient
 from service.pacs.outcomes import Outcomes, Peer
@@ -46,7 +46,7 @@ def receiving(opened: Services) -> Iterator[Services]:
             closing(Outbox(kept, recipients, outcomes, settings.results_wait_s))
         )
         drafting = Drafting(settings, opened.encoder, opened.reporter, read_rules(settings.rules))
-        making = partial(make_results, Makers(opened.bundle, tuple(recipients)))
+        making = partial(make_results, tuple(recipients))
         desk = Desk(inbox, outbox, drafting, making, outcomes, settings.quiet_s)
         stack.enter_context(closing(desk))
         outbox.start()
