@@ -40,7 +40,12 @@ def json_text(report: Report) -> str:
 
 
 def fhir(report: Report) -> str:
-    """Returns the report as a FHIR R4 DiagnosticReport in JSON.
+    """Returns the report as a FHIR R4 DiagnosticReport in JSON: see `diagnostic_report`."""
+    return json.dumps(diagnostic_report(report), ensure_ascii=False)
+
+
+def diagnostic_report(report: Report) -> dict[str, Any]:
+    """Returns the report as a FHIR R4 DiagnosticReport.
 
     It has no subject: the caller adds the patient. Each sentence is a contained Observation, whose
     notes are the texts of its evidence. The narrative is the plain text. Without a report the
@@ -52,7 +57,7 @@ def fhir(report: Report) -> str:
         _observation(f"s{number}", sentence, report)
         for number, sentence in enumerate(written, start=1)
     ]
-    text = _string(plain_text(report))
+    text = fhir_string(plain_text(report))
     data = base64.b64encode(text.encode()).decode()
     resource: dict[str, Any] = {
         "resourceType": "DiagnosticReport",
@@ -67,8 +72,13 @@ def fhir(report: Report) -> str:
         resource["result"] = [{"reference": f"#{item['id']}"} for item in observations]
     if report.impression:
         concluded = " ".join(item.text + _flag(item) for item in report.impression)
-        resource["conclusion"] = _string(concluded)
-    return json.dumps(resource, ensure_ascii=False)
+        resource["conclusion"] = fhir_string(concluded)
+    return resource
+
+
+def fhir_string(text: str) -> str:
+    """Returns the text as FHIR's strings may hold it."""
+    return _NO_STRING.sub(" ", text)
 
 
 FORMATS: dict[str, Callable[[Report], str]] = {
@@ -85,8 +95,8 @@ _RADIOLOGY = {
 }
 _CHEST = {"system": "http://loinc.org", "code": "30745-4", "display": "XR Chest Views"}
 _XHTML = 'xmlns="http://www.w3.org/1999/xhtml"'
-_NOT_IN_XML = dict.fromkeys({*range(32), 0xFFFE, 0xFFFF} - {*map(ord, "\t\n\r")}, " ")
-"""Characters that neither FHIR's strings nor XML may hold → a space."""
+_NO_STRING = re.compile(r"[^\S \t\n\r]|[\x00-\x08\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that FHIR's strings or XML may not hold, such as a no-break space."""
 
 
 def _parts(report: Report, render: Callable[[str], str]) -> Iterator[tuple[str, str]]:
@@ -135,10 +145,6 @@ def _flag(sentence: Sentence) -> str:
     return f" ({'; '.join(marks)})" if marks else ""
 
 
-def _string(text: str) -> str:
-    return text.translate(_NOT_IN_XML)
-
-
 def _observation(name: str, sentence: Sentence, report: Report) -> dict[str, Any]:
     flagged = [flag.strip()] if (flag := _flag(sentence)) else []
     return {
@@ -146,6 +152,6 @@ def _observation(name: str, sentence: Sentence, report: Report) -> dict[str, Any
         "id": name,
         "status": "preliminary",
         "code": {"text": "Sentence of a chest radiograph's report"},
-        "valueString": _string(sentence.text),
-        "note": [{"text": _string(text)} for text in [*_cited(report, [sentence]), *flagged]],
+        "valueString": fhir_string(sentence.text),
+        "note": [{"text": fhir_string(text)} for text in [*_cited(report, [sentence]), *flagged]],
     }
