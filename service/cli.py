@@ -56,7 +56,9 @@ cli.add_typer(keys, name="keys")
 cli.add_typer(audit_commands, name="audit")
 cli.command(help="Add studies to the case library. Run it again to resume.")(index)
 cli.command(help="Erase deleted content from the files now. Stop the server first.")(erase)
-cli.command()(listen)
+cli.command(help="Receive radiographs and send draft reports back; serve the HTTP API as well.")(
+    listen
+)
 out, err = Console(), Console(stderr=True)
 COMMAND_S = 600.0
 """Seconds that a search or a report may take."""

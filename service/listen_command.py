@@ -7,10 +7,7 @@ from service.listening import DEFAULT_PORT
 
 
 def listen() -> None:
-    """Receive radiographs by C-STORE, and send a draft report of each study to the PACS.
-
-    This is `eclip serve` with ECLIP_LISTEN_PORT set, by default to 11112.
-    """
+    """Does what `eclip serve` does with a DICOM port, ECLIP_LISTEN_PORT or else 11112."""
     settings = start()
     if settings.listen_port is None:
         settings = settings.model_copy(update={"listen_port": DEFAULT_PORT})

@@ -11,6 +11,7 @@ from service.health import READY
 from service.pacs.address import parse_address
 from service.pacs.desk import Desk
 from service.pacs.drafting import Drafting
+from service.pacs.fhir_server import FhirServer
 from service.pacs.making import make_results
 from service.pacs.opening import open_destination
 from service.pacs.outbox import Outbox, Recipient
@@ -63,10 +64,10 @@ def _recipients(settings: Settings, stack: ExitStack) -> dict[Peer, Recipient]:
         stack.callback(destination.close)
         recipients["pacs"] = PacsRecipient(destination)
     if settings.fhir_url is not None:
-        token = settings.fhir_token and settings.fhir_token.get_secret_value()
-        recipients["fhir"] = stack.enter_context(
-            closing(FhirRecipient(str(settings.fhir_url), token))
-        )
+        token = None if settings.fhir_token is None else settings.fhir_token.get_secret_value()
+        server = FhirServer(str(settings.fhir_url), token, ca=settings.pacs_ca)
+        stack.callback(server.close)
+        recipients["fhir"] = FhirRecipient(server)
     return recipients
 
 

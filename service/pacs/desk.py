@@ -123,7 +123,7 @@ class Desk:
             deadline = self._deadline(group)
             try:
                 self._finish(group, deadline)
-            except TRANSIENT as error:
+            except EclipError as error:
                 self._again(group, error)
             except Exception as error:  # a defect must not end the thread
                 log().error("study not read", **failure(error))
@@ -182,10 +182,12 @@ class Desk:
         now, transient = time.monotonic(), isinstance(error, TRANSIENT)
         group.tries += 1
         group.tried_since = group.tried_since or now
-        over = now - group.tried_since >= PATIENCE_S or (not transient and group.tries >= _DEFECTS)
+        ours = transient or not isinstance(error, EclipError)
+        too_often = not transient and group.tries >= _DEFECTS
+        over = not ours or too_often or now - group.tried_since >= PATIENCE_S
         if over and not self._ended:
             try:
-                self._end(group, _failed(group, error))
+                self._end(group, _failed(group, error, "failed" if ours else "rejected"))
                 return
             except EclipError as unwritten:
                 log().error("outcome not written", error=unwritten.type)
@@ -210,6 +212,6 @@ def _without_result(group: Group, made: Drafted, ending: Ending) -> Outcome:
     return Outcome(group.study_uid, ending, images=len(made.images), record=record)
 
 
-def _failed(group: Group, error: Exception) -> Outcome:
+def _failed(group: Group, error: Exception, ending: Ending) -> Outcome:
     kind = error.type if isinstance(error, EclipError) else type(error).__name__
-    return Outcome(group.study_uid, "failed", images=len(group.latest), error=kind)
+    return Outcome(group.study_uid, ending, images=len(group.latest), error=kind)

@@ -210,7 +210,7 @@ class Outbox:
                 images=result.images,
                 record=result.record,
                 result_uid=result.result_uid,
-                error=error and error.type,
+                error=None if error is None else error.type,
             )
         )
         self._spool.drop([waiting.name])

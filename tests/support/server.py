@@ -57,9 +57,10 @@ def run_server(
     until: str = "/health/ready",
     **environment: str,
 ) -> Iterator[Server]:
-    """Runs `eclip serve`, or another command, with a limit of open files, and yields it once `until` answers 200.
+    """Runs `eclip serve`, or another command, and yields it once `until` answers 200.
 
-    On exit it gets SIGTERM and must end with status 0, unless the test ended it before.
+    descriptors: the limit of open files. On exit it gets SIGTERM and must end with status 0, unless
+    the test ended it before.
     """
     port = _free_port()
     log = data_dir / "server.log"

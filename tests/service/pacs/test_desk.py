@@ -12,6 +12,7 @@ from service.errors import (
     ObjectDamaged,
     StoreFull,
     StoreUnavailable,
+    StudyInvalid,
 )
 from service.imaging.deidentify import Pseudonymiser
 from service.pacs import desk as module
@@ -196,6 +197,16 @@ def test_a_defect_that_returns_ends_the_study(opened, endings):
     (line,) = endings()
     assert (line.outcome, line.error) == ("failed", "KeyError")
     until(lambda: not desk.inbox.names())
+
+
+def test_images_of_which_no_result_can_be_made_are_rejected(opened, endings):
+    def make(*_):
+        raise StudyInvalid("Two patients.")
+
+    desk = opened(drafts := Drafts(), make)
+    desk.take(image())
+    (line,) = endings()
+    assert (line.outcome, line.error, len(drafts.asked)) == ("rejected", "study/invalid", 1)
 
 
 def test_a_fault_that_does_not_pass_ends_the_study_after_a_day(opened, endings, monkeypatch):
