@@ -1,8 +1,6 @@
 """Runs the command line: eclip serve, listen, index, search, report, and its other commands."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +21,7 @@ from service.cases.own_ids import own_ids
 from service.cases.schema import NOBODY, Part
 from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k
 from service.cases.search import search as search_library
-from service.command_start import start
+from service.command_start import COMMAND_S, as_usage_error, start
 from service.console import (
     bundle_table,
     failure,
@@ -33,16 +31,13 @@ from service.console import (
 )
 from service.deadline import Deadline
 from service.erase_command import erase
-from service.errors import EclipError, RequestMalformed, SettingInvalid
+from service.errors import EclipError, SettingInvalid
 from service.files import content_of
 from service.index_command import index, index_path, tracked
 from service.keys_command import keys
 from service.listen_command import listen
 from service.permissions import write_privately
-from service.reporting.evidence import Subject
-from service.reporting.formats import json_text, plain_text
-from service.reporting.replay import Replay, written_again
-from service.reporting.report import DEFAULT_K, ReportRequest
+from service.report_command import report
 from service.settings import DEMO_LIBRARY
 from service.telemetry import log
 from service.wiring import open_other_library, open_services
@@ -55,13 +50,12 @@ cli = typer.Typer(
 cli.add_typer(keys, name="keys")
 cli.add_typer(audit_commands, name="audit")
 cli.command(help="Add studies to the case library. Run it again to resume.")(index)
+cli.command()(report)
 cli.command(help="Erase deleted content from the files now. Stop the server first.")(erase)
 cli.command(help="Receive radiographs and send draft reports back; serve the HTTP API as well.")(
     listen
 )
 out, err = Console(), Console(stderr=True)
-COMMAND_S = 600.0
-"""Seconds that a search or a report may take."""
 SEARCHES = 50
 """Searches that are compared after a library was copied."""
 
@@ -133,65 +127,16 @@ def search(
 ) -> None:
     """Find the stored images, reports or passages nearest to a sentence or a radiograph."""
     settings, image = start(), content_of(query)
-    with _as_usage_error("--k"):
+    with as_usage_error("--k"):
         check_k(k, settings.max_k)
     text = query if image is None else None
     asked = Query(target=target, k=k, exclude=NOBODY)
     ids = own_ids([] if image is None else [image], None, None)
-    with _as_usage_error("--mode"):
+    with as_usage_error("--mode"):
         wanted = SearchRequest(asked, image, text, mode, ids.patient_id, ids.study_id)
     with open_services(settings) as wired:
         hits = search_library(wired.library, wired.encoder, wanted, Deadline(COMMAND_S))
     out.print(hits_table(hits))
-
-
-@cli.command()
-def report(
-    images: Annotated[
-        list[Path] | None,
-        typer.Argument(exists=True, dir_okay=False, help="All views of the study"),
-    ] = None,
-    patient_id: Annotated[
-        str | None,
-        typer.Option(help="The patient whose cases are left out; else whom a DICOM file names"),
-    ] = None,
-    indication: Annotated[
-        str | None, typer.Option(help="Reason for the examination, for the language model")
-    ] = None,
-    comparison: Annotated[
-        str | None, typer.Option(help="Earlier examinations, for the language model")
-    ] = None,
-    prior_study_id: Annotated[
-        str | None, typer.Option(help="An earlier study of the patient, for the language model")
-    ] = None,
-    k: Annotated[int, typer.Option(min=1, help="Number of cases to write from")] = DEFAULT_K,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON")] = False,
-    replay: Annotated[
-        str | None, typer.Option(help="Write the report of this audit record again and compare")
-    ] = None,
-) -> None:
-    """Write a cited report for the images of one study, or repeat a report from the audit log."""
-    if bool(images) == bool(replay):
-        raise typer.BadParameter("Give either the images of one study, or --replay RECORD.")
-    deadline, settings = Deadline(COMMAND_S), start()
-    with _as_usage_error("--k"):
-        check_k(k, settings.max_k)
-    with open_services(settings) as wired:
-        reporter = wired.reporter
-        if replay:
-            record = reporter.audit.find(replay)
-            _show_replay(written_again(record, reporter, indication, comparison, deadline))
-            return
-        views = [path.read_bytes() for path in images or ()]
-        ids = own_ids(views, patient_id, None)
-        encoded = wired.encoder.views(views, deadline)
-        subject = Subject(ids.patient_id, ids.study_id, prior_study_id)
-        request = ReportRequest(k=k, subject=subject, indication=indication, comparison=comparison)
-        written = reporter.report(encoded, request, deadline)
-    if as_json:
-        out.print_json(json_text(written))
-    else:
-        out.print(plain_text(written), end="", markup=False, highlight=False, soft_wrap=True)
 
 
 @cli.command()
@@ -200,23 +145,6 @@ def bundle(
 ) -> None:
     """Verify a bundle and show its content."""
     out.print(bundle_table(load(directory or start().bundle)))
-
-
-@contextmanager
-def _as_usage_error(option: str) -> Iterator[None]:
-    """Turns a malformed request into a usage error that names the option."""
-    try:
-        yield
-    except RequestMalformed as error:
-        raise typer.BadParameter(error.detail, param_hint=f"'{option}'") from None
-
-
-def _show_replay(again: Replay) -> None:
-    for change in again.changes:
-        out.print(change, markup=False, highlight=False)
-    out.print(f"The report is {'the same' if again.same else 'different'}.")
-    if not again.same:
-        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from urllib.parse import quote
 from uuid import NAMESPACE_OID, uuid5
 
 from service.inference.zero_shot import Finding
+from service.pacs.codes import finding_code
 from service.pacs.origin import ImageSeries, Issued, Origin
 from service.reporting.formats import diagnostic_report, fhir_string
 from service.reporting.grounding import PRESENT
@@ -39,6 +40,8 @@ _HL7 = "http://terminology.hl7.org/CodeSystem"
 _URI = "urn:ietf:rfc:3986"
 _UID = "urn:dicom:uid"
 _DCM = "http://dicom.nema.org/resources/ontology/DCM"
+_SYSTEMS = {"SCT": "http://snomed.info/sct", "DCM": _DCM}
+"""Scheme of a DICOM code → FHIR's name of the same (PS3.16 8, HL7 terminology)."""
 _UNKNOWN: Resource = {
     "extension": [
         {
@@ -139,7 +142,7 @@ class _Transaction:
             "identifier": [{"system": f"urn:oid:{self._uid}", "value": f"finding-{number}"}],
             "status": "preliminary",
             "category": [{"coding": [_coding("observation-category", "imaging", "Imaging")]}],
-            "code": {"text": fhir_string(finding.label)},
+            "code": _code(finding.label),
             **self._about,
             "method": {"text": _method(finding)},
             "device": self._reference("device"),
@@ -218,6 +221,16 @@ def _series(series: ImageSeries) -> Resource:
 
 def _coding(system: str, code: str, display: str) -> Resource:
     return {"system": f"{_HL7}/{system}", "code": code, "display": display}
+
+
+def _code(label: str) -> Resource:
+    """Returns what is looked for: in the label's words, and coded where a public code says it."""
+    known = finding_code(label)
+    concept: Resource = {"text": fhir_string(label)}
+    if (system := _SYSTEMS.get(known.scheme_designator)) is not None:
+        coding = {"system": system, "code": known.value, "display": known.meaning}
+        concept["coding"] = [coding]
+    return concept
 
 
 def _method(finding: Finding) -> str:

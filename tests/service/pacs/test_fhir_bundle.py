@@ -132,6 +132,14 @@ def test_each_finding_says_what_its_calibration_allows():
     assert unknown["component"][0]["dataAbsentReason"]["coding"][0]["code"] == "unknown"
 
 
+def test_a_finding_has_a_code_where_a_public_one_says_the_same():
+    codes = {item["code"]["text"]: item["code"] for item in of_kind(entries(), "Observation")}
+    assert codes["effusion"]["coding"] == [
+        {"system": "http://snomed.info/sct", "code": "60046008", "display": "Pleural effusion"}
+    ]
+    assert codes["device"] == {"text": "device"}
+
+
 def test_the_study_has_its_uids_and_its_accession_number():
     (study,) = of_kind(entries(), "ImagingStudy")
     uid, accession = study["identifier"]
