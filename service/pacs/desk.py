@@ -12,6 +12,7 @@ from collections.abc import Callable
 from service.deadline import Deadline
 from service.errors import EclipError, ImageUndecodable, ObjectDamaged
 from service.logs import failure
+from service.pacs.answered import Answered
 from service.pacs.drafting import TRANSIENT, Drafted, Drafting, NotDrafted
 from service.pacs.grouping import Group, Groups
 from service.pacs.outbox import Outbox
@@ -57,7 +58,7 @@ class Desk:
         self._inbox, self._outbox, self._outcomes = inbox, outbox, outcomes
         self._drafting, self._make_results = drafting, make_results
         self._changed, self._ended = threading.Condition(), False
-        self._groups = Groups(quiet_s)
+        self._groups, self._answered = Groups(quiet_s), Answered()
         self._deadlines: set[Deadline] = set()
         self._threads = [
             threading.Thread(target=self._work, name=f"desk-{number}", daemon=True)
@@ -152,6 +153,9 @@ class Desk:
 
     def _finish(self, group: Group, deadline: Deadline) -> None:
         """Makes the result of a study and drops its files. Raises what hinders that."""
+        if self._answered.has_more_than(group.study_uid, group.latest):
+            self._end(group, Outcome(group.study_uid, "repeated", images=len(group.latest)))
+            return
         names = tuple(group.latest.values())
         made = self._drafting.draft(group.study_uid, names, self._inbox.read, deadline)
         if isinstance(made, NotDrafted):
@@ -162,6 +166,8 @@ class Desk:
             held = self._outbox.hold(last_names(results, group.names))
             self._inbox.drop(group.names)
             self._outbox.release(held)
+            with self._changed:
+                self._answered.add(group.study_uid, group.latest)
             self._forget(group)
         else:
             self._end(group, _without_result(group, made, "recorded"))

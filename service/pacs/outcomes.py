@@ -18,12 +18,13 @@ from service.reporting.audit import append_line
 from service.telemetry import PACS_OUTCOMES
 
 Ending = Literal[
-    "sent", "recorded", "left-out", "abstained", "rejected", "failed", "refused", "unavailable",
-    "study-gone",
+    "sent", "recorded", "left-out", "abstained", "rejected", "repeated", "failed", "refused",
+    "unavailable", "study-gone",
 ]  # fmt: skip
 """sent: the peer has the result. recorded: nobody is to get it; the audit log has the report.
 left-out: the rules process none of the study's images. abstained: the evidence supports no report.
-rejected: no image of the study can be used. failed: this service could not make the report.
+rejected: no image of the study can be used. repeated: its images had a draft together with others.
+failed: this service could not make the report.
 refused: the peer does not take the result. unavailable: the peer did not take it in time.
 study-gone: the PACS does not have the study that the result is about."""
 Peer = Literal["pacs", "fhir"]

@@ -25,7 +25,7 @@ from pynetdicom.sop_class import ComputedRadiographyImageStorage
 from service.pacs.outcomes import OutcomeLine
 from tests.support.archive import archived
 from tests.support.orthanc import free_port, run_orthanc
-from tests.support.paths import RADIOGRAPH
+from tests.support.paths import RADIOGRAPH, ROOT
 from tests.support.server import run_server
 
 pytestmark = pytest.mark.slow
@@ -142,6 +142,11 @@ def drafts(orthanc, study):
     return [draft for draft in found if draft.StudyInstanceUID == study.uid]
 
 
+def delete(orthanc, study):
+    (found,) = httpx.post(f"{orthanc.url}/tools/lookup", content=study.uid).json()
+    httpx.delete(f"{orthanc.url}/studies/{found['ID']}").raise_for_status()
+
+
 def about(draft):
     """The SOP Instance UIDs of the images that a draft names as its evidence."""
     return {
@@ -155,15 +160,10 @@ def about(draft):
 def test_a_study_comes_back_as_one_draft_that_shows_every_sentence(orthanc, data_dir, tmp_path):
     rules = tmp_path / "rules.csv"
     rules.write_text("modality,body_part,view,station,process\n,,,LEFT*,no\n")
-    study, left, gone, broken = (
-        Study(tmp_path, 2),
-        Study(tmp_path, 1, StationName="LEFT 1"),
-        Study(tmp_path, 1),
-        Study(tmp_path, 2),
-    )
-    damaged = tmp_path / "damaged.dcm"
-    damaged.write_bytes(broken.files[0][:-9000])
-    orthanc.put(*study.files, *left.files, *broken.files)
+    study, gone = Study(tmp_path, 2), Study(tmp_path, 1)
+    left = Study(tmp_path, 1, StationName="LEFT 1")
+    orthanc.put(*study.files, *left.files, *gone.files)
+    delete(orthanc, gone)
     limits = {"ECLIP_RULES": str(rules), "ECLIP_RESULTS_WAIT_S": "4"}
     with listening(data_dir, orthanc.web, **limits) as (server, port):
         sent = storescu(port, *study.paths)
@@ -315,7 +315,7 @@ class Misbehaving(BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(*self.server.stored)
+        self.answer(*(self.server.fhir if self.path == "/fhir" else self.server.stored))
 
     def study(self):
         return self.path.partition("StudyInstanceUID=")[2].partition("&")[0].encode()
@@ -333,6 +333,8 @@ class Misbehaving(BaseHTTPRequestHandler):
 
 FULL = b'{"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [42752]}}]}}'
 """STOW-RS: failure reason A700, out of resources."""
+TAKEN = b'{"resourceType": "Bundle", "type": "transaction-response"}'
+"""FHIR: all of a transaction is stored."""
 
 
 @pytest.fixture
@@ -345,14 +347,38 @@ def peer():
 
 
 def test_a_peer_that_refuses_or_is_full_gives_its_outcome(data_dir, tmp_path, peer):
-    address = f"dicomweb+http://127.0.0.1:{peer.server_port}/dicom-web"
-    with listening(data_dir, address, ECLIP_RESULTS_WAIT_S="1") as (_, port):
-        for number, stored in enumerate([(403, b""), (409, FULL)], start=1):
-            peer.stored = stored
-            assert storescu(port, *Study(tmp_path, 1).paths).returncode == 0
-            until(lambda: len(outcomes(data_dir)) == number, "an outcome")  # noqa: B023
-    ends = [(line.outcome, line.error) for line in outcomes(data_dir)]
-    assert ends == [("refused", "peer/refused"), ("unavailable", "peer/unavailable")]
+    url = f"http://127.0.0.1:{peer.server_port}"
+    limits = {"ECLIP_RESULTS_WAIT_S": "1", "ECLIP_FHIR_URL": f"{url}/fhir"}
+    with listening(data_dir, f"dicomweb+{url}/dicom-web", **limits) as (_, port):
+        peer.stored, peer.fhir = (403, b""), (200, TAKEN)
+        assert storescu(port, *Study(tmp_path, 1).paths).returncode == 0
+        until(lambda: len(outcomes(data_dir)) == 2, "two outcomes")
+        peer.stored, peer.fhir = (409, FULL), (422, b"")
+        assert storescu(port, *Study(tmp_path, 1).paths).returncode == 0
+        until(lambda: len(outcomes(data_dir)) == 4, "four outcomes")
+    ends = [(line.to, line.outcome) for line in outcomes(data_dir)]
+    assert sorted(ends[:2]) == [("fhir", "sent"), ("pacs", "refused")]
+    assert sorted(ends[2:]) == [("fhir", "refused"), ("pacs", "unavailable")]
+
+
+def test_orthanc_routes_what_it_receives_and_gets_the_draft_back(data_dir, tmp_path):
+    """By the script of the compose profile."""
+    port = free_port()
+    route = {
+        "LuaScripts": [str(ROOT / "deploy" / "orthanc" / "route.lua")],
+        "DicomModalities": {"eclip": ["ECLIP", "127.0.0.1", port]},
+    }
+    study = Study(tmp_path, 2)
+    limits = {"ECLIP_LISTEN_PORT": str(port), "ECLIP_LISTEN_CALLERS": '["ORTHANC"]'}
+    with (
+        run_orthanc(tmp_path / "orthanc", **route) as orthanc,
+        listening(data_dir, orthanc.web, **limits),
+    ):
+        sent = run(program("storescu"), "127.0.0.1", str(orthanc.dicom_port), *study.paths)
+        assert sent.returncode == 0, sent.stderr
+        (line,) = until(lambda: outcomes(data_dir), "an outcome")
+        (draft,) = drafts(orthanc, study)
+    assert (line.outcome, about(draft)) == ("sent", set(study.instances))
 
 
 def test_while_a_peer_hangs_two_hundred_associations_are_answered(data_dir, tmp_path, silence):

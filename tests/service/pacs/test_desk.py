@@ -251,6 +251,17 @@ def test_files_whose_result_was_kept_make_no_second_one(opened, endings):
     assert drafts.asked == []
 
 
+def test_a_part_of_a_study_that_is_sent_again_has_no_draft_of_its_own(opened, endings):
+    desk = opened(drafts := Drafts(), quiet_s=0.3)
+    for sent, asked in ((["1", "2"], 1), (["2"], 1), (["1", "2"], 2), (["2", "3"], 3)):
+        before = len(endings(0))
+        for instance in sent:
+            desk.take(image(instance))
+        endings(before + 1)
+        assert len(drafts.asked) == asked
+    assert [line.outcome for line in endings()] == ["sent", "repeated", "sent", "sent"]
+
+
 def test_studies_come_apart(opened, endings):
     desk = opened(drafts := Drafts())
     desk.take(image("1", study="8"))
