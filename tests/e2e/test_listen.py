@@ -34,7 +34,7 @@ WAIT_S = 60
 """Seconds after which what is awaited counts as missing."""
 QUIET_S = "0.6"
 PATIENT = {
-    "PatientName": "Musterfrau^Zoe",
+    "PatientName": "Musterfrau^Zoelinde",
     "PatientID": "MRN-990017",
     "PatientBirthDate": "19550517",
     "PatientSex": "F",
@@ -44,7 +44,7 @@ PATIENT = {
     "StudyDate": "20260311",
     "StudyTime": "101500",
 }
-MARKS = ("Musterfrau", "Zoe", "MRN-990017", "19550517", "ACC990017", "ST990017", "Feldarzt")
+MARKS = ("Musterfrau", "Zoelinde", "MRN-990017", "19550517", "ACC990017", "ST990017", "Feldarzt")
 
 
 def chest(shift):
