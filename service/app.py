@@ -20,6 +20,7 @@ from service.api import (
     problems,
     reports,
     retrieve,
+    stow,
     studies,
 )
 from service.api.context import Services
@@ -74,8 +75,8 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
     app.add_middleware(RequestEnvelope)
     app.add_middleware(Heads)
     for module in (
-        embed, classify, retrieve, reports, studies, patients, attention, openai, health,
-        page, docs,
+        embed, classify, retrieve, reports, studies, patients, attention, openai, stow,
+        health, page, docs,
     ):  # fmt: skip
         app.include_router(module.router)
     return app

@@ -277,6 +277,12 @@ class StoreFull(StoreUnavailable):
     type, title, status = "store/full", "Disk full", 507
 
 
+class ReceivingOff(EclipError):
+    """This server does not receive objects of a PACS."""
+
+    type, title, status = "pacs/receiving-off", "Nothing is received here", 404
+
+
 class ObjectDamaged(EclipError):
     """A received object that waited on the disk cannot be read any more. It was set aside."""
 

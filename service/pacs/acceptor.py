@@ -48,8 +48,9 @@ PATIENCE = Patience()
 class Acceptor(ThreadedAssociationServer):
     """Accepts connections on a port, each in a thread of its own.
 
-    node: the AE with its supported contexts. tls: context, or None. at_once: associations at a
-    time. handlers: pairs of an event and what is called at it. memory: for objects as they arrive. ended: called with each association at its end.
+    node: the AE with its supported contexts. tls: context, or None. handlers: pairs of an event and
+    what is called at it. at_once: associations at a time. memory: for objects as they arrive.
+    ended: called with each association at its end.
     """
 
     daemon_threads = True

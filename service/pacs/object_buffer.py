@@ -25,7 +25,7 @@ class ReceivingMemory:
     """
 
     def __init__(self, total: int, each: int) -> None:
-        self.each = each
+        self.total, self.each = total, each
         self._free, self._changing = total, threading.Lock()
 
     @property

@@ -11,6 +11,7 @@ from pydicom.tag import BaseTag, Tag
 from service.errors import EclipError, ImageTooLarge, MemoryShort, StoreUnavailable
 from service.imaging.dicom.deflated import HEAD, inflated
 from service.imaging.dicom.header import BoundedFile
+from service.imaging.dicom.identifiers import belonging
 from service.imaging.libraries import decoding
 from service.logs import failure
 from service.pacs.intake import Intake
@@ -85,6 +86,11 @@ def named(file: bytes) -> Named | None:
     except Exception:  # a damaged header makes pydicom raise anything
         return None
     return found if found.sop_class and found.instance else None
+
+
+def study_of(file: bytes) -> str | None:
+    """Returns the plain UID of a file's study; None where it has none, or cannot be read."""
+    return belonging(lambda limit: file[:limit]).study_id
 
 
 def _is_past(tag: BaseTag, *_: object) -> bool:
