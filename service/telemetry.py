@@ -105,11 +105,12 @@ RECEIVED = Counter(
     registry=REGISTRY,
 )
 SPOOL_BYTES = Gauge(
-    "eclip_spool_bytes", "Bytes that wait on the disk, encrypted", registry=REGISTRY
+    "eclip_spool_bytes", "Bytes that wait on the disk, encrypted", ["spool"], registry=REGISTRY
 )
 SPOOL_DAMAGED = Gauge(
     "eclip_spool_damaged_objects",
     "Files that were set aside because they cannot be decrypted",
+    ["spool"],
     registry=REGISTRY,
 )
 

@@ -47,8 +47,6 @@ class Services:
     unfinished: set[asyncio.Task[Any]] = field(default_factory=set)
     """Work that goes on although its request was answered. The server's end waits for it."""
     bulk_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(BULK_THREADS))
-    intake: Intake | None = None
-    """Takes in objects of a PACS; None where this server does not receive any."""
 
 
 def services(request: Request) -> Services:
