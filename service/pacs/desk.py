@@ -12,6 +12,7 @@ from collections.abc import Callable
 from service.deadline import Deadline
 from service.errors import EclipError, ImageUndecodable, ObjectDamaged
 from service.logs import failure
+from service.memory import short
 from service.pacs.answered import Answered
 from service.pacs.drafting import TRANSIENT, Drafted, Drafting, NotDrafted
 from service.pacs.grouping import Group, Groups
@@ -126,6 +127,8 @@ class Desk:
                 self._finish(group, deadline)
             except EclipError as error:
                 self._again(group, error)
+            except MemoryError:
+                self._again(group, short())
             except Exception as error:  # a defect must not end the thread
                 log().error("study not read", **failure(error))
                 self._again(group, error)

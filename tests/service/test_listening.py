@@ -1,9 +1,13 @@
 """Settings of the PACS that contradict each other stop the start; open doors are warned of."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from service.errors import SettingInvalid
+from service.errors import SettingInvalid, StoreUnavailable
+from service.health import READY
 from service.listening import check_listening
+from service.pacs_wiring import _state
 from service.settings import Settings
 
 
@@ -64,3 +68,23 @@ def test_a_port_that_anyone_reaches_is_warned_of(capsys, settings, warned):
     check(listen_port=0, **settings)
     out = capsys.readouterr()
     assert ("may send radiographs" in out.out + out.err) is warned
+
+
+@pytest.mark.parametrize(
+    ("desk", "outbox", "said"),
+    [
+        ({}, {}, READY),
+        ({"full": True}, {}, "full: radiographs are refused"),
+        ({}, {"failing": 3}, "away: 3 results wait"),
+    ],
+)
+def test_the_health_says_how_receiving_and_sending_go(desk, outbox, said):
+    well = {"alive": True, "full": False, "failing": 0}
+    assert _state(SimpleNamespace(**well | desk), SimpleNamespace(**well | outbox)).startswith(said)
+
+
+@pytest.mark.parametrize("dead", ["desk", "outbox"])
+def test_a_thread_that_ended_makes_the_service_unready(dead):
+    parts = {name: SimpleNamespace(alive=name != dead) for name in ("desk", "outbox")}
+    with pytest.raises(StoreUnavailable, match="Restart"):
+        _state(**parts)

@@ -183,7 +183,14 @@ def test_without_anybody_to_send_to_the_report_is_recorded(opened, endings):
 
 
 @pytest.mark.parametrize(
-    "fault", [StoreUnavailable("x"), LlmUnavailable("x"), DeadlineExceeded("x"), KeyError("x")]
+    "fault",
+    [
+        StoreUnavailable("x"),
+        LlmUnavailable("x"),
+        DeadlineExceeded("x"),
+        MemoryError(),
+        KeyError("x"),
+    ],
 )
 def test_a_fault_of_our_own_costs_a_study_only_time(opened, endings, fault):
     desk = opened(Drafts(fault, fault))
