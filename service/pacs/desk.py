@@ -79,9 +79,10 @@ class Desk:
             self._changed.notify_all()
             for deadline in self._deadlines:
                 deadline.cancel()
+        end = time.monotonic() + _JOIN_S
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join(_JOIN_S)
+                thread.join(max(0.0, end - time.monotonic()))
 
     @property
     def full(self) -> bool:
@@ -133,13 +134,15 @@ class Desk:
                 log().error("study not read", **failure(error))
                 self._again(group, error)
             finally:
-                self._deadlines.discard(deadline)
+                with self._changed:
+                    self._deadlines.discard(deadline)
 
     def _next(self) -> Group | None:
         """Waits for a study that is due, and returns it; None at the end of the service."""
         with self._changed:
             while not self._ended:
                 if (group := self._groups.take(time.monotonic())) is not None:
+                    self._changed.notify()  # another thread waits for the next one
                     return group
                 self._changed.wait(self._groups.wait_s(time.monotonic()))
         return None

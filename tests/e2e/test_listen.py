@@ -377,7 +377,7 @@ def test_a_peer_that_refuses_or_is_full_gives_its_outcome(data_dir, tmp_path, pe
 
 
 def test_orthanc_routes_what_it_receives_and_gets_the_draft_back(data_dir, tmp_path):
-    """By the configuration of the compose profile, on other ports and paths. Results go by DIMSE."""
+    """By the configuration of the compose profile, on other ports. Results go by DIMSE."""
     port, deployed = free_port(), ROOT / "deploy" / "orthanc"
     route = json.loads((deployed / "orthanc.json").read_text())
     for setting in ("StorageDirectory", "IndexDirectory", "Plugins", "HttpPort", "DicomPort"):

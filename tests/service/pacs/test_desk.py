@@ -1,5 +1,6 @@
 """A received study becomes one result, whatever is sent twice, fails for a while, or is killed."""
 
+import threading
 import time
 from types import SimpleNamespace
 
@@ -275,6 +276,22 @@ def test_studies_come_apart(opened, endings):
     desk.take(image("2", study="9"))
     endings(2)
     assert sorted(study for study, _ in drafts.asked) == ["1.2.8", "1.2.9"]
+
+
+def test_a_study_that_takes_long_holds_up_no_other(opened, endings):
+    gone_on = threading.Event()
+
+    def slow(_):
+        gone_on.wait(WAIT_S)
+        return Drafted(report(), [None])
+
+    desk = opened(Drafts(slow), quiet_s=0.2)
+    desk.take(image("1", study="8"))
+    time.sleep(0.05)
+    desk.take(image("2", study="9"))
+    until(lambda: desk.peer.got == [("1.2.9", "2.25.9")])
+    gone_on.set()
+    assert len(endings(2)) == 2
 
 
 def test_beyond_the_limit_nothing_is_taken(opened):
