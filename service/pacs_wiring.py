@@ -21,6 +21,7 @@ from service.pacs.recipients import FhirRecipient, PacsRecipient
 from service.pacs.rules import read_rules
 from service.pacs.spool import Spool, spool_key
 from service.settings import Settings
+from service.telemetry import log
 
 _OUTBOX_SHARE = 8
 """The share of the spool's bytes that results may take: one of so many."""
@@ -52,7 +53,8 @@ def receiving(opened: Services) -> Iterator[Services]:
         stack.enter_context(closing(desk))
         outbox.start()
         desk.start()
-        stack.enter_context(Receiver(desk, settings))
+        receiver = stack.enter_context(Receiver(desk, settings))
+        log().info("receiving", ae_title=settings.ae_title, port=receiver.port)
         yield replace(opened, intake=desk, pacs_state=partial(_state, desk, outbox))
 
 
