@@ -13,7 +13,7 @@ from typing import Any
 from service.errors import EclipError, PeerRefused, PeerUnavailable
 from service.pacs.address import WebAddress
 from service.pacs.archive import Instance, ListedStudy, Wanted
-from service.pacs.web_object import ACCEPT, read_object
+from service.pacs.web_object import ACCEPT, MOST_BYTES, read_object
 from service.pacs.web_query import STUDY_UID, Query, listed_study, usable_uid
 from service.pacs.web_reply import read_items, text
 from service.pacs.web_session import PATIENT, Patience, Question, WebSession
@@ -23,7 +23,7 @@ from service.telemetry import log
 AT_ONCE = 8
 """Objects that are fetched at a time, of all studies together."""
 AHEAD = 3
-"""Objects of a study that are fetched before their turn. Each may take `MOST_BYTES` of memory."""
+"""Objects of a study that are fetched before their turn. Each may take `most_bytes` of memory."""
 _STUDIES_A_PAGE, _OBJECTS_A_PAGE = 200, 500
 _MOST_STUDIES, _MOST_OBJECTS = 10_000_000, 20_000
 """Items of a list at most: an archive that never ends one must not keep a pull running."""
@@ -32,20 +32,25 @@ _SOP_CLASS, _MODALITY = "00080016", "00080060"
 
 
 def open_web_archive(
-    address: WebAddress, settings: PacsSettings, patience: Patience = PATIENT
+    address: WebAddress,
+    settings: PacsSettings,
+    patience: Patience = PATIENT,
+    most_bytes: int = MOST_BYTES,
 ) -> "WebArchive":
     """Returns the archive; connections are made as they are needed.
 
+    most_bytes: of an object. A larger one is yielded by `fetch` as an error.
+
     Raises SettingInvalid for credentials that cannot be used.
     """
-    return WebArchive(WebSession(address, settings, patience))
+    return WebArchive(WebSession(address, settings, patience), most_bytes)
 
 
 class WebArchive:
     """An archive with a DICOMweb service. Thread-safe."""
 
-    def __init__(self, session: WebSession) -> None:
-        self._session = session
+    def __init__(self, session: WebSession, most_bytes: int) -> None:
+        self._session, self._most_bytes = session, most_bytes
         self._workers = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="dicomweb")
 
     def studies(self, wanted: Wanted) -> Iterator[ListedStudy]:
@@ -72,7 +77,7 @@ class WebArchive:
         fetched: deque[tuple[Instance, Future[bytes]]] = deque()
         try:
             for instance in instances:
-                fetched.append((instance, self._workers.submit(self._object, study, instance)))
+                fetched.append((instance, self._start(study, instance)))
                 if len(fetched) > AHEAD:
                     yield _outcome(*fetched.popleft())
             while fetched:
@@ -149,10 +154,19 @@ class WebArchive:
             offset += len(items)
         raise PeerRefused(f"The DICOMweb service lists more than {most} items. Ask for fewer.")
 
+    def _start(self, study: ListedStudy, instance: Instance) -> Future[bytes]:
+        try:
+            return self._workers.submit(self._object, study, instance)
+        except RuntimeError:  # the archive was closed meanwhile
+            never: Future[bytes] = Future()
+            never.cancel()
+            return never
+
     def _object(self, study: ListedStudy, instance: Instance) -> bytes:
         path = ("studies", study.study_uid, "series", instance.series_uid)
         question = Question((*path, "instances", instance.instance_uid), accept=ACCEPT)
-        return self._session.ask(question, partial(read_object, instance_uid=instance.instance_uid))
+        uid, most = instance.instance_uid, self._most_bytes
+        return self._session.ask(question, partial(read_object, instance_uid=uid, most=most))
 
 
 def _outcome(instance: Instance, fetched: Future[bytes]) -> tuple[Instance, bytes | EclipError]:

@@ -3,6 +3,9 @@
 An archive that already has an object of the same SOP Instance UID reports success and keeps the old
 one, whatever the new one holds (Orthanc 1.10 does). So the same result may be sent again without
 harm, and a corrected draft must have a UID of its own.
+
+Success alone proves nothing: with a full disk, Orthanc's plugin 1.7 answers with status 200 and
+names the object neither as stored nor as failed. So an object that is not named is looked for.
 """
 
 from io import BytesIO
@@ -20,7 +23,7 @@ from service.pacs_settings import PacsSettings
 from service.telemetry import log
 
 BRIEF = Patience(answer_s=60, tries=2, total_s=120)
-"""For a single result: whoever sends it keeps it, and sends it again later."""
+"""For a single result: its sender keeps it, and sends it again later."""
 _FAILED, _STORED = "00081198", "00081199"
 _REASON, _WARNING = "00081197", "00081196"
 _INSTANCE_UID = "00081155"
@@ -80,12 +83,12 @@ class WebDestination:
 
     def _check(self, study_uid: str, instance_uid: str) -> None:
         """Raises PeerUnavailable unless the PACS lists the object."""
-        query = [("SOPInstanceUID", instance_uid), ("limit", "1")]
-        found = self._session.ask(Question(("studies", study_uid, "instances"), query), read_items)
+        path, query = ("studies", study_uid, "instances"), [("SOPInstanceUID", instance_uid)]
+        found = self._session.ask(Question(path, query), read_items)
         if not any(text(item, "00080018") == instance_uid for item in found):
             raise PeerUnavailable(
-                "The PACS acknowledged the result without naming it, and does not list it. Try "
-                "again later, and look into its log."
+                "The PACS acknowledged the result without naming it, and does not list it. Its "
+                "disk may be full: look into its log."
             )
 
 

@@ -32,6 +32,9 @@ _MOST_QUERIES = 100
 """Queries into which the accepted values of several attributes of studies may multiply."""
 _USABLE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 """UIDs that can be part of an address. Old archives have some with letters."""
+_ENCODED = re.compile(r"[^A-Za-z0-9._~*?,:/@!$'()-]")
+"""Characters that a URL must percent-encode (RFC 3986 3.4). Orthanc's plugin 1.7 decodes none: it
+finds nothing for "Thorax pa". So `?`, which matches any character, is asked for instead."""
 _KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 
 
@@ -49,6 +52,16 @@ class Condition:
     tag: str
     vr: str
     accepted: Sequence[str]
+
+    @property
+    def asked(self) -> list[str]:
+        """The values as an archive is asked for them."""
+        return [_ENCODED.sub("?", value) for value in self.accepted]
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether a study must be compared with it here."""
+        return self.vr == "CS" or self.asked != list(self.accepted)
 
     def is_met_by(self, item: Mapping[str, Any]) -> bool:
         """Decides whether one of the item's values is accepted.
@@ -94,7 +107,7 @@ class Query:
         An attribute with several values makes several searches: the standard has no list of values
         but for UIDs, and archives differ in what they take for one.
         """
-        for chosen in product(*(each.accepted for each in self.of_studies)):
+        for chosen in product(*(each.asked for each in self.of_studies)):
             pairs = list(zip((each.keyword for each in self.of_studies), chosen, strict=True))
             if self.since is not None and "StudyDate" not in dict(pairs):
                 pairs.append(("StudyDate", f"{self.since:%Y%m%d}-"))
@@ -103,14 +116,14 @@ class Query:
     def admits(self, item: Mapping[str, Any]) -> bool:
         """Decides whether an archive that may have ignored filters listed the study rightly.
 
-        Only codes and the date are compared, and only where the archive shows them: names and
-        descriptions it may compare by rules of its own.
+        Codes, the date and values that were not asked for literally are compared, where the archive
+        shows them. Other names and descriptions it may compare by rules of its own.
         """
         day = study_date(item)
         if self.since is not None and day is not None and day < self.since:
             return False
-        coded = [each for each in self.of_studies if each.vr == "CS" and values(item, each.tag)]
-        return all(each.is_met_by(item) for each in coded)
+        shown = [each for each in self.of_studies if values(item, each.tag)]
+        return all(each.is_met_by(item) or not each.is_compared for each in shown)
 
 
 def listed_study(item: Mapping[str, Any]) -> ListedStudy | None:
@@ -134,9 +147,10 @@ def _plain(value: Any) -> str:
 
 
 def _condition(keyword: str, accepted: Sequence[str]) -> Condition:
-    tag = tag_for_keyword(keyword)
+    is_word = _KEYWORD.fullmatch(keyword) is not None
+    tag = tag_for_keyword(keyword) if is_word else None
     if tag is None:
-        named = keyword if _KEYWORD.fullmatch(keyword) else "a word"
+        named = keyword if is_word else "something"
         raise SettingInvalid(
             f"--where names {named}, which is no keyword of a DICOM attribute. Write it as the "
             "standard does, for example ModalitiesInStudy or BodyPartExamined."

@@ -8,8 +8,6 @@ from typing import Any
 
 from service.errors import PeerRefused
 
-JSON = "application/dicom+json"
-"""Media type of attributes as JSON (PS3.18 F)."""
 MOST_JSON = 2**25
 """Bytes of the largest JSON answer. A page of 200 studies has about 0.3 MB."""
 
@@ -38,29 +36,32 @@ class Reply:
         """Its media type without parameters, in lower case; empty if it names none."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
-    def bounded(self, most: int) -> Iterator[bytes]:
-        """Yields the body's pieces. Raises PeerRefused once it has more than `most` bytes."""
+    def bounded(self, most: int, remedy: str) -> Iterator[bytes]:
+        """Yields the body's pieces. Raises PeerRefused once it has more than `most` bytes.
+
+        remedy: the error's last sentence.
+        """
         size = 0
         for piece in self.pieces:
             size += len(piece)
             if size > most:
                 raise PeerRefused(
                     f"The DICOMweb service answers with more than {most // 2**20} MiB, the most "
-                    "that is read. Ask for less at a time, such as studies since a later date."
+                    f"that is read. {remedy}"
                 )
             yield piece
 
-    def read(self, most: int) -> bytes:
-        """Returns the body. Raises PeerRefused if it has more than `most` bytes."""
+    def read(self, most: int, remedy: str) -> bytes:
+        """Returns the body. Raises like `bounded`."""
         body = BytesIO()
-        for piece in self.bounded(most):
+        for piece in self.bounded(most, remedy):
             body.write(piece)
         return body.getvalue()
 
 
 def read_items(reply: Reply) -> list[dict[str, Any]]:
     """Returns the datasets of a JSON answer (PS3.18 F.2). Raises PeerRefused if it is none."""
-    body = reply.read(MOST_JSON)
+    body = reply.read(MOST_JSON, "Ask for less, such as studies since a later date.")
     if reply.status == 204 or not body.strip():
         return []
     if "json" not in reply.media_type:
@@ -79,7 +80,7 @@ def not_dicomweb(what: str) -> PeerRefused:
     """Returns the error for an answer that no DICOMweb service gives."""
     return PeerRefused(
         f"The DICOMweb service answers with {what}. Check that its address is the base of a "
-        "DICOMweb service, and that no login page or proxy stands in front of it."
+        "DICOMweb service, and that no login page or proxy answers in its place."
     )
 
 

@@ -34,6 +34,9 @@ _BUSY = frozenset({408, 425, 429, 502, 503, 504})
 """Statuses of a service, or a proxy before it, that may answer the same request later."""
 _LONGEST_PAUSE_S = 30.0
 """Seconds: the longest pause that is chosen here. `Retry-After` may ask for a longer one."""
+_PLAIN = "*?,:/@!$'()"
+"""Characters that a query may hold as they are (RFC 3986 3.4), of those that values of DICOM have.
+Orthanc's plugin 1.7 finds nothing for `StudyDescription=Th%2A`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,12 @@ PATIENT = Patience()
 class Question:
     """A request. path: below the base address. query: names and values.
 
-    answers: statuses that its reader takes, beside those of success.
+    answers: statuses that its reader takes, besides those of success.
     """
 
     path: Sequence[str]
     query: Sequence[tuple[str, str]] = ()
-    accept: str = "application/dicom+json"
+    accept: str = "application/dicom+json, application/json"
     method: str = "GET"
     content_type: str | None = None
     body: bytes | None = None
@@ -128,7 +131,7 @@ class WebSession:
         except httpcore2.TimeoutException:
             raise Passing("does not answer in time") from None
         except httpcore2.NetworkError as error:
-            cause = error.__cause__
+            cause = next(iter(error.args), None)
             if isinstance(cause, ssl.SSLError) and (refused := tls_refusal(cause)):
                 raise refused from None
             reached = not isinstance(error, httpcore2.ConnectError)
@@ -163,8 +166,12 @@ class WebSession:
             )
 
     def _headers(self, question: Question) -> list[tuple[str, str]]:
-        headers = [("Accept", question.accept), ("Accept-Encoding", "identity")]
-        headers.append(("User-Agent", "eclip"))
+        headers = [
+            ("Host", self._base.netloc.decode("ascii")),  # httpcore's own lacks IPv6's brackets
+            ("User-Agent", "eclip"),
+            ("Accept", question.accept),
+            ("Accept-Encoding", "identity"),
+        ]
         if self._authorization is not None:
             headers.append(("Authorization", self._authorization))
         if question.content_type is not None:
@@ -173,7 +180,8 @@ class WebSession:
 
     def _url(self, question: Question) -> httpcore2.URL:
         path = "".join(f"/{quote(part, safe='')}" for part in question.path)
-        query = f"?{urlencode(question.query)}" if question.query else ""
+        encoded = urlencode(question.query, quote_via=quote, safe=_PLAIN)
+        query = f"?{encoded}" if encoded else ""
         return httpcore2.URL(
             scheme=self._base.raw_scheme,
             host=self._base.raw_host,

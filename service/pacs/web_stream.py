@@ -7,6 +7,7 @@ with the time of its request.
 
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +39,7 @@ class TimedNetwork(httpcore2.NetworkBackend):
     def __init__(self) -> None:
         self._network = httpcore2.SyncBackend()
         self._streams: WeakSet[_TimedStream] = WeakSet()
+        self._lock, self._ended = threading.Lock(), False
 
     def connect_tcp(
         self,
@@ -53,14 +55,21 @@ class TimedNetwork(httpcore2.NetworkBackend):
         return self._timed(stream)
 
     def end(self) -> None:
-        """Ends all connections: whoever reads from one meets its end."""
-        for stream in tuple(self._streams):
+        """Ends all connections, also later ones: a thread that reads from one meets its end."""
+        with self._lock:
+            self._ended, streams = True, tuple(self._streams)
+        for stream in streams:
             with suppress(OSError):
                 stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     def _timed(self, stream: httpcore2.NetworkStream) -> "_TimedStream":
         timed = _TimedStream(stream, self)
-        self._streams.add(timed)
+        with self._lock:
+            self._streams.add(timed)
+            ended = self._ended
+        if ended:
+            stream.close()
+            raise httpcore2.ConnectError("No connection is made any more.")
         return timed
 
 

@@ -22,7 +22,7 @@ from service.imaging.dicom import reduction
 from service.imaging.dicom.attributes import complete, is_colour, rows_and_columns
 from service.imaging.dicom.bits import Bits
 from service.imaging.dicom.blocks import MOST
-from service.imaging.dicom.deflated import HEAD, inflated, inflated_size
+from service.imaging.dicom.deflated import HEAD, Inflation, deflated_from, inflated_size
 from service.imaging.dicom.elements import count
 from service.imaging.dicom.grayscale import Display, display
 from service.imaging.dicom.header import CheckShape, check_header, read_dataset, too_large
@@ -53,8 +53,9 @@ def decode_dicom(
     raise.
     """
     try:
-        beginning = inflated(data)
-        deflated = beginning is not data
+        start = deflated_from(data)
+        deflated = None if start is None else Inflation(data, start)
+        beginning = data if deflated is None else deflated.up_to(HEAD)
         dataset, _ = read_dataset(beginning)
         if deflated and "PixelData" not in dataset and len(beginning) > HEAD:
             raise too_large()
@@ -62,7 +63,7 @@ def decode_dicom(
         size = inflated_size(dataset) if deflated else 0
         reserve(_footprint(dataset, rows * columns, len(data), size))
         if deflated:
-            dataset, _ = read_dataset(inflated(data, size))
+            dataset, _ = read_dataset(deflated.up_to(size))
         stretched = rows * columns / math.prod(rows_and_columns(dataset))
         most = int(factor(rows, columns) / stretched)
         return _radiograph(dataset, min(max(most, 1), MOST))

@@ -36,20 +36,50 @@ def inflated(data: bytes, most: int = HEAD, *, cut: bool = False) -> bytes:
 
     Raises ImageUndecodable for damaged elements, and for truncated ones unless `cut`.
     """
-    start = _start(data)
-    if start is None:
-        return data
-    file = io.BytesIO()
-    file.write(data[:start].replace(_DEFLATED, _PLAIN))
-    try:
-        complete = _inflate(memoryview(data)[start:], file, start + most)
-    except zlib.error:
-        complete, cut = False, False
-    if complete or cut:
-        return file.getvalue()
-    raise ImageUndecodable(
-        "The DICOM's deflated elements are damaged or truncated. Export it uncompressed."
-    )
+    start = deflated_from(data)
+    return data if start is None else Inflation(data, start).up_to(most, cut=cut)
+
+
+class Inflation:
+    """Inflates the elements of a file as far as they are asked for, and goes on from there.
+
+    start: where the deflated elements begin.
+    """
+
+    def __init__(self, data: bytes, start: int) -> None:
+        self._deflated, self._at = memoryview(data), start
+        self._file, self._start = io.BytesIO(), start
+        self._file.write(data[:start].replace(_DEFLATED, _PLAIN))
+        self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def up_to(self, most: int, *, cut: bool = False) -> bytes:
+        """Returns the file up to so many bytes of its elements; see `inflated`."""
+        try:
+            complete = self._inflate(self._start + most)
+        except zlib.error:
+            complete, cut = False, False
+        if complete or cut:
+            return self._file.getvalue()
+        raise ImageUndecodable(
+            "The DICOM's deflated elements are damaged or truncated. Export it uncompressed."
+        )
+
+    def _inflate(self, end: int) -> bool:
+        """Writes what is inflated to the file, up to `end`. Returns whether nothing is missing."""
+        while not self._stream.eof:
+            room = min(_CHUNK, end - self._file.tell())
+            if room <= 0:
+                return True
+            piece = self._stream.unconsumed_tail or self._next_piece()
+            written = self._file.write(self._stream.decompress(piece, room))
+            if not piece and not written:
+                return self._stream.eof
+        return True
+
+    def _next_piece(self) -> bytes:
+        piece = bytes(self._deflated[self._at : self._at + _PIECE])
+        self._at += len(piece)
+        return piece
 
 
 def inflated_size(dataset: Dataset) -> int:
@@ -62,8 +92,8 @@ def inflated_size(dataset: Dataset) -> int:
     return HEAD + samples * (4 if wide else 2)
 
 
-def _start(data: bytes) -> int | None:
-    """Where the deflated elements begin; None if the file is not deflated."""
+def deflated_from(data: bytes) -> int | None:
+    """Returns where the deflated elements begin; None if the file is not deflated."""
     if _DEFLATED not in data[:_META]:
         return None
     file = BoundedFile(data)
@@ -72,17 +102,3 @@ def _start(data: bytes) -> int | None:
     except IsDeflated:
         return file.tell()
     return None
-
-
-def _inflate(deflated: memoryview, file: io.BytesIO, end: int) -> bool:
-    """Writes what is inflated to the file, up to `end`. Returns whether nothing is missing."""
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    for at in range(0, len(deflated), _PIECE):
-        piece, full = bytes(deflated[at : at + _PIECE]), True
-        while full or piece:
-            room = min(_CHUNK, end - file.tell())
-            if stream.eof or room == 0:
-                return True
-            full = file.write(stream.decompress(piece, room)) == room
-            piece = stream.unconsumed_tail
-    return stream.eof
