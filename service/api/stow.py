@@ -1,9 +1,9 @@
 """Answers POST /dicom-web/studies: takes DICOM objects in, as STOW-RS (PS3.18 10.5)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
 
 from service.api.accept import negotiate
@@ -42,6 +42,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     for status, text in _DESCRIPTIONS.items()
 }
 
+StudyUid = Annotated[str, Path(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=64)]
+"""StudyInstanceUID, as it is in the objects (PS3.5 9.1)."""
 router = APIRouter(prefix="/dicom-web/studies", tags=["pacs"])
 
 
@@ -70,7 +72,7 @@ async def store(request: Request, wired: Wired) -> JSONResponse:
     openapi_extra=_BODY,
     responses=_RESPONSES,
 )
-async def store_study(study_uid: str, request: Request, wired: Wired) -> JSONResponse:
+async def store_study(study_uid: StudyUid, request: Request, wired: Wired) -> JSONResponse:
     """Takes DICOM objects of one study in. Objects of another study fail."""
     return await _store(request, wired, study_uid)
 

@@ -9,7 +9,7 @@ from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
 
 from service.errors import EclipError, ImageTooLarge, MemoryShort, StoreUnavailable
-from service.imaging.dicom.deflated import HEAD, inflated
+from service.imaging.dicom.deflated import inflated
 from service.imaging.dicom.header import BoundedFile
 from service.imaging.dicom.identifiers import belonging
 from service.imaging.libraries import decoding
@@ -80,7 +80,7 @@ def named(file: bytes) -> Named | None:
     """Returns what a file's dataset calls itself; None where it does not, or cannot be read."""
     try:
         with decoding:
-            start = inflated(file[: 2 * _START], HEAD, cut=True)[:HEAD]
+            start = inflated(file[:_START], _START, cut=True)
             header = read_partial(BoundedFile(start), _is_past, specific_tags=_TAGS, force=True)
             found = Named(*(str(header.get(name) or "").strip("\0 ") for name in _NAMES))
     except Exception:  # a damaged header makes pydicom raise anything

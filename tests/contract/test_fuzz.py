@@ -23,7 +23,7 @@ CHECKS = [
 ]
 
 
-@schemathesis.serializer("application/dicom")
+@schemathesis.serializer("application/dicom", "multipart/related")
 def dicom(_, value):
     return value if isinstance(value, bytes) else json.dumps(value).encode()
 
