@@ -50,7 +50,9 @@ cli = typer.Typer(
 cli.add_typer(keys, name="keys")
 cli.add_typer(audit_commands, name="audit")
 cli.command(help="Add studies to the case library. Run it again to resume.")(index)
-cli.command()(report)
+cli.command(help="Write a cited report for the images of one study, or repeat one of the log.")(
+    report
+)
 cli.command(help="Erase deleted content from the files now. Stop the server first.")(erase)
 cli.command(help="Receive radiographs and send draft reports back; serve the HTTP API as well.")(
     listen

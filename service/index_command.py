@@ -93,7 +93,7 @@ def index(
             if asked is None:
                 outcomes.extend(index_path(library, Path(source), at_once))
             else:
-                outcomes.extend(_pulled(library, settings, asked, at_once))
+                outcomes.extend(index_archive(library, settings, asked, at_once))
         finally:
             outcome = total(outcomes)
             if rejects is not None:
@@ -122,7 +122,7 @@ def tracked(batches: Iterable[Outcome], studies: int) -> Iterator[Outcome]:
             yield done
 
 
-def _pulled(
+def index_archive(
     library: CaseLibrary, settings: Settings, asked: Asked, at_once: int
 ) -> Iterator[Outcome]:
     """Indexes the studies of a PACS, as `index_path` does those of a folder."""

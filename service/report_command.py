@@ -68,7 +68,7 @@ def report(
         str | None, typer.Option(help="Write the report of this audit record again and compare")
     ] = None,
 ) -> None:
-    """Write a cited report for the images of one study, or repeat a report from the audit log."""
+    """Writes a cited report, or repeats one; prints it, and gives it to a FHIR server if asked."""
     if bool(images) == bool(replay) or (replay and fhir):
         raise typer.BadParameter(
             "Give either the images of one study, perhaps with --fhir, or --replay RECORD."

@@ -1,23 +1,26 @@
 """Answers POST /generate-report: a report in which every sentence cites its evidence."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field, TypeAdapter
+from pydicom.dataset import Dataset
 
 from service.api.accept import negotiate
-from service.api.answers import Answer, BundleName, FindingOut
+from service.api.answers import BundleName
 from service.api.bodies import held
 from service.api.context import Services, Wired, Work
 from service.api.inputs import AsJson, raised, read_input, some_images
 from service.api.parameters import Parameters
 from service.api.problems import describe, unexpected
+from service.api.report_answers import EvidenceOut, GeneratedReport, SentenceOut
 from service.api.selection import Exclude, Filter
 from service.api.streaming import EVENT_STREAM, EventStream, event
 from service.auth import asked_by, reader
-from service.cases.own_ids import Origin, OwnIds, own_ids
+from service.cases.own_ids import OwnIds, own_ids
 from service.cases.search import check_k
 from service.deadline import Deadline
 from service.errors import EclipError, RequestMalformed
@@ -25,7 +28,8 @@ from service.identifiers import Identifier
 from service.imaging.content import require_radiographs
 from service.inference.encoder import EncodedImage
 from service.memory import short
-from service.reporting.background import PriorFrom
+from service.pacs.draft_sr import check_one_study, structured_report
+from service.pacs.headers import header_of
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS
 from service.reporting.report import DEFAULT_K, LONGEST_NOTE, Report, ReportRequest
@@ -80,126 +84,8 @@ class ReportParameters(Parameters):
         )
 
 
-class SentenceOut(Answer):
-    """A sentence of the report, what it cites, and how it was checked."""
-
-    sentence: str
-    evidence: list[int]
-    """Numbers of the evidence that the sentence cites."""
-    support: float
-    status: Literal["supported", "contradicted", "unsupported"]
-    against: list[int]
-    """Numbers of all evidence that says the opposite."""
-    zero_shot: Literal["agrees", "disagrees"] | None
-    """The classifier's verdict, if it is sure about a finding that the sentence names."""
-
-    @classmethod
-    def of(cls, sentence: Sentence) -> "SentenceOut":
-        """Returns the sentence in the answer's form."""
-        return cls(
-            sentence=sentence.text,
-            evidence=list(sentence.evidence),
-            support=sentence.support,
-            status=sentence.status,
-            against=list(sentence.against),
-            zero_shot=sentence.zero_shot,
-        )
-
-
-class EvidenceOut(Answer):
-    """A passage that the report may cite."""
-
-    number: int
-    passage_id: str
-    study_id: str
-    section: str
-    text: str
-    score: float
-
-
-class ReportOut(Answer):
-    """The text of the report."""
-
-    findings: list[SentenceOut]
-    impression: list[SentenceOut]
-
-
-class GeneratorOut(Answer):
-    """The writer of the report."""
-
-    kind: Literal["vllm", "extractive"]
-    model: str
-    passages: int
-    """Number of passages that the writer was given."""
-    fallback: str | None
-    """Why the language model did not write the report, if it should have."""
-
-
-class ProvenanceOut(Answer):
-    """What is needed to write the same report again."""
-
-    bundle_id: str
-    prompt: str | None
-    seed: int
-    k: int
-    software: str
-    record: str
-    """Id of the audit record, for `eclip report --replay`."""
-
-
-class GeneratedReport(Answer):
-    """Answer of /generate-report."""
-
-    bundle: BundleName
-    report: ReportOut
-    withheld: list[SentenceOut]
-    """Drafted sentences that the evidence does not support."""
-    evidence: list[EvidenceOut]
-    prior: list[str]
-    """Sentences of the prior study that the language model read."""
-    prior_study_id: str | None
-    """Reference of the prior study, an earlier one of the same patient; null without one."""
-    prior_from: PriorFrom | None
-    """Who named the prior study: the `request`, or the `library`, by the dates of the DICOM files;
-    null without one."""
-    classification: list[FindingOut]
-    generator: GeneratorOut
-    provenance: ProvenanceOut
-    abstained: str | None
-    """Why there is no report; null when there is one."""
-    warnings: list[str]
-    """Reasons to doubt that an image is an upright chest radiograph."""
-    patient_id_from: Origin | None
-    """Who named the patient whose cases are no evidence: `exclude` of the request, or the PatientID
-    of the DICOM files; null if nobody did."""
-    study_id_from: Origin | None
-    """Who named the study that is no evidence, likewise by `exclude` or the StudyInstanceUID."""
-
-    @classmethod
-    def of(cls, report: Report, bundle: BundleName, ids: OwnIds) -> "GeneratedReport":
-        """Returns the report in the answer's form."""
-        return cls(
-            bundle=bundle,
-            report=ReportOut(
-                findings=[SentenceOut.of(sentence) for sentence in report.findings],
-                impression=[SentenceOut.of(sentence) for sentence in report.impression],
-            ),
-            withheld=[SentenceOut.of(sentence) for sentence in report.withheld],
-            evidence=[EvidenceOut.model_validate(item) for item in report.evidence],
-            prior=list(report.prior),
-            prior_study_id=report.prior_study_id,
-            prior_from=report.prior_from,
-            classification=[FindingOut.model_validate(f) for f in report.classification],
-            generator=GeneratorOut.model_validate(report.generator),
-            provenance=ProvenanceOut.model_validate(report.provenance),
-            abstained=report.abstained,
-            warnings=list(report.warnings),
-            patient_id_from=ids.patient_id_from,
-            study_id_from=ids.study_id_from,
-        )
-
-
-_KINDS = ("application/json", *FORMATS, EVENT_STREAM)
+_DICOM = "application/dicom"
+_KINDS = ("application/json", *FORMATS, _DICOM, EVENT_STREAM)
 """Media types of the answer, the usual one first."""
 _EVIDENCE = TypeAdapter(list[EvidenceOut])
 _PROBLEM = TypeAdapter(dict[str, str])
@@ -215,8 +101,9 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
 
     Evidence comes from nobody whom `exclude` names, or else whom the DICOM files name as their own.
 
-    The answer is JSON, or what `Accept` prefers: text, Markdown, FHIR, or server-sent events. With
-    `stream=true` it is the events, whatever `Accept` says.
+    The answer is JSON, or what `Accept` prefers: text, Markdown, FHIR, a DICOM structured report
+    (if the images are DICOM files of one study), or server-sent events. With `stream=true` it is
+    the events, whatever `Accept` says.
     """
     most = min(MAX_VIEWS, wired.settings.max_images)
     uploads, parameters = await read_input(request, ReportParameters, most)
@@ -226,6 +113,7 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
     views = [raised(upload.data) for upload in some_images(uploads)]
     work = Work(request, items=len(views), seconds=wired.settings.report_s)
     ids = await work.run(_own_ids, views, parameters.exclude)
+    headers = await work.run(_headers, views) if kind == _DICOM else []
     images = await work.run(wired.encoder.views, views)
     del uploads, views  # a report may take minutes
     held(request).keep(0)
@@ -236,11 +124,24 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
     report = await work.run(wired.reporter.report, images, asked)
     if kind in FORMATS:
         return Response(FORMATS[kind](report), media_type=kind)
+    if kind == _DICOM:
+        return Response(await work.run(_as_dicom, report, headers), media_type=kind)
     return GeneratedReport.of(report, BundleName.of(wired.bundle), ids)
 
 
 def _own_ids(views: Sequence[bytes], exclude: Exclude, _: Deadline) -> OwnIds:
     return own_ids(views, exclude.patient_id, exclude.study_id)
+
+
+def _headers(views: Sequence[bytes], _: Deadline) -> list[Dataset]:
+    """Returns the headers that a DICOM report repeats. Raises ImageUndecodable or StudyInvalid."""
+    headers = [header_of(view) for view in views]
+    check_one_study(headers)
+    return headers
+
+
+def _as_dicom(report: Report, headers: Sequence[Dataset], _: Deadline) -> bytes:
+    return structured_report(report, headers, written=datetime.now().astimezone())
 
 
 def _wanted(request: Request) -> str:

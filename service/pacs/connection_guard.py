@@ -9,10 +9,15 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 MOST_BYTES = 256 * 2**20
 """Bytes that a peer may send in one operation, such as an object or all answers to a query."""
+
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+"""Message parts follow each other only once the one before is acknowledged, 40 ms later by default.
+A query of Orthanc took 56 ms with that delay."""
 
 
 class Meter:
@@ -21,8 +26,8 @@ class Meter:
     pynetdicom takes the OSError that it raises beyond them for the end of the connection.
     """
 
-    def __init__(self, read: Callable[[int], bytearray], most: int = MOST_BYTES) -> None:
-        self._read, self._most = read, most
+    def __init__(self, read: Callable[[int], bytearray], acknowledge: Callable[[], None]) -> None:
+        self._read, self._acknowledge = read, acknowledge
         self.reset()
 
     def __call__(self, count: int) -> bytearray:
@@ -30,11 +35,13 @@ class Meter:
         self._left -= count
         if self._left < 0:
             raise OSError("the peer sends more than is accepted")
-        return self._read(count)
+        found = self._read(count)
+        self._acknowledge()
+        return found
 
     def reset(self) -> None:
         """Begins to count anew."""
-        self._left = self._most
+        self._left = MOST_BYTES
 
     @property
     def exceeded(self) -> bool:
@@ -42,10 +49,19 @@ class Meter:
         return self._left < 0
 
 
+def _acknowledge(connection: socket.socket) -> None:
+    """Acknowledges at once what was read; Linux forgets the wish each time."""
+    if _QUICKACK is not None:
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+
 def metered(association: Any) -> Meter:
     """Returns the meter that an association reads through from now on."""
     wrapper = association.dul.socket
-    wrapper.recv = Meter(wrapper.recv)
+    connection: socket.socket = wrapper.socket
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    wrapper.recv = Meter(wrapper.recv, partial(_acknowledge, connection))
     return wrapper.recv  # type: ignore[no-any-return] # pynetdicom's object
 
 
@@ -79,8 +95,6 @@ class ConnectionGuard:
         """Takes the connection over."""
         self._meter = metered(event.assoc)
         self._association = event.assoc
-        # A request is sent in two parts, and the second waits 40 ms for the peer without this.
-        event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:

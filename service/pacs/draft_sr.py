@@ -16,11 +16,12 @@ from datetime import datetime, timedelta, timezone
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import EnhancedSR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM
 
-from service.errors import RequestMalformed
+from service.errors import StudyInvalid
 from service.imaging.libraries import decoding
 from service.pacs.codes import OWN_SCHEME
 from service.pacs.dicom_text import short_text
@@ -54,9 +55,9 @@ def structured_report(report: Report, images: Sequence[Dataset], *, written: dat
     images: headers (`header_of`) of the images that the report is about. written: with its time
     zone. The same arguments give the same bytes.
 
-    Raises RequestMalformed if the images are not of one study and one patient.
+    Raises StudyInvalid if the images are not of one study and one patient.
     """
-    _check(images)
+    check_one_study(images)
     written = _in_zone_of(images[0], written)
     with decoding:
         draft = _Draft(
@@ -93,13 +94,13 @@ class _Draft(EnhancedSR):
         """Does nothing: `_copy` also takes images of classes that highdicom does not know."""
 
 
-def _check(images: Sequence[Dataset]) -> None:
-    """Raises RequestMalformed for images of several studies or patients, or for none."""
+def check_one_study(images: Sequence[Dataset]) -> None:
+    """Raises StudyInvalid for headers of images of several studies or patients, or for none."""
     if not images:
-        raise RequestMalformed("A DICOM report needs the DICOM file of an image. Send one.")
+        raise StudyInvalid("A DICOM report needs the DICOM file of an image. Send one.")
     for keyword, what in (("StudyInstanceUID", "study"), ("PatientID", "patient")):
         if len({str(image.get(keyword) or "").strip() for image in images} - {""}) > 1:
-            raise RequestMalformed(
+            raise StudyInvalid(
                 f"The images are not of one {what} ({keyword}). Send those of one {what}."
             )
 
@@ -123,10 +124,15 @@ def _copy(draft: Dataset, image: Dataset) -> None:
     for keyword in _TYPE_2:
         setattr(draft, keyword, None)
     for keyword in (*PATIENT, *STUDY, _OFFSET):
-        if keyword in image:
+        if keyword in image and not _is_empty_sequence(image[keyword]):
             draft.add(deepcopy(image[keyword]))
     if requests := _requests(image):
         draft.ReferencedRequestSequence = requests
+
+
+def _is_empty_sequence(element: DataElement) -> bool:
+    """Decides whether it is a sequence without items, which optional ones may not be."""
+    return element.VR == "SQ" and not element.value
 
 
 def _requests(image: Dataset) -> list[Dataset]:

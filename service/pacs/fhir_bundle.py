@@ -11,7 +11,8 @@
 Each is a conditional create (`ifNoneExist`). So a transaction that is posted twice makes no second
 report, and never overwrites one that a radiologist has worked on, as a conditional update would.
 Sentences are contained in the report, because they mean nothing without it; so a repetition with
-other sentences leaves none of them over.
+other sentences leaves none of them over. Medplum's server code (fhir-router 5.2.13) took it twice
+and answered 201, then 200 for every entry; it resolves all references.
 
 The patient is a logical reference, `subject.identifier`. A conditional reference
 (`Patient?identifier=...`) makes servers refuse the whole transaction where they know no such

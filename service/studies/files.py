@@ -11,12 +11,15 @@ from typing import Literal
 
 from service.imaging.dicom.header import looks_like_dicom
 from service.imaging.dicom.identifiers import Belonging, belonging
+from service.studies.own_drafts import MANUFACTURER
 
 IMAGES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg"})
 """Suffixes of the files that hold radiographs."""
 TEXT, RECORD = ".txt", ".json"
 HIDDEN = "hidden files"
 NO_IMAGE = "DICOM objects without an image"
+OWN = "objects that this program made"
+LONE_REPORT = "structured reports of studies without an image"
 LONE = "texts without an image of their name"
 OTHER = "files of other kinds"
 HEATMAPS = "heatmaps"
@@ -24,7 +27,7 @@ _HEATMAP = ".heatmap"
 _SYSTEM = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 HEAD = 132
 """Bytes that show whether a file is DICOM: the preamble and `DICM`."""
-Kind = Literal["image", "heatmap", "text", "record"]
+Kind = Literal["image", "heatmap", "text", "record", "structured report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,16 @@ def file_of(name: str, read: Callable[[int], bytes]) -> File | str:
     if suffix == ".png" and stem.lower().endswith(_HEATMAP):
         return File(name, stem[: -len(_HEATMAP)], "heatmap")
     if looks_like_dicom(read(HEAD)):
-        header = belonging(read)
-        return File(name, stem, "image", header) if header.image else NO_IMAGE
+        return _dicom(name, stem, belonging(read))
     return File(name, stem, "image") if suffix in IMAGES else OTHER
+
+
+def _dicom(name: str, stem: str, header: Belonging) -> File | str:
+    if header.manufacturer == MANUFACTURER:
+        return OWN
+    if header.report:
+        return File(name, stem, "structured report", header)
+    return File(name, stem, "image", header) if header.image else NO_IMAGE
 
 
 def is_hidden(name: str) -> bool:

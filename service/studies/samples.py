@@ -7,9 +7,12 @@
 | `KEY.png`, `KEY.jpg` in a tar | one study, named `KEY`, with `:` for `/` |
 | `KEY.json` in a tar | describes `KEY`, may name it, and keeps it apart from all others |
 | `KEY.txt` | the report of `KEY`; without an image or a `.json` of its name it is no study |
+| DICOM structured reports | the report of the study whose StudyInstanceUID they have |
 | `KEY.front.png`, `KEY.0.png` in a tar | of `KEY` if that has a `.json` or `.txt`; else alone |
 
-A file that could belong to two studies refuses both, and so do two patients in one study.
+A file that could belong to two studies refuses both, and so do two patients in one study. A text
+or a record with a report comes before structured reports; of these the latest finished one counts,
+and what the study's headers name is removed from it.
 """
 
 from collections import Counter
@@ -20,9 +23,13 @@ from pathlib import PurePosixPath
 from service.errors import StudyInvalid
 from service.studies.files import File, Kind
 from service.studies.line import StudyLine, field_name, json_object, study_of_values
+from service.studies.reports import report_of
 from service.studies.tables import Found
 
 SEVERAL_PATIENTS = "The DICOM files of this study name several patients. Correct their PatientID."
+BESIDE_TEXT = "structured reports of studies with a text"
+_SHARED: frozenset[Kind] = frozenset({"text", "structured report"})
+"""Kinds of files that each image of a study has, though they are one file."""
 Read = Callable[[str], bytes]
 """Returns the bytes of a file by its name in the folder or tar."""
 
@@ -40,24 +47,25 @@ class Sample:
 
     @property
     def uids(self) -> set[str]:
-        """StudyInstanceUIDs in the headers of the images."""
+        """StudyInstanceUIDs in the headers of the DICOM files."""
         return {file.header.study_id for file in self.files if file.header.study_id}
 
     @property
     def patients(self) -> set[str]:
-        """PatientIDs in the headers of the images."""
+        """PatientIDs in the headers of the DICOM files."""
         return {file.header.patient_id for file in self.files if file.header.patient_id}
 
 
 def samples_of_folder(files: Iterable[File]) -> list[Sample]:
-    """Returns a sample for each image, with the text of its name."""
+    """Returns a sample for each image, with the text of its name and the reports of its study."""
     files = list(files)
     texts: dict[str, list[File]] = {}
     for file in files:
         if file.kind == "text":
             texts.setdefault(file.stem, []).append(file)
     images = (file for file in files if file.kind == "image")
-    return [Sample(image.name, [image, *texts.get(image.stem, ())]) for image in images]
+    samples = [Sample(image.name, [image, *texts.get(image.stem, ())]) for image in images]
+    return _with_reports(samples, files)
 
 
 def samples_of_tar(files: Iterable[File]) -> list[Sample]:
@@ -66,11 +74,25 @@ def samples_of_tar(files: Iterable[File]) -> list[Sample]:
     described = {file.stem for file in files if file.kind in ("text", "record")}
     samples: dict[str, Sample] = {}
     for file in files:
+        if file.kind == "structured report":
+            continue
         whole = _without_part(file.stem)
         part = file.kind == "image" and file.stem not in described and whole in described
         key = whole if part else file.stem
         samples.setdefault(key, Sample(key)).files.append(file)
-    return [each for each in samples.values() if each.names("image") or each.names("record")]
+    found = [each for each in samples.values() if each.names("image") or each.names("record")]
+    return _with_reports(found, files)
+
+
+def _with_reports(samples: list[Sample], files: Iterable[File]) -> list[Sample]:
+    """Adds to each sample the structured reports of its StudyInstanceUIDs."""
+    reports: dict[str, list[File]] = {}
+    for file in files:
+        if file.kind == "structured report" and file.header.study_id:
+            reports.setdefault(file.header.study_id, []).append(file)
+    for sample in samples:
+        sample.files += [report for uid in sample.uids for report in reports.get(uid, ())]
+    return samples
 
 
 def by_identity(samples: Iterable[Sample]) -> list[Sample]:
@@ -80,18 +102,33 @@ def by_identity(samples: Iterable[Sample]) -> list[Sample]:
         uids, alone = sample.uids, ("key", sample.key)
         identity = alone if len(uids) != 1 or sample.names("record") else ("uid", *uids)
         into = studies.setdefault(identity, Sample(sample.key))
-        into.files += [f for f in sample.files if f.kind != "text" or f not in into.files]
+        into.files += [f for f in sample.files if f.kind not in _SHARED or f not in into.files]
     return list(studies.values())
 
 
-def studies_of(studies: Sequence[Sample], read: Read) -> Iterator[Found]:
-    """Yields each sample's study, or what is wrong with it. The files are read when it is taken."""
+def studies_of(
+    studies: Sequence[Sample], read: Read, passed: Counter[str] | None = None
+) -> Iterator[Found]:
+    """Yields each sample's study, or what is wrong with it. The files are read when it is taken.
+
+    passed: counts the structured reports that do not count: reason → how many.
+    """
     keys = {study.key for study in studies}
-    sharing = Counter(name for study in studies for name in study.names("text"))
+    passed = Counter() if passed is None else passed
+    sharing = Counter(
+        file.name for study in studies for file in study.files if file.kind in _SHARED
+    )
     for study in studies:
         try:
             _check(study, sharing, keys)
             found = _study(study, read)
+            reports = study.names("structured report")
+            if isinstance(found, StudyLine) and found.report is not None:
+                passed.update([BESIDE_TEXT] * len(reports))
+            elif isinstance(found, StudyLine) and reports:
+                _check_unshared(reports, sharing)
+                report = report_of(study.names("image"), reports, read, passed)
+                found = found.model_copy(update={"report": report})
         except StudyInvalid as error:
             found = error
         except OSError as error:
@@ -127,6 +164,14 @@ def _check(study: Sample, sharing: Counter[str], keys: set[str]) -> None:
         raise StudyInvalid(
             "The .json could be a study of its own, or a part of the study whose name it extends. "
             "Give it the name of its study, or a name without a dot."
+        )
+
+
+def _check_unshared(reports: Iterable[str], sharing: Counter[str]) -> None:
+    if any(sharing[name] > 1 for name in reports):
+        raise StudyInvalid(
+            "Its structured report is also that of other studies of this source, whose images have "
+            "the same StudyInstanceUID. Put their images together, or give each a text of its own."
         )
 
 

@@ -18,7 +18,17 @@ from typing import Protocol, Self
 from service.errors import SourceUnreadable, StudyInvalid
 from service.imaging.dicom.header import looks_like_dicom
 from service.imaging.dicom.identifiers import belonging
-from service.studies.files import HEAD, HEATMAPS, HIDDEN, LONE, OTHER, File, file_of, is_hidden
+from service.studies.files import (
+    HEAD,
+    HEATMAPS,
+    HIDDEN,
+    LONE,
+    LONE_REPORT,
+    OTHER,
+    File,
+    file_of,
+    is_hidden,
+)
 from service.studies.images import TAR, ReadImage, place_of_images, read_file, read_within
 from service.studies.line import StudyLine
 from service.studies.samples import (
@@ -41,7 +51,13 @@ _MANIFESTS: dict[str, Callable[[Path], tuple[Iterator[Found], int]]] = {
 }
 
 
-_UNUSED = {"heatmap": HEATMAPS, "text": LONE, "record": OTHER, "image": OTHER}
+_UNUSED = {
+    "heatmap": HEATMAPS,
+    "text": LONE,
+    "record": OTHER,
+    "image": OTHER,
+    "structured report": LONE_REPORT,
+}
 """Kind of file → the reason why one that no study has is passed over."""
 
 
@@ -161,7 +177,7 @@ class _SortedIn:
         used = {file for sample in samples for file in sample.files if file.kind != "heatmap"}
         self.passed.update(_UNUSED[file.kind] for file in self.files if file not in used)
         joined = by_identity(samples)
-        found = chain(self.faults, studies_of(joined, self.read))
+        found = chain(self.faults, studies_of(joined, self.read, self.passed))
         return Studies(found, len(self.faults) + len(joined), self.read, self.passed)
 
     def _add(self, name: str) -> None:

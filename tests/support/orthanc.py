@@ -71,6 +71,10 @@ class Orthanc:
         found = httpx.post(f"{self.url}/tools/find", json=asked, timeout=60).json()
         return [httpx.get(f"{self.url}/instances/{each}/file").content for each in found]
 
+    def remove(self, instance: str) -> None:
+        """Removes an object, by the ID that Orthanc gave it."""
+        httpx.delete(f"{self.url}/instances/{instance}", timeout=60).raise_for_status()
+
     def delete_studies(self) -> None:
         """Empties it."""
         for each in self.get("/studies"):
@@ -88,7 +92,7 @@ def run_orthanc(folder: Path, **settings: Any) -> Iterator[Orthanc]:
     program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
     if program is None or not PLUGINS.exists():
         pytest.skip("needs Orthanc and its DICOMweb plugin")
-    http_port, dicom_port = free_port(), free_port()
+    http_port, dicom_port = settings.get("HttpPort", free_port()), free_port()
     configuration = {
         "Name": "test",
         "StorageDirectory": str(folder / "db"),

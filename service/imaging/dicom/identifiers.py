@@ -13,7 +13,13 @@ from datetime import date
 from pydicom.dataset import FileDataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+)
 
 from service.imaging.dicom.deflated import HEAD, inflated
 from service.imaging.dicom.header import BoundedFile
@@ -23,8 +29,12 @@ _IDS = ["StudyInstanceUID", "PatientID"]
 _CLOCKS = ("Study", "Acquisition", "Content", "Series")
 """Which date and time say when a study was made: the first of these that the file has."""
 _TIMES = [f"{clock}{what}" for clock in _CLOCKS for what in ("Date", "Time")]
-_TAGS: list[BaseTag | int] = [*map(Tag, (*_IDS, *_TIMES, "SOPClassUID", "Rows"))]
+_TAGS: list[BaseTag | int] = [*map(Tag, (*_IDS, *_TIMES, "SOPClassUID", "Manufacturer", "Rows"))]
 _LAST = max(_TAGS)
+_REPORTS = frozenset(
+    {BasicTextSRStorage, EnhancedSRStorage, ComprehensiveSRStorage, Comprehensive3DSRStorage}
+)
+"""SOP classes of structured reports that may hold a radiologist's report (PS3.3 A.35)."""
 
 _DATE = re.compile(r"(\d{4})\.?(\d\d)\.?(\d\d)")
 _TIME = re.compile(r"([01]\d|2[0-3])(?::?([0-5]\d)(?::?\d\d(?:\.\d*)?)?)?")
@@ -57,6 +67,10 @@ class Belonging:
     patient_id: str | None
     image: bool = True
     """Whether the file is an image, or too damaged to say that it is none."""
+    report: bool = False
+    """Whether the file is a structured report that may hold a radiologist's report."""
+    manufacturer: str = ""
+    """Who made the object; `service.studies.own_drafts` names this program."""
     made: Span | None = None
 
 
@@ -86,9 +100,10 @@ def _read(data: bytes, most: int) -> tuple[Belonging | None, bool]:
             file = BoundedFile(beginning)
             header = read_partial(file, _is_past, specific_tags=_TAGS, force=True)
             study_id, patient_id = (str(header.get(tag) or "").strip() for tag in _IDS)
-            found = Belonging(
-                study_id or None, patient_id or None, _is_image(header), _made(header)
-            )
+            maker = str(header.get("Manufacturer") or "").strip()
+            kinds = _is_image(header), _sop_class(header) in _REPORTS
+            made = _made(header)
+            found = Belonging(study_id or None, patient_id or None, *kinds, maker, made)
             return found, file.tell() < len(beginning)
     except Exception:  # a damaged header makes pydicom raise anything
         return None, False
@@ -130,5 +145,10 @@ def _span(time: str) -> Span:
 
 
 def _is_image(header: FileDataset) -> bool:
-    sop_class = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
-    return "Rows" in header or not sop_class or "Image" in UID(str(sop_class)).keyword
+    sop_class = _sop_class(header)
+    return "Rows" in header or not sop_class or "Image" in sop_class.keyword
+
+
+def _sop_class(header: FileDataset) -> UID:
+    named = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    return UID(str(named or ""))

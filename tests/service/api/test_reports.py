@@ -1,16 +1,21 @@
 import asyncio
+import io
 import json
 import re
 import threading
 import time
 from dataclasses import replace
 
+import numpy as np
+import pydicom
 import pytest
+from PIL import Image
 from structlog.testing import capture_logs
 
 from service.api import streaming
 from service.settings import DEMO_LIBRARY, Settings
 from service.wiring import open_language_model
+from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 from tests.support.openai_server import OpenAIServer
 from tests.support.server import in_process
 
@@ -390,6 +395,44 @@ def test_a_report_comes_in_the_form_that_is_accepted(client, radiograph, accept,
     assert answer.status_code == 200
     assert answer.headers["content-type"] == kind
     assert "consolidation" in answer.text
+
+
+def chest(radiograph, **elements):
+    """A DICOM file of the radiograph."""
+    pixels = np.asarray(Image.open(io.BytesIO(radiograph)).convert("L"))
+    ids = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4", "PatientID": "P-1"}
+    return dicom_bytes(dicom_dataset(pixels, **ids | elements))
+
+
+def test_a_report_about_dicom_files_comes_as_a_structured_report(client, radiograph):
+    def sent(file):
+        files = [("files", ("a.dcm", file))]
+        return client.post("/generate-report", files=files, headers={"accept": "application/dicom"})
+
+    file = chest(radiograph)
+    answer = sent(file)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/dicom"
+    draft, again = (pydicom.dcmread(io.BytesIO(each.content)) for each in (answer, sent(file)))
+    assert (draft.Modality, draft.PatientID, draft.StudyInstanceUID) == ("SR", "P-1", "1.2.3")
+    assert draft.SOPInstanceUID == again.SOPInstanceUID
+    assert b"consolidation" in answer.content
+
+
+def test_a_structured_report_needs_dicom_files_of_one_study(client, problem, radiograph):
+    other = chest(radiograph, StudyInstanceUID="1.2.9")
+    several = [("files", (name, file)) for name, file in (("a", chest(radiograph)), ("b", other))]
+    for files, kind in (
+        ([("files", ("a.png", radiograph))], "image/undecodable"),
+        (several, "study/invalid"),
+    ):
+        answer = client.post(
+            "/generate-report",
+            files=files,
+            data={"exclude": '{"study_id": "my study"}'},
+            headers={"accept": "application/dicom"},
+        )
+        problem(answer, 422, kind)
 
 
 def test_a_form_that_is_not_offered_is_refused_before_any_work(client, problem, radiograph):

@@ -17,7 +17,7 @@ from tests.service.studies.test_tars import special, tar_of
 
 PNG = picture(Image.fromarray(ramp()), "PNG")
 UNSHOWN = {
-    "SR": "1.2.840.10008.5.1.4.1.1.88.22",
+    "mammography CAD": "1.2.840.10008.5.1.4.1.1.88.50",
     "dose report": "1.2.840.10008.5.1.4.1.1.88.67",
     "presentation state": "1.2.840.10008.5.1.4.1.1.11.1",
     "key objects": "1.2.840.10008.5.1.4.1.1.88.59",
