@@ -5,8 +5,9 @@ no references between items nor coordinates. So it meets the stricter class, whi
 take: IHE's profile of reports with numbers (SINR) names it, and viewers that show an SR show both.
 `dciodvfy` checks both and reports no error.
 
-Patient, study and request are those of the images, word for word; what they lack is empty. The text
-is UTF-8 (ISO_IR 192), whatever the images are in.
+Patient, study and request are those of the images, word for word; what they lack is empty. The
+character set is that of the images too, if it has one byte a character and all that the draft says.
+Otherwise it is UTF-8 (ISO_IR 192).
 """
 
 import io
@@ -16,6 +17,7 @@ from datetime import datetime, timedelta, timezone
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import EnhancedSR
+from pydicom.charset import python_encoding
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -26,7 +28,7 @@ from service.imaging.libraries import decoding
 from service.pacs.codes import OWN_SCHEME
 from service.pacs.dicom_text import short_text
 from service.pacs.draft_content import MODEL, content_of
-from service.pacs.headers import PATIENT, STUDY
+from service.pacs.headers import PATIENT, STUDY, values_of
 from service.pacs.result_uids import result_uid
 from service.reporting.report import Report
 from service.studies.own_drafts import MANUFACTURER
@@ -47,6 +49,14 @@ _REQUEST = (
 )  # fmt: skip
 """Elements of type 2 of a request that the draft answers (PS3.3 C.17.2)."""
 _OFFSET = "TimezoneOffsetFromUTC"
+_UTF_8 = "ISO_IR 192"
+_ENCODINGS = {"": "ascii"} | {
+    f"ISO_IR {number}": python_encoding[f"ISO_IR {number}"]
+    for number in (100, 101, 109, 110, 126, 127, 138, 144, 148, 166)
+}
+"""SpecificCharacterSet → Python's name of it, of those with one byte a character (PS3.3 C.12.1)."""
+_TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+"""Value representations that use the character set."""
 
 
 def structured_report(report: Report, images: Sequence[Dataset], *, written: datetime) -> bytes:
@@ -74,7 +84,7 @@ def structured_report(report: Report, images: Sequence[Dataset], *, written: dat
                 short_text(report.provenance.software),
                 short_text(report.provenance.bundle_id),
             ),
-            specific_character_set="ISO_IR 192",
+            specific_character_set=_UTF_8,
             coding_schemes=[
                 CodingSchemeIdentificationItem(
                     OWN_SCHEME, name=MANUFACTURER, responsible_organization=MANUFACTURER
@@ -84,6 +94,7 @@ def structured_report(report: Report, images: Sequence[Dataset], *, written: dat
         )
         _copy(draft, images[0])
         _date(draft, written)
+        _set_character_set(draft, str(images[0].get("SpecificCharacterSet") or ""))
         file = io.BytesIO()
         draft.save_as(file, enforce_file_format=True)
         return file.getvalue()
@@ -128,6 +139,20 @@ def _copy(draft: Dataset, image: Dataset) -> None:
             draft.add(deepcopy(image[keyword]))
     if requests := _requests(image):
         draft.ReferencedRequestSequence = requests
+
+
+def _set_character_set(draft: Dataset, named: str) -> None:
+    """Names the character set of the image if the whole draft can be written in it, else UTF-8."""
+    try:
+        for element in draft.iterall():
+            if element.VR in _TEXTS:
+                for value in values_of(element):
+                    value.encode(_ENCODINGS[named])
+    except (KeyError, UnicodeEncodeError):
+        named = _UTF_8
+    draft.SpecificCharacterSet = named
+    if not named:  # the standard's own, which is not named
+        del draft.SpecificCharacterSet
 
 
 def _is_empty_sequence(element: DataElement) -> bool:

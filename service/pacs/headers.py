@@ -10,6 +10,7 @@ from itertools import chain
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
+from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
 from service.errors import EclipError, ImageUndecodable
@@ -57,6 +58,8 @@ _MAX_VALUE = 2**16
 _MAX_DEPTH = 8
 """Sequences within each other. Those of the standard that are read here have at most four."""
 _UNDEFINED = 0xFFFFFFFF
+_ASCII = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
+"""Value representations of letters that need no character set (PS3.5 6.2)."""
 
 
 def header_of(file: bytes) -> Dataset:
@@ -102,14 +105,24 @@ def _decoded(dataset: Dataset) -> Dataset:
 
 
 def _decode(element: DataElement, depth: int) -> None:
-    """Decodes what pydicom leaves for later: names, and the items of sequences."""
+    """Decodes what pydicom leaves for later: names, and the items of sequences.
+
+    Raises anything for what cannot be decoded, or written again.
+    """
     if element.VR != "SQ":
-        str(element.value)
+        for value in values_of(element):
+            value.encode("ascii" if element.VR in _ASCII else "utf-8")
         return
     if depth == 0:
         raise too_large()
     for nested in chain.from_iterable(element.value):
         _decode(nested, depth - 1)
+
+
+def values_of(element: DataElement) -> list[str]:
+    """Returns the values of an element that is no sequence, as texts."""
+    value = element.value
+    return [str(each) for each in (value if isinstance(value, MultiValue) else [value])]
 
 
 def _undecodable() -> ImageUndecodable:

@@ -4,6 +4,7 @@ import io
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -211,6 +212,27 @@ def test_a_name_in_any_character_set_survives(character_set, name, tmp_path):
     assert name.split("^")[0] in dumped("dsrdump", file, tmp_path, "+Pl", "+U8")
 
 
+@pytest.mark.parametrize(
+    ("character_set", "sentence", "used"),
+    [
+        ("ISO_IR 100", "Größer.", "ISO_IR 100"),
+        ("ISO_IR 100", "“Larger.”", "ISO_IR 192"),
+        (None, "Larger.", ""),
+        (None, "Größer.", "ISO_IR 192"),
+        (["", "ISO 2022 IR 87"], "Larger.", "ISO_IR 192"),
+        ("ISO_IR 999", "Larger.", "ISO_IR 192"),
+    ],
+)
+def test_the_images_character_set_is_kept_where_it_has_all_characters(
+    character_set, sentence, used
+):
+    report = draft_report(findings=(Sentence(sentence, (1,), 1, "supported"),))
+    draft = read(written(report, [image_header(SpecificCharacterSet=character_set)]))
+    assert draft.get("SpecificCharacterSet", "") == used
+    assert texts(draft, "Finding") == [sentence]
+    assert not dciodvfy_errors(written(report, [image_header(SpecificCharacterSet=character_set)]))
+
+
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
 def test_images_in_every_transfer_syntax_give_a_valid_draft(syntax):
     elements = {each.keyword: each.value for each in image_header()}
@@ -288,3 +310,25 @@ def test_nothing_is_warned_of_or_logged(caplog, recwarn):
     written(images=[odd])
     assert not recwarn.list
     assert not caplog.records
+
+
+@pytest.mark.parametrize("sop_class", ["1.2.3.4.5", "1.2.840.10008.5.1.1.29"])
+def test_images_of_classes_that_highdicom_does_not_know_are_reported_on(sop_class):
+    draft = read(written(images=[image_header(SOPClassUID=sop_class)]))
+    assert items(draft, "IMAGE")[0].ReferencedSOPSequence[0].ReferencedSOPClassUID == sop_class
+    assert draft.PatientID == "PID-4711"
+
+
+def test_drafts_are_written_in_many_threads_at_once():
+    names = [f"Thread^{number}" for number in range(8)]
+    headers = [[image_header(PatientName=name)] for name in names]
+    with ThreadPoolExecutor(8) as threads:
+        drafts = list(threads.map(lambda images: read(written(images=images)), headers))
+    assert [str(draft.PatientName) for draft in drafts] == names
+
+
+def test_what_an_image_holds_is_not_changed():
+    image = image_header(RequestAttributesSequence=[Dataset()], OtherPatientNames=["A^B", "C^D"])
+    before = image.to_json()
+    written(images=[image])
+    assert image.to_json() == before

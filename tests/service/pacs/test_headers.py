@@ -84,6 +84,15 @@ def test_a_value_that_cannot_be_decoded_is_left_out():
     assert header.PatientID == "P-1"
 
 
+def test_a_value_that_could_not_be_written_again_is_left_out():
+    dataset = dicom_dataset(
+        PatientWeight="70.5", PatientID="P-1", SpecificCharacterSet="ISO_IR 192", **IDS
+    )
+    header = header_of(dicom_bytes(dataset).replace(b"70.5", b"70\xff5"))
+    assert "PatientWeight" not in header
+    assert header.PatientID == "P-1"
+
+
 def test_long_values_are_skipped_or_refused():
     dataset = dicom_dataset(**IDS)
     dataset.private_block(0x0009, "VENDOR", create=True).add_new(1, "OB", b"\0" * 2**22)
