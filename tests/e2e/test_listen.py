@@ -312,9 +312,11 @@ def test_a_kill_at_any_point_loses_nothing_and_makes_no_second_draft(
         assert silence.asked.wait(WAIT_S)
         until(lambda: len(waiting(data_dir, "outbox")) == 5, "five results")
         kill(server)
-    with listening(data_dir, orthanc.web):
+    with listening(data_dir, orthanc.web) as (server, port):
         until(lambda: len(outcomes(data_dir)) == 5, "five outcomes")
-    assert [line.outcome for line in outcomes(data_dir)] == ["sent"] * 5
+        assert storescu(port, *kept.paths).returncode == 0
+        until(lambda: len(outcomes(data_dir)) == 6, "the outcome of what was sent again")
+    assert [line.outcome for line in outcomes(data_dir)] == ["sent"] * 6
     for study in studies:
         (draft,) = drafts(orthanc, study)
         assert about(draft) == set(study.instances)
@@ -323,14 +325,23 @@ def test_a_kill_at_any_point_loses_nothing_and_makes_no_second_draft(
 
 
 class Misbehaving(BaseHTTPRequestHandler):
-    """A PACS and FHIR server that lists every study, and answers what the test wants."""
+    """A PACS and FHIR server that lists every study, and answers what the test wants.
+
+    stored: status and body of the answer to STOW-RS; None hangs. fhir: that to a transaction.
+    """
 
     def do_GET(self):
         self.answer(200, b'[{"0020000D": {"vr": "UI", "Value": ["%s"]}}]' % self.study())
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(*(self.server.fhir if self.path == "/fhir" else self.server.stored))
+        if self.path == "/fhir":
+            self.answer(*self.server.fhir)
+        elif self.server.stored is not None:
+            self.answer(*self.server.stored)
+        else:
+            self.server.hanging.set()
+            self.server.ending.wait()
 
     def study(self):
         return self.path.partition("StudyInstanceUID=")[2].partition("&")[0].encode()
@@ -355,25 +366,53 @@ TAKEN = b'{"resourceType": "Bundle", "type": "transaction-response"}'
 @pytest.fixture
 def peer():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Misbehaving)
+    server.hanging, server.ending = threading.Event(), threading.Event()
+    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
+    server.ending.set()
     server.shutdown()
     server.server_close()
 
 
-def test_a_peer_that_refuses_or_is_full_gives_its_outcome(data_dir, tmp_path, peer):
+def test_a_peer_that_refuses_is_full_or_hangs_has_its_outcome_and_holds_up_nobody(
+    data_dir, tmp_path, peer
+):
+    """While it hangs, 200 associations are answered. A rule leaves their images out."""
+    rules = tmp_path / "rules.csv"
+    rules.write_text("modality,body_part,view,station,process\n,,,LEFT*,no\n")
     url = f"http://127.0.0.1:{peer.server_port}"
-    limits = {"ECLIP_RESULTS_WAIT_S": "1", "ECLIP_FHIR_URL": f"{url}/fhir"}
-    with listening(data_dir, f"dicomweb+{url}/dicom-web", **limits) as (_, port):
+    limits = {
+        "ECLIP_RESULTS_WAIT_S": "1",
+        "ECLIP_FHIR_URL": f"{url}/fhir",
+        "ECLIP_RULES": str(rules),
+        "ECLIP_LISTEN_AT_ONCE": "4",
+        "ECLIP_QUIET_S": "2",
+    }
+    left = Study(tmp_path, 200, StationName="LEFT 1")
+    with listening(data_dir, f"dicomweb+{url}/dicom-web", **limits) as (server, port):
         peer.stored, peer.fhir = (403, b""), (200, TAKEN)
         assert storescu(port, *Study(tmp_path, 1).paths).returncode == 0
         until(lambda: len(outcomes(data_dir)) == 2, "two outcomes")
         peer.stored, peer.fhir = (409, FULL), (422, b"")
         assert storescu(port, *Study(tmp_path, 1).paths).returncode == 0
         until(lambda: len(outcomes(data_dir)) == 4, "four outcomes")
-    ends = [(line.to, line.outcome) for line in outcomes(data_dir)]
+        peer.stored, peer.fhir = None, (200, TAKEN)
+        assert storescu(port, *Study(tmp_path, 1).paths).returncode == 0
+        until(lambda: len(outcomes(data_dir)) == 5, "the outcome of the other peer")
+        assert peer.hanging.wait(WAIT_S)
+        refused = send_all(port, left.files, clients=12)
+        until(lambda: len(outcomes(data_dir)) == 6, "the outcome of what was sent meanwhile")
+        metrics = httpx.get(f"{server.url}/metrics").text
+        peer.ending.set()
+    ends = [(line.to, line.outcome) for line in outcomes(data_dir)[:6]]
     assert sorted(ends[:2]) == [("fhir", "sent"), ("pacs", "refused")]
-    assert sorted(ends[2:]) == [("fhir", "refused"), ("pacs", "unavailable")]
+    assert sorted(ends[2:4]) == [("fhir", "refused"), ("pacs", "unavailable")]
+    assert ends[4:] == [("fhir", "sent"), (None, "left-out")]
+    assert outcomes(data_dir)[5].images == 200
+    assert 'eclip_associations_total{outcome="accepted"} 203.0' in metrics
+    counted = f'eclip_associations_total{{outcome="refused-busy"}} {float(refused)}'
+    assert counted in metrics or not refused
 
 
 def test_orthanc_routes_what_it_receives_and_gets_the_draft_back(data_dir, tmp_path):
@@ -395,24 +434,6 @@ def test_orthanc_routes_what_it_receives_and_gets_the_draft_back(data_dir, tmp_p
         (line,) = until(lambda: outcomes(data_dir), "an outcome")
         (draft,) = drafts(orthanc, study)
     assert (line.outcome, about(draft)) == ("sent", set(study.instances))
-
-
-def test_while_a_peer_hangs_two_hundred_associations_are_answered(data_dir, tmp_path, silence):
-    """Images are left out by a rule, so that the test measures receiving."""
-    rules = tmp_path / "rules.csv"
-    rules.write_text("modality,body_part,view,station,process\n,,,LEFT*,no\n")
-    left = Study(tmp_path, 200, StationName="LEFT 1")
-    limits = {"ECLIP_RULES": str(rules), "ECLIP_LISTEN_AT_ONCE": "4", "ECLIP_QUIET_S": "2"}
-    with listening(data_dir, f"dicomweb+{silence.url}/dicom-web", **limits) as (server, port):
-        assert storescu(port, *Study(tmp_path, 1).paths).returncode == 0
-        assert silence.asked.wait(WAIT_S)
-        refused = send_all(port, left.files, clients=12)
-        (line,) = until(lambda: outcomes(data_dir), "an outcome")
-        metrics = httpx.get(f"{server.url}/metrics").text
-    assert (line.outcome, line.images) == ("left-out", 200)
-    assert 'eclip_associations_total{outcome="accepted"} 201.0' in metrics
-    counted = f'eclip_associations_total{{outcome="refused-busy"}} {float(refused)}'
-    assert counted in metrics or not refused
 
 
 def send_all(port, files, clients):

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from service import listen_command
 from service.errors import SettingInvalid, StoreUnavailable
 from service.health import READY
 from service.listening import check_listening
@@ -68,6 +69,15 @@ def test_a_port_that_anyone_reaches_is_warned_of(capsys, settings, warned):
     check(listen_port=0, **settings)
     out = capsys.readouterr()
     assert ("may send radiographs" in out.out + out.err) is warned
+
+
+@pytest.mark.parametrize(("port", "used"), [(None, 11112), (4242, 4242)])
+def test_eclip_listen_has_a_port_of_its_own_unless_one_is_set(monkeypatch, port, used):
+    served = []
+    monkeypatch.setattr(listen_command, "start", lambda: Settings(listen_port=port))
+    monkeypatch.setattr(listen_command.serving, "serve", lambda each, _: served.append(each))
+    listen_command.listen()
+    assert served[0].listen_port == used
 
 
 @pytest.mark.parametrize(
