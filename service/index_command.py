@@ -63,7 +63,8 @@ def index(
         typer.Option(
             metavar="DATE|last",
             help="Of a PACS, only studies from this day on, such as 2026-01-31; `last`: from three "
-            "days before the last complete run with the same --where",
+            "days before the last complete run with the same --where. A run without it also finds "
+            "older studies that reached the PACS since",
         ),
     ] = None,
     rejects: Annotated[
@@ -130,8 +131,8 @@ def index_archive(
     with (
         closing(open_archive(asked.address, settings)) as archive,
         closing(_ledger(library, settings, asked.address)) as ledger,
+        closing(Pull(archive, ledger, library.pseudonyms, asked.where, asked.since)) as pull,
     ):
-        pull = Pull(archive, ledger, library.pseudonyms, asked.where, asked.since)
         with looking(err, "studies") as looked:
             listed = pull.list_studies(looked)
         log().info("source", studies=listed, seconds=round(time.monotonic() - begun, 1))

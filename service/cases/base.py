@@ -160,9 +160,8 @@ class CaseStore(ABC):
             self._remove(Selection(must={"patient_id": [reference]}))
 
     def _remove(self, points: Selection) -> None:
-        tally = self.tally
-        studies = self._count(points.of_part(RECORD)) if tally else 0
-        with tally.deleting(studies) if tally else nullcontext():
+        studies = self._count(points.of_part(RECORD)) if self.tally else 0
+        with self.tally.deleting(studies) if self.tally else nullcontext():
             self._write([Remove(points)])
 
     def search(
@@ -218,11 +217,12 @@ class CaseStore(ABC):
             for name, key in _FACETS.items()
         }
 
-    def studies_of(self, reference: PatientRef) -> list[Study]:
-        """Returns the patient's stored studies."""
+    def studies_of(self, reference: PatientRef, most: int | None = None) -> list[Study]:
+        """Returns the patient's stored studies; none of them if there are more than `most`."""
         records = Selection(must={"part": [RECORD], "patient_id": [reference]})
         count = self._count(records)
-        return [to_study(record) for record in self._select(records, limit=count)] if count else []
+        found = self._select(records, limit=count) if 0 < count <= (most or count) else []
+        return [to_study(record) for record in found]
 
     def count(self, where: CaseFilter = EVERYTHING) -> int:
         """Counts the studies that `where` admits."""

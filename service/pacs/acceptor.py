@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from socketserver import BaseServer
 from typing import Any
 
+from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
@@ -72,9 +73,9 @@ class Acceptor(ThreadedAssociationServer):
         self.associations: set[Any] = set()
         self._tls = tls
         self._room = threading.BoundedSemaphore(at_once + BEING_REFUSED)
-        contexts = node.supported_contexts
+        contexts, all_handlers = node.supported_contexts, [*handlers, (evt.EVT_CONN_CLOSE, _wake)]
         super().__init__(
-            node, address, node.ae_title, contexts, None, handlers, request_handler=_Connection
+            node, address, node.ae_title, contexts, None, all_handlers, request_handler=_Connection
         )
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
@@ -153,8 +154,15 @@ class _Reader:
         return read[:got] if got < count else read
 
 
+def _wake(event: Any) -> None:
+    """Ends the wait for a request for an association, once its connection is closed."""
+    if event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(None)
+
+
 def end(association: Any, seconds: float) -> None:
     """Aborts an association from outside, and waits for its thread so long."""
     with suppress(Exception):  # of pynetdicom, where the association ends by itself meanwhile
         association.abort()
+    association.dul.to_user_queue.put(None)  # where it waits to be asked for
     association.join(seconds)

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -28,11 +28,12 @@ def in_order(
     at_once: int,
     ahead: int,
     ahead_bytes: int,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yields the result of each item, in order. Raises what `work` raises, in the item's place.
 
     at_once: items that are worked on. ahead: items that are worked on or finished. ahead_bytes:
     size of finished results with which no further item is begun, but for the one that is awaited.
+    Close it to end its threads once the work in progress is done.
     """
     room, left = _Room(ahead_bytes), enumerate(items)
     running: deque[Future[Result]] = deque()

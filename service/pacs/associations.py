@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,12 +26,14 @@ _TRANSIENT, _CALLER_UNKNOWN, _CALLED_UNKNOWN = 2, (1, 3), (1, 7)
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a peer is waited for."""
+    """How long a peer is waited for. It is asked once more than there are waits."""
 
     connect_s: float = 10
     """Seconds for a connection, and for each step of its TLS handshake."""
     answer_s: float = 30
-    """Seconds for the answer to a request for an association, or for its release."""
+    """Seconds for the answer to a request for an association."""
+    release_s: float = 5
+    """Seconds for the answer to its release: the work is done by then."""
     operation_s: float = 120
     """Seconds for one object, or for the next answer to a query."""
     listing_s: float = 900
@@ -70,11 +72,9 @@ class Caller:
         Raises PeerUnavailable after the last attempt, and PeerRefused.
         """
         for wait in self.patience.waits_s:
-            try:
-                with self.connect(contexts) as link:
-                    return work(link)
-            except PeerUnavailable:
-                self._closed.wait(wait)
+            with self.connect(contexts) as link, suppress(PeerUnavailable):
+                return work(link)
+            self.pause(wait)
         with self.connect(contexts) as link:
             return work(link)
 
@@ -94,6 +94,8 @@ class Caller:
         link = self._link(contexts, receives, on_store)
         with self._lock:
             self._links.add(link)
+        if self._closed.is_set():
+            link.cut()
         try:
             yield link
             link.release()
@@ -125,7 +127,7 @@ class Caller:
             try:
                 return self._attempt(contexts, roles, handlers)
             except PeerUnavailable:
-                self._closed.wait(wait)
+                self.pause(wait)
         return self._attempt(contexts, roles, handlers)
 
     def _attempt(

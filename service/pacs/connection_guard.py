@@ -40,7 +40,7 @@ class Meter:
         return found
 
     def reset(self) -> None:
-        """Begins to count anew."""
+        """Starts the count again."""
         self._left = MOST_BYTES
 
     @property

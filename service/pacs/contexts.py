@@ -102,12 +102,19 @@ def syntaxes_of(sop_class: str) -> Sequence[UID]:
     return NATIVE_SYNTAXES if sop_class in REPORT_CLASSES else IMAGE_SYNTAXES
 
 
-def single_contexts(sop_classes: Iterable[str]) -> list[PresentationContext]:
-    """Returns what a caller proposes: one context for each class and syntax.
+def single_contexts(
+    sop_classes: Iterable[str], among: Sequence[UID] = IMAGE_SYNTAXES
+) -> list[PresentationContext]:
+    """Returns what a caller proposes: one context for each class and each of these syntaxes.
 
     A peer then accepts each syntax by itself, and an object comes in the one it is stored in.
     """
-    return [build_context(each, syntax) for each in sop_classes for syntax in syntaxes_of(each)]
+    return [
+        build_context(each, syntax)
+        for each in sop_classes
+        for syntax in syntaxes_of(each)
+        if syntax in among
+    ]
 
 
 def query_contexts(*models: UID) -> list[PresentationContext]:

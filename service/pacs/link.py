@@ -87,7 +87,7 @@ class Link:
 
     def release(self) -> None:
         """Takes leave of the node."""
-        with self._guard.within(self._patience.answer_s):
+        with self._guard.within(self._patience.release_s):
             self._association.release()
 
     def cut(self) -> None:

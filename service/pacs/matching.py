@@ -10,8 +10,6 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-_RANGE = re.compile(r"(\d{8})?-(\d{8})?")
-
 
 def values_of(answer: Dataset, keyword: str) -> list[str]:
     """Returns the attribute's values as text, without those that are empty."""
@@ -23,19 +21,20 @@ def values_of(answer: Dataset, keyword: str) -> list[str]:
 def matches(keyword: str, wanted: Sequence[str], found: Sequence[str]) -> bool:
     """Tells whether one of the found values is one of those that are wanted.
 
-    A wanted value may have `*` and `?`. A date may be a range: `20260101-20260131`, `20260101-`.
+    A wanted value may have `*` and `?`, and letter case does not count. A date or time may be a
+    range with both its ends: `20260101-20260131`, `20260101-`.
     """
-    dates = dictionary_VR(keyword) == "DA"
+    ranges = dictionary_VR(keyword) in ("DA", "TM", "DT")
     return any(
-        _in_range(value, each) if dates and _RANGE.fullmatch(value) else _like(value, each)
+        _in_range(value, each) if ranges and "-" in value else _like(value, each)
         for value in wanted
         for each in found
     )
 
 
 def _in_range(wanted: str, found: str) -> bool:
-    earliest, _, latest = wanted.partition("-")
-    return earliest <= found.replace(".", "") <= (latest or "99991231")
+    first, _, last = wanted.partition("-")
+    return first <= found and (not last or found <= last or found.startswith(last))
 
 
 def _like(wanted: str, found: str) -> bool:

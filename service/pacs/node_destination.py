@@ -9,7 +9,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 
-from service.errors import PeerRefused, PeerUnavailable, RequestMalformed
+from service.errors import PeerRefused, PeerUnavailable
 from service.pacs.address import NodeAddress
 from service.pacs.associations import PATIENCE, Caller, NothingAccepted, Patience
 from service.pacs.contexts import ECHO, FIND, query_contexts
@@ -36,14 +36,13 @@ class NodeDestination(Destination):
     def send(self, file: bytes) -> None:
         """Stores a DICOM file. Returns once the node has acknowledged it.
 
-        Raises PeerUnavailable where trying again may help, PeerRefused where it would not, and
-        RequestMalformed for what is no DICOM file.
+        Raises PeerUnavailable where trying again may help, PeerRefused where it would not.
         """
         try:
             dataset = dcmread(BytesIO(file))
             contexts = _contexts(dataset)
         except (InvalidDicomError, AttributeError, EOFError) as error:
-            raise RequestMalformed("This is no DICOM file that can be stored.") from error
+            raise PeerRefused("Only a DICOM file can be sent to a DICOM node.") from error
         self._caller.run(contexts, lambda link: _store(link, dataset))
 
     def has_study(self, study_uid: str) -> bool | None:

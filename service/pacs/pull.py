@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
@@ -65,6 +65,7 @@ class Pull:
         self._began, self._complete, self._number = datetime.now(UTC), True, 0
         self._listed: list[ListedStudy] = []
         self._awaited: deque[_Mark] = deque()
+        self._fetched: Generator[Fetched, None, None] | None = None
 
     def list_studies(self, looked: Callable[[], None] = unseen) -> int:
         """Asks for the studies and returns their number. Raises PeerUnavailable and PeerRefused.
@@ -105,6 +106,11 @@ class Pull:
         if self._complete:
             self._ledger.complete(self._asked, self._began)
 
+    def close(self) -> None:
+        """Fetches nothing more. Without it, threads of a run that was broken off wait forever."""
+        if self._fetched is not None:
+            self._fetched.close()
+
     def _earliest(self) -> date | None:
         began = self._ledger.last_complete(self._asked)
         return None if began is None else (began - LATE).date()
@@ -119,13 +125,14 @@ class Pull:
 
     def _studies(self, passed: Counter[str], skipped: Callable[[], None]) -> Iterator[Studies]:
         """Yields a small folder for each study that is fetched."""
-        for fetched in in_order(
+        self._fetched = in_order(
             self._fetcher.fetch,
             self._listed,
             at_once=AT_ONCE,
             ahead=AHEAD,
             ahead_bytes=AHEAD_BYTES,
-        ):
+        )
+        for fetched in self._fetched:
             if fetched.left_out is not None:
                 passed[fetched.left_out] += 1
                 skipped()

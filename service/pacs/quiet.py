@@ -1,4 +1,4 @@
-"""Silences pynetdicom's own log: at its lower levels it shows datasets, with patients' names."""
+"""Silences the logs of pynetdicom and pydicom, which show values of datasets, such as names."""
 
 import logging
 
@@ -6,10 +6,19 @@ from pynetdicom import _config
 
 
 def silence_pynetdicom() -> None:
-    """Turns off every line and every handler of pynetdicom's log. Call it before an association."""
+    """Turns off both logs in this process. Call it before the first association.
+
+    pynetdicom shows whole datasets at its lower levels. pydicom quotes each value that breaks a
+    rule, also in a thread of pynetdicom that reads what a peer asks.
+    """
     _config.LOG_HANDLER_LEVEL = "none"
     _config.LOG_REQUEST_IDENTIFIERS = False
     _config.LOG_RESPONSE_IDENTIFIERS = False
     logger = logging.getLogger("pynetdicom")
     logger.setLevel(logging.CRITICAL + 1)
     logger.propagate = False
+    logging.getLogger("pydicom").addFilter(_nothing)  # `imaging.libraries` sets its level
+
+
+def _nothing(_: logging.LogRecord) -> bool:
+    return False

@@ -5,14 +5,17 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
-from service.errors import EclipError, PeerRefused, PeerUnavailable
+from service.errors import EclipError, PeerRefused, PeerUnavailable, SettingInvalid
 from service.pacs.archive import Instance, ListedStudy
 from service.pacs.associations import Caller
 from service.pacs.contexts import (
     GET,
+    IMAGE_SYNTAXES,
     MOST_CONTEXTS,
     MOVE,
+    NATIVE_SYNTAXES,
     REPORT_CLASSES,
     USUAL_CLASSES,
     query_contexts,
@@ -26,11 +29,16 @@ from service.pacs_settings import PacsSettings
 ARRIVAL_S = 30
 """Seconds for an object that the node says it has sent by C-MOVE: some answer before they send."""
 _SUCCESS = 0x0000
-_BUSY = (0xA701, 0xA702)
-"""Out of resources: to count the matches, or to send them."""
+_BUSY = 0xA701
+_NOT_SENT = (0xA702, 0xB000)
+"""Out of resources to count the matches; and the sending failed, of all or of some objects."""
 _MOVE_ADVICE = (
-    " It must know ECLIP_AE_TITLE with the host and port of ECLIP_LISTEN_PORT to send it there."
+    " To send it by C-MOVE, it must know ECLIP_AE_TITLE, with this host and ECLIP_LISTEN_PORT."
 )
+
+
+class NotSent(PeerRefused):
+    """The node has an object, and could not send it, perhaps not in a syntax that was accepted."""
 
 
 class Retriever:
@@ -40,13 +48,16 @@ class Retriever:
         self._caller, self._settings = caller, settings
         self._lock = threading.Lock()
         self._receiver: MoveReceiver | None = None
+        self._gets, self._moves = False, False
+        """Whether an object has come by C-GET; whether one came by C-MOVE, and not by C-GET."""
+        self._proposals: tuple[Sequence[UID], ...] = (IMAGE_SYNTAXES, NATIVE_SYNTAXES)
 
     def fetch(
         self, study: ListedStudy, instances: Sequence[Instance]
     ) -> Iterator[tuple[Instance, bytes | EclipError]]:
         """Yields each object as a file, or with the error why it did not come."""
         for classes, group in _groups(instances):
-            yield from self._fetch(study, classes, group)
+            yield from self._group(study, classes, group)
 
     def close(self) -> None:
         """Listens no more."""
@@ -54,10 +65,34 @@ class Retriever:
             if self._receiver is not None:
                 self._receiver.close()
 
-    def _fetch(
+    def _group(
         self, study: ListedStudy, classes: Sequence[str], group: Sequence[Instance]
     ) -> Iterator[tuple[Instance, bytes | EclipError]]:
-        contexts = [*query_contexts(GET, MOVE), *single_contexts(classes)]
+        """Yields the objects of one group, proposing fewer transfer syntaxes for what did not come.
+
+        dcmqrscp sends each object under the first context of its class, whatever its own syntax,
+        and fails where it would have to compress or decompress.
+        """
+        first, second = self._proposals
+        left = list[Instance]()
+        for instance, result in self._fetch(study, group, classes, first):
+            if isinstance(result, NotSent):
+                left.append(instance)
+            else:
+                yield instance, result
+        for instance, result in self._fetch(study, left, classes, second):
+            if isinstance(result, bytes):
+                self._proposals = (second, first)
+            yield instance, result
+
+    def _fetch(
+        self,
+        study: ListedStudy,
+        group: Sequence[Instance],
+        classes: Sequence[str],
+        syntaxes: Sequence[UID],
+    ) -> Iterator[tuple[Instance, bytes | EclipError]]:
+        contexts = [*query_contexts(GET, MOVE), *single_contexts(classes, syntaxes)]
         waits = (0.0, *self._caller.patience.waits_s)
         left, failures = deque(group), 0
         while left:
@@ -65,7 +100,7 @@ class Retriever:
             with self._caller.connect(contexts, receives=classes, on_store=inbox.take) as link:
                 while left:
                     try:
-                        result = self._one(link, inbox, study, left[0])
+                        result = self._one(link, inbox, study, left[0], again=failures > 0)
                     except PeerUnavailable as error:  # the association is gone
                         if failures < len(waits):
                             break
@@ -77,15 +112,25 @@ class Retriever:
                 failures += 1
 
     def _one(
-        self, link: Link, inbox: Awaited, study: ListedStudy, instance: Instance
+        self, link: Link, inbox: Awaited, study: ListedStudy, instance: Instance, *, again: bool
     ) -> bytes | EclipError:
-        """Returns one object or why it does not come. Raises PeerUnavailable, SettingInvalid."""
+        """Returns one object or why it does not come. Raises PeerUnavailable, SettingInvalid.
+
+        Orthanc accepts C-GET also where it does not allow it, and ends the association then: so
+        again, the object is asked for by C-MOVE, if that is set up and C-GET never worked.
+        """
         what = retrieval(study, instance)
+        can_get = link.accepts(GET) and any(map(link.sends, _classes(instance)))
+        rather_move = self._moves or (again and not self._gets)
         try:
-            if link.accepts(GET) and any(map(link.sends, _classes(instance))):
-                return self._get(link, inbox, what)
+            if can_get and not (rather_move and link.accepts(MOVE) and self._listens()):
+                file = self._get(link, inbox, what)
+                self._gets |= isinstance(file, bytes)
+                return file
             if link.accepts(MOVE):
-                return self._move(link, what)
+                file = self._move(link, what)
+                self._moves |= isinstance(file, bytes)
+                return file
         except PeerRefused as error:
             return error
         return PeerRefused(
@@ -111,6 +156,13 @@ class Retriever:
             )
         return awaited.file or _failure(status, _MOVE_ADVICE)
 
+    def _listens(self) -> bool:
+        try:
+            self._listening()
+        except SettingInvalid:
+            return False
+        return True
+
     def _listening(self) -> MoveReceiver:
         with self._lock:
             if self._receiver is None:
@@ -119,14 +171,10 @@ class Retriever:
 
 
 def _failure(status: int, advice: str = "") -> EclipError:
-    if status in _BUSY:
-        return PeerUnavailable(
-            f"The DICOM node could not send an object (status {status:04X}): it is busy, or cannot "
-            f"read it.{advice} Its log says why."
-        )
-    return PeerRefused(
-        f"The DICOM node did not send an object (status {status:04X}).{advice} Its log says why."
-    )
+    text = f"The DICOM node did not send an object (status {status:04X}).{advice} See its log."
+    if status == _BUSY:
+        return PeerUnavailable(text)
+    return NotSent(text) if status in _NOT_SENT else PeerRefused(text)
 
 
 def _classes(instance: Instance) -> Sequence[str]:

@@ -16,7 +16,8 @@ from service.pacs.matching import matches, values_of
 
 _FIRST_DAY = date(1895, 1, 1)
 """Begin of the first range of dates, where a list of all studies is too long."""
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
+"""A UID that is asked for. Old archives have some with letters."""
 _STUDY_KEYS = frozenset(
     {
         "StudyDate", "StudyTime", "AccessionNumber", "PatientName", "PatientID",
@@ -123,7 +124,7 @@ def instances_of(ask: Ask, study: ListedStudy) -> list[Instance]:
         Instance(
             str(each.SeriesInstanceUID),
             str(image.SOPInstanceUID),
-            str(image.get("SOPClassUID") or ""),
+            _class(image),
             next(iter(values_of(each, "Modality")), ""),
         )
         for each in series
@@ -146,6 +147,11 @@ def retrieval(study: ListedStudy, instance: Instance) -> Dataset:
 def study_query(study_uid: str) -> Dataset:
     """Returns the query for one study."""
     return _query("STUDY", {"StudyInstanceUID": study_uid})
+
+
+def _class(image: Dataset) -> str:
+    uid = str(image.get("SOPClassUID") or "")
+    return uid if _UID.fullmatch(uid) else ""
 
 
 def _may_have(level: str, keyword: str) -> bool:
@@ -201,6 +207,7 @@ def _query(level: str, keys: Mapping[str, str]) -> Dataset:
         query.SpecificCharacterSet = "ISO_IR 192"
     for keyword, value in {_KEYS[level]: "", **keys}.items():
         try:
+            value.encode()
             vr = dictionary_VR(keyword)
             query.add(DataElement(keyword, vr, value or None, validation_mode=IGNORE))
         except (ValueError, TypeError, ArithmeticError):

@@ -14,6 +14,8 @@ from service.errors import RequestMalformed
 from service.imaging.deidentify import StudyRef
 from service.reporting.evidence import Subject, citable
 
+MOST_STUDIES = 1000
+"""Studies of a patient, at most. More have the id of nobody, such as ANONYMOUS, and no prior."""
 PriorFrom = Literal["request", "library"]
 """Who named the prior study: the request, or the library by its moment."""
 
@@ -60,7 +62,7 @@ def read_background(library: CaseLibrary, subject: Subject) -> Background:
 def _latest_before(library: CaseLibrary, moment: int | None, exclude: Exclusion) -> Study | None:
     """Returns the latest stored study before this moment that has anything to read.
 
-    None if the subject has no moment, or not exactly one patient.
+    None if the subject has no moment, or not exactly one patient, or one of over `MOST_STUDIES`.
     """
     if moment is None or len(exclude.patient_ids) != 1:
         return None
@@ -68,7 +70,7 @@ def _latest_before(library: CaseLibrary, moment: int | None, exclude: Exclusion)
     before = moment + library.pseudonyms.shift(patient)
     earlier = [
         (study.moment, study.study_id, study)
-        for study in library.store.studies_of(patient)
+        for study in library.store.studies_of(patient, MOST_STUDIES)
         if study.moment is not None
         and study.moment < before
         and study.study_id != exclude.study_id

@@ -5,6 +5,7 @@ took their place. A concept of any other scheme is known by its meaning.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from service.bundle.report_words import meaning
@@ -50,6 +51,8 @@ _HEADINGS = {
 _PROCEDURE_REPORTED = ("DCM", "121058")
 _CONTEXT = range(121005, 121037)
 """DCM codes of who observed, whom, with what device and in which procedure (TID 1001 to 1009)."""
+_SILENT = frozenset({("DCM", "112039"), ("DCM", "112040"), ("DCM", "121049")})
+"""Concepts whose values say nothing of the image: what tracks a lesion, and the language."""
 _NAMING = re.compile(
     r"\b(?:accession|address|author|authenticat\w*|birth|cc|dictated|dob|facility|fax|hospital"
     r"|identifier|ids?|institution|mrn|names?|observer|operator|pager|phone|physicians?|provider"
@@ -58,8 +61,10 @@ _NAMING = re.compile(
     re.IGNORECASE,
 )
 """Words of a concept's meaning by which its value names somebody: `Referring Physician`."""
-_HEADS = frozenset({"findings", "impression", "both", "description", "judgement", "background"})
-_HEADS_MORE = _HEADS | {"comment", "other"}
+_TELLING = re.compile(r"\b(?:comment|narrative|note|report|text)s?\b", re.IGNORECASE)
+"""Words by which it does not: `Radiologist Report`."""
+_STATED = frozenset({"findings", "impression", "both"})
+_HEADS = _STATED | {"description", "judgement", "background", "comment", "other"}
 _LONGEST = 60
 """Characters of a meaning that becomes a label or a heading."""
 
@@ -76,7 +81,13 @@ class Concept:
     def heading(self) -> str | None:
         """The heading that it stands for, by its code or by its meaning. None: it is none."""
         known = _HEADINGS.get((self.scheme, self.value))
-        return known or (self._plain.upper() if meaning(self._words) in _HEADS_MORE else None)
+        return known or (self.own_heading if meaning(self._words) in _HEADS else None)
+
+    @property
+    def own_heading(self) -> str | None:
+        """Its own words as a heading: in capitals without accents. None: it has none."""
+        plain = unicodedata.normalize("NFKD", self._words).encode("ascii", "ignore").decode()
+        return " ".join(plain.split()) if any(map(str.isalpha, plain)) else None
 
     @property
     def is_known(self) -> bool:
@@ -89,10 +100,21 @@ class Concept:
         return (self.scheme, self.value) == _PROCEDURE_REPORTED
 
     @property
+    def is_context(self) -> bool:
+        """Whether its code is that of who observed whom, where and when."""
+        return self.scheme == "DCM" and self.value.isdigit() and int(self.value) in _CONTEXT
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether its value says nothing of the image and names nobody."""
+        return (self.scheme, self.value) in _SILENT
+
+    @property
     def names_somebody(self) -> bool:
-        """Whether its value says who or where somebody is."""
-        is_context = self.scheme == "DCM" and self.value.isdigit() and int(self.value) in _CONTEXT
-        return is_context or (not self.is_known and bool(_NAMING.search(self.meaning)))
+        """Whether a short value of it says who somebody is, by the words of its meaning."""
+        words = self.meaning
+        describes = self.is_known or meaning(self._words) in _STATED or _TELLING.search(words)
+        return not describes and bool(_NAMING.search(words))
 
     @property
     def label(self) -> str:

@@ -26,7 +26,9 @@ _MAX_DEPTH = 24
 """Levels of content items; PS3.16's templates have six."""
 _MAX_TEXT = 2**17
 """Characters of a report."""
-_CONTEXT = frozenset({"HAS OBS CONTEXT", "HAS ACQ CONTEXT"})
+_LONGEST_NAME = 64
+"""Characters of a text that is taken for a name, where its concept is that of one (VR LO, PN)."""
+_OBSERVES, _ACQUIRES = "HAS OBS CONTEXT", "HAS ACQ CONTEXT"
 _CONTAINS, _MODIFIER = "CONTAINS", "HAS CONCEPT MOD"
 _DETAILS = frozenset({_MODIFIER, "HAS PROPERTIES"})
 _VALUES = frozenset({"CODE", "NUM"})
@@ -48,14 +50,14 @@ class Content:
     has_text: bool = False
     """Whether a TEXT item is among the lines."""
     people: list[str] = field(default_factory=list)
-    """Names of people as DICOM or plain text writes them."""
+    """Names of people, as DICOM or plain text writes them."""
     places: list[str] = field(default_factory=list)
     """Other words that may name somebody: organisations, ids."""
 
     @property
     def is_report(self) -> bool:
         """Whether it describes or concludes in words."""
-        return self.has_text or not {FINDINGS, IMPRESSION}.isdisjoint(self.sections)
+        return self.has_text or any(self.sections.get(each) for each in (FINDINGS, IMPRESSION))
 
     @property
     def text(self) -> str:
@@ -88,7 +90,14 @@ class _Item:
     @property
     def is_apart(self) -> bool:
         """Whether it says who observed whom, where or when."""
-        return self.kind == "PNAME" or self.relation in _CONTEXT or self.concept.names_somebody
+        observes = self.relation == _OBSERVES or self.concept.is_context
+        return self.kind == "PNAME" or (observes and not self.concept.is_silent)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it says nothing of the image by itself: it qualifies another item."""
+        qualifies = self.relation == _MODIFIER and not self.concept.is_procedure
+        return qualifies or self.relation == _ACQUIRES or self.concept.is_silent
 
     @property
     def is_detail(self) -> bool:
@@ -116,7 +125,7 @@ class _Walk:
             raise StudyInvalid(_TOO_DEEP)
         if item.is_apart:
             self._keep_apart(item, depth)
-        elif item.relation == _MODIFIER and not item.concept.is_procedure:
+        elif item.is_silent:
             return
         elif item.kind == "CONTAINER":
             self._container(item, section, depth)
@@ -129,7 +138,7 @@ class _Walk:
         label = item.concept.label
         heading = self._heading(item, section)
         if heading is None and not section and label:
-            heading = label.upper()
+            heading = item.concept.own_heading
         below = section if heading is None else heading
         lines = self.content.sections.setdefault(below, [])
         start = len(lines)
@@ -161,6 +170,9 @@ class _Walk:
 
     def _text(self, item: _Item, section: str, depth: int) -> None:
         text = _tidy(self._reader.text(item.dataset, "TextValue"))
+        if item.concept.names_somebody and len(text) <= _LONGEST_NAME:
+            self.content.people.append(text)
+            return
         is_whole = not item.concept.is_known and bool(headings(text))
         heading = None if is_whole else self._heading(item, section)
         below = section if heading is None else heading
@@ -191,6 +203,8 @@ class _Walk:
     def _said(self, item: _Item, *, labelled: bool = True) -> str:
         """What a TEXT, a CODE or a NUM says, on one line; nothing for any other item."""
         read, said = self._reader, ""
+        if item.concept.names_somebody:
+            return ""
         if item.kind == "TEXT":
             said = _tidy(read.text(item.dataset, "TextValue"))
         elif item.kind == "CODE":

@@ -34,31 +34,29 @@ _MONTH_OF = {
     for length in range(3, len(name) + 1)
 }
 """A month's name, or its beginning of three letters or more → its number."""
-_NAME = r"(?P<month>[a-z]{3,10})\.?"
+_NAME = rf"(?P<month>{'|'.join(sorted(_MONTH_OF, key=len, reverse=True))})(?![a-z])\.?"
 _YEAR = r"(?P<year>(?:19|20)\d\d|'?\d\d)(?![\d]|[.,]\d)"
 _DAY = r"(?<![\d.,])(?P<day>\d{1,2})(?:st|nd|rd|th|er|º|\.)?"
 _BETWEEN = r"(?:[ -]|,? (?:of|de|del) ?)?[ ]{0,2}"
 _FORMS = tuple(
-    map(
-        re.compile,
-        (
-            r"(?<!\d)(?P<year>(?:19|20)\d\d)(?P<month>\d\d)(?P<day>\d\d)(?:\d\d){0,3}(?!\d)",
-            r"(?<!\d)(?P<year>(?:19|20)\d\d)(?: ?[-./年] ?)(?P<month>\d{1,2})"
-            r"(?: ?[-./月] ?)(?P<day>\d{1,2})日?(?!\d)",
-            r"(?<![\d.,])(?P<day>\d{1,2}) ?(?P<gap>[-./]) ?(?P<month>\d{1,2}) ?(?P=gap) ?"
-            rf"{_YEAR}",
-            rf"{_DAY}{_BETWEEN}{_NAME},?{_BETWEEN}{_YEAR}",
-            rf"(?<![a-z]){_NAME}{_BETWEEN}(?P<day>\d{{1,2}})(?:st|nd|rd|th)?,?{_BETWEEN}{_YEAR}",
-        ),
+    re.compile(f"(?=(?P<date>{form}))")
+    for form in (
+        r"(?<!\d)(?P<year>(?:19|20)\d\d)(?P<month>\d\d)(?P<day>\d\d)(?:\d\d){0,3}(?!\d)",
+        r"(?<!\d)(?P<year>(?:19|20)\d\d) ?[-./年] ?(?P<month>\d{1,2}) ?[-./月] ?"
+        r"(?P<day>\d{1,2})日?(?!\d)",
+        r"(?<![\d.,])(?P<day>\d{1,2}) ?(?P<gap>[-./]) ?(?P<month>\d{1,2}) ?(?P=gap) ?" + _YEAR,
+        rf"{_DAY}{_BETWEEN}{_NAME},?{_BETWEEN}{_YEAR}",
+        rf"(?<![a-z]){_NAME}{_BETWEEN}(?P<day>\d{{1,2}})(?:st|nd|rd|th)?,?{_BETWEEN}{_YEAR}",
     )
 )
+"""The forms of the table. A date may begin within what only looks like one: `5-12-03-2026`."""
 
 
 def dates_in(text: str, known: Collection[date]) -> list[tuple[int, int]]:
     """Returns the beginning and the end of each date; one of two-digit year only if it is known."""
     short = {(day.year % 100, day.month, day.day) for day in known}
     return [
-        match.span()
+        match.span("date")
         for form in _FORMS
         for match in form.finditer(text)
         if any(_counts(*each, short) for each in _readings(match))
@@ -68,9 +66,8 @@ def dates_in(text: str, known: Collection[date]) -> list[tuple[int, int]]:
 def _readings(match: re.Match[str]) -> Iterator[tuple[str, int, int]]:
     """Yields year, month and day; where the year is last, in both orders of the others."""
     year, month, day = match["year"].lstrip("'"), match["month"], int(match["day"])
-    if not month.isdigit():
-        if month in _MONTH_OF:
-            yield year, _MONTH_OF[month], day
+    if month in _MONTH_OF:
+        yield year, _MONTH_OF[month], day
         return
     yield year, int(month), day
     if match.start("year") > match.start("day"):

@@ -68,12 +68,16 @@ class ObjectReader:
     def __init__(self, file: bytes, wanted: Iterable[str], count: "_Count") -> None:
         tags: list[BaseTag | int] = [*map(Tag, wanted)]
         self._count = count
+        beginning = inflated(file, HEAD, cut=True)
+        counted = _CountedFile(beginning, count)
         self.dataset: Dataset = read_partial(
-            _CountedFile(inflated(file, HEAD, cut=True), count),
+            counted,
             lambda tag, *_: bool(tag >= _PIXELS),
             specific_tags=tags,
             force=True,
         )
+        if counted.tell() > len(beginning):  # the last element is longer than what there is of it
+            raise StudyInvalid(_DAMAGED)
 
     def items(self, dataset: Dataset, keyword: str) -> list[Dataset]:
         """Returns the items of a sequence; none if it is absent."""

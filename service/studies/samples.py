@@ -12,7 +12,8 @@
 
 A file that could belong to two studies refuses both, and so do two patients in one study. A text
 or a record with a report comes before structured reports; of these the latest finished one counts,
-and what the study's headers name is removed from it.
+and what the study's headers name is removed from it. A structured report without an image is no
+study: nothing shows that it is about a chest radiograph.
 """
 
 from collections import Counter

@@ -87,7 +87,7 @@ def scrubbed(text: str, identity: Identity) -> str:
     Raises StudyInvalid for more than 1,000 names.
     """
     plain, places = _folded(text)
-    named = sorted(_patterns(identity), key=len, reverse=True)
+    named = sorted(_patterns(identity), key=lambda each: (-len(each), each))  # as in every process
     spans = [match.span() for match in _UID.finditer(plain)]
     spans += dates_in(plain, identity.dates)
     if named:

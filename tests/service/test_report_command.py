@@ -1,6 +1,7 @@
 """`eclip report --fhir` gives the report to a FHIR server, for whom the DICOM files name."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from typer.testing import CliRunner
@@ -77,7 +78,7 @@ def test_what_names_no_patient_and_no_study_is_a_usage_error(file):
     invoke("report", "--replay", "x", "--fhir", url, code=2)
 
 
-def test_an_earlier_study_is_the_prior_and_is_named(manifest, file, tmp_path):  # noqa: F811
+def test_an_earlier_study_is_the_prior_and_is_named(manifest, file, tmp_path, data_dir):  # noqa: F811
     invoke("index", manifest)
     (tmp_path / "pacs").mkdir()
     earlier = file("pacs/1.dcm", StudyInstanceUID="1.2.1", StudyDate="20250101", StudyTime="0900")
@@ -86,6 +87,10 @@ def test_an_earlier_study_is_the_prior_and_is_named(manifest, file, tmp_path):  
     studies.write_text(json.dumps(line))
     assert earlier.exists()
     invoke("index", studies)
+    minute = int(datetime(2025, 1, 1, 9, tzinfo=UTC).timestamp()) // 60
+    kept = [path.read_bytes() for path in data_dir.rglob("*") if path.is_file()]
+    for plain in (b"20250101", str(minute).encode(), minute.to_bytes(8, "little")):
+        assert not any(plain in content for content in kept)
     path = file(StudyDate="20260304", StudyTime="0900")
     shown = json.loads(CliRunner().invoke(cli.cli, ["report", str(path), "--json"]).stdout)
     assert shown["prior_from"] == "library"

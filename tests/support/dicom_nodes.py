@@ -58,13 +58,19 @@ def run_storescp(folder: Path, *options: str) -> Iterator[NodeAddress]:
 
 
 @contextmanager
-def run_node(contexts: list[Any], handlers: list[Any], **attributes: Any) -> Iterator[NodeAddress]:
+def run_node(
+    contexts: list[Any], handlers: list[Any], *, ssl_context: Any = None, **attributes: Any
+) -> Iterator[NodeAddress]:
     """Runs a node made with pynetdicom. attributes: of its application entity."""
     node = AE("NODE")
     for name, value in attributes.items():
         setattr(node, name, value)
     server = node.start_server(
-        ("127.0.0.1", 0), block=False, contexts=contexts, evt_handlers=handlers
+        ("127.0.0.1", 0),
+        block=False,
+        contexts=contexts,
+        evt_handlers=handlers,
+        ssl_context=ssl_context,
     )
     try:
         yield NodeAddress("NODE", "127.0.0.1", server.server_address[1])

@@ -1,8 +1,10 @@
 """Reads studies from real nodes: Orthanc and DCMTK's dcmqrscp."""
 
+import time
 from datetime import date
 from io import BytesIO
 
+import httpx
 import pytest
 from pydicom import dcmread, uid
 
@@ -22,6 +24,7 @@ PIXELS = radiograph(60, 50, 12)
 UNKNOWN_TO_ORTHANC = {uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, *JPEG_XLS}
 """Syntaxes that Orthanc 1.10 stores, and does not send by C-STORE."""
 SETTINGS = PacsSettings()
+UTF_8 = "ISO_IR 192"
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +50,8 @@ def orthanc(tmp_path_factory, move_port):
             of_study("1.9", series="1.9.1", ViewPosition="PA", BodyPartExamined="CHEST"),
             of_study("1.9", series="1.9.1", ViewPosition="LL", BodyPartExamined="CHEST"),
             of_study("1.9", series="1.9.2", Modality="CR", BodyPartExamined="HAND"),
-            of_study("1.10", StudyDate="", PatientName="Müller^Ä", SpecificCharacterSet="ISO_IR 192"),
+            of_study("1.11", SOPClassUID=uid.EnhancedSRStorage, Modality="SR"),
+            of_study("1.10", StudyDate="", PatientName="Müller^Ä", SpecificCharacterSet=UTF_8),
         )  # fmt: skip
         yield running
 
@@ -86,7 +90,9 @@ def fetched(archive, study):
 
 def test_all_studies_are_listed_each_once(archive):
     studies = [each.study_uid for each in archive.studies(Wanted())]
-    assert sorted(studies) == sorted({*(f"1.2.{i}" for i in range(len(SYNTAXES))), "1.9", "1.10"})
+    assert sorted(studies) == sorted(
+        {*(f"1.2.{i}" for i in range(len(SYNTAXES))), "1.9", "1.10", "1.11"}
+    )
 
 
 def test_a_study_meets_every_attribute_by_one_of_its_values(archive):
@@ -142,8 +148,6 @@ def test_orthanc_gives_each_object_as_it_is_stored(archive, orthanc, number):
 
 
 def file_of(orthanc, study):
-    import httpx
-
     (found,) = httpx.post(
         f"{orthanc.url}/tools/find",
         json={"Level": "Instance", "Query": {"StudyInstanceUID": study}},
@@ -161,6 +165,11 @@ def test_an_object_that_is_gone_is_an_error_and_the_others_follow(archive):
     assert all(isinstance(each, bytes) for each in results.values())
 
 
+def test_a_structured_report_is_fetched(archive):
+    (file,) = fetched(archive, ListedStudy("1.11"))
+    assert dcmread(BytesIO(file)).file_meta.MediaStorageSOPClassUID == uid.EnhancedSRStorage
+
+
 def test_an_object_of_unknown_class_is_fetched_all_the_same(archive):
     study = ListedStudy("1.9")
     unnamed = [
@@ -168,6 +177,9 @@ def test_an_object_of_unknown_class_is_fetched_all_the_same(archive):
         for each in archive.instances(study)
     ]
     assert all(isinstance(got, bytes) for _, got in archive.fetch(study, unnamed))
+    report = Instance("1.11.1", archive.instances(ListedStudy("1.11"))[0].instance_uid, "", "SR")
+    ((_, got),) = archive.fetch(ListedStudy("1.11"), [report])
+    assert isinstance(got, bytes)
 
 
 def test_leaving_a_fetch_early_ends_its_association(archive):
@@ -203,3 +215,88 @@ def syntaxes_of(archive):
     studies = sorted(archive.studies(Wanted({"ModalitiesInStudy": ["DX"]})), key=str)
     files = [file for study in studies for file in fetched(archive, study)]
     return [dcmread(BytesIO(file)).file_meta.TransferSyntaxUID for file in files]
+
+
+def test_objects_come_by_c_move_where_the_node_has_no_c_get(tmp_path, move_port):
+    with run_dcmqrscp(tmp_path, "--disable-get", moves_to={"ECLIP": move_port}) as node:
+        held(node, of_study("1.2"), of_study("1.2"), of_study("1.3"))
+        archive = open_node_archive(node, PacsSettings(listen_port=move_port))
+        files = [file for study in archive.studies(Wanted()) for file in fetched(archive, study)]
+        archive.close()
+    assert sorted(dcmread(BytesIO(file)).StudyInstanceUID for file in files) == [
+        "1.2",
+        "1.2",
+        "1.3",
+    ]
+
+
+def test_orthanc_that_forbids_c_get_sends_objects_as_they_are_stored_by_c_move(tmp_path, move_port):
+    ours = {"AET": "ECLIP", "Host": "127.0.0.1", "Port": move_port, "AllowGet": False}
+    syntaxes = [each for each in SYNTAXES if each not in UNKNOWN_TO_ORTHANC]
+    with run_orthanc(
+        tmp_path, DicomAlwaysAllowGet=False, DicomModalities={"eclip": ours}
+    ) as orthanc:
+        orthanc.put(*(of_study("1.2", each) for each in syntaxes))
+        archive = open_node_archive(
+            parse_address(orthanc.node), PacsSettings(listen_port=move_port)
+        )
+        files = fetched(archive, ListedStudy("1.2"))
+        archive.close()
+    assert {dcmread(BytesIO(file)).file_meta.TransferSyntaxUID for file in files} == set(syntaxes)
+
+
+def held(node, *files):
+    destination = open_node_destination(node, SETTINGS)
+    for file in files:
+        destination.send(file)
+    destination.close()
+
+
+def test_c_move_without_a_port_is_an_error_that_says_what_to_set(tmp_path):
+    with run_dcmqrscp(tmp_path, "--disable-get") as node:
+        held(node, of_study("1.2"))
+        archive = open_node_archive(node, PacsSettings(listen_port=0))
+        with pytest.raises(SettingInvalid, match="ECLIP_LISTEN_PORT"):
+            fetched(archive, ListedStudy("1.2"))
+        archive.close()
+
+
+def test_c_move_to_a_node_that_does_not_know_us_is_an_error_that_says_so(tmp_path):
+    with run_dcmqrscp(tmp_path, "--disable-get") as node:
+        held(node, of_study("1.2"))
+        archive = open_node_archive(node, PacsSettings(listen_port=free_port()))
+        (error,) = fetched(archive, ListedStudy("1.2"))
+        assert isinstance(error, PeerRefused)
+        assert "must know ECLIP_AE_TITLE" in error.detail
+        archive.close()
+
+
+def test_a_port_in_use_is_an_error(tmp_path):
+    with run_dcmqrscp(tmp_path, "--disable-get") as node:
+        held(node, of_study("1.2"))
+        archive = open_node_archive(node, PacsSettings(listen_port=node.port))
+        with pytest.raises(SettingInvalid, match="no program listens"):
+            fetched(archive, ListedStudy("1.2"))
+        archive.close()
+
+
+@pytest.mark.parametrize("limit", ["LimitFindResults", "LimitFindStudies"])
+def test_orthanc_that_lists_few_studies_is_asked_for_fewer_days(tmp_path, limit):
+    days = [f"202601{day:02}" for day in range(1, 13)]
+    with run_orthanc(tmp_path, **{limit: 5}) as orthanc:
+        orthanc.put(*(of_study(f"1.{day}", StudyDate=day) for day in days))
+        archive = open_node_archive(parse_address(orthanc.node), SETTINGS)
+        assert listed(archive) == {f"1.{day}" for day in days}
+        archive.close()
+
+
+def test_orthanc_that_ends_an_idle_association_is_called_again(tmp_path):
+    with run_orthanc(tmp_path, DicomScpTimeout=1) as orthanc:
+        orthanc.put(*(of_study("1.2") for _ in range(3)))
+        archive = open_node_archive(parse_address(orthanc.node), SETTINGS)
+        study = ListedStudy("1.2")
+        for _, file in archive.fetch(study, archive.instances(study)):
+            assert isinstance(file, bytes)
+            time.sleep(2)
+        archive.close()
+        assert orthanc.log.count("Association Received") > 2

@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
@@ -8,7 +9,7 @@ from pydicom import uid
 from service.cases.ingest import ingest_source, total
 from service.cases.library import CaseLibrary
 from service.cases.sources import open_source
-from service.errors import PeerRefused, PeerUnavailable
+from service.errors import PeerRefused, PeerUnavailable, StoreFull
 from service.pacs.fetching import NO_RADIOGRAPH, OTHERS, REJECTED, UNCHANGED
 from service.pacs.ledger import Ledger
 from service.pacs.pull import LATE, Pull
@@ -16,6 +17,7 @@ from service.settings import Settings
 from service.wiring import open_library
 from tests.support.archive import archived
 from tests.support.held_archive import HeldArchive
+from tests.support.processes import eventually
 from tests.support.synthetic import radiograph
 
 PIXELS = radiograph(256, 224, 12)
@@ -183,3 +185,24 @@ def test_bytes_ahead_are_bounded(monkeypatch, library, ledger):
     archive = HeldArchive([radiograph_of(study) for study in range(30)])
     assert pull(library, archive, ledger).stored == 30
     assert np.unique(archive.fetched).size == len(archive.fetched) == 30
+
+
+def test_a_run_that_is_broken_off_leaves_no_thread_waiting(monkeypatch, library, ledger):
+    monkeypatch.setattr("service.pacs.pull.AHEAD_BYTES", 1)
+    archive = HeldArchive([radiograph_of(study) for study in range(30)])
+    run = Pull(archive, ledger, library.pseudonyms, {}, None)
+    run.list_studies()
+    next(run.source().entries)
+    run.close()
+    eventually(
+        lambda: not any(t.name.startswith("ahead") for t in threading.enumerate()), "threads"
+    )
+
+
+def test_a_full_disk_ends_the_run_and_is_no_fault_of_a_study(monkeypatch, library, ledger):
+    archive = HeldArchive([radiograph_of(study) for study in range(3)])
+    full = StoreFull("The disk is full.")
+    with monkeypatch.context() as patched:
+        patched.setattr(library, "put_referenced", lambda studies, _: dict.fromkeys(studies, full))
+        assert len(pull(library, archive, ledger).rejected) == 3
+    assert pull(library, archive, ledger).stored == 3

@@ -66,6 +66,16 @@ def test_the_latest_of_the_earlier_studies_is_read(reporter, put):
         assert prior(reporter, nobody) == ((), None)
 
 
+def test_an_id_that_very_many_studies_share_is_no_patient(reporter, put, monkeypatch):
+    put("before", NOON - DAY)
+    put("long ago", NOON - 2 * DAY)
+    asked = Subject("one", moment=NOON)
+    monkeypatch.setattr("service.reporting.background.MOST_STUDIES", 2)
+    assert prior(reporter, asked)[1] == "library"
+    monkeypatch.setattr("service.reporting.background.MOST_STUDIES", 1)
+    assert prior(reporter, asked) == ((), None)
+
+
 def test_a_study_with_nothing_to_read_makes_room_for_an_earlier_one(reporter, put, deadline):
     put("long ago", NOON - 900 * DAY, "A mass.")
     bare = StudyRecord(patient_id="one", report="INDICATION: Cough.")

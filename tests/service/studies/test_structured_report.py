@@ -102,6 +102,8 @@ def test_sequences_of_undefined_length_read_the_same():
         (("F1", "SRT", "Clinical impression"), "CLINICAL IMPRESSION"),
         (("77", "99RIS", "Opinion"), "OPINION"),
         (("78", "99RIS", "Technique"), "TECHNIQUE"),
+        (("79", "99RIS", "Résultats"), "RESULTATS"),
+        (("80", "99RIS", "Radiology: main part"), "RADIOLOGY MAIN PART"),
     ],
 )
 def test_a_heading_is_known_by_its_code_or_else_by_its_meaning(concept, heading):
@@ -206,8 +208,34 @@ def test_who_observed_whom_and_when_is_not_in_the_text_and_is_known():
     ]  # fmt: skip
     report = read_report(report_file(*observer, section(FINDINGS, *observer, said("Clear."))))
     assert report.text == "FINDINGS:\nClear."
-    assert report.identity.people >= {"Roe^Jane", "Low^Ann"}
-    assert report.identity.phrases >= {"St. Mary", "X9", "Dr. Poe"}
+    assert report.identity.people >= {"Roe^Jane", "Low^Ann", "Dr. Poe"}
+    assert report.identity.phrases >= {"St. Mary", "X9"}
+
+
+@pytest.mark.parametrize(
+    ("meaning", "is_text"),
+    [
+        ("Radiologist Report", True),
+        ("Radiologist Impression", True),
+        ("Verified findings", True),
+        ("Referring Physician", False),
+        ("Patient Name", False),
+        ("Accession Number", False),
+    ],
+)
+def test_a_short_text_of_a_concept_that_names_somebody_is_a_name(meaning, is_text):
+    report = read_report(report_file(said("Jane Roe.", ("1", "99X", meaning)), said("Clear.")))
+    assert ("Jane Roe." in report.text) == is_text == ("Jane Roe." not in report.identity.people)
+    long = "The lungs are clear, the heart is not enlarged, no effusion, no fracture."
+    assert long in text_of(said(long, ("1", "99X", meaning)))
+
+
+def test_what_tracks_a_lesion_and_how_it_was_acquired_is_neither_text_nor_a_name():
+    tracking = said("Lesion 1", ("112039", "DCM", "Tracking Identifier"), relation=OBSERVES)
+    upright = said("upright", ("1", "99X", "Position"), relation="HAS ACQ CONTEXT")
+    report = read_report(report_file(section(FINDINGS, tracking, upright, said("Lesion 1."))))
+    assert report.text == "FINDINGS:\nLesion 1."
+    assert "upright" not in report.identity.phrases
 
 
 def test_the_procedure_that_is_reported_is_the_examination():
