@@ -1,8 +1,8 @@
 """Makes the HTTP app: its endpoints, its bounds, and how errors are answered."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -26,6 +26,7 @@ from service.api import (
 from service.api.context import Services
 from service.api.middleware import BodyBounds, Heads, RequestEnvelope
 from service.health import watching
+from service.listening import check_listening, listening
 from service.memory import RequestMemory
 from service.probes import parts_of
 from service.settings import Settings
@@ -45,7 +46,7 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
         if open_to_others(settings):
             log().warning("anyone who reaches the port may read and delete everything")
         with (
-            open_services(settings) if wired is None else nullcontext(wired) as services,
+            _all_services(settings) if wired is None else nullcontext(wired) as services,
             watching(parts_of(services)) as app.state.health,
         ):
             app.state.services = services
@@ -79,3 +80,10 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
     ):  # fmt: skip
         app.include_router(module.router)
     return app
+
+
+@contextmanager
+def _all_services(settings: Settings) -> Iterator[Services]:
+    check_listening(settings)
+    with open_services(settings) as opened, listening(opened) as wired:
+        yield wired

@@ -1,4 +1,4 @@
-"""Runs the command line: eclip serve, index, copy, search, report, erase, audit and keys."""
+"""Runs the command line: eclip serve, listen, index, search, report, and its other commands."""
 
 import sys
 from pathlib import Path
@@ -35,6 +35,7 @@ from service.errors import EclipError, SettingInvalid
 from service.files import content_of
 from service.index_command import index, index_path, tracked
 from service.keys_command import keys
+from service.listen_command import listen
 from service.permissions import write_privately
 from service.report_command import report
 from service.settings import DEMO_LIBRARY
@@ -53,6 +54,9 @@ cli.command(help="Write a cited report for the images of one study, or repeat on
     report
 )
 cli.command(help="Erase deleted content from the files now. Stop the server first.")(erase)
+cli.command(help="Receive radiographs and send draft reports back; serve the HTTP API as well.")(
+    listen
+)
 out, err = Console(), Console(stderr=True)
 SEARCHES = 50
 """Searches that are compared after a library was copied."""

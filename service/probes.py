@@ -23,6 +23,8 @@ def parts_of(wired: Services) -> list[Part]:
     parts = [Part(name, partial(ask, wired)) for name, ask in asked.items()]
     if wired.settings.llm_url:
         parts.append(Part("language_model", partial(_language_model, wired), on_request=False))
+    if wired.pacs_state is not None:
+        parts.append(Part("pacs", wired.pacs_state))
     return parts
 
 

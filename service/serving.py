@@ -15,6 +15,7 @@ from uvicorn.config import STARTUP_FAILURE
 from service.api.context import Services
 from service.app import create_app
 from service.connections import Connections
+from service.listening import check_listening, listening
 from service.settings import Settings
 from service.telemetry import log
 from service.wiring import open_services
@@ -36,8 +37,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for server in self.servers:
-            for listening in server.sockets:
-                with listening.dup() as same:
+            for bound in server.sockets:
+                with bound.dup() as same:
                     same.listen(KNOCKING)
         if self.config.uds:
             log().info("listening", socket=self.config.uds)
@@ -47,36 +48,45 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: Settings, when_open: Callable[[Services], None]) -> None:
-    """Opens the services, calls `when_open` with them, and answers requests until a signal."""
+    """Opens the services, calls `when_open` with them, and answers requests until a signal.
+
+    Radiographs are received meanwhile, where the settings say so. Raises SettingInvalid.
+    """
+    check_listening(settings)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again at its end
     bound = affordable(settings.connections)
     connections = Connections(
         bound, head_s=settings.head_s, body_s=settings.body_s, idle_s=settings.idle_s
     )
-    with open_services(settings) as wired:
-        when_open(wired)
-        server = _Server(
-            uvicorn.Config(
-                create_app(settings, wired),
-                host=settings.host,
-                port=settings.port,
-                uds=None if settings.socket is None else str(settings.socket),
-                http=cast(Any, connections.protocol),
-                loop="asyncio",
-                ws="none",
-                forwarded_allow_ips="127.0.0.1",
-                backlog=min(ACCEPTED, max(1, bound // 8)),
-                timeout_keep_alive=settings.idle_s,
-                timeout_graceful_shutdown=math.ceil(settings.longest_s),
-                access_log=False,
-                log_config=None,
-                log_level="warning",
-            )
-        )
-        with suppress(KeyboardInterrupt):
-            server.run()
+    with open_services(settings) as opened:
+        when_open(opened)
+        with listening(opened) as wired:
+            server = _Server(_config(settings, wired, connections, bound))
+            with suppress(KeyboardInterrupt):
+                server.run()
     if not server.started:
         sys.exit(STARTUP_FAILURE)
+
+
+def _config(
+    settings: Settings, wired: Services, connections: Connections, bound: int
+) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(settings, wired),
+        host=settings.host,
+        port=settings.port,
+        uds=None if settings.socket is None else str(settings.socket),
+        http=cast(Any, connections.protocol),
+        loop="asyncio",
+        ws="none",
+        forwarded_allow_ips="127.0.0.1",
+        backlog=min(ACCEPTED, max(1, bound // 8)),
+        timeout_keep_alive=settings.idle_s,
+        timeout_graceful_shutdown=math.ceil(settings.longest_s),
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+    )
 
 
 def _address(host: str, port: int) -> str:

@@ -80,6 +80,18 @@ READ_ONLY = Gauge(
 PART_READY = Gauge(
     "eclip_part_ready", "1 while a part of the service works, else 0", ["part"], registry=REGISTRY
 )
+PACS_OUTCOMES = Counter(
+    "eclip_pacs_outcomes_total",
+    "What became of received studies and of their results",
+    ["outcome"],
+    registry=REGISTRY,
+)
+PACS_STUDIES = Gauge(
+    "eclip_pacs_studies_waiting", "Received studies that are not processed yet", registry=REGISTRY
+)
+PACS_RESULTS = Gauge(
+    "eclip_pacs_results_waiting", "Results that are not sent yet", ["to"], registry=REGISTRY
+)
 ASSOCIATIONS = Counter(
     "eclip_associations_total",
     "Associations that callers asked for, by outcome",
@@ -93,11 +105,12 @@ RECEIVED = Counter(
     registry=REGISTRY,
 )
 SPOOL_BYTES = Gauge(
-    "eclip_spool_bytes", "Bytes that wait on the disk, encrypted", registry=REGISTRY
+    "eclip_spool_bytes", "Bytes that wait on the disk, encrypted", ["spool"], registry=REGISTRY
 )
 SPOOL_DAMAGED = Gauge(
     "eclip_spool_damaged_objects",
     "Files that were set aside because they cannot be decrypted",
+    ["spool"],
     registry=REGISTRY,
 )
 

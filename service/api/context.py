@@ -40,11 +40,13 @@ class Services:
     library: CaseLibrary
     reporter: Reporter
     tracer: Tracer = field(default_factory=NoOpTracer)
+    intake: Intake | None = None
+    """Takes received objects in; None where none are received."""
+    pacs_state: Callable[[], str] | None = None
+    """How receiving and sending go; None where nothing is received. See `service.health.Part`."""
     unfinished: set[asyncio.Task[Any]] = field(default_factory=set)
     """Work that goes on although its request was answered. The server's end waits for it."""
     bulk_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(BULK_THREADS))
-    intake: Intake | None = None
-    """Takes in objects of a PACS; None where this server does not receive any."""
 
 
 def services(request: Request) -> Services:

@@ -226,8 +226,9 @@ class Spool:
             return False
 
     def _measure(self) -> None:
-        SPOOL_BYTES.set(self._held)
-        SPOOL_DAMAGED.set(len(self._damaged_sizes))
+        spool = self._folder.name
+        SPOOL_BYTES.labels(spool).set(self._held)
+        SPOOL_DAMAGED.labels(spool).set(len(self._damaged_sizes))
 
 
 def spool_key(settings: Settings) -> bytes:

@@ -96,9 +96,9 @@ class AuditLog:
     def append(self, embedding: Vector, request: ReportRequest, report: Report) -> None:
         """Writes the record of a report; raises StoreUnavailable if the disk does not take it."""
         record = self.record(embedding, request, report)
-        line = record.model_dump_json().encode() + b"\n"
+        line = record.model_dump_json().encode()
         with disk_errors("the audit log, so the report is not given out"):
-            _append(self._path(record.id[:10]), line)
+            append_line(self._path(record.id[:10]), line)
 
     def check(self) -> None:
         """Raises StoreUnavailable if no report could be recorded now."""
@@ -214,8 +214,8 @@ def _is_at(path: Path, file: BufferedRandom) -> bool:
         return False
 
 
-def _append(path: Path, line: bytes) -> None:
-    """Appends a whole line and fsyncs it, or leaves the file as it was.
+def append_line(path: Path, line: bytes) -> None:
+    """Appends a whole line and fsyncs it, or leaves the file as it was. Raises OSError.
 
     First ends a line that a crash cut short.
     """
@@ -223,7 +223,7 @@ def _append(path: Path, line: bytes) -> None:
     with locked(path) as file:
         end = file.seek(0, os.SEEK_END)
         torn = end and os.pread(file.fileno(), 1, end - 1) != b"\n"
-        whole = b"\n" * bool(torn) + line
+        whole = b"\n" * bool(torn) + line + b"\n"
         try:
             if os.write(file.fileno(), whole) != len(whole):  # a disk that is full takes a part
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -52,20 +52,22 @@ def in_process(settings: Settings, wired: Services | None = None) -> TestClient:
 def run_server(
     data_dir: Path,
     *arguments: str,
+    command: str = "serve",
     descriptors: int | None = None,
     until: str = "/health/ready",
     **environment: str,
 ) -> Iterator[Server]:
-    """Runs `eclip serve`, with a limit of open files, and yields it once `until` answers 200.
+    """Runs `eclip serve`, or another command, and yields it once `until` answers 200.
 
-    On exit it gets SIGTERM and must end with status 0, unless the test ended it before.
+    descriptors: the limit of open files. On exit it gets SIGTERM and must end with status 0, unless
+    the test ended it before.
     """
     port = _free_port()
     log = data_dir / "server.log"
     variables = {"ECLIP_PORT": str(port), "ECLIP_DATA_DIR": str(data_dir), **environment}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", "serve", *arguments],
+            [sys.executable, "-m", "service.cli", command, *arguments],
             env=os.environ | variables,
             stdout=output,
             stderr=output,

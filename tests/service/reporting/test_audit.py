@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import RecordUnknown, StoreUnavailable
 from service.imaging.deidentify import Pseudonymiser
-from service.reporting.audit import AuditLog, _append
+from service.reporting.audit import AuditLog, append_line
 from service.reporting.evidence import Subject
 from service.reporting.report import Report, ReportRequest
 from tests.support.disks import fill, small_disk
@@ -125,11 +125,11 @@ def test_a_record_that_is_not_there_is_unknown(log, name):
 def test_a_line_that_the_disk_takes_in_part_leaves_the_file_as_it_was(tmp_path):
     with small_disk(tmp_path / "disk", 1) as disk:
         day = disk / "audit" / "2026-01-01.jsonl"
-        _append(day, b"first\n")
+        append_line(day, b"first")
         filler = fill(disk)
         with pytest.raises(OSError, match="No space left"):
-            _append(day, b"x" * 20_000 + b"\n")
+            append_line(day, b"x" * 20_000)
         assert day.read_bytes() == b"first\n"
         filler.unlink()
-        _append(day, b"second\n")
+        append_line(day, b"second")
         assert day.read_bytes() == b"first\nsecond\n"
