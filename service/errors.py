@@ -158,10 +158,7 @@ class ImageUndecodable(EclipError):
 
 
 class ImageNotARadiograph(EclipError):
-    """The image shows no chest: its header names another body part, or its pixels cannot be one.
-
-    They are constant, too few, in colour, a page, noise, turned, or of another layout.
-    """
+    """The image shows no upright chest, as its header or its pixels say."""
 
     type, title, status = "image/not-a-radiograph", "Not a radiograph", 422
 
@@ -239,10 +236,7 @@ class LlmUnavailable(EclipError):
 
 
 class LlmRefused(LlmUnavailable):
-    """The language model's server refuses the request and would do so again.
-
-    `detail` has the server's own words. Change its settings, or those of this service.
-    """
+    """The language model's server refuses the request, and would again. `detail` has its words."""
 
     type, title, status = "llm/refused", "Language model refuses the request", 502
 
@@ -302,9 +296,6 @@ class PeerRefused(EclipError):
 
 
 class DeadlineExceeded(EclipError):
-    """The time for the request passed, or its client left. Its waiting work was cancelled.
-
-    A deletion is not cancelled: it goes on to its end.
-    """
+    """The time for the request passed, or its client left. A deletion goes on to its end."""
 
     type, title, status = "deadline/exceeded", "Deadline exceeded", 504

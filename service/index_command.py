@@ -21,9 +21,9 @@ from service.cases.sources import open_source
 from service.command_start import start
 from service.console import looking, progress_bar, show_outcome
 from service.pacs.address import Address, WebAddress, is_address, parse_address
-from service.pacs.ledger import Ledger
 from service.pacs.opening import open_archive
-from service.pacs.pull import Pull, Since
+from service.pacs.pull.ledger import Ledger
+from service.pacs.pull.source import Pull, Since
 from service.settings import Settings
 from service.telemetry import log
 from service.wiring import open_library_on_ray, open_services

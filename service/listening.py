@@ -11,7 +11,7 @@ from pathlib import Path
 from service.api.context import Services
 from service.errors import SettingInvalid
 from service.pacs.address import parse_address
-from service.pacs.rules import read_rules
+from service.pacs.desk.rules import read_rules
 from service.settings import Settings
 from service.telemetry import log
 

@@ -9,17 +9,17 @@ from service.api.context import Services
 from service.errors import StoreUnavailable
 from service.health import READY
 from service.pacs.address import parse_address
-from service.pacs.desk import Desk
-from service.pacs.drafting import Drafting
-from service.pacs.fhir_server import FhirServer
-from service.pacs.making import make_results
+from service.pacs.desk.desk import Desk
+from service.pacs.desk.drafting import Drafting
+from service.pacs.desk.making import make_results
+from service.pacs.desk.outbox import Outbox, Recipient
+from service.pacs.desk.outcomes import Outcomes, Peer
+from service.pacs.desk.recipients import FhirRecipient, PacsRecipient
+from service.pacs.desk.rules import read_rules
+from service.pacs.drafts.fhir_server import FhirServer
 from service.pacs.opening import open_destination
-from service.pacs.outbox import Outbox, Recipient
-from service.pacs.outcomes import Outcomes, Peer
-from service.pacs.receiver import Receiver
-from service.pacs.recipients import FhirRecipient, PacsRecipient
-from service.pacs.rules import read_rules
-from service.pacs.spool import Spool, spool_key
+from service.pacs.receive.receiver import Receiver
+from service.pacs.receive.spool import Spool, spool_key
 from service.settings import Settings
 from service.telemetry import log
 

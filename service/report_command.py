@@ -16,11 +16,11 @@ from service.cases.search import check_k
 from service.command_start import COMMAND_S, as_usage_error, start
 from service.deadline import Deadline
 from service.imaging.dicom.header import looks_like_dicom
-from service.pacs.fhir_bundle import transaction
-from service.pacs.fhir_server import FhirServer
+from service.pacs.drafts.fhir_bundle import transaction
+from service.pacs.drafts.fhir_server import FhirServer
+from service.pacs.drafts.result_uids import result_uid
 from service.pacs.headers import header_of
 from service.pacs.origin import Origin
-from service.pacs.result_uids import result_uid
 from service.reporting.evidence import Subject
 from service.reporting.formats import json_text, plain_text
 from service.reporting.pipeline import Reporter

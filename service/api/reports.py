@@ -28,7 +28,7 @@ from service.identifiers import Identifier
 from service.imaging.content import require_radiographs
 from service.inference.encoder import EncodedImage
 from service.memory import short
-from service.pacs.draft_sr import check_one_study, structured_report
+from service.pacs.drafts.structured_report import check_one_study, structured_report
 from service.pacs.headers import header_of
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS

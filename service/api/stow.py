@@ -13,7 +13,7 @@ from service.api.related import read_parts
 from service.auth import writer
 from service.errors import ReceivingOff, StoreUnavailable
 from service.pacs.intake import Intake
-from service.pacs.taking import Named, Status, counted, named, study_of, take
+from service.pacs.receive.taking import Named, Status, counted, named, study_of, take
 
 ANSWER = "application/dicom+json"
 _ANSWERS = (ANSWER, "application/json")

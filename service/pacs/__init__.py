@@ -1,4 +1,6 @@
 """Takes studies in from a PACS, and gives draft reports back to it.
 
-`archive` is what a PACS can be asked, over DICOMweb or DIMSE; `destination` is where results go.
+`archive.py` says what a PACS can be asked, and `destination.py` where results go; `web` and `node`
+are both over DICOMweb and over DIMSE. `pull` reads studies into the case library. `receive` takes
+objects in, `desk` makes drafts of them, and `drafts` writes these as DICOM and as FHIR.
 """

@@ -12,10 +12,10 @@ from service.settings import Settings
 def open_archive(address: Address, settings: Settings) -> Archive:
     """Returns the archive at an address. Raises SettingInvalid for a file it cannot read."""
     if isinstance(address, WebAddress):
-        from service.pacs.dicomweb import open_web_archive
+        from service.pacs.web.archive import open_web_archive
 
         return open_web_archive(address, settings)
-    from service.pacs.dimse import open_node_archive
+    from service.pacs.node.archive import open_node_archive
 
     return open_node_archive(address, settings)
 
@@ -23,9 +23,9 @@ def open_archive(address: Address, settings: Settings) -> Archive:
 def open_destination(address: Address, settings: Settings) -> Destination:
     """Returns the destination at an address. Raises SettingInvalid for a file it cannot read."""
     if isinstance(address, WebAddress):
-        from service.pacs.web_destination import open_web_destination
+        from service.pacs.web.destination import open_web_destination
 
         return open_web_destination(address, settings)
-    from service.pacs.node_destination import open_node_destination
+    from service.pacs.node.destination import open_node_destination
 
     return open_node_destination(address, settings)

@@ -22,7 +22,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 from pynetdicom.sop_class import ComputedRadiographyImageStorage
 
-from service.pacs.outcomes import OutcomeLine
+from service.pacs.desk.outcomes import OutcomeLine
 from tests.support.archive import archived
 from tests.support.orthanc import free_port, run_orthanc
 from tests.support.paths import RADIOGRAPH, ROOT

@@ -15,7 +15,7 @@ from service.cases.ingest import AT_ONCE, Outcome, ingest, total
 from service.cases.sources import open_source
 from service.index_command import Asked, index_archive
 from service.pacs.address import parse_address
-from service.pacs.fetching import NO_RADIOGRAPH, REJECTED, UNCHANGED
+from service.pacs.pull.fetching import NO_RADIOGRAPH, REJECTED, UNCHANGED
 from service.settings import Settings
 from service.wiring import open_library, open_services
 from tests.support.department import CHESTS, FINDINGS, chest, department, image, uid_of

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from service import cli
 from service.settings import DEMO
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
-from tests.service.pacs.test_fhir_server import outcome, serving
+from tests.service.pacs.drafts.test_fhir_server import outcome, serving
 from tests.service.test_cli import data_dir, fails, invoke, manifest  # noqa: F401 — fixtures
 from tests.support.fhir import require_valid
 from tests.support.synthetic import radiograph

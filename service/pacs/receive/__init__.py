@@ -1,0 +1,1 @@
+"""Receives DICOM objects, and keeps each encrypted on the disk before it is acknowledged."""

@@ -1,0 +1,1 @@
+"""Reads studies from a DICOMweb service, and stores results in it."""
