@@ -278,7 +278,7 @@ class ReceivingOff(EclipError):
 
 
 class ObjectDamaged(EclipError):
-    """A received object that waited on the disk cannot be read any more. It was set aside."""
+    """A received object that waited on the disk is damaged, and was set aside."""
 
     type, title, status = "spool/damaged", "Received object damaged", 500
 

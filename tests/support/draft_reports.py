@@ -12,7 +12,7 @@ from tests.support.evidence import passage
 
 WRITTEN = datetime(2026, 11, 30, 20, 15, 30, tzinfo=UTC)
 PROVENANCE = Provenance(
-    "b" * 64, None, 0, 8, "eclip-radiology 0.1.0", "2026-11-30-0123456789abcdef"
+    "b" * 64, None, 0, 8, "eclip-radiology 9.8.7", "2026-11-30-0123456789abcdef"
 )
 CLASSIFICATION = (
     Finding("pleural effusion", 0.41, 0.8125, True, False),

@@ -52,7 +52,7 @@ REPORT = Report(
     classification=FINDINGS,
     generator=WrittenBy("extractive", "writer-1", 2),
     provenance=Provenance(
-        "b" * 64, None, 0, 8, "eclip-radiology 0.1.0", "2026-03-04-0123456789abcdef"
+        "b" * 64, None, 0, 8, "eclip-radiology 9.8.7", "2026-03-04-0123456789abcdef"
     ),
     abstained=None,
 )
@@ -157,7 +157,7 @@ def test_the_provenance_names_the_audit_record_the_bundle_and_the_program():
     (device,) = of_kind(found, "Device")
     (provenance,) = of_kind(found, "Provenance")
     assert device["manufacturer"] == "eCLIP Radiology"
-    assert {item["value"] for item in device["version"]} == {"0.1.0", "b" * 64}
+    assert {item["value"] for item in device["version"]} == {"9.8.7", "b" * 64}
     assert provenance["agent"][0]["who"]["reference"] == found[1]["fullUrl"]
     named = [item["what"].get("identifier", {}).get("value") for item in provenance["entity"]]
     assert named == [None, "2026-03-04-0123456789abcdef", "b" * 64]
