@@ -11,8 +11,7 @@ class EclipError(Exception):
     """Base of all errors of the service.
 
     type: the stable end of the URN. status: the HTTP status. detail: what was wrong and what to do.
-    retry_after_s: seconds after which the same request may succeed. extensions: further members of
-    the problem.
+    retry_after_s: seconds after which it may succeed. extensions: further members of the problem.
     """
 
     type: ClassVar[str]
