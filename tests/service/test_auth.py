@@ -14,6 +14,8 @@ OPEN = {"/health/live", "/health/ready"}
 NEEDED = {
     ("PUT", "/studies/s1"): "write",
     ("POST", "/studies"): "write",
+    ("POST", "/dicom-web/studies"): "write",
+    ("POST", "/dicom-web/studies/{study_uid}"): "write",
     ("DELETE", "/studies/s1"): "delete",
     ("DELETE", "/patients/p1"): "delete",
     ("GET", "/metrics"): "metrics",
