@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from service.deadline import Deadline
-from service.errors import EclipError, ImageUndecodable, ObjectDamaged, StoreUnavailable
+from service.errors import EclipError, ImageUndecodable, ObjectDamaged, StoreFull, StoreUnavailable
 from service.logs import failure
 from service.memory import short
 from service.pacs.desk.answered import Answered
@@ -163,6 +163,8 @@ class Desk:
         if self._answered.has_more_than(group.study_uid, group.latest):
             self._end(group, Outcome(group.study_uid, "repeated", images=len(group.latest)))
             return
+        if self._outbox.full:
+            raise StoreFull("Drafts that wait to be sent take all their room on the disk.")
         names = tuple(group.latest.values())
         made = self._drafting.draft(group.study_uid, names, self._inbox.read, deadline)
         if isinstance(made, NotDrafted):
@@ -209,8 +211,8 @@ class Desk:
             try:
                 self._end(group, _failed(group, error, "failed" if ours else "rejected"))
                 return
-            except EclipError as unwritten:
-                log().error("outcome not written", error=unwritten.type)
+            except Exception as unwritten:  # a defect must not end the thread
+                log().error("outcome not written", **failure(unwritten))
         wait_s = min(_FIRST_WAIT_S * 2.0 ** min(group.tries - 1, 20), _LONGEST_WAIT_S)
         with self._changed:
             if isinstance(error, EclipError) and not self._ended:

@@ -334,6 +334,18 @@ def test_beyond_the_limit_nothing_is_taken(opened):
     assert desk.full
 
 
+def test_no_draft_is_made_that_has_no_room_on_the_disk(opened, endings, monkeypatch):
+    desk = opened(drafts := Drafts(), start=False)
+    with monkeypatch.context() as filled:
+        filled.setattr(desk.outbox._spool, "_held", 2**24)
+        desk.start()
+        desk.take(image())
+        until(lambda: any(group.tries for group in desk._groups._waiting.values()))
+        assert drafts.asked == []
+    desk.outbox.start()
+    assert endings()[0].outcome == "sent"
+
+
 def test_what_is_no_object_of_a_study_is_not_taken(opened):
     desk = opened(Drafts())
     with pytest.raises(ImageUndecodable):
