@@ -9,6 +9,7 @@ from service.api.context import Services
 from service.errors import StoreUnavailable
 from service.health import READY
 from service.pacs.address import parse_address
+from service.pacs.desk.answered import Answered
 from service.pacs.desk.desk import Desk
 from service.pacs.desk.drafting import Drafting
 from service.pacs.desk.making import make_results
@@ -49,13 +50,14 @@ def receiving(opened: Services) -> Iterator[Services]:
         )
         drafting = Drafting(settings, opened.encoder, opened.reporter, read_rules(settings.rules))
         making = partial(make_results, tuple(recipients))
-        desk = Desk(inbox, outbox, drafting, making, outcomes, settings.quiet_s)
+        answered = Answered(folder / "answered.hashes", opened.library.pseudonyms)
+        desk = Desk(inbox, outbox, drafting, making, outcomes, answered, settings.quiet_s)
         stack.enter_context(closing(desk))
         outbox.start()
         desk.start()
         receiver = stack.enter_context(Receiver(desk, settings))
         log().info("receiving", ae_title=settings.ae_title, port=receiver.port)
-        yield replace(opened, intake=desk, pacs_state=partial(_state, desk, outbox))
+        yield replace(opened, intake=desk, pacs_state=partial(_state, desk, outbox, receiver))
 
 
 def _recipients(settings: Settings, stack: ExitStack) -> dict[Peer, Recipient]:
@@ -73,9 +75,9 @@ def _recipients(settings: Settings, stack: ExitStack) -> dict[Peer, Recipient]:
     return recipients
 
 
-def _state(desk: Desk, outbox: Outbox) -> str:
+def _state(desk: Desk, outbox: Outbox, receiver: Receiver) -> str:
     """Says how receiving and sending go. Raises StoreUnavailable where they have stopped."""
-    if not (desk.alive and outbox.alive):
+    if not (desk.alive and outbox.alive and receiver.alive):
         raise StoreUnavailable("Receiving from the PACS has stopped. Restart the server.")
     if desk.full:
         return "full: radiographs are refused until some that wait are processed or sent"

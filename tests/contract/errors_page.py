@@ -25,7 +25,8 @@ This page is generated from [service/errors.py](../service/errors.py) by `make p
 
 def document() -> str:
     """Returns the page for the errors as they are in the code."""
-    rows = sorted((error.status, error.type, error) for error in _descendants(EclipError))
+    errors = (each for each in _descendants(EclipError) if each.__module__ == EclipError.__module__)
+    rows = sorted((error.status, error.type, error) for error in errors)
     return HEAD + "".join(
         f"| `urn:eclip:{kind}` | {status} | {error.title} "
         f"| {' '.join((error.__doc__ or '').split())} |\n"

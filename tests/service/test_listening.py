@@ -90,11 +90,12 @@ def test_eclip_listen_has_a_port_of_its_own_unless_one_is_set(monkeypatch, port,
 )
 def test_the_health_says_how_receiving_and_sending_go(desk, outbox, said):
     well = {"alive": True, "full": False, "failing": 0}
-    assert _state(SimpleNamespace(**well | desk), SimpleNamespace(**well | outbox)).startswith(said)
+    parts = (SimpleNamespace(**well | each) for each in (desk, outbox, {}))
+    assert _state(*parts).startswith(said)
 
 
-@pytest.mark.parametrize("dead", ["desk", "outbox"])
+@pytest.mark.parametrize("dead", ["desk", "outbox", "receiver"])
 def test_a_thread_that_ended_makes_the_service_unready(dead):
-    parts = {name: SimpleNamespace(alive=name != dead) for name in ("desk", "outbox")}
+    parts = {name: SimpleNamespace(alive=name != dead) for name in ("desk", "outbox", "receiver")}
     with pytest.raises(StoreUnavailable, match="Restart"):
         _state(**parts)

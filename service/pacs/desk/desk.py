@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from service.deadline import Deadline
-from service.errors import EclipError, ImageUndecodable, ObjectDamaged
+from service.errors import EclipError, ImageUndecodable, ObjectDamaged, StoreFull, StoreUnavailable
 from service.logs import failure
 from service.memory import short
 from service.pacs.desk.answered import Answered
@@ -54,12 +54,13 @@ class Desk:
         drafting: Drafting,
         make_results: MakeResults,
         outcomes: Outcomes,
+        answered: Answered,
         quiet_s: float,
     ) -> None:
         self._inbox, self._outbox, self._outcomes = inbox, outbox, outcomes
         self._drafting, self._make_results = drafting, make_results
         self._changed, self._ended = threading.Condition(), False
-        self._groups, self._answered = Groups(quiet_s), Answered()
+        self._groups, self._answered = Groups(quiet_s), answered
         self._deadlines: set[Deadline] = set()
         self._threads = [
             threading.Thread(target=self._work, name=f"desk-{number}", daemon=True)
@@ -162,21 +163,30 @@ class Desk:
         if self._answered.has_more_than(group.study_uid, group.latest):
             self._end(group, Outcome(group.study_uid, "repeated", images=len(group.latest)))
             return
+        if self._outbox.full:
+            raise StoreFull("Drafts that wait to be sent take all their room on the disk.")
         names = tuple(group.latest.values())
         made = self._drafting.draft(group.study_uid, names, self._inbox.read, deadline)
         if isinstance(made, NotDrafted):
             self._end(group, _undrafted(group, made))
-        elif made.report.abstained is not None:
-            self._end(group, _without_result(group, made, "abstained"))
         elif results := self._make_results(group.study_uid, made):
             held = self._outbox.hold(last_names(results, group.names))
+            self._remember(group)
             self._inbox.drop(group.names)
             self._outbox.release(held)
-            with self._changed:
-                self._answered.add(group.study_uid, group.latest)
             self._forget(group)
         else:
-            self._end(group, _without_result(group, made, "recorded"))
+            record, images = made.report.provenance.record, len(made.images)
+            self._end(group, Outcome(group.study_uid, "recorded", images=images, record=record))
+
+    def _remember(self, group: Group) -> None:
+        """Remembers the images that had a draft, but not those whose file was damaged."""
+        kept = set(self._inbox.names())
+        try:
+            images = [uid for uid, name in group.latest.items() if name in kept]
+            self._answered.add(group.study_uid, images)
+        except StoreUnavailable as error:  # it costs a draft too many at most
+            log().error("images of a draft not remembered", error=error.type)
 
     def _end(self, group: Group, outcome: Outcome) -> None:
         self._outcomes.write(outcome)
@@ -201,8 +211,8 @@ class Desk:
             try:
                 self._end(group, _failed(group, error, "failed" if ours else "rejected"))
                 return
-            except EclipError as unwritten:
-                log().error("outcome not written", error=unwritten.type)
+            except Exception as unwritten:  # a defect must not end the thread
+                log().error("outcome not written", **failure(unwritten))
         wait_s = min(_FIRST_WAIT_S * 2.0 ** min(group.tries - 1, 20), _LONGEST_WAIT_S)
         with self._changed:
             if isinstance(error, EclipError) and not self._ended:
@@ -217,11 +227,6 @@ def _undrafted(group: Group, made: NotDrafted) -> Outcome:
     if error is None:
         return Outcome(group.study_uid, "left-out", images=images, rule=made.rule)
     return Outcome(group.study_uid, "rejected", images=images, rule=made.rule, error=error.type)
-
-
-def _without_result(group: Group, made: Drafted, ending: Ending) -> Outcome:
-    record = made.report.provenance.record
-    return Outcome(group.study_uid, ending, images=len(made.images), record=record)
 
 
 def _failed(group: Group, error: Exception, ending: Ending) -> Outcome:

@@ -47,13 +47,22 @@ class Recipient(Protocol):
 
 @dataclass(slots=True)
 class _Waiting:
-    """A result on the disk. next_at: when to send it, by the clock that never goes back."""
+    """A result on the disk.
+
+    next_at: when to send it, over_at: when to give it up, both by the clock that is never set.
+    """
 
     name: str
     key: tuple[Peer, str]
+    over_at: float
     released: bool = True
     tries: int = 0
     next_at: float = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the result was sent again for long enough."""
+        return time.monotonic() >= self.over_at
 
 
 class Outbox:
@@ -134,9 +143,9 @@ class Outbox:
                 log().error("result lost", error=error.type)
                 continue
             yield from result.made_from
-            self._waiting[name] = _Waiting(name, (result.to, result.key))
-            if result.to not in self._recipients and self._is_over(result):
-                self._end(self._waiting[name], result, "unavailable")
+            self._waiting[name] = waiting = self._new(name, result)
+            if result.to not in self._recipients and waiting.is_over:
+                self._end(waiting, result, "unavailable")
         self._count()
 
     def _hold(self, result: Result) -> str:
@@ -147,7 +156,8 @@ class Outbox:
                     return waiting.name
         name = self._spool.keep(result.packed())
         with self._changed:
-            self._waiting[name] = _Waiting(name, key, released=False)
+            self._waiting[name] = waiting = self._new(name, result)
+            waiting.released = False
             self._count()
         return name
 
@@ -187,7 +197,7 @@ class Outbox:
         except PeerRefused as error:
             self._end(waiting, result, "refused", error)
         except PeerUnavailable as error:
-            if self._is_over(result):
+            if waiting.is_over:
                 gone = isinstance(error, StudyGone)
                 self._end(waiting, result, "study-gone" if gone else "unavailable", error)
             else:
@@ -195,9 +205,10 @@ class Outbox:
         else:
             self._end(waiting, result, "sent")
 
-    def _is_over(self, result: Result) -> bool:
-        """Decides whether a result was sent again for long enough."""
-        return time.time() - result.written >= self._wait_s
+    def _new(self, name: str, result: Result) -> _Waiting:
+        """Returns a result that waits. Its age is asked for once: a clock that is set adds none."""
+        age = max(0.0, time.time() - result.written)
+        return _Waiting(name, (result.to, result.key), time.monotonic() + self._wait_s - age)
 
     def _end(
         self, waiting: _Waiting, result: Result, ending: Ending, error: EclipError | None = None

@@ -8,7 +8,7 @@ to delete its lines. A crash between a line and the next step can repeat the lin
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -18,11 +18,11 @@ from service.reporting.audit import append_line
 from service.telemetry import PACS_OUTCOMES
 
 Ending = Literal[
-    "sent", "recorded", "left-out", "abstained", "rejected", "repeated", "failed", "refused",
+    "sent", "recorded", "left-out", "rejected", "repeated", "failed", "refused",
     "unavailable", "study-gone",
 ]  # fmt: skip
 """sent: the peer has the result. recorded: nobody is to get it; the audit log has the report.
-left-out: the rules process none of the study's images. abstained: the evidence supports no report.
+left-out: the rules process none of the study's images.
 rejected: no image of the study can be used. repeated: its images had a draft together with others.
 failed: this service could not make the report.
 refused: the peer does not take the result. unavailable: the peer did not take it in time.
@@ -72,6 +72,8 @@ class Outcomes:
 
     def __init__(self, folder: Path, pseudonyms: Pseudonymiser) -> None:
         self._folder, self._pseudonyms = folder, pseudonyms
+        for ending in get_args(Ending):  # from 0, so that an alert sees the first of each
+            PACS_OUTCOMES.labels(ending)
 
     def write(self, outcome: Outcome) -> None:
         """Appends the line of an outcome and counts it. Raises StoreUnavailable."""

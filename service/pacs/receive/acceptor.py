@@ -82,6 +82,15 @@ class Acceptor(ThreadedAssociationServer):
         """Decides whether there is room for one more connection."""
         return self._room.acquire(blocking=False)
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begins to serve one connection."""
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError as error:  # no thread is left for it
+            log().error("unexpected error", **failure(error))
+            self.shutdown_request(request)
+            self._room.release()
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serves one connection to its end."""
         try:

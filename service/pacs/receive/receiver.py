@@ -63,6 +63,7 @@ class Receiver:
         self._tls = server_tls(settings)
         self._node = _node(settings, patience)
         self._acceptor: Acceptor | None = None
+        self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
         self._open: set[Any] = set()
         """Associations that were accepted and have not ended."""
@@ -83,6 +84,11 @@ class Receiver:
             raise RuntimeError("The receiver was not started.")
         return int(self._acceptor.server_address[1])
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread lives that accepts connections."""
+        return self._thread is not None and self._thread.is_alive()
+
     def start(self) -> None:
         """Begins to listen. Raises SettingInvalid where the port cannot be had."""
         settings = self._settings
@@ -102,9 +108,9 @@ class Receiver:
                 "Cannot listen on ECLIP_LISTEN_HOST and ECLIP_LISTEN_PORT: another program has the "
                 "port, or the address is not this machine's. Choose another."
             ) from error
-        threading.Thread(
-            target=partial(self._acceptor.serve_forever, poll_interval=0.1), daemon=True
-        ).start()
+        serve = partial(self._acceptor.serve_forever, poll_interval=0.1)
+        self._thread = threading.Thread(target=serve, name="receiver", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Stops listening, lets objects be kept that have arrived, and ends the associations."""

@@ -17,6 +17,7 @@ from service.errors import (
 )
 from service.imaging.deidentify import Pseudonymiser
 from service.pacs.desk import desk as module
+from service.pacs.desk.answered import Answered
 from service.pacs.desk.desk import Desk
 from service.pacs.desk.drafting import Drafted, NotDrafted
 from service.pacs.desk.outbox import Outbox
@@ -35,8 +36,8 @@ def image(instance="1", study="9", **elements):
     return dicom_bytes(dicom_dataset(**ids, **elements))
 
 
-def report(abstained=None):
-    return SimpleNamespace(abstained=abstained, provenance=SimpleNamespace(record="2026-01-01-0f"))
+def report():
+    return SimpleNamespace(provenance=SimpleNamespace(record="2026-01-01-0f"))
 
 
 class Drafts:
@@ -98,7 +99,8 @@ def opened(tmp_path):
         kept = Spool(tmp_path / "outbox", KEY, 2**24)
         peer = Peer()
         outbox = Outbox(kept, {"pacs": peer}, outcomes, 60)
-        desk = Desk(inbox, outbox, drafts, make, outcomes, quiet_s)
+        answered = Answered(tmp_path / "answered.hashes", Pseudonymiser(KEY))
+        desk = Desk(inbox, outbox, drafts, make, outcomes, answered, quiet_s)
         desk.inbox, desk.outbox, desk.peer = inbox, outbox, peer
         closing.extend([kept, inbox, outbox, desk])
         if start:
@@ -164,7 +166,6 @@ def test_the_same_instance_sent_twice_counts_once_and_its_last_version_counts(op
     [
         (NotDrafted(rule="row 3"), "left-out", "row 3", None),
         (NotDrafted("row 3", ImageUndecodable("x")), "rejected", "row 3", "image/undecodable"),
-        (Drafted(report("No case."), [None]), "abstained", None, None),
     ],
 )
 def test_a_study_without_a_result_has_an_outcome(opened, endings, drafted, ending, rule, error):
@@ -267,7 +268,39 @@ def test_a_part_of_a_study_that_is_sent_again_has_no_draft_of_its_own(opened, en
             desk.take(image(instance))
         endings(before + 1)
         assert len(drafts.asked) == asked
-    assert [line.outcome for line in endings()] == ["sent", "repeated", "sent", "sent"]
+    desk = opened(drafts := Drafts(), quiet_s=0.3)  # a restart
+    desk.take(image("2"))
+    endings(5)
+    assert drafts.asked == []
+    found = [line.outcome for line in endings()]
+    assert found == ["sent", "repeated", "sent", "sent", "repeated"]
+
+
+def test_an_image_whose_file_was_damaged_has_a_draft_once_it_is_sent_again(
+    opened, endings, tmp_path
+):
+    def damaged(names, read):
+        path = tmp_path / "inbox" / names[0]
+        path.write_bytes(b"")
+        with pytest.raises(ObjectDamaged):
+            read(names[0])
+        return Drafted(report(), [None])
+
+    desk = opened(drafts := Drafts(), quiet_s=0.3)
+    drafts.draft = lambda _, names, read, __: damaged(names, read)
+    take_all(desk, [image("1"), image("2")])
+    endings(1)
+    del drafts.draft
+    desk.take(image("1"))
+    assert [line.outcome for line in endings(2)] == ["sent", "sent"]
+
+
+def test_a_draft_is_sent_although_its_images_cannot_be_remembered(opened, endings, tmp_path):
+    desk = opened(Drafts(), quiet_s=0.3)
+    (tmp_path / "answered.hashes").mkdir()
+    take_all(desk, [image("1"), image("2")])
+    assert endings()[0].outcome == "sent"
+    (tmp_path / "answered.hashes").rmdir()
 
 
 def test_studies_come_apart(opened, endings):
@@ -299,6 +332,18 @@ def test_beyond_the_limit_nothing_is_taken(opened):
     with pytest.raises(StoreFull):
         take_all(desk, map(image, "123456789"))
     assert desk.full
+
+
+def test_no_draft_is_made_that_has_no_room_on_the_disk(opened, endings, monkeypatch):
+    desk = opened(drafts := Drafts(), start=False)
+    with monkeypatch.context() as filled:
+        filled.setattr(desk.outbox._spool, "_held", 2**24)
+        desk.start()
+        desk.take(image())
+        until(lambda: any(group.tries for group in desk._groups._waiting.values()))
+        assert drafts.asked == []
+    desk.outbox.start()
+    assert endings()[0].outcome == "sent"
 
 
 def test_what_is_no_object_of_a_study_is_not_taken(opened):

@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -135,6 +136,16 @@ def test_after_the_time_of_the_setting_a_result_ends(opened, endings, error, end
     outbox = opened(wait_s=30, pacs=Peer(error))
     outbox.release(outbox.hold([result(written=time.time() - 40)]))
     assert endings() == [(ending, "pacs", "peer/unavailable")]
+
+
+def test_a_clock_that_is_set_costs_no_result(opened, endings, monkeypatch):
+    peer = Peer(away())
+    outbox = opened(pacs=peer)
+    names = outbox.hold([result()])
+    clock = SimpleNamespace(time=lambda: time.time() + 10**6, monotonic=time.monotonic)
+    monkeypatch.setattr(module, "time", clock)
+    outbox.release(names)
+    assert endings() == [("sent", "pacs", None)]
 
 
 def test_a_restart_sends_what_waits_once_and_counts_the_time_from_the_first(opened, endings):

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from socketserver import ThreadingMixIn
 
 import httpx
 import pytest
@@ -551,3 +552,26 @@ def test_a_handshake_that_hangs_stalls_nobody(listen, pems):
         assert send(made, FILE) == 0
     for each in silent:
         each.close()
+
+
+def test_connections_that_found_no_thread_take_no_room_from_later_ones(listen, monkeypatch):
+    receiver = listen(listen_at_once=1)
+
+    def start(*_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without_threads:
+        without_threads.setattr(ThreadingMixIn, "process_request", start)
+        for _ in range(1 + BEING_REFUSED):
+            with socket.create_connection(("127.0.0.1", receiver.port)) as made:
+                made.settimeout(60)
+                assert made.recv(1) == b""
+    with association(receiver.port) as made:
+        assert echoed(made) == 0
+
+
+def test_a_receiver_whose_thread_ended_is_not_alive(listen):
+    receiver = listen()
+    assert receiver.alive
+    receiver._acceptor.stop()
+    _until(lambda: not receiver.alive)
