@@ -58,7 +58,7 @@ _UID = re.compile(r"(?<![\d.])(?:[0-2](?:\.\d{1,39}){5,}|2\.25\.\d{10,39})(?!\d)
 _DIGITS = re.compile(r"\d{6,}")
 """A number within an id, which is also looked for alone: `990017` of `MRN-990017`."""
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|[A-Za-z]{2,32});")
-_BROKEN = re.compile(r"(?<=[^\W\d_])[-\u2010]\s*\n\s*(?=[^\W\d_])")
+_BROKEN = re.compile(r"(?<=[^\W\d_])[-\u2010][ \t\r]{0,8}\n\s{0,16}(?=[^\W\d_])")
 """A hyphen at a line's end, within a word or between two."""
 _PHRASES = re.compile(r"[,;\r\n\\]+| [-–—] ")
 _RUN = re.compile(r"[^\W_]+")
@@ -198,19 +198,23 @@ def _folded(text: str, *, joined: bool = False) -> tuple[str, list[int]]:
     without the hyphens at the ends of lines.
     """
     pieces, places = list[str](), list[int]()
-    replaced = {match.start(): match for match in _ENTITY.finditer(text)}
-    replaced |= {match.start(): match for match in _BROKEN.finditer(text) if joined}
+    replaced = {match.start(): (match.end(), html.unescape(match[0])) for match in _entities(text)}
+    if joined:
+        replaced |= {match.start(): (match.end(), "") for match in _BROKEN.finditer(text)}
     end = 0
     for place, character in enumerate(text):
         if place < end:
             continue
-        if match := replaced.get(place):
-            end, written = match.end(), match[0]
-            character = html.unescape(written) if written[0] == "&" else ""
+        end, character = replaced.get(place, (place + 1, character))
         plain = "".join(map(_fold, character))
         pieces.append(plain)
         places += [place] * len(plain)
     return "".join(pieces), [*places, len(text)]
+
+
+def _entities(text: str) -> Iterator[re.Match[str]]:
+    """Yields the HTML entities that there are: `&uuml;`, but not `&smith;`."""
+    return (match for match in _ENTITY.finditer(text) if html.unescape(match[0]) != match[0])
 
 
 @lru_cache(maxsize=4096)

@@ -37,7 +37,12 @@ pytestmark = pytest.mark.slow
 WAIT_S = 120
 TAKEN = b'{"resourceType": "Bundle", "type": "transaction-response"}'
 """FHIR: all of a transaction is stored."""
-INVALID = {"PatientBirthDate": f"{MARK}00100030", "StudyTime": f"{MARK}00080030"}
+INVALID = {
+    "PatientBirthDate": f"{MARK}00100030",
+    "StudyTime": f"{MARK}00080030",
+    "ViewPosition": f"{MARK}00185101",
+    "Manufacturer": f"{MARK}00080070",
+}
 """Values that break a rule, which pydicom's warnings and log lines quote."""
 
 
