@@ -1,8 +1,8 @@
 """Writes the log: one JSON object a line on standard error, whoever has something to say.
 
 What other libraries log, what Python warns of and what nobody caught goes the same way. Their words
-may quote what they work on, which may be a patient's. So values are left out of their messages,
-and of an exception only its class and place are kept.
+may quote what they work on, which may be a patient's. So of their messages only words are kept that
+stand in their code, without values, and of an exception only its class and place.
 """
 
 import logging
@@ -17,7 +17,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, TextIO
 
 import structlog
@@ -149,15 +149,24 @@ class _Forward(logging.Handler):
     """Hands what other libraries log to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Logs the record's words without values, and the class and place of its exception."""
+        """Logs the record's words without values, and the class and place of its exception.
+
+        Words that were put together while the library ran may quote values: its place stands for
+        them.
+        """
         error = record.exc_info[1] if record.exc_info else None
         members = failure(error) if error else {}
         say = log().error if record.levelno >= logging.ERROR else log().warning
-        say(_words(record), logger=record.name, **members)
+        place = {"place": f"{record.module}.{record.funcName}:{record.lineno}"}
+        words = _words(record)
+        say(words or "library message", logger=record.name, **({} if words else place) | members)
 
 
-def _words(record: logging.LogRecord) -> str:
-    """Returns the first line of a record's message; of its values, numbers only."""
+def _words(record: logging.LogRecord) -> str | None:
+    """Returns the first line of a record's message, of its values numbers only.
+
+    None for a message that does not stand in its caller's code.
+    """
     if isinstance(record.msg, OSError) and record.msg.errno is not None:
         return _reason(record.msg)
     if isinstance(record.msg, BaseException):
@@ -165,10 +174,22 @@ def _words(record: logging.LogRecord) -> str:
     words = str(record.msg).partition("\n")[0]
     if record.name == "asyncio":  # "Exception in callback f(values)"
         return re.sub(r"\([^)].*", "(…)", words)
+    if not _is_constant(record):
+        return None
     values = record.args if isinstance(record.args, tuple) else ()
     with suppress(TypeError, ValueError, OverflowError):
         return words % tuple(v if isinstance(v, int | float) else _VALUE for v in values)
     return words
+
+
+def _is_constant(record: logging.LogRecord) -> bool:
+    """Decides whether a message stands as it is in the function that logs it, now or above."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if (frame.f_code.co_filename, frame.f_lineno) == (record.pathname, record.lineno):
+            return record.msg in frame.f_code.co_consts
+        frame = frame.f_back
+    return False
 
 
 def _reason(error: OSError) -> str:

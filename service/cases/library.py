@@ -239,7 +239,8 @@ class CaseLibrary:
         """Returns the study to embed, or the stored study if it is unchanged, or its error."""
         try:
             check(study)
-            digest = digest_of(study, self.encoder.bundle.manifest.id)
+            whole = digest_of(study, self.encoder.bundle.manifest.id)
+            digest = self.pseudonyms.text(whole)  # without the key, ids and dates could be tried
             if digest == stored_digest and (stored := self._unchanged(reference)):
                 return stored
             named = study.record.patient_id

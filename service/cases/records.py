@@ -64,7 +64,11 @@ def check(study: NewStudy) -> None:
 
 
 def digest_of(study: NewStudy, bundle_id: str) -> str:
-    """Returns a sha256 of everything that is ingested, and of the bundle that embeds it."""
+    """Returns a sha256 of everything that is ingested, and of the bundle that embeds it.
+
+    Only its keyed hash may be stored: whoever knows the rest of a study could try patients' ids and
+    dates until the digest is the same.
+    """
     whole = hashlib.sha256(bundle_id.encode())
     whole.update(study.record.model_dump_json().encode())
     whole.update(repr(study.views).encode() if study.views else b"")

@@ -50,7 +50,7 @@ class Study:
     patient_id: PatientRef | None
     source: str
     digest: str
-    """sha256 of everything that was ingested. A second ingestion skips a study with this digest.
+    """Keyed hash of all that was ingested. A second ingestion skips a study with this digest.
 
     Empty while the study is being replaced, and after a replacement that was cut short.
     """

@@ -4,7 +4,7 @@
 |---|---|
 | year first | `2026-03-12`, `20260312`, `2026/3/12`, `2026年3月12日` |
 | year last | `12.03.2026`, `3/12/2026`, `12-3-26` |
-| month in words | `12 march 2026`, `march 12, 2026`, `12-mar-26`, `12 de marzo de 2026` |
+| month in words | `2026-mar-12`, `12 march 2026`, `march 12, 2026`, `12 de marzo de 2026` |
 
 The month may be in English, German, French, Spanish, Italian, Dutch or Portuguese.
 """
@@ -37,14 +37,16 @@ _MONTH_OF = {
 _NAME = rf"(?P<month>{'|'.join(sorted(_MONTH_OF, key=len, reverse=True))})(?![a-z])\.?"
 _YEAR = r"(?P<year>(?:19|20)\d\d|'?\d\d)(?![\d]|[.,]\d)"
 _DAY = r"(?<![\d.,])(?P<day>\d{1,2})(?:st|nd|rd|th|er|º|\.)?"
-_BETWEEN = r"(?:[ -]|,? (?:of|de|del) ?)?[ ]{0,2}"
+_BETWEEN = r"(?:[-\s]|,?\s(?:of|de|del)\s?)?\s{0,2}"
 _FORMS = tuple(
     re.compile(f"(?=(?P<date>{form}))")
     for form in (
-        r"(?<!\d)(?P<year>(?:19|20)\d\d)(?P<month>\d\d)(?P<day>\d\d)(?:\d\d){0,3}(?!\d)",
-        r"(?<!\d)(?P<year>(?:19|20)\d\d) ?[-./年] ?(?P<month>\d{1,2}) ?[-./月] ?"
+        r"(?<!\d)(?P<year>(?:19|20)\d\d)(?P<month>\d\d)(?P<day>\d\d)"
+        r"(?:t?\d\d(?:\d\d){0,2})?(?!\d)",
+        r"(?<!\d)(?P<year>(?:19|20)\d\d)\s?[-./年]\s?(?P<month>\d{1,2})\s?[-./月]\s?"
         r"(?P<day>\d{1,2})日?(?!\d)",
-        r"(?<![\d.,])(?P<day>\d{1,2}) ?(?P<gap>[-./]) ?(?P<month>\d{1,2}) ?(?P=gap) ?" + _YEAR,
+        rf"(?<!\d)(?P<year>(?:19|20)\d\d)[-, ]{{1,2}}{_NAME}[- ]{{1,2}}(?P<day>\d{{1,2}})(?!\d)",
+        r"(?<![\d.,])(?P<day>\d{1,2})\s?(?P<gap>[-./])\s?(?P<month>\d{1,2})\s?(?P=gap)\s?" + _YEAR,
         rf"{_DAY}{_BETWEEN}{_NAME},?{_BETWEEN}{_YEAR}",
         rf"(?<![a-z]){_NAME}{_BETWEEN}(?P<day>\d{{1,2}})(?:st|nd|rd|th)?,?{_BETWEEN}{_YEAR}",
     )

@@ -2,14 +2,15 @@
 
 Each occurrence becomes `___`, as in published reports. Case, accents and the punctuation within a
 name or an id do not matter: `MUELLER`, `Müller` and `Muller` are one name, and `12-345` is `12345`.
+Nor do HTML entities, characters that are not shown, and a hyphen at the end of a line.
 
 | what | is removed |
 |---|---|
 | the parts of a person's name with three letters or more, as whole words | always |
-| ids and telephone numbers of four characters or more | always |
+| ids and telephone numbers of four characters or more, and numbers of six digits in them | always |
 | institutions, addresses and stations, by the whole phrase between commas | always |
 | dates with day, month and a year of four digits, in figures or with the month's name | always |
-| dates with a year of two digits | if a header has that date |
+| dates with a year of two digits, or as `12032026` | if a header has that date |
 | UIDs | always |
 
 A patient named Stone or Small loses these words everywhere in the report. Only words that deny
@@ -17,6 +18,7 @@ A patient named Stone or Small loses these words everywhere in the report. Only 
 without them says something else, or because they name nobody.
 """
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -52,7 +54,12 @@ _UMLAUTS = frozenset("äöüøÄÖÜØ")
 """Letters that are also written with an `e` after the plain one."""
 _NO_SPACES = ("CJK", "HANGUL", "HIRAGANA", "KATAKANA")
 """How Unicode names the letters of scripts that put no spaces between words."""
-_UID = re.compile(r"(?<![\d.])[0-2](?:\.\d{1,39}){5,}(?!\d)")
+_UID = re.compile(r"(?<![\d.])(?:[0-2](?:\.\d{1,39}){5,}|2\.25\.\d{10,39})(?!\d)")
+_DIGITS = re.compile(r"\d{6,}")
+"""A number within an id, which is also looked for alone: `990017` of `MRN-990017`."""
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|[A-Za-z]{2,32});")
+_BROKEN = re.compile(r"(?<=[^\W\d_])[-\u2010][ \t\r]{0,8}\n\s{0,16}(?=[^\W\d_])")
+"""A hyphen at a line's end, within a word or between two."""
 _PHRASES = re.compile(r"[,;\r\n\\]+| [-–—] ")
 _RUN = re.compile(r"[^\W_]+")
 _GAP = r"[\W_]{0,3}"
@@ -86,24 +93,35 @@ def scrubbed(text: str, identity: Identity) -> str:
 
     Raises StudyInvalid for more than 1,000 names.
     """
-    plain, places = _folded(text)
     named = sorted(_patterns(identity), key=lambda each: (-len(each), each))  # as in every process
-    spans = [match.span() for match in _UID.finditer(plain)]
-    spans += dates_in(plain, identity.dates)
-    if named:
-        spans += (match.span() for match in re.finditer("|".join(named), plain))
+    spans = list(_found(*_folded(text), named, identity))
+    if _BROKEN.search(text):
+        spans += _found(*_folded(text, joined=True), named, identity)
     pieces, end = [], 0
-    for start, stop in sorted((places[a], places[b]) for a, b in spans):
+    for start, stop in sorted(spans):
         if stop > end:
             pieces += [text[end:start], MARK] if start >= end else []
             end = stop
     return "".join([*pieces, text[end:]])
 
 
+def _found(
+    plain: str, places: list[int], named: list[str], identity: Identity
+) -> Iterator[tuple[int, int]]:
+    """Yields where the text, of which this is the folded form, names what the identity names."""
+    spans = [match.span() for match in _UID.finditer(plain)]
+    spans += dates_in(plain, identity.dates)
+    if named:
+        spans += (match.span() for match in re.finditer("|".join(named), plain))
+    yield from ((places[start], places[stop]) for start, stop in spans)
+
+
 def _patterns(identity: Identity) -> set[str]:
     words = {part for name in identity.people for part in _parts(name)}
     found = {_word(part) for part in words if part.casefold() not in _STAY}
-    found |= {_loose(each) for each in identity.ids if _size(each) >= _LEAST_OF_AN_ID}
+    ids = {*identity.ids, *(run for each in identity.ids for run in _DIGITS.findall(each))}
+    ids |= {day.strftime(form) for day in identity.dates for form in ("%d%m%Y", "%m%d%Y")}
+    found |= {_loose(each) for each in ids if _size(each) >= _LEAST_OF_AN_ID}
     pieces = {piece for phrase in identity.phrases for piece in _PHRASES.split(phrase)}
     found |= {
         _loose(piece)
@@ -121,7 +139,8 @@ def _patterns(identity: Identity) -> set[str]:
 def _parts(name: str) -> Iterator[str]:
     """Yields the words of a name, without prefix and suffix, and what is written as one word.
 
-    A name of a script without spaces is also looked for as family and given name together.
+    Family and given name are also looked for together, which finds a name of two letters too, and
+    so is a component with its particles, as in `Delacruz`.
     """
     for group in name[:_LONGEST].split("="):
         components = [component.strip() for component in group.split("^")[:3]]
@@ -159,7 +178,7 @@ def _word(word: str) -> str:
 def _loose(text: str) -> str:
     """A pattern of an id or a phrase, whatever punctuation stands between its words."""
     runs = _RUN.findall(text[:_LONGEST])
-    loose = _GAP.join(re.escape(_folded(run)[0]) for run in runs)
+    loose = _GAP.join(map(_spelt, runs))
     return loose if _has_no_spaces(text) else rf"(?<![^\W_]){loose}(?![^\W_])"
 
 
@@ -172,21 +191,35 @@ def _spelt(run: str) -> str:
     return re.sub(r"([aou])e(?!\?)", r"\1e?", spelt)
 
 
-def _folded(text: str) -> tuple[str, list[int]]:
+def _folded(text: str, *, joined: bool = False) -> tuple[str, list[int]]:
     """Returns text without case and accents, and the place in `text` of each of its characters.
 
-    One more place is that of the end.
+    One more place is that of the end. An HTML entity is the character that it stands for. joined:
+    without the hyphens at the ends of lines.
     """
     pieces, places = list[str](), list[int]()
+    replaced = {match.start(): (match.end(), html.unescape(match[0])) for match in _entities(text)}
+    if joined:
+        replaced |= {match.start(): (match.end(), "") for match in _BROKEN.finditer(text)}
+    end = 0
     for place, character in enumerate(text):
-        plain = _fold(character)
+        if place < end:
+            continue
+        end, character = replaced.get(place, (place + 1, character))
+        plain = "".join(map(_fold, character))
         pieces.append(plain)
         places += [place] * len(plain)
     return "".join(pieces), [*places, len(text)]
 
 
+def _entities(text: str) -> Iterator[re.Match[str]]:
+    """Yields the HTML entities that there are: `&uuml;`, but not `&smith;`."""
+    return (match for match in _ENTITY.finditer(text) if html.unescape(match[0]) != match[0])
+
+
 @lru_cache(maxsize=4096)
 def _fold(character: str) -> str:
     divided = unicodedata.normalize("NFKD", character)
-    kept = "".join(c for c in divided if not unicodedata.combining(c)).casefold()
+    shown = (c for c in divided if not unicodedata.combining(c) and unicodedata.category(c) != "Cf")
+    kept = "".join(shown).casefold()
     return "".join(_LETTER.get(c, c) for c in kept)

@@ -36,7 +36,9 @@ async def in_the_loop():
     task = asyncio.get_running_loop().create_future()
     task.set_exception(ValueError(NAME))
 
-logging.getLogger("library").warning("cannot read %s in %d places\\nmore: " + NAME, NAME, 3)
+logging.getLogger("library").warning("cannot read %s in %d places\\nmore", NAME, 3)
+logging.getLogger("library").warning("Invalid value for VR DA: " + NAME)
+logging.getLogger("library").warning(f"{NAME} of %d places", 3)
 logging.getLogger("library").warning("%s and %s", NAME)
 logging.getLogger("library").warning("%d of", float("inf"))
 logging.getLogger("library").log(35, "a level of its own")
@@ -75,6 +77,8 @@ def test_every_line_is_json_and_without_values_whoever_wrote_it():
     )
     assert said == [
         ("cannot read … in 3 places", None, "nowhere"),
+        ("library message", None, "<string>.<module>"),
+        ("library message", None, "<string>.<module>"),
         ("%s and %s", None, "nowhere"),
         ("%d of", None, "nowhere"),
         ("a level of its own", None, "nowhere"),

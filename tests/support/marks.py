@@ -5,6 +5,7 @@ Numbers, dates and UIDs have their own marks. Values of two bytes, and ages (AS)
 be told from chance: they are written, and not looked for.
 """
 
+import base64
 import gzip
 import re
 import sqlite3
@@ -46,7 +47,7 @@ marks = (
     MARK, NUMBER, DATE, *DATES, TIME, ROOT,
     *(str(int.from_bytes(f"{MARK}0".encode(), order)) for order in ("little", "big")),
 )  # fmt: skip
-"""All that `find_marks` looks for, whatever its case and in any of three encodings."""
+"""All that `find_marks` looks for, whatever its case and in any of the encodings below."""
 
 _GROUPS = (0x0008, 0x0010, 0x0018, 0x0020, 0x0032, 0x0038, 0x0040, 0x4008)
 """Groups of the attributes that PS3.15 E lists."""
@@ -114,19 +115,32 @@ def find_marks(folder: Path) -> list[tuple[str, str]]:
 def marks_in(data: bytes | str) -> list[str]:
     """Returns the marks in bytes, or in the text of a log, with what follows each."""
     data = data.encode(errors="surrogatepass") if isinstance(data, str) else data
-    return [match.group().replace(b"\0", b"").decode("latin-1") for match in _MARKS.finditer(data)]
+    lower = _EMPTY.sub(b"\0" * 8, bytes(data)).lower()
+    found = list[str]()
+    for form in _FORMS:
+        if form in lower:  # faster by far than one pattern of all forms
+            pattern = re.compile(re.escape(form) + rb"[\w.\0]{0,32}")
+            found += [each.replace(b"\0", b"").decode("latin-1") for each in pattern.findall(lower)]
+    return found
 
 
-def _pattern() -> re.Pattern[bytes]:
-    forms = (
-        re.escape(mark.encode(encoding))
-        for mark in marks
-        for encoding in ("utf-8", "utf-16-le", "utf-16-be")
-    )
-    return re.compile(b"(?:" + b"|".join(forms) + rb")[\w.\0]{0,32}", re.IGNORECASE)
+_EMPTY = re.compile(rb"\0{64,}")
+"""Room that a database holds in advance."""
 
 
-_MARKS = _pattern()
+def _forms() -> Iterator[bytes]:
+    """Yields each mark as it is, wide, in hexadecimal, and as base64 of a longer text has it."""
+    for mark in marks:
+        for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
+            yield mark.encode(encoding)
+        for known in {mark.encode(), mark.lower().encode()}:
+            yield known.hex().encode()
+            for before in range(3):
+                coded = base64.b64encode(b"\0" * before + known)
+                yield coded[(0, 2, 3)[before] : (before + len(known)) // 3 * 4]
+
+
+_FORMS = tuple(dict.fromkeys(form.lower() for form in _forms()))
 
 
 def _parts(path: Path) -> Iterator[bytes]:

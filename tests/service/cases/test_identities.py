@@ -1,5 +1,6 @@
 """No identity of DICOM images and reports reaches what is stored, a log line or an outcome."""
 
+import base64
 import logging
 
 import numpy as np
@@ -60,9 +61,13 @@ def test_marks_are_found_wherever_they_are(tmp_path, chest):
     (tmp_path / "plain.dcm").write_bytes(marked_image(1, chest))
     (tmp_path / "wide.txt").write_bytes(f"x{MARK}00100010".encode("utf-16-be"))
     (tmp_path / f"{MARK.lower()}.txt").write_text("")
+    for before in range(3):
+        text = f"{'x' * before}{MARK}00100010"
+        (tmp_path / f"coded{before}.txt").write_bytes(base64.b64encode(text.encode()))
+    (tmp_path / "digits.txt").write_text(MARK.encode().hex())
     (tmp_path / "number.json").write_text(f'{{"a": {NUMBER}.5}}')
     found = find_marks(tmp_path)
     assert {name for name, _ in found} == {path.name for path in tmp_path.iterdir()}
-    plain = {mark for name, mark in found if name == "plain.dcm"}
+    plain = {mark.upper() for name, mark in found if name == "plain.dcm"}
     assert {f"{MARK}00100010", f"{MARK}0099{0x1000 + 13:04X}"} <= plain
     assert len(plain) > 100

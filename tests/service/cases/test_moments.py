@@ -52,6 +52,13 @@ def test_a_digest_changes_for_studies_with_a_moment_alone():
     assert len(moments) == 3
 
 
+def test_a_stored_digest_cannot_be_found_by_trying_ids_and_dates(library, deadline):
+    study = dated("a", NOON)
+    (stored,) = library.put_many([study], deadline)
+    assert stored.digest
+    assert stored.digest != digest_of(study, library.encoder.bundle.manifest.id)
+
+
 def test_a_study_that_an_earlier_version_stored_has_no_moment(study):
     payload = to_points(study("s1"))[-1].payload
     del payload["moment"]
