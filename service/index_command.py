@@ -146,7 +146,7 @@ def index_archive(
 
 
 def _ledger(library: CaseLibrary, settings: Settings, address: Address) -> Ledger:
-    """Opens what is known of earlier runs. An empty library knows nothing of them."""
+    """Opens what is known of earlier runs. An empty library has nothing that they stored."""
     limits = (settings.max_image_bytes, settings.max_image_pixels, settings.max_text_chars)
     reader = (version("eclip-radiology"), library.encoder.bundle.manifest.id, *limits)
     ledger = Ledger.of(
@@ -157,7 +157,7 @@ def _ledger(library: CaseLibrary, settings: Settings, address: Address) -> Ledge
         " ".join(map(str, reader)),
     )
     if not library.store.count():
-        ledger.clear()
+        ledger.forget_stored()
     return ledger
 
 
@@ -178,6 +178,12 @@ def _asked(source: str, where: Sequence[str] | None, since: str | None) -> Asked
                 "It selects studies of a PACS. Leave it out for a file or folder.",
                 param_hint=f"'{option}'",
             )
+    if "://" in source:  # not quoted: it may hold a password
+        raise typer.BadParameter(
+            "It is no address of a PACS. Write dicomweb+https://host/dicom-web or "
+            "dimse://AET@host:port.",
+            param_hint="'SOURCE'",
+        )
     if not Path(source).exists():
         raise typer.BadParameter(f"Path '{source}' does not exist.", param_hint="'SOURCE'")
     return None

@@ -11,17 +11,12 @@ from pydicom.uid import (
     HTJ2K,
     JPEG2000,
     UID,
-    BasicTextSRStorage,
-    Comprehensive3DSRStorage,
-    ComprehensiveSRStorage,
     ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
-    EnhancedSRStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    ExtensibleSRStorage,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
@@ -35,7 +30,7 @@ from pydicom.uid import (
 from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 
-from service.imaging.dicom.sop_classes import IMAGE_CLASSES
+from service.imaging.dicom.sop_classes import IMAGE_CLASSES, REPORT_CLASSES
 from service.imaging.dicom.syntaxes import SYNTAXES
 
 ECHO = UID("1.2.840.10008.1.1")
@@ -43,14 +38,6 @@ FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
 MOVE = UID("1.2.840.10008.5.1.4.1.2.2.2")
 GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
 """Query and retrieval by Study Root, from the study downwards (PS3.4 C.6.2)."""
-REPORT_CLASSES = (
-    BasicTextSRStorage,
-    EnhancedSRStorage,
-    ComprehensiveSRStorage,
-    Comprehensive3DSRStorage,
-    ExtensibleSRStorage,
-)
-"""SOP classes of structured reports (SR)."""
 NATIVE_SYNTAXES = (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,

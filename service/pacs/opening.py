@@ -13,8 +13,10 @@ def open_archive(address: Address, settings: Settings) -> Archive:
     """Returns the archive at an address. Raises SettingInvalid for a file it cannot read."""
     if isinstance(address, WebAddress):
         from service.pacs.web.archive import open_web_archive
+        from service.pacs.web.objects import MOST_BYTES
 
-        return open_web_archive(address, settings)
+        most = max(MOST_BYTES, settings.max_image_bytes)
+        return open_web_archive(address, settings, most_bytes=most)
     from service.pacs.node.archive import open_node_archive
 
     return open_node_archive(address, settings)

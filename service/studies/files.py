@@ -18,6 +18,7 @@ IMAGES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg"})
 TEXT, RECORD = ".txt", ".json"
 HIDDEN = "hidden files"
 NO_IMAGE = "DICOM objects without an image"
+OTHERS = "objects that are neither a radiograph nor a report"
 OWN = "objects that this program made"
 LONE_REPORT = "structured reports of studies without an image"
 LONE = "texts without an image of their name"

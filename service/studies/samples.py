@@ -7,6 +7,7 @@
 | `KEY.png`, `KEY.jpg` in a tar | one study, named `KEY`, with `:` for `/` |
 | `KEY.json` in a tar | describes `KEY`, may name it, and keeps it apart from all others |
 | `KEY.txt` | the report of `KEY`; without an image or a `.json` of its name it is no study |
+| other DICOM images, such as a CT, beside a radiograph | passed over |
 | DICOM structured reports | the report of the study whose StudyInstanceUID they have |
 | `KEY.front.png`, `KEY.0.png` in a tar | of `KEY` if that has a `.json` or `.txt`; else alone |
 
@@ -105,6 +106,19 @@ def by_identity(samples: Iterable[Sample]) -> list[Sample]:
         into = studies.setdefault(identity, Sample(sample.key))
         into.files += [f for f in sample.files if f.kind not in _SHARED or f not in into.files]
     return list(studies.values())
+
+
+def leave_others_out(study: Sample) -> list[File]:
+    """Removes the images of other modalities beside a radiograph, and returns them.
+
+    A study without a radiograph keeps them: their decoder says why it is rejected.
+    """
+    kept = [file for file in study.files if file.kind != "image" or file.header.projection]
+    if not any(file.kind == "image" for file in kept):
+        return []
+    others = [file for file in study.files if file.kind == "image" and not file.header.projection]
+    study.files = kept
+    return others
 
 
 def studies_of(

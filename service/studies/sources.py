@@ -25,6 +25,7 @@ from service.studies.files import (
     LONE,
     LONE_REPORT,
     OTHER,
+    OTHERS,
     File,
     file_of,
     is_hidden,
@@ -35,6 +36,7 @@ from service.studies.samples import (
     SEVERAL_PATIENTS,
     Sample,
     by_identity,
+    leave_others_out,
     samples_of_folder,
     samples_of_tar,
     studies_of,
@@ -177,6 +179,7 @@ class _SortedIn:
         used = {file for sample in samples for file in sample.files if file.kind != "heatmap"}
         self.passed.update(_UNUSED[file.kind] for file in self.files if file not in used)
         joined = by_identity(samples)
+        self.passed.update(OTHERS for each in joined for _ in leave_others_out(each))
         found = chain(self.faults, studies_of(joined, self.read, self.passed))
         return Studies(found, len(self.faults) + len(joined), self.read, self.passed)
 

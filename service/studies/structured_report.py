@@ -1,7 +1,7 @@
 """Reads a radiologist's report from a DICOM structured report, and says whether it counts as one.
 
-Read are Basic Text, Enhanced, Comprehensive and Comprehensive 3D SR (PS3.3 A.35), whatever their
-template: TID 2000 with its sections, basic text with headings, plain trees of text.
+Read are Basic Text, Enhanced, Comprehensive, Comprehensive 3D and Extensible SR (PS3.3 A.35),
+whatever their template: TID 2000 with its sections, basic text with headings, plain trees of text.
 """
 
 import re

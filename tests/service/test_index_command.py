@@ -89,6 +89,11 @@ def test_a_path_that_does_not_exist_is_a_usage_error(index, tmp_path):
     assert (code, "does not exist" in said) == (2, True)
 
 
+def test_an_address_of_another_kind_is_not_taken_for_a_path_or_quoted(index):
+    code, _, complaint = index("https://user:secret@pacs.example/dicom-web")
+    assert (code, "dicomweb+https://" in complaint, "secret" in complaint) == (2, True, False)
+
+
 def test_a_wrong_address_is_not_quoted(index):
     code, _, said = index("dicomweb+https://user:secret@host/dicom-web")
     assert (code, "Wrong address of a PACS" in said, "secret" in said) == (2, True, False)
@@ -114,6 +119,15 @@ def test_an_empty_library_knows_no_earlier_run(index, tmp_path, holds):
     for _ in range(2):
         assert "1 studies of this archive read" in index(ADDRESS)[1]
         (tmp_path / "var" / "studies").rename(tmp_path / f"{len(archive.wanted)}")
+
+
+def test_an_archive_of_which_all_was_rejected_is_not_read_again(index, holds):
+    """Its library is empty, as one that was removed."""
+    archive = holds(image(1, 0, BodyPartExamined="HAND"))
+    index(ADDRESS)
+    code, said, _ = index(ADDRESS)
+    assert (code, len(archive.fetched)) == (0, 1)
+    assert "1 studies that an earlier run rejected, unchanged" in said
 
 
 def test_an_address_has_one_ledger_in_whichever_form():

@@ -10,6 +10,7 @@ from pydicom.uid import (
     ComprehensiveSRStorage,
     EnhancedSRStorage,
     ExplicitVRLittleEndian,
+    ExtensibleSRStorage,
     generate_uid,
 )
 
@@ -20,6 +21,7 @@ CLASSES = {
     "enhanced": EnhancedSRStorage,
     "comprehensive": ComprehensiveSRStorage,
     "comprehensive 3D": Comprehensive3DSRStorage,
+    "extensible": ExtensibleSRStorage,
 }
 FINDINGS, FINDING = ("121070", "DCM", "Findings"), ("121071", "DCM", "Finding")
 IMPRESSIONS, IMPRESSION = ("121072", "DCM", "Impressions"), ("121073", "DCM", "Impression")

@@ -6,11 +6,16 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import (
     UID,
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
+    EnhancedSRStorage,
     EnhancedXAImageStorage,
     EnhancedXRFImageStorage,
+    ExtensibleSRStorage,
     MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
@@ -43,6 +48,14 @@ _ANY_IMAGE = frozenset(
     }
 )
 """SOP classes that may hold a radiograph. Modality decides of these, and of private ones."""
+REPORT_CLASSES = (
+    BasicTextSRStorage,
+    EnhancedSRStorage,
+    ComprehensiveSRStorage,
+    Comprehensive3DSRStorage,
+    ExtensibleSRStorage,
+)
+"""SOP classes of structured reports (SR) that may hold a radiologist's report (PS3.3 A.35)."""
 IMAGE_CLASSES = tuple(sorted((_RADIOGRAPHS | _ANY_IMAGE) - {""}))
 """SOP classes of the standard that a radiograph may be stored as."""
 

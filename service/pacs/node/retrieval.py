@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from service.errors import EclipError, PeerRefused, PeerUnavailable, SettingInvalid
+from service.imaging.dicom.sop_classes import REPORT_CLASSES
 from service.pacs.archive import Instance, ListedStudy
 from service.pacs.contexts import (
     GET,
@@ -15,7 +16,6 @@ from service.pacs.contexts import (
     MOST_CONTEXTS,
     MOVE,
     NATIVE_SYNTAXES,
-    REPORT_CLASSES,
     USUAL_CLASSES,
     query_contexts,
     single_contexts,

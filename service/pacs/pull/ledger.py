@@ -56,8 +56,8 @@ class Ledger:
         with _errors():
             self._file = sqlite3.connect(path, timeout=_WAIT_S, check_same_thread=False)
             (version,) = self._file.execute("PRAGMA user_version").fetchone()
-        if version != _VERSION:
-            self.clear()
+            if version != _VERSION:
+                self._file.executescript(_TABLES)
 
     @classmethod
     def of(
@@ -97,10 +97,14 @@ class Ledger:
         with self._use() as file:
             file.execute("INSERT OR REPLACE INTO runs VALUES (?, ?)", row)
 
-    def clear(self) -> None:
-        """Forgets everything, as for a library that is empty."""
-        with self._using, _errors():
-            self._file.executescript(_TABLES)
+    def forget_stored(self) -> None:
+        """Forgets the stored studies and the runs, as for a library that is empty.
+
+        What was rejected would be rejected again.
+        """
+        with self._use() as file:
+            file.execute("DELETE FROM studies WHERE state = 'stored'")
+            file.execute("DELETE FROM runs")
 
     def close(self) -> None:
         """Closes the file."""

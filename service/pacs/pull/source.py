@@ -13,8 +13,9 @@ from service.errors import PeerRefused, PeerUnavailable, SourceUnreadable, Study
 from service.imaging.deidentify import Pseudonymiser, StudyRef
 from service.pacs.archive import Archive, ListedStudy, Wanted
 from service.pacs.pull.ahead import in_order
-from service.pacs.pull.fetching import OTHERS, Fetched, Fetcher
+from service.pacs.pull.fetching import Fetched, Fetcher
 from service.pacs.pull.ledger import Ledger, Pulled
+from service.studies.files import OTHERS
 from service.studies.sources import Studies, studies_among, unseen
 from service.studies.tables import Found
 

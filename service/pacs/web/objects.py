@@ -14,6 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from service.errors import PeerRefused
+from service.imaging.dicom.header import looks_like_dicom
 from service.imaging.libraries import decoding
 from service.pacs.web.reply import Passing, Reply, not_dicomweb
 
@@ -116,7 +117,7 @@ def _only_part(reply: Reply, most: int) -> bytes:
 
 def check_object(file: bytes, instance_uid: str) -> None:
     """Raises PeerRefused unless the file is a whole DICOM file with this SOP Instance UID."""
-    if file[_MAGIC] != b"DICM":
+    if not looks_like_dicom(file):
         raise not_dicomweb("an object that is no DICOM file")
     try:
         with decoding:  # pydicom's warnings quote values
@@ -141,12 +142,13 @@ def _identified(file: bytes) -> tuple[str | None, bool]:
     """Returns the object's SOP Instance UID, and whether the file is whole.
 
     The UID is that of the dataset: some archives hold files with another one in their meta. A
-    deflated dataset is not kept, so that of the meta is taken there.
+    deflated dataset is not kept, so that of the meta is taken there. Archives keep old files that
+    have no preamble, or no meta either, as they are.
     """
     opened = BytesIO(file)
-    opened.seek(_MAGIC.stop)
+    opened.seek(_MAGIC.stop if file[_MAGIC] == b"DICM" else 0)
     meta, _ = _words(data_element_generator(opened, False, True, _is_behind_meta, _LONG), opened)
-    start, syntax = opened.tell(), meta[_SYNTAX]
+    start, syntax = opened.tell(), meta.get(_SYNTAX)
     if syntax == DeflatedExplicitVRLittleEndian:
         return meta[_META_UID], _is_whole_deflated(file[start:])
     explicit = _VR.fullmatch(file[start + 4 : start + 6])  # some metas name the other kind

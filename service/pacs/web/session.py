@@ -34,6 +34,7 @@ _BUSY = frozenset({408, 425, 429, 502, 503, 504})
 """Statuses of a service, or a proxy before it, that may answer the same request later."""
 _LONGEST_PAUSE_S = 30.0
 """Seconds: the longest pause that is chosen here. `Retry-After` may ask for a longer one."""
+_UNREACHABLE = "cannot be reached: check that it runs, and the host and port of its address"
 _PLAIN = "*?,:/@!$'()"
 """Characters that a query may hold as they are (RFC 3986 3.4), of those that values of DICOM have.
 Orthanc's plugin 1.7 finds nothing for `StudyDescription=Th%2A`."""
@@ -89,6 +90,8 @@ class WebSession:
         self._credentials = Credentials.of(settings)
         self._authorization = authorization(settings)
         self._network, self._closed = TimedNetwork(), threading.Event()
+        self._resume = 0.0
+        """Monotonic time before which the service asked not to be asked, by any thread."""
         self._pool = httpcore2.ConnectionPool(
             ssl_context=tls_context(settings), max_connections=None, network_backend=self._network
         )
@@ -103,6 +106,7 @@ class WebSession:
         end = time.monotonic() + self._patience.total_s
         for attempt in count(1):
             try:
+                self._await_turn(end)
                 return self._once(question, read, end - time.monotonic())
             except Passing as passing:
                 pause = self._pause(attempt, passing)
@@ -120,6 +124,13 @@ class WebSession:
         self._network.end()
         self._pool.close()
 
+    def _await_turn(self, end: float) -> None:
+        """Waits as long as `Retry-After` asks of any thread. Raises Passing if it is too long."""
+        resume = self._resume
+        if resume >= end:
+            raise Passing("is busy or away", resume - time.monotonic())
+        self._closed.wait(max(0.0, resume - time.monotonic()))
+
     def _once(self, question: Question, read: Callable[[Reply], T], left: float) -> T:
         if self._closed.is_set():
             raise Passing("is not asked any more")
@@ -127,7 +138,7 @@ class WebSession:
             with within(min(self._patience.answer_s, left)):
                 return self._send(question, read)
         except httpcore2.ConnectTimeout:
-            raise Passing("cannot be reached") from None
+            raise Passing(_UNREACHABLE) from None
         except httpcore2.TimeoutException:
             raise Passing("does not answer in time") from None
         except httpcore2.NetworkError as error:
@@ -135,7 +146,7 @@ class WebSession:
             if isinstance(cause, ssl.SSLError) and (refused := tls_refusal(cause)):
                 raise refused from None
             reached = not isinstance(error, httpcore2.ConnectError)
-            raise Passing("broke the connection" if reached else "cannot be reached") from None
+            raise Passing("broke the connection" if reached else _UNREACHABLE) from None
         except httpcore2.ProtocolError:
             raise Passing("broke off its answer, or does not speak HTTP") from None
 
@@ -192,6 +203,8 @@ class WebSession:
     def _pause(self, attempt: int, passing: Passing) -> float:
         """Returns the seconds before the next attempt. Jitter keeps clients from coming at once."""
         if passing.retry_after_s is not None:
+            wait = min(passing.retry_after_s, self._patience.total_s)
+            self._resume = max(self._resume, time.monotonic() + wait)
             return passing.retry_after_s
         pause = min(self._patience.pause_s * 2.0 ** (attempt - 1), _LONGEST_PAUSE_S)
         return pause * random.uniform(0.75, 1.25)  # noqa: S311 — no secret

@@ -2,12 +2,11 @@
 
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit
 
-from service.imaging.dicom.sop_classes import IMAGE_CLASSES
+from service.imaging.dicom.sop_classes import IMAGE_CLASSES, REPORT_CLASSES
 from service.imaging.dicom.syntaxes import SYNTAXES
 from service.pacs.contexts import (
     IMAGE_SYNTAXES,
     MOST_CONTEXTS,
-    REPORT_CLASSES,
     USUAL_CLASSES,
     single_contexts,
     storage_contexts,

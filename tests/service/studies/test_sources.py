@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian
 
 from service.errors import SourceUnreadable, StudyInvalid
 from service.studies import sources
+from service.studies.files import OTHERS
 from service.studies.line import StudyLine
 from service.studies.sources import open_studies
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture, ramp
@@ -236,6 +237,21 @@ def test_dicom_objects_without_an_image_are_passed_over_and_counted(tmp_path, na
         "dicomdir": unshown(UNSHOWN[name]),
     }
     expected = ({"IM1": ("1.2.3", "p1", 2, None)}, {"DICOM objects without an image": 1})
+    assert found_in(tar_of(tmp_path / "t.tar", files.items())) == expected
+    assert found_in(folder_of(tmp_path / "f", files)) == expected
+
+
+def test_images_of_other_modalities_beside_a_radiograph_are_passed_over_and_counted(tmp_path):
+    ct = {"SOPClassUID": CTImageStorage, "Modality": "CT"}
+    files = {
+        "1": dicom("1.2.3", "p1"),
+        **{f"CT{n}": dicom("1.2.3", "p1", **ct) for n in range(20)},
+        "alone": dicom("1.2.4", "p1", **ct),
+    }
+    expected = (
+        {"1": ("1.2.3", "p1", 1, None), "alone": ("1.2.4", "p1", 1, None)},
+        {OTHERS: 20},
+    )
     assert found_in(tar_of(tmp_path / "t.tar", files.items())) == expected
     assert found_in(folder_of(tmp_path / "f", files)) == expected
 

@@ -27,8 +27,15 @@ def test_a_later_state_replaces_the_earlier_one(tmp_path):
     ledger.add([Pulled("stu_1", "txt_b", "stored")])
     assert ledger.state("stu_1", "txt_a") is None
     assert ledger.state("stu_1", "txt_b") == "stored"
-    ledger.clear()
-    assert ledger.state("stu_1", "txt_b") is None
+
+
+def test_an_empty_library_has_nothing_that_was_stored(tmp_path):
+    ledger = Ledger(tmp_path / "ledger", "reader")
+    ledger.add([Pulled("stu_1", "txt_a", "stored"), Pulled("stu_2", "txt_b", "rejected")])
+    ledger.complete("txt_cr", BEGAN)
+    ledger.forget_stored()
+    assert ledger.state("stu_1", "txt_a") is ledger.last_complete("txt_cr") is None
+    assert ledger.state("stu_2", "txt_b") == "rejected"
 
 
 def test_complete_runs_are_known_by_their_filter(tmp_path):

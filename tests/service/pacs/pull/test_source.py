@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -10,10 +11,11 @@ from service.cases.ingest import ingest_source, total
 from service.cases.library import CaseLibrary
 from service.cases.sources import open_source
 from service.errors import PeerRefused, PeerUnavailable, StoreFull
-from service.pacs.pull.fetching import NO_RADIOGRAPH, OTHERS, REJECTED, UNCHANGED
+from service.pacs.pull.fetching import NO_RADIOGRAPH, REJECTED, UNCHANGED
 from service.pacs.pull.ledger import Ledger
 from service.pacs.pull.source import LATE, Pull
 from service.settings import Settings
+from service.studies.files import OTHERS
 from service.wiring import open_library
 from tests.support.archive import archived
 from tests.support.held_archive import HeldArchive
@@ -112,6 +114,17 @@ def test_only_radiographs_and_reports_are_fetched(library, ledger):
     done = pull(library, archive, ledger)
     assert (done.stored, done.passed) == (1, {OTHERS: 1, NO_RADIOGRAPH: 1})
     assert archive.fetched == ["1.2.3.1.1"]
+
+
+def test_an_archive_that_lists_no_classes_gives_the_same_study(library, ledger):
+    """All its objects are fetched then, and their own headers say which are radiographs."""
+    ct = {"SOPClassUID": uid.CTImageStorage, "Modality": "CT"}
+    archive = HeldArchive([radiograph_of(1), radiograph_of(1, 2, **ct)])
+    for each, (listed, file) in archive.held["1.2.3.1"].items():
+        archive.held["1.2.3.1"][each] = (replace(listed, sop_class="", modality=""), file)
+    done = pull(library, archive, ledger)
+    assert (done.stored, done.passed) == (1, {OTHERS: 1})
+    assert len(library.get("1.2.3.1").images) == 1
 
 
 def test_a_study_with_too_many_radiographs_is_rejected_unread(library, ledger):

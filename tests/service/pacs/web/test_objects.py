@@ -77,6 +77,19 @@ def test_anything_else_is_refused(garbage):
             check_object(file, UID)
 
 
+@pytest.mark.parametrize("start", [128 + 4, None], ids=["no preamble", "no meta"])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_an_old_file_without_a_preamble_is_passed_on_as_it_is(syntax, start):
+    """Orthanc stores and returns such a file unchanged."""
+    file = archived(syntax, PIXELS, SOPInstanceUID=UID)
+    bare = file[start or 144 + int.from_bytes(file[140:144], "little") :]
+    assert read_object(reply(multipart(bare)), UID, MOST_BYTES) == bare
+    with pytest.raises(PeerRefused, match="PACS has a"):
+        check_object(bare[:-9], UID)
+    with pytest.raises(PeerRefused, match="another object"):
+        check_object(bare, "1.2.3")
+
+
 def test_zeros_behind_the_last_element_are_padding():
     check_object(NATIVE + b"\0", UID)
     check_object(ENCAPSULATED + b"\0" * 10, UID)

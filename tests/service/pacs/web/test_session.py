@@ -1,6 +1,7 @@
 """A DICOMweb service is asked in bounded time, again where that may help, and nobody else is."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -69,6 +70,27 @@ def test_an_answer_that_breaks_off_is_asked_for_again():
     with asking(after(1, half)) as (server, ask):
         assert ask() == [STUDY]
         assert len(server.requests) == 2
+
+
+def test_no_thread_asks_before_the_time_that_one_of_them_was_told():
+    busy = threading.Event()
+
+    def answer(asked):
+        if busy.is_set():
+            asked.items(STUDY)
+        else:
+            busy.set()
+            asked.reply(503, retry_after="1")
+
+    with asking(answer) as (server, ask), ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask)
+        busy.wait()
+        while not server.requests or not ask.func.__self__._resume:
+            pass
+        resume = ask.func.__self__._resume
+        assert ask() == first.result() == [STUDY]
+        assert time.monotonic() >= resume
+        assert len(server.requests) == 3
 
 
 def test_after_the_last_attempt_the_service_counts_as_unavailable():
