@@ -25,13 +25,12 @@ from pydicom.valuerep import DA, TM
 
 from service.errors import StudyInvalid
 from service.imaging.libraries import decoding
-from service.pacs.drafts.codes import OWN_SCHEME
 from service.pacs.drafts.content import MODEL, content_of
 from service.pacs.drafts.dicom_text import short_text
 from service.pacs.drafts.result_uids import result_uid
 from service.pacs.headers import PATIENT, STUDY, values_of
 from service.reporting.report import Report
-from service.studies.own_drafts import MANUFACTURER
+from service.studies.own_drafts import MANUFACTURER, OWN_SCHEME
 
 DESCRIPTION = "Draft report by software, not verified"
 """SeriesDescription of a draft."""

@@ -85,7 +85,7 @@ def test_it_is_an_unverified_preliminary_draft():
 
 def test_each_sentence_has_its_passages_and_verdicts():
     findings = next(iter(items(read(written()), "CONTAINER")))
-    first, second = findings.ContentSequence
+    first, _, second, _ = findings.ContentSequence
     assert first.TextValue == "Small left pleural effusion."
     relations = [(each.RelationshipType, each.ValueType) for each in second.ContentSequence]
     assert relations == [
@@ -103,14 +103,37 @@ def test_each_sentence_has_its_passages_and_verdicts():
 def test_probabilities_are_coded_and_a_doubtful_one_is_uncertain():
     draft = read(written())
     verdicts = draft.ContentSequence[-2].ContentSequence
-    labels = [each.ContentSequence[0].ConceptCodeSequence[0] for each in verdicts]
+    labels = [each.ConceptNameCodeSequence[0] for each in verdicts]
+    said = [each.ContentSequence[0] for each in verdicts]
     assert [(each.CodingSchemeDesignator, each.CodeMeaning) for each in labels] == [
         ("SCT", "Pleural effusion"), ("SCT", "Pneumothorax"), ("SCT", "Cardiomegaly"),
         ("99ECLIP", "Swan-Ganz catheter"),
     ]  # fmt: skip
-    assert verdicts[0].MeasuredValueSequence[0].NumericValue == 0.8125
-    assert verdicts[1].ConceptCodeSequence[0].CodeMeaning == "Uncertain"
-    assert verdicts[3].ConceptNameCodeSequence[0].CodeValue == "SIMILARITY"
+    assert said[0].MeasuredValueSequence[0].NumericValue == 0.8125
+    assert said[1].ConceptCodeSequence[0].CodeMeaning == "Uncertain"
+    assert said[3].ConceptNameCodeSequence[0].CodeValue == "SIMILARITY"
+
+
+def contained(dataset):
+    """What a viewer shows that goes into containers alone, such as OHIF's: name → value."""
+    for item in dataset.ContentSequence:
+        name = item.ConceptNameCodeSequence[0].CodeMeaning
+        if item.ValueType == "CONTAINER":
+            yield name, ""
+            yield from contained(item)
+        elif item.ValueType in ("TEXT", "NUM"):
+            value = item.get("TextValue") or item.MeasuredValueSequence[0].NumericValue
+            yield name, str(value)
+
+
+def test_a_viewer_that_goes_into_containers_alone_shows_all_that_a_reader_needs():
+    shown = list(contained(read(written())))
+    place = shown.index(("Finding", "No pneumothorax."))
+    flags = ("Passages, and flags", "[2] (denied by [3]; the classifier disagrees)")
+    assert shown[place + 1] == flags
+    assert ("Passage of another case", "[3] What passage 3 says.") in shown
+    place = shown.index(("Pleural effusion", ""))
+    assert shown[place + 1] == ("Probability", "0.8125")
 
 
 def test_withheld_sentences_and_whose_the_passages_are_is_not_in_it():
