@@ -73,12 +73,16 @@ def latest(reports: Sequence[StructuredReport]) -> StructuredReport | None:
 def addenda_to(
     report: StructuredReport, reports: Sequence[StructuredReport]
 ) -> list[StructuredReport]:
-    """Returns the addenda that were made after a report, the latest last."""
-    counting = [each for each in reports if each.fault is None and each.is_addendum]
-    replaced = {uid for each in counting for uid in each.replaces - {each.instance_uid}}
-    later = (each for each in counting if each.made > report.made and each is not report)
-    current = {each.instance_uid: each for each in later if each.instance_uid not in replaced}
-    return sorted(current.values(), key=lambda each: each.made)
+    """Returns the addenda that were made after a report, the latest last.
+
+    One that names another as its predecessor follows it, as the first follows the report.
+    """
+    later = {
+        each.instance_uid: each
+        for each in reports
+        if each.fault is None and each.is_addendum and each.made > report.made
+    }
+    return sorted(later.values(), key=lambda each: each.made)
 
 
 def _report(reader: ObjectReader) -> StructuredReport:

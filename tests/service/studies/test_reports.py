@@ -11,6 +11,7 @@ from service.cases.sources import open_source
 from service.errors import StudyInvalid
 from service.studies import samples
 from service.studies.files import file_of
+from service.studies.reports import report_of
 from service.studies.samples import by_identity, samples_of_folder, studies_of
 from service.studies.structured_report import read_report
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture, ramp
@@ -44,6 +45,19 @@ def image(study_uid="1.2.3", patient="p1", **elements):
 
 def report(text="Clear.", study_uid="1.2.3", **elements):
     return plain_report(text, StudyInstanceUID=study_uid, **elements)
+
+
+def test_an_addendum_follows_the_report_without_whom_it_names():
+    addendum = [section(("121078", "DCM", "Addendum"), said("Told Jane Doe of a nodule."))]
+    files = {
+        "IM": image(PatientName="Doe^Jane"),
+        "SR1": report(),
+        "SR2": report_file(*addendum, ContentTime="120000"),
+    }
+    passed = Counter()
+    text = report_of(["IM"], ["SR2", "SR1"], files.__getitem__, passed)
+    assert text == f"{CLEAR}\n\nADDENDUM:\nTold ___ ___ of a nodule."
+    assert not passed
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar"])

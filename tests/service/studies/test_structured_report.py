@@ -377,6 +377,20 @@ def test_an_addendum_of_its_own_leaves_the_report_that_it_names(content, element
     assert latest([addendum]) is addendum
 
 
+def test_addenda_that_name_each_other_follow_each_other():
+    report = read_report(plain_report("Clear.", "Normal.", SOPInstanceUID="1.1"))
+    first, second = (
+        read_report(
+            report_file(
+                section(ADDENDUM, said("A nodule.")),
+                **{"SOPInstanceUID": uid, "ContentTime": time} | replacing(before),
+            )
+        )
+        for uid, time, before in (("1.2", "120000", "1.1"), ("1.3", "130000", "1.2"))
+    )
+    assert addenda_to(report, [second, report, first]) == [first, second]
+
+
 def test_a_report_that_was_amended_replaces_what_it_names():
     first = read_report(plain_report("Clear.", "Normal.", SOPInstanceUID="1.1"))
     early = read_report(report_file(section(ADDENDUM, said("Called."))))
