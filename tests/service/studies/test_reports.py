@@ -83,12 +83,12 @@ def test_an_addendum_follows_the_report_without_whom_it_names():
         ),
         (
             {"IM1": image(), "SR1": report(CompletionFlag="PARTIAL"),
-             "SR2": report(Manufacturer="eCLIP Radiology"), "SR3": report("", "1.2.3")},
+             "SR2": report(Manufacturer="ECLIP RADIOLOGY"), "SR3": report("", "1.2.3")},
             {"IM1": ("1.2.3", "p1", 1, None)},
             {UNFINISHED: 1, OWN: 1, NO_TEXT: 1},
         ),
         (
-            {"IM1": image(), "SC": image(Manufacturer="eCLIP Radiology"), "SR": report()},
+            {"IM1": image(), "SC": image(Manufacturer="ECLIP RADIOLOGY"), "SR": report()},
             {"IM1": ("1.2.3", "p1", 1, CLEAR)},
             {OWN: 1},
         ),
