@@ -121,7 +121,7 @@ def _is_web_address(url: str) -> bool:
 
 
 def _send(written: Report, headers: Sequence[Dataset], url: str, settings: Settings) -> None:
-    uid = result_uid(headers, written.provenance)
+    uid = result_uid(headers, written)
     bundle = transaction(written, Origin.of(headers), uid=uid, written=datetime.now(UTC))
     token = None if settings.fhir_token is None else settings.fhir_token.get_secret_value()
     with closing(FhirServer(url, token, ca=settings.pacs_ca)) as server:

@@ -103,12 +103,11 @@ def _parts(report: Report, render: Callable[[str], str]) -> Iterator[tuple[str, 
     """Yields titles and bodies, each line of which went through `render`."""
     for title, sentences in (("Findings", report.findings), ("Impression", report.impression)):
         if sentences:
-            lines = [f"{item.text} {_numbers(item)}{_flag(item)}" for item in sentences]
-            yield title, "\n".join(map(render, lines))
+            yield title, "\n".join(render(f"{item.text} {basis(item)}") for item in sentences)
     if report.abstained:
         yield "No report", render(report.abstained)
-    if cited := _cited(report, [*report.findings, *report.impression]):
-        yield "Evidence", "\n".join(map(render, cited))
+    if passages := cited_passages(report, [*report.findings, *report.impression]):
+        yield "Evidence", "\n".join(map(render, passages))
     yield "Note", "\n".join(map(render, _notes(report)))
 
 
@@ -125,14 +124,15 @@ def _notes(report: Report) -> Iterator[str]:
     yield DISCLAIMER
 
 
-def _cited(report: Report, sentences: Sequence[Sentence]) -> list[str]:
+def cited_passages(report: Report, sentences: Sequence[Sentence]) -> list[str]:
     """Returns the passages that the sentences cite or that deny them, with their numbers."""
     numbers = {number for item in sentences for number in (*item.evidence, *item.against)}
     return [f"[{item.number}] {item.text}" for item in report.evidence if item.number in numbers]
 
 
-def _numbers(sentence: Sentence) -> str:
-    return f"[{', '.join(map(str, sentence.evidence))}]"
+def basis(sentence: Sentence) -> str:
+    """Returns the numbers of a sentence's passages, and its flags: "[1] (denied by [3])"."""
+    return f"[{', '.join(map(str, sentence.evidence))}]{_flag(sentence)}"
 
 
 def _flag(sentence: Sentence) -> str:
@@ -153,5 +153,7 @@ def _observation(name: str, sentence: Sentence, report: Report) -> dict[str, Any
         "status": "preliminary",
         "code": {"text": "Sentence of a chest radiograph's report"},
         "valueString": fhir_string(sentence.text),
-        "note": [{"text": fhir_string(text)} for text in [*_cited(report, [sentence]), *flagged]],
+        "note": [
+            {"text": fhir_string(text)} for text in [*cited_passages(report, [sentence]), *flagged]
+        ],
     }

@@ -9,9 +9,11 @@ import unicodedata
 from dataclasses import dataclass
 
 from service.bundle.report_words import meaning
+from service.studies.own_drafts import OWN_SCHEME
 
 FINDINGS, IMPRESSION, RECOMMENDATION = "FINDINGS", "IMPRESSION", "RECOMMENDATION"
 EXAMINATION, HISTORY, INDICATION = "EXAMINATION", "HISTORY", "INDICATION"
+ADDENDUM = "ADDENDUM"
 _CODES = {
     "DCM": {
         HISTORY: "121060 121061",
@@ -21,7 +23,7 @@ _CODES = {
         FINDINGS: "121070 121071",
         IMPRESSION: "121072 121073 121076 121077",
         RECOMMENDATION: "121074 121075",
-        "ADDENDUM": "121078",
+        ADDENDUM: "121078",
         INDICATION: "121109",
         "CLINICAL PRESENTATION": "121110",
         "SUMMARY": "121111",
@@ -35,7 +37,7 @@ _CODES = {
         FINDINGS: "18782-3 59776-5",
         IMPRESSION: "19005-8 55110-1",
         RECOMMENDATION: "18783-1",
-        "ADDENDUM": "55107-7",
+        ADDENDUM: "55107-7",
         INDICATION: "18785-6",
         "CLINICAL PRESENTATION": "55108-5",
         "SUMMARY": "55112-7",
@@ -106,8 +108,11 @@ class Concept:
 
     @property
     def is_silent(self) -> bool:
-        """Whether its value says nothing of the image and names nobody."""
-        return (self.scheme, self.value) in _SILENT
+        """Whether its value says nothing of the image and names nobody.
+
+        What a draft of this program said of other cases stays in a report that was made from it.
+        """
+        return (self.scheme, self.value) in _SILENT or self.scheme == OWN_SCHEME
 
     @property
     def names_somebody(self) -> bool:

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 
 from service.bundle.report_headings import headings
 from service.errors import StudyInvalid
-from service.studies.concepts import FINDINGS, IMPRESSION, Concept
+from service.studies.concepts import ADDENDUM, FINDINGS, IMPRESSION, Concept
 from service.studies.objects import ObjectReader
 
 _MAX_DEPTH = 24
@@ -196,8 +196,13 @@ class _Walk:
                 self._item(child, below, depth + 1)
 
     def _heading(self, item: _Item, section: str) -> str | None:
-        """The heading that an item has of its own. Below one, only coded headings are others."""
+        """The heading that an item has of its own. Below one, only coded headings are others.
+
+        Below an addendum none is: what it finds was added, or corrects what stands elsewhere.
+        """
         concept = item.concept
+        if section == ADDENDUM:
+            return None
         return concept.heading if concept.is_known or not section else None
 
     def _said(self, item: _Item, *, labelled: bool = True) -> str:
@@ -232,7 +237,7 @@ class _Walk:
         self._left -= len(text)
         if self._left < 0:
             raise StudyInvalid(_TOO_LONG)
-        ended = text if text[-1] in ".!?:" else f"{text}."
+        ended = text if text[-1] in ".!?:。！？：．" else f"{text}."
         self.content.sections.setdefault(section, []).append(ended)
 
     def _items(self, dataset: Dataset) -> list[_Item]:

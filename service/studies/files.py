@@ -61,7 +61,7 @@ def file_of(name: str, read: Callable[[int], bytes]) -> File | str:
 
 
 def _dicom(name: str, stem: str, header: Belonging) -> File | str:
-    if header.manufacturer == MANUFACTURER:
+    if header.manufacturer.casefold() == MANUFACTURER.casefold():
         return OWN
     if header.report:
         return File(name, stem, "structured report", header)

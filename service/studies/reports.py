@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from service.imaging.dicom.header import looks_like_dicom
 from service.studies.identities import identity_of
 from service.studies.scrubbing import Identity, scrubbed
-from service.studies.structured_report import REPLACED, latest, read_report
+from service.studies.structured_report import REPLACED, addenda_to, latest, read_report
 
 
 def report_of(
@@ -15,7 +15,7 @@ def report_of(
     read: Callable[[str], bytes],
     passed: Counter[str],
 ) -> str | None:
-    """Returns the text of the report that counts; None if none does.
+    """Returns the text of the report that counts, with its addenda; None if none does.
 
     images, reports: names of the study's DICOM files. Each report is read once. The header of each
     image is read only if a report counts. passed: counts the reports that do not count, by reason.
@@ -25,12 +25,15 @@ def report_of(
     """
     found = [read_report(read(name)) for name in reports]
     chosen = latest(found)
-    passed.update(report.fault or REPLACED for report in found if report is not chosen)
-    if chosen is None:
+    current = [] if chosen is None else [chosen, *addenda_to(chosen, found)]
+    passed.update(
+        report.fault or REPLACED for report in found if id(report) not in map(id, current)
+    )
+    if not current:
         return None
     identity = Identity()
     for report in found:
         identity |= report.identity
     for image in map(read, images):
         identity |= identity_of(image) if looks_like_dicom(image) else Identity()
-    return scrubbed(chosen.text, identity)
+    return scrubbed("\n\n".join(report.text for report in current), identity)

@@ -22,7 +22,7 @@ def make_results(peers: Collection[Peer], study_uid: str, drafted: Drafted) -> l
     return [
         Result(
             to=peer,
-            key=result_uid(drafted.images, report.provenance),
+            key=result_uid(drafted.images, report),
             study_uid=study_uid,
             written=written.timestamp(),
             record=report.provenance.record,
@@ -37,5 +37,5 @@ def _body(peer: Peer, drafted: Drafted, written: datetime) -> bytes:
     report, images = drafted.report, drafted.images
     if peer == "pacs":
         return structured_report(report, images, written=written)
-    uid = result_uid(images, report.provenance)
+    uid = result_uid(images, report)
     return transaction(report, Origin.of(images), uid=uid, written=written).encode()

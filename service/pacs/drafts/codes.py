@@ -12,9 +12,7 @@ import hashlib
 from pydicom.sr.coding import Code
 
 from service.pacs.drafts.dicom_text import short_text
-
-OWN_SCHEME = "99ECLIP"
-"""Designator of this program's own codes: private ones begin with 99 (PS3.3 8.2)."""
+from service.studies.own_drafts import OWN_SCHEME
 
 
 def own_code(value: str, meaning: str) -> Code:

@@ -5,11 +5,17 @@
       Findings, Impressions
         a sentence: its status, its support, the classifier's verdict
           the passages that it cites, and those that deny it, with their numbers
+        its numbers once more, with what a reader must know before believing it
+      Evidence: the passages
       Notes: why there is no report, warnings, who wrote it, the audit record, the disclaimer
-      Classification: a probability for each label
+      Classification
+        a label: its probability, or that it is uncertain
       Image Library: the images that were read
 
 A passage is another patient's: its number and text are given, and nothing of whose it is.
+
+OHIF's viewer (@ohif/extension-cornerstone-dicom-sr 3.13.13) shows what a container contains, and
+nothing below a text, a code or a number. So all that a reader needs is directly in a container.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +42,7 @@ from service.inference.zero_shot import Finding
 from service.pacs.drafts.codes import finding_code, own_code
 from service.pacs.drafts.dicom_text import long_text
 from service.pacs.drafts.result_uids import device_uid
-from service.reporting.formats import DISCLAIMER
+from service.reporting.formats import DISCLAIMER, basis, cited_passages
 from service.reporting.report import Report
 from service.reporting.sentences import Sentence
 from service.studies.own_drafts import MANUFACTURER
@@ -55,6 +61,8 @@ _GROUP = Code("126200", "DCM", "Image Library Group")
 _SOURCE = Code("260753009", "SCT", "Source")
 _ONE = Code("1", "UCUM", "no units")
 _PASSAGE = own_code("PASSAGE", "Cited passage of another case")
+_BASIS = own_code("BASIS", "Passages, and flags")
+_LISTED = own_code("LISTED_PASSAGE", "Passage of another case")
 _DENIED = own_code("DENIED_BY", "Passage of another case that denies it")
 _STATUS = own_code("STATUS", "Support by the passages")
 _STATUSES = {
@@ -77,6 +85,7 @@ _CALIBRATED = {
 }
 _SOFTWARE = own_code("SOFTWARE", "Version of the software")
 _BUNDLE = own_code("BUNDLE", "Id of the model bundle")
+_EVIDENCE = own_code("EVIDENCE", "Evidence from other cases")
 _NOTES = own_code("NOTES", "Notes")
 _NO_REPORT = own_code("NO_REPORT", "Why there is no report")
 _WARNING = own_code("WARNING", "Warning")
@@ -89,7 +98,6 @@ _DISCLAIMER = own_code("DISCLAIMER", "Disclaimer")
 _CONTAINS, _HAS = RelationshipTypeValues.CONTAINS, RelationshipTypeValues.HAS_PROPERTIES
 _INFERRED = RelationshipTypeValues.INFERRED_FROM
 _OBSERVED = RelationshipTypeValues.HAS_OBS_CONTEXT
-_OF = RelationshipTypeValues.HAS_CONCEPT_MOD
 _DIGITS = 4
 """Digits after the point of probabilities and similarities."""
 
@@ -100,6 +108,7 @@ def content_of(report: Report, images: Sequence[Dataset], written: datetime) -> 
     parts = (
         (_FINDINGS, _sentences(_FINDING, report.findings, report)),
         (_IMPRESSIONS, _sentences(_IMPRESSION, report.impression, report)),
+        (_EVIDENCE, _evidence(report)),
         (_NOTES, list(_notes(report, written))),
         (_CLASSIFICATION, [_classified(finding) for finding in report.classification]),
         (_LIBRARY, [_container(_GROUP, [_image(image) for image in images])]),
@@ -123,7 +132,12 @@ def _context(report: Report) -> Iterator[ContentItem]:
 
 def _sentences(name: Code, sentences: Sequence[Sentence], report: Report) -> list[ContentItem]:
     passages = {item.number: f"[{item.number}] {item.text}" for item in report.evidence}
-    return [_sentence(name, each, passages) for each in sentences if long_text(each.text)]
+    return [
+        item
+        for each in sentences
+        if long_text(each.text)
+        for item in (_sentence(name, each, passages), _text(_BASIS, basis(each), _CONTAINS))
+    ]
 
 
 def _sentence(name: Code, sentence: Sentence, passages: dict[int, str]) -> ContentItem:
@@ -135,6 +149,11 @@ def _sentence(name: Code, sentence: Sentence, passages: dict[int, str]) -> Conte
     under += [_text(_PASSAGE, passages[number], _INFERRED) for number in sentence.evidence]
     under += [_text(_DENIED, passages[number], _HAS) for number in sentence.against]
     return _with(_text(name, sentence.text, _CONTAINS), under)
+
+
+def _evidence(report: Report) -> list[ContentItem]:
+    passages = cited_passages(report, [*report.findings, *report.impression])
+    return [_text(_LISTED, passage, _CONTAINS) for passage in passages]
 
 
 def _notes(report: Report, written: datetime) -> Iterator[ContentItem]:
@@ -162,13 +181,16 @@ _PRIOR_READ = "The language model also read the report of an earlier study of th
 
 def _classified(finding: Finding) -> ContentItem:
     """Returns the verdict on a label: uncertain, its probability, or else its similarity."""
-    label = _code(_FINDING, finding_code(finding.label), _OF)
     if finding.abstained:
-        return _with(_code(_VERDICT, _UNCERTAIN, _CONTAINS), [label])
-    if finding.probability is None:
-        return _with(_number(_SIMILARITY, finding.similarity, _CONTAINS), [label])
-    calibration = _code(_CALIBRATION, _CALIBRATED[finding.calibrated], _HAS)
-    return _with(_number(_PROBABILITY, finding.probability, _CONTAINS), [label, calibration])
+        said = [_code(_VERDICT, _UNCERTAIN, _CONTAINS)]
+    elif finding.probability is None:
+        said = [_number(_SIMILARITY, finding.similarity, _CONTAINS)]
+    else:
+        said = [
+            _number(_PROBABILITY, finding.probability, _CONTAINS),
+            _code(_CALIBRATION, _CALIBRATED[finding.calibrated], _CONTAINS),
+        ]
+    return _container(finding_code(finding.label), said)
 
 
 def _image(image: Dataset) -> ContentItem:

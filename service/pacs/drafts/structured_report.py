@@ -5,7 +5,8 @@ no references between items nor coordinates. So it meets the stricter class, whi
 take: IHE's profile of reports with numbers (SINR) names it, and viewers that show an SR show both.
 `dciodvfy` checks both and reports no error.
 
-Patient, study and request are those of the images, word for word; what they lack is empty. The
+Patient, study and request are those of the images, word for word, each element of the first image
+that has it; what they lack is empty. The
 character set is that of the images too, if it has one byte a character and all that the draft says.
 Otherwise it is UTF-8 (ISO_IR 192).
 """
@@ -25,13 +26,12 @@ from pydicom.valuerep import DA, TM
 
 from service.errors import StudyInvalid
 from service.imaging.libraries import decoding
-from service.pacs.drafts.codes import OWN_SCHEME
 from service.pacs.drafts.content import MODEL, content_of
 from service.pacs.drafts.dicom_text import short_text
 from service.pacs.drafts.result_uids import result_uid
 from service.pacs.headers import PATIENT, STUDY, values_of
 from service.reporting.report import Report
-from service.studies.own_drafts import MANUFACTURER
+from service.studies.own_drafts import MANUFACTURER, OWN_SCHEME
 
 DESCRIPTION = "Draft report by software, not verified"
 """SeriesDescription of a draft."""
@@ -68,15 +68,16 @@ def structured_report(report: Report, images: Sequence[Dataset], *, written: dat
     Raises StudyInvalid if the images are not of one study and one patient.
     """
     check_one_study(images)
-    written = _in_zone_of(images[0], written)
+    whole = _whole(images)
+    written = _in_zone_of(whole, written)
     with decoding:
         draft = _Draft(
             evidence=[_stub(image, images[0]) for image in images],
             content=content_of(report, images, written),
-            series_instance_uid=result_uid(images, report.provenance, "series"),
+            series_instance_uid=result_uid(images, report, "series"),
             series_number=_SERIES_NUMBER,
             series_description=DESCRIPTION,
-            sop_instance_uid=result_uid(images, report.provenance),
+            sop_instance_uid=result_uid(images, report),
             instance_number=1,
             manufacturer=MANUFACTURER,
             manufacturer_model_name=MODEL,
@@ -92,9 +93,9 @@ def structured_report(report: Report, images: Sequence[Dataset], *, written: dat
             ],
             transfer_syntax_uid=ExplicitVRLittleEndian,
         )
-        _copy(draft, images[0])
+        _copy(draft, whole)
         _date(draft, written)
-        _set_character_set(draft, str(images[0].get("SpecificCharacterSet") or ""))
+        _set_character_set(draft, str(whole.get("SpecificCharacterSet") or ""))
         file = io.BytesIO()
         draft.save_as(file, enforce_file_format=True)
         return file.getvalue()
@@ -130,12 +131,21 @@ def _stub(image: Dataset, first: Dataset) -> Dataset:
     return stub
 
 
+def _whole(images: Sequence[Dataset]) -> Dataset:
+    """Returns the first image's header, with what the others say and it does not."""
+    whole = Dataset()
+    for element in (element for image in images for element in image):
+        if element.keyword not in whole or _is_empty(whole[element.keyword]):
+            whole.add(element)
+    return whole
+
+
 def _copy(draft: Dataset, image: Dataset) -> None:
     """Copies patient, study and request."""
     for keyword in _TYPE_2:
         setattr(draft, keyword, None)
     for keyword in (*PATIENT, *STUDY, _OFFSET):
-        if keyword in image and not _is_empty_sequence(image[keyword]):
+        if keyword in image and not (image[keyword].VR == "SQ" and _is_empty(image[keyword])):
             draft.add(deepcopy(image[keyword]))
     if requests := _requests(image):
         draft.ReferencedRequestSequence = requests
@@ -155,9 +165,9 @@ def _set_character_set(draft: Dataset, named: str) -> None:
         del draft.SpecificCharacterSet
 
 
-def _is_empty_sequence(element: DataElement) -> bool:
-    """Decides whether it is a sequence without items, which optional ones may not be."""
-    return element.VR == "SQ" and not element.value
+def _is_empty(element: DataElement) -> bool:
+    """Decides whether it has no value. An optional sequence may not be there without items."""
+    return not element.value
 
 
 def _requests(image: Dataset) -> list[Dataset]:

@@ -11,6 +11,7 @@ from service.cases.sources import open_source
 from service.errors import StudyInvalid
 from service.studies import samples
 from service.studies.files import file_of
+from service.studies.reports import report_of
 from service.studies.samples import by_identity, samples_of_folder, studies_of
 from service.studies.structured_report import read_report
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture, ramp
@@ -46,6 +47,19 @@ def report(text="Clear.", study_uid="1.2.3", **elements):
     return plain_report(text, StudyInstanceUID=study_uid, **elements)
 
 
+def test_an_addendum_follows_the_report_without_whom_it_names():
+    addendum = [section(("121078", "DCM", "Addendum"), said("Told Jane Doe of a nodule."))]
+    files = {
+        "IM": image(PatientName="Doe^Jane"),
+        "SR1": report(),
+        "SR2": report_file(*addendum, ContentTime="120000"),
+    }
+    passed = Counter()
+    text = report_of(["IM"], ["SR2", "SR1"], files.__getitem__, passed)
+    assert text == f"{CLEAR}\n\nADDENDUM:\nTold ___ ___ of a nodule."
+    assert not passed
+
+
 @pytest.mark.parametrize("kind", ["folder", "tar"])
 @pytest.mark.parametrize(
     ("files", "studies", "passed"),
@@ -69,12 +83,12 @@ def report(text="Clear.", study_uid="1.2.3", **elements):
         ),
         (
             {"IM1": image(), "SR1": report(CompletionFlag="PARTIAL"),
-             "SR2": report(Manufacturer="eCLIP Radiology"), "SR3": report("", "1.2.3")},
+             "SR2": report(Manufacturer="ECLIP RADIOLOGY"), "SR3": report("", "1.2.3")},
             {"IM1": ("1.2.3", "p1", 1, None)},
             {UNFINISHED: 1, OWN: 1, NO_TEXT: 1},
         ),
         (
-            {"IM1": image(), "SC": image(Manufacturer="eCLIP Radiology"), "SR": report()},
+            {"IM1": image(), "SC": image(Manufacturer="ECLIP RADIOLOGY"), "SR": report()},
             {"IM1": ("1.2.3", "p1", 1, CLEAR)},
             {OWN: 1},
         ),

@@ -1,5 +1,6 @@
 """The text of a radiologist's report, from the structured reports that hospitals' systems make."""
 
+import io
 import shutil
 import subprocess
 from datetime import datetime
@@ -17,6 +18,7 @@ from highdicom.sr import (
     RelationshipTypeValues,
     TextContentItem,
 )
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -27,8 +29,17 @@ from pydicom.uid import (
 )
 
 from service.bundle.report_text import described, sections
-from service.studies.structured_report import NO_REPORT, UNFINISHED, latest, read_report
+from service.pacs.drafts.structured_report import structured_report
+from service.studies.structured_report import (
+    BY_DEVICE,
+    NO_REPORT,
+    UNFINISHED,
+    addenda_to,
+    latest,
+    read_report,
+)
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
+from tests.support.draft_reports import WRITTEN, draft_report, image_header
 from tests.support.structured_reports import (
     CLASSES,
     FINDING,
@@ -339,6 +350,102 @@ def test_reports_that_replace_each_other_still_leave_one():
     ]
     assert latest(reports) is reports[1]
     assert latest([]) is None
+
+
+ADDENDUM = ("55107-7", "LN", "Addendum")
+TITLED = {"ConceptNameCodeSequence": [coded(("7", "99RIS", "Radiology Report Addendum"))]}
+
+
+@pytest.mark.parametrize(
+    ("content", "elements"),
+    [
+        ([section(ADDENDUM, said("A nodule in the right apex."))], {}),
+        ([section(ADDENDUM, section(FINDINGS, said("A nodule in the right apex.")))], {}),
+        ([said("ADDENDUM: A nodule in the right apex.", ("1", "99X", "Text"))], {}),
+        ([said("A nodule in the right apex.", ("1", "99X", "Text"))], TITLED),
+        ([section(FINDINGS, said("A nodule in the right apex."))], TITLED),
+    ],
+)
+def test_an_addendum_of_its_own_leaves_the_report_that_it_names(content, elements):
+    first = read_report(plain_report("Clear.", "Normal.", SOPInstanceUID="1.1"))
+    made = {"SOPInstanceUID": "1.2", "ContentTime": "120000"}
+    addendum = read_report(report_file(*content, **made, **replacing("1.1"), **elements))
+    assert latest([addendum, first]) is first
+    assert addenda_to(first, [addendum, first, addendum]) == [addendum]
+    assert addendum.text.startswith("ADDENDUM:")
+    assert "A nodule in the right apex." in addendum.text
+    assert latest([addendum]) is addendum
+
+
+def test_addenda_that_name_each_other_follow_each_other():
+    report = read_report(plain_report("Clear.", "Normal.", SOPInstanceUID="1.1"))
+    first, second = (
+        read_report(
+            report_file(
+                section(ADDENDUM, said("A nodule.")),
+                **{"SOPInstanceUID": uid, "ContentTime": time} | replacing(before),
+            )
+        )
+        for uid, time, before in (("1.2", "120000", "1.1"), ("1.3", "130000", "1.2"))
+    )
+    assert addenda_to(report, [second, report, first]) == [first, second]
+
+
+def test_a_report_that_was_amended_replaces_what_it_names():
+    first = read_report(plain_report("Clear.", "Normal.", SOPInstanceUID="1.1"))
+    early = read_report(report_file(section(ADDENDUM, said("Called."))))
+    whole = section(FINDINGS, said("Nodule.")), section(IMPRESSIONS, said("Nodule.", IMPRESSION))
+    amended = read_report(
+        report_file(
+            *whole,
+            section(ADDENDUM, said("Called at noon.")),
+            **{"ContentTime": "120000"} | TITLED | replacing("1.1"),
+        )
+    )
+    assert latest([first, amended, early]) is amended
+    assert addenda_to(amended, [first, amended, early]) == []
+
+
+def test_measurements_made_later_do_not_take_the_place_of_the_report():
+    title = {"ConceptNameCodeSequence": [coded(("126000", "DCM", "Imaging Measurement Report"))]}
+    made = {"ContentTime": "230000", **title}
+    numbers = read_report(report_file(section(FINDINGS, code(NODULE)), **made))
+    report = read_report(plain_report("Clear."))
+    assert latest([report, numbers]) is report
+    assert latest([numbers]) is numbers
+
+
+def observed_by(*kinds):
+    concept = ("121005", "DCM", "Observer Type")
+    return [code((kind, "DCM", "x"), concept, relation=OBSERVES) for kind in kinds]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "verified", "fault"),
+    [
+        (["121007"], "UNVERIFIED", BY_DEVICE),
+        (["121007"], "VERIFIED", None),
+        (["121006"], "UNVERIFIED", None),
+        (["121007", "121006"], "UNVERIFIED", None),
+        ([], "UNVERIFIED", None),
+    ],
+)
+def test_a_report_by_a_device_counts_once_somebody_has_verified_it(kinds, verified, fault):
+    content = [*observed_by(*kinds), section(FINDINGS, said("Clear."))]
+    assert read_report(report_file(*content, VerificationFlag=verified)).fault == fault
+
+
+def test_an_own_draft_is_no_report_whatever_a_pacs_writes_in_its_header():
+    draft = dcmread(
+        io.BytesIO(structured_report(draft_report(), [image_header()], written=WRITTEN))
+    )
+    draft.Manufacturer, draft.CompletionFlag = "PACS", "COMPLETE"
+    assert read_report(dicom_bytes(draft)).fault == BY_DEVICE
+    draft.VerificationFlag = "VERIFIED"
+    signed = read_report(dicom_bytes(draft))
+    assert signed.fault is None
+    assert "passage" not in signed.text
+    assert [kind for kind, _ in described(signed.text)] == ["findings", "findings", "impression"]
 
 
 def concept(value, scheme, meaning):

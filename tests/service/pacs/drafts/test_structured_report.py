@@ -22,6 +22,7 @@ from service.pacs.drafts.structured_report import DESCRIPTION, structured_report
 from service.pacs.headers import header_of
 from service.reporting.formats import DISCLAIMER
 from service.reporting.sentences import Sentence
+from service.reporting.writer import WrittenBy
 from service.studies.own_drafts import MANUFACTURER
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
 from tests.support.archive import SYNTAXES, archived
@@ -85,7 +86,7 @@ def test_it_is_an_unverified_preliminary_draft():
 
 def test_each_sentence_has_its_passages_and_verdicts():
     findings = next(iter(items(read(written()), "CONTAINER")))
-    first, second = findings.ContentSequence
+    first, _, second, _ = findings.ContentSequence
     assert first.TextValue == "Small left pleural effusion."
     relations = [(each.RelationshipType, each.ValueType) for each in second.ContentSequence]
     assert relations == [
@@ -103,14 +104,37 @@ def test_each_sentence_has_its_passages_and_verdicts():
 def test_probabilities_are_coded_and_a_doubtful_one_is_uncertain():
     draft = read(written())
     verdicts = draft.ContentSequence[-2].ContentSequence
-    labels = [each.ContentSequence[0].ConceptCodeSequence[0] for each in verdicts]
+    labels = [each.ConceptNameCodeSequence[0] for each in verdicts]
+    said = [each.ContentSequence[0] for each in verdicts]
     assert [(each.CodingSchemeDesignator, each.CodeMeaning) for each in labels] == [
         ("SCT", "Pleural effusion"), ("SCT", "Pneumothorax"), ("SCT", "Cardiomegaly"),
         ("99ECLIP", "Swan-Ganz catheter"),
     ]  # fmt: skip
-    assert verdicts[0].MeasuredValueSequence[0].NumericValue == 0.8125
-    assert verdicts[1].ConceptCodeSequence[0].CodeMeaning == "Uncertain"
-    assert verdicts[3].ConceptNameCodeSequence[0].CodeValue == "SIMILARITY"
+    assert said[0].MeasuredValueSequence[0].NumericValue == 0.8125
+    assert said[1].ConceptCodeSequence[0].CodeMeaning == "Uncertain"
+    assert said[3].ConceptNameCodeSequence[0].CodeValue == "SIMILARITY"
+
+
+def contained(dataset):
+    """What a viewer shows that goes into containers alone, such as OHIF's: name → value."""
+    for item in dataset.ContentSequence:
+        name = item.ConceptNameCodeSequence[0].CodeMeaning
+        if item.ValueType == "CONTAINER":
+            yield name, ""
+            yield from contained(item)
+        elif item.ValueType in ("TEXT", "NUM"):
+            value = item.get("TextValue") or item.MeasuredValueSequence[0].NumericValue
+            yield name, str(value)
+
+
+def test_a_viewer_that_goes_into_containers_alone_shows_all_that_a_reader_needs():
+    shown = list(contained(read(written())))
+    place = shown.index(("Finding", "No pneumothorax."))
+    flags = ("Passages, and flags", "[2] (denied by [3]; the classifier disagrees)")
+    assert shown[place + 1] == flags
+    assert ("Passage of another case", "[3] What passage 3 says.") in shown
+    place = shown.index(("Pleural effusion", ""))
+    assert shown[place + 1] == ("Probability", "0.8125")
 
 
 def test_withheld_sentences_and_whose_the_passages_are_is_not_in_it():
@@ -175,6 +199,16 @@ def test_patient_study_and_request_are_copied_word_for_word():
     assert (request.RequestedProcedureID, request.AccessionNumber) == ("RP-1", "ACC-17")
     assert request.FillerOrderNumberImagingServiceRequest == ""
     assert draft.IssuerOfAccessionNumberSequence[0].LocalNamespaceEntityID == "RIS"
+    assert not dciodvfy_errors(file)
+
+
+def test_what_the_first_image_lacks_is_that_of_another():
+    bare = image_header(1, AccessionNumber="", PatientID=None, StudyDate=None)
+    file = written(images=[bare, image_header(2, RequestedProcedureID="RP-2")])
+    draft = read(file)
+    assert (draft.AccessionNumber, draft.PatientID) == ("ACC-17", "PID-4711")
+    assert draft.StudyDate == "20261130"
+    assert draft.ReferencedRequestSequence[0].RequestedProcedureID == "RP-2"
     assert not dciodvfy_errors(file)
 
 
@@ -277,21 +311,36 @@ def test_the_same_input_gives_the_same_draft_byte_for_byte():
     assert written() == written()
 
 
-def test_uids_depend_on_the_images_the_bundle_and_the_version_alone():
-    same = result_uid(VIEWS, PROVENANCE)
-    assert same == result_uid(VIEWS[::-1], replace(PROVENANCE, record="another", prompt="1:a"))
+def test_uids_depend_on_the_images_and_on_what_drafts_alone():
+    report = draft_report()
+
+    def made_by(**changes):
+        return replace(report, provenance=replace(PROVENANCE, **changes))
+
+    same = result_uid(VIEWS, report)
+    assert same == result_uid(VIEWS[::-1], made_by(record="another", prompt="1:a"))
     others = {
-        result_uid(VIEWS[:1], PROVENANCE),
-        result_uid((*VIEWS, image_header(3)), PROVENANCE),
-        result_uid(VIEWS, replace(PROVENANCE, bundle_id="c" * 64)),
-        result_uid(VIEWS, replace(PROVENANCE, software="eclip-radiology 0.1.1")),
-        result_uid(VIEWS, replace(PROVENANCE, k=9)),
-        result_uid(VIEWS, PROVENANCE, "series"),
+        result_uid(VIEWS[:1], report),
+        result_uid((*VIEWS, image_header(3)), report),
+        result_uid(VIEWS, made_by(bundle_id="c" * 64)),
+        result_uid(VIEWS, made_by(software="eclip-radiology 0.1.1")),
+        result_uid(VIEWS, made_by(k=9)),
+        result_uid(VIEWS, report, "series"),
+        result_uid(VIEWS, replace(report, abstained="No case is near.")),
         same,
     }
-    assert len(others) == 7
+    assert len(others) == 8
     assert all(uid.UID(each).is_valid and len(each) <= 64 for each in others)
     assert read(written()).SOPInstanceUID == same
+
+
+def test_a_language_model_that_failed_adds_no_second_draft_and_one_that_is_new_does():
+    model, failed = WrittenBy("vllm", "m", 4), WrittenBy("extractive", "e", 4, fallback="Away.")
+    by_model, by_fallback, extractive = (
+        result_uid(VIEWS, draft_report(generator=writer))
+        for writer in (model, failed, WrittenBy("extractive", "e", 4))
+    )
+    assert by_model == by_fallback != extractive
 
 
 @pytest.mark.parametrize("elements", [{"StudyInstanceUID": "1.2.3"}, {"PatientID": "PID-4712"}])
