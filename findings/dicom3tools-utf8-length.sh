@@ -7,7 +7,8 @@
 #   The same object with 64 Latin letters is valid.
 # Why it matters: validators stand at the gate of archives and of clinical trials. A valid object
 #   with a name or description in another script than Latin is rejected, or its text cut needlessly.
-# What we do: texts of our drafts are cut by bytes, so that no validator complains.
+# What we do: texts of our drafts have at most 64 characters, as the standard says; tests that run
+#   dciodvfy keep to 64 bytes.
 #
 # Seen:
 #   dicom3tools 20260927
