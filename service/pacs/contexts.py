@@ -11,14 +11,10 @@ from pydicom.uid import (
     HTJ2K,
     JPEG2000,
     UID,
-    BasicTextSRStorage,
-    Comprehensive3DSRStorage,
-    ComprehensiveSRStorage,
     ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
-    EnhancedSRStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ExtensibleSRStorage,
@@ -35,7 +31,7 @@ from pydicom.uid import (
 from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 
-from service.imaging.dicom.sop_classes import IMAGE_CLASSES
+from service.imaging.dicom.sop_classes import IMAGE_CLASSES, REPORT_CLASSES
 from service.imaging.dicom.syntaxes import SYNTAXES
 
 ECHO = UID("1.2.840.10008.1.1")
@@ -43,14 +39,8 @@ FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
 MOVE = UID("1.2.840.10008.5.1.4.1.2.2.2")
 GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
 """Query and retrieval by Study Root, from the study downwards (PS3.4 C.6.2)."""
-REPORT_CLASSES = (
-    BasicTextSRStorage,
-    EnhancedSRStorage,
-    ComprehensiveSRStorage,
-    Comprehensive3DSRStorage,
-    ExtensibleSRStorage,
-)
-"""SOP classes of structured reports (SR)."""
+REPORTS_RECEIVED = (*REPORT_CLASSES, ExtensibleSRStorage)
+"""SOP classes of structured reports that are accepted. Extensible ones are not read as reports."""
 NATIVE_SYNTAXES = (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -93,13 +83,13 @@ def storage_contexts() -> list[PresentationContext]:
     pynetdicom accepts the first of these syntaxes that the caller proposes.
     """
     return [
-        build_context(each, list(syntaxes_of(each))) for each in (*IMAGE_CLASSES, *REPORT_CLASSES)
+        build_context(each, list(syntaxes_of(each))) for each in (*IMAGE_CLASSES, *REPORTS_RECEIVED)
     ]
 
 
 def syntaxes_of(sop_class: str) -> Sequence[UID]:
     """Returns the transfer syntaxes in which objects of a class may come, the preferred first."""
-    return NATIVE_SYNTAXES if sop_class in REPORT_CLASSES else IMAGE_SYNTAXES
+    return NATIVE_SYNTAXES if sop_class in REPORTS_RECEIVED else IMAGE_SYNTAXES
 
 
 def single_contexts(

@@ -13,16 +13,11 @@ from datetime import date
 from pydicom.dataset import FileDataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import (
-    UID,
-    BasicTextSRStorage,
-    Comprehensive3DSRStorage,
-    ComprehensiveSRStorage,
-    EnhancedSRStorage,
-)
+from pydicom.uid import UID
 
 from service.imaging.dicom.deflated import HEAD, inflated
 from service.imaging.dicom.header import BoundedFile
+from service.imaging.dicom.sop_classes import REPORT_CLASSES
 from service.imaging.libraries import decoding
 
 _IDS = ["StudyInstanceUID", "PatientID"]
@@ -31,10 +26,6 @@ _CLOCKS = ("Study", "Acquisition", "Content", "Series")
 _TIMES = [f"{clock}{what}" for clock in _CLOCKS for what in ("Date", "Time")]
 _TAGS: list[BaseTag | int] = [*map(Tag, (*_IDS, *_TIMES, "SOPClassUID", "Manufacturer", "Rows"))]
 _LAST = max(_TAGS)
-_REPORTS = frozenset(
-    {BasicTextSRStorage, EnhancedSRStorage, ComprehensiveSRStorage, Comprehensive3DSRStorage}
-)
-"""SOP classes of structured reports that may hold a radiologist's report (PS3.3 A.35)."""
 
 _DATE = re.compile(r"(\d{4})\.?(\d\d)\.?(\d\d)")
 _TIME = re.compile(r"([01]\d|2[0-3])(?::?([0-5]\d)(?::?\d\d(?:\.\d*)?)?)?")
@@ -101,7 +92,7 @@ def _read(data: bytes, most: int) -> tuple[Belonging | None, bool]:
             header = read_partial(file, _is_past, specific_tags=_TAGS, force=True)
             study_id, patient_id = (str(header.get(tag) or "").strip() for tag in _IDS)
             maker = str(header.get("Manufacturer") or "").strip()
-            kinds = _is_image(header), _sop_class(header) in _REPORTS
+            kinds = _is_image(header), _sop_class(header) in REPORT_CLASSES
             made = _made(header)
             found = Belonging(study_id or None, patient_id or None, *kinds, maker, made)
             return found, file.tell() < len(beginning)

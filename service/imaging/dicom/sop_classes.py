@@ -6,9 +6,13 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import (
     UID,
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
+    EnhancedSRStorage,
     EnhancedXAImageStorage,
     EnhancedXRFImageStorage,
     MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
@@ -45,6 +49,13 @@ _ANY_IMAGE = frozenset(
 """SOP classes that may hold a radiograph. Modality decides of these, and of private ones."""
 IMAGE_CLASSES = tuple(sorted((_RADIOGRAPHS | _ANY_IMAGE) - {""}))
 """SOP classes of the standard that a radiograph may be stored as."""
+REPORT_CLASSES = (
+    BasicTextSRStorage,
+    EnhancedSRStorage,
+    ComprehensiveSRStorage,
+    Comprehensive3DSRStorage,
+)
+"""SOP classes of structured reports (SR) that may hold a radiologist's report (PS3.3 A.35)."""
 
 
 def is_projection(dataset: Dataset) -> bool:

@@ -15,7 +15,7 @@ from service.pacs.contexts import (
     MOST_CONTEXTS,
     MOVE,
     NATIVE_SYNTAXES,
-    REPORT_CLASSES,
+    REPORTS_RECEIVED,
     USUAL_CLASSES,
     query_contexts,
     single_contexts,
@@ -181,7 +181,7 @@ def _classes(instance: Instance) -> Sequence[str]:
     """Returns the SOP classes that an object may have."""
     if instance.sop_class:
         return (instance.sop_class,)
-    return REPORT_CLASSES if instance.modality == "SR" else USUAL_CLASSES
+    return REPORTS_RECEIVED if instance.modality == "SR" else USUAL_CLASSES
 
 
 def _groups(instances: Iterable[Instance]) -> Iterator[tuple[list[str], list[Instance]]]:

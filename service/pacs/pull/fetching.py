@@ -4,24 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydicom.uid import (
-    BasicTextSRStorage,
-    Comprehensive3DSRStorage,
-    ComprehensiveSRStorage,
-    EnhancedSRStorage,
-)
-
 from service.errors import EclipError, PeerRefused, RequestMalformed, StudyInvalid
 from service.imaging.deidentify import Pseudonymiser, StudyRef
-from service.imaging.dicom.sop_classes import may_be_projection
+from service.imaging.dicom.sop_classes import REPORT_CLASSES, may_be_projection
 from service.pacs.archive import Archive, Instance, ListedStudy
 from service.pacs.pull.ledger import Ledger
 from service.studies.fields import MAX_VIEWS
 
-REPORTS = frozenset(
-    {BasicTextSRStorage, EnhancedSRStorage, ComprehensiveSRStorage, Comprehensive3DSRStorage}
-)
-"""SOP classes of structured reports that may hold a radiologist's report."""
 MAX_REPORTS = 16
 """Reports that one study may have."""
 NO_RADIOGRAPH = "studies without a radiograph"
@@ -98,7 +87,7 @@ class Fetcher:
 
 def kind_of(instance: Instance) -> Kind | None:
     """Returns what an object may be, by its SOP class and modality; None for all other kinds."""
-    if instance.sop_class in REPORTS:
+    if instance.sop_class in REPORT_CLASSES:
         return "report"
     radiograph = may_be_projection(instance.sop_class, [instance.modality])
     return "radiograph" if radiograph else None

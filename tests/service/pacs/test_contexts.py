@@ -7,7 +7,7 @@ from service.imaging.dicom.syntaxes import SYNTAXES
 from service.pacs.contexts import (
     IMAGE_SYNTAXES,
     MOST_CONTEXTS,
-    REPORT_CLASSES,
+    REPORTS_RECEIVED,
     USUAL_CLASSES,
     single_contexts,
     storage_contexts,
@@ -28,10 +28,10 @@ def test_a_lossless_syntax_is_preferred_and_a_lossy_one_comes_last():
 
 def test_a_receiver_has_a_context_for_each_class():
     classes = [each.abstract_syntax for each in storage_contexts()]
-    assert classes == [*IMAGE_CLASSES, *REPORT_CLASSES]
+    assert classes == [*IMAGE_CLASSES, *REPORTS_RECEIVED]
 
 
 def test_the_usual_classes_and_reports_fit_into_one_association():
-    contexts = single_contexts([*USUAL_CLASSES, *REPORT_CLASSES])
+    contexts = single_contexts([*USUAL_CLASSES, *REPORTS_RECEIVED])
     assert len(contexts) < MOST_CONTEXTS
     assert all(len(each.transfer_syntax) == 1 for each in contexts)
