@@ -6,7 +6,8 @@
 #   counts "NOT sent" in its summary, and exits with 0. storescu exits with 1 for the same file.
 # Why it matters: scripts that export studies check the exit code. A JPEG 2000 study sent to a
 #   receiver of uncompressed images alone counts as delivered, and the original may be deleted.
-# What we do: nothing is sent yet; check dcmsend's summary (+crf FILE) or ask the receiver.
+# What we do: drafts are sent by our own code, which reads the status of each. With dcmsend, check its
+#   summary (+crf FILE) or ask the receiver.
 #
 # Needs Debian 12 (amd64) with current package lists (apt-get update); installs nothing there.
 #

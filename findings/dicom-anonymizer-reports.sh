@@ -7,7 +7,8 @@
 #   says what report it is.
 # Why it matters: measurements and findings are what makes a de-identified study useful for
 #   training. They vanish from a data set whose files look complete.
-# What we do: this tool is for images alone; reports come as text and go through our own rules.
+# What we do: it is not used; the text of a report is scrubbed by rules of our own
+#   (service/studies/scrubbing.py).
 #
 # Seen:
 #   dicom-anonymizer 2.1.0 highdicom 0.28.2

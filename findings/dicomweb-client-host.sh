@@ -7,8 +7,8 @@
 # Why it matters: archives build the Retrieve URLs of their answers from that header, so those URLs
 #   point at port 80, where nothing or something else listens; a proxy that routes by host and port
 #   routes elsewhere.
-# What we do: no archive is read yet; whatever does so builds URLs from the configured address and
-#   follows none from answers.
+# What we do: archives are read by a session of our own (service/pacs/web), which builds URLs from the
+#   configured address and follows none from answers.
 #
 # Seen:
 #   dicomweb-client 0.61.2

@@ -8,7 +8,7 @@
 #   not a valid transfer syntax". The UID has no name either.
 # Why it matters: scripts that de-identify or route an archive read, change one element and write.
 #   They stop at the first JPEG XL object.
-# What we do: we read and do not write DICOM; our tests change the UID in the bytes of the file.
+# What we do: we write no DICOM with pixels; our tests change the UID in the bytes of the file.
 #
 # Seen:
 #   pydicom 3.0.2 imagecodecs 2026.3.6

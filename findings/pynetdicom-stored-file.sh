@@ -8,8 +8,7 @@
 #   file.
 # Why it matters: modalities delete what was acknowledged. A receiver tested with uncompressed
 #   images works, and loses the first study that comes as JPEG-LS.
-# What we do: no C-STORE service yet; whatever adds one writes event.encoded_dataset() and reads it
-#   back before it answers.
+# What we do: the receiver keeps event.encoded_dataset(), and reads it back before it answers.
 #
 # Seen:
 #   pynetdicom 3.0.4 pydicom 3.0.2

@@ -7,7 +7,7 @@
 #   2026-03-01, the date is found.
 # Why it matters: DICOM's DA values have no hyphens. A filter "studies of this year" over dates
 #   copied from headers is always empty, which reads like "there are none".
-# What we do: the library stores no dates; whatever adds them must rewrite DA as ISO 8601 first.
+# What we do: the library stores whole minutes, and no dates.
 #
 # Seen:
 #   qdrant-edge-py 0.9.0

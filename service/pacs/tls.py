@@ -1,10 +1,12 @@
-"""Makes the TLS contexts of DICOM connections from the settings' PEM files."""
+"""Makes TLS contexts from the settings' PEM files, for a PACS and a FHIR server."""
 
 import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+
+import httpx2
 
 from service.errors import SettingInvalid
 from service.pacs_settings import PacsSettings
@@ -16,19 +18,26 @@ STALL_S = 60
 """Seconds for which a caller may be silent within a message."""
 
 
-def client_tls(settings: PacsSettings) -> ssl.SSLContext | None:
-    """Returns the context for calling a node; None where no authority is set, so without TLS.
+def trusting(authorities: Path | None) -> ssl.SSLContext:
+    """Returns a context that checks servers by these authorities (ECLIP_PACS_CA).
+
+    None: by the public ones. Raises SettingInvalid for a file that cannot be read.
+    """
+    if authorities is None:
+        return httpx2.create_ssl_context(trust_env=False)
+    return _read("ECLIP_PACS_CA", lambda: ssl.create_default_context(cafile=authorities))
+
+
+def client_tls(settings: PacsSettings) -> ssl.SSLContext:
+    """Returns how a server's certificate is checked, and which one it is shown.
 
     Raises SettingInvalid for a file that cannot be read.
     """
-    if settings.pacs_ca is None:
-        return None
-    context = _read(
-        "ECLIP_PACS_CA", lambda: ssl.create_default_context(cafile=str(settings.pacs_ca))
-    )
-    _show(
-        context, "ECLIP_PACS_CERTIFICATE", settings.pacs_certificate, settings.pacs_certificate_key
-    )
+    context = trusting(settings.pacs_ca)
+    certificate, key = settings.pacs_certificate, settings.pacs_certificate_key
+    if certificate is None and key is not None:
+        raise SettingInvalid("ECLIP_PACS_CERTIFICATE_KEY is set without ECLIP_PACS_CERTIFICATE.")
+    _show(context, "ECLIP_PACS_CERTIFICATE", certificate, key)
     return context
 
 
@@ -66,15 +75,32 @@ class _ServerContext(ssl.SSLContext):
 
 
 def _show(context: ssl.SSLContext, name: str, certificate: Path | None, key: Path | None) -> None:
-    if certificate is not None:
-        _read(f"{name} or {name}_KEY", lambda: context.load_cert_chain(certificate, key))
+    if certificate is None:
+        return
+    names = f"{name} and {name}_KEY" if key else name
+    try:
+        _read(names, lambda: context.load_cert_chain(certificate, key, password=_no_password))
+    except _Encrypted:
+        raise SettingInvalid(
+            f"The private key of {name}_KEY is encrypted. Store it without a passphrase, in a file "
+            "that this program alone may read."
+        ) from None
 
 
-def _read(name: str, load: Callable[[], T]) -> T:
+class _Encrypted(Exception):
+    """A private key needs a passphrase."""
+
+
+def _no_password() -> str:
+    """Raises, where OpenSSL would ask for a passphrase at the terminal."""
+    raise _Encrypted
+
+
+def _read(names: str, load: Callable[[], T]) -> T:
+    """Returns what is loaded. The error for files names settings, not files."""
     try:
         return load()
-    except OSError as error:  # ssl.SSLError is one
-        raise SettingInvalid(
-            f"The file of {name} cannot be read as PEM. Check its path, its permissions and that "
-            "certificate and key belong together."
-        ) from error
+    except ssl.SSLError:
+        raise SettingInvalid(f"{names} must name PEM files that belong together.") from None
+    except OSError as error:
+        raise SettingInvalid(f"The file of {names} cannot be read: {error.strerror}.") from None

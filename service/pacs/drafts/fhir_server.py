@@ -5,19 +5,17 @@ and the codes of its OperationOutcome, which come from a list of the standard.
 """
 
 import json
-import ssl
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from math import isfinite
 from pathlib import Path
 from threading import Timer
 from typing import Any
 
 import httpx2
 
-from service.errors import PeerRefused, PeerUnavailable, SettingInvalid
+from service.errors import PeerRefused, PeerUnavailable
+from service.pacs.tls import trusting
 from service.reporting.llm.connection import Connection, trace_connection
+from service.retry_after import retry_after_s
 
 LIMIT_S = 60.0
 """Seconds that one transaction may take, from the connection to the end of the answer."""
@@ -25,8 +23,6 @@ _TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 """Seconds for which the server may be silent, and may take to accept a connection."""
 _MOST_ANSWER = 2**22
 """Bytes of an answer that are read. That to a hundred entries has about 50 kB."""
-_MOST_RETRY_S = 86_400.0
-"""Seconds: the longest time to wait that the server is believed."""
 _PASSING = frozenset({408, 409, 423, 425, 429})
 """HTTP statuses under 500 after which the same transaction may be taken: among them 409, which
 servers answer where two transactions make the same resource at the same time."""
@@ -64,7 +60,7 @@ class FhirServer:
         self._client = httpx2.Client(
             headers=headers,
             timeout=_TIMEOUT,
-            verify=_tls(ca),
+            verify=trusting(ca),
             event_hooks={"request": [trace_connection]},
             limits=httpx2.Limits(max_keepalive_connections=0),
             follow_redirects=False,
@@ -106,15 +102,6 @@ class FhirServer:
             return answer.status_code, answer.headers, bytes(read[:_MOST_ANSWER])
 
 
-def _tls(ca: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca) if ca else httpx2.create_ssl_context()
-    except OSError:
-        raise SettingInvalid(
-            "The file of certificate authorities cannot be read as PEM. Check ECLIP_PACS_CA."
-        ) from None
-
-
 def _content(body: bytes) -> dict[str, Any]:
     """Returns the answer's resource; an empty one for what is none."""
     try:
@@ -137,7 +124,7 @@ def _require_taken(status: int, headers: Mapping[str, str], content: Mapping[str
     if status in _PASSING or (status >= 500 and status not in _LASTING):
         raise PeerUnavailable(
             f"The FHIR server cannot take the report now ({why}). Send it again later.",
-            retry_after_s=_retry_after_s(headers),
+            retry_after_s=retry_after_s(headers.get("retry-after", "")) or None,
         )
     raise PeerRefused(f"The FHIR server refuses the report ({why}). {_remedy(status)}")
 
@@ -163,17 +150,3 @@ def _remedy(status: int) -> str:
     if status < 400:
         return "It redirects, which is not followed. Give the address that it redirects to."
     return "Its log says what it requires of a transaction."
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Returns the seconds of a `Retry-After`, given as seconds or as a date."""
-    given = headers.get("retry-after", "")
-    try:
-        seconds = float(given)
-    except ValueError:
-        try:
-            at = parsedate_to_datetime(given)
-        except (ValueError, OverflowError):
-            return None
-        seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return min(seconds, _MOST_RETRY_S) if isfinite(seconds) and seconds > 0 else None

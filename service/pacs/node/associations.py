@@ -58,7 +58,7 @@ class Caller:
         silence_pynetdicom()
         self.patience = patience
         self._address = address
-        self._tls = client_tls(settings)
+        self._tls = client_tls(settings) if settings.pacs_ca else None
         self._node = AE(ae_title=settings.ae_title)
         self._node.connection_timeout = patience.connect_s
         self._node.acse_timeout = patience.answer_s

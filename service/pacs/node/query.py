@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -13,6 +13,7 @@ from service.errors import SettingInvalid
 from service.pacs.archive import Instance, ListedStudy, Wanted
 from service.pacs.matching import matches, values_of
 from service.pacs.node.link import TooManyMatches
+from service.studies.dates import date_of
 
 _FIRST_DAY = date(1895, 1, 1)
 """Begin of the first range of dates, where a list of all studies is too long."""
@@ -93,7 +94,7 @@ def answers_by_date(
 def listed_study(answer: Dataset) -> ListedStudy | None:
     """Returns the study of an answer; None where it names none."""
     uid = str(answer.get("StudyInstanceUID", ""))
-    return ListedStudy(uid, _date(answer)) if _UID.fullmatch(uid) else None
+    return ListedStudy(uid, date_of(str(answer.get("StudyDate")))) if _UID.fullmatch(uid) else None
 
 
 def meets(ask: Ask, answer: Dataset, wanted: Wanted) -> bool:
@@ -215,10 +216,3 @@ def _query(level: str, keys: Mapping[str, str]) -> Dataset:
                 "--where gives an attribute a value that it cannot have in DICOM."
             ) from None
     return query
-
-
-def _date(answer: Dataset) -> date | None:
-    try:
-        return datetime.strptime(str(answer.get("StudyDate")).replace(".", ""), "%Y%m%d").date()
-    except ValueError:
-        return None

@@ -8,7 +8,7 @@ and compare with another's, and many ignore a filter that they do not know.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from itertools import product
 from math import prod
 from typing import Any
@@ -17,7 +17,9 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from service.errors import SettingInvalid
 from service.pacs.archive import ListedStudy, Wanted
+from service.pacs.matching import matches
 from service.pacs.web.reply import text, values
+from service.studies.dates import date_of
 
 STUDY_UID, STUDY_DATE = "0020000D", "00080020"
 _OF_STUDIES = frozenset(
@@ -64,20 +66,9 @@ class Condition:
         return self.vr == "CS" or self.asked != list(self.accepted)
 
     def is_met_by(self, item: Mapping[str, Any]) -> bool:
-        """Decides whether one of the item's values is accepted.
-
-        `*` and `?` in an accepted value stand for any characters and for one; letter case does not
-        count. In dates and times, "20260101-20260131" is a range with both its ends.
-        """
+        """Decides whether one of the item's values is accepted, as `matches` does."""
         found = [_plain(value) for value in values(item, self.tag)]
-        return any(self._accepts(value, wanted) for value in found for wanted in self.accepted)
-
-    def _accepts(self, value: str, wanted: str) -> bool:
-        first, is_range, last = wanted.partition("-")
-        if is_range and self.vr in ("DA", "TM", "DT"):
-            return first <= value and (not last or value <= last or value.startswith(last))
-        pattern = re.escape(wanted).replace(r"\*", ".*").replace(r"\?", ".")
-        return re.fullmatch(pattern, value, re.IGNORECASE | re.DOTALL) is not None
+        return matches(self.keyword, self.accepted, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +125,7 @@ def listed_study(item: Mapping[str, Any]) -> ListedStudy | None:
 
 def study_date(item: Mapping[str, Any]) -> date | None:
     """Returns the StudyDate of a listed item, or None."""
-    try:
-        return datetime.strptime(text(item, STUDY_DATE), "%Y%m%d").date()
-    except ValueError:
-        return None
+    return date_of(text(item, STUDY_DATE))
 
 
 def _plain(value: Any) -> str:

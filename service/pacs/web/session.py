@@ -12,8 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import TypeVar
 from urllib.parse import quote, urlencode
@@ -23,11 +21,13 @@ import httpx2
 
 from service.errors import PeerRefused, PeerUnavailable
 from service.pacs.address import WebAddress
-from service.pacs.web.credentials import authorization, tls_context
+from service.pacs.tls import client_tls
+from service.pacs.web.credentials import authorization
 from service.pacs.web.refusals import Credentials, refusal, tls_refusal
 from service.pacs.web.reply import Passing, Reply
 from service.pacs.web.stream import TimedNetwork, within
 from service.pacs_settings import PacsSettings
+from service.retry_after import retry_after_s
 
 T = TypeVar("T")
 _BUSY = frozenset({408, 425, 429, 502, 503, 504})
@@ -93,7 +93,7 @@ class WebSession:
         self._resume = 0.0
         """Monotonic time before which the service asked not to be asked, by any thread."""
         self._pool = httpcore2.ConnectionPool(
-            ssl_context=tls_context(settings), max_connections=None, network_backend=self._network
+            ssl_context=client_tls(settings), max_connections=None, network_backend=self._network
         )
 
     def ask(self, question: Question, read: Callable[[Reply], T]) -> T:
@@ -167,7 +167,7 @@ class WebSession:
     def _check(self, reply: Reply, question: Question) -> None:
         """Raises Passing, PeerRefused or PeerUnavailable unless the answer is to be read."""
         if reply.status in _BUSY:
-            raise Passing("is busy or away", _retry_after(reply.headers.get("retry-after", "")))
+            raise Passing("is busy or away", retry_after_s(reply.headers.get("retry-after", "")))
         if not 200 <= reply.status < 300 and reply.status not in question.answers:
             raise refusal(reply.status, self._credentials)
         if reply.headers.get("content-encoding", "identity").lower() != "identity":
@@ -216,15 +216,3 @@ def _plain(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def _pieces(response: httpcore2.Response) -> Iterator[bytes]:
     yield from response.iter_stream()
-
-
-def _retry_after(value: str) -> float | None:
-    """Returns the seconds that a Retry-After header names (RFC 9110 10.2.3), or None."""
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    try:
-        then = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    seconds = (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return max(0.0, seconds)

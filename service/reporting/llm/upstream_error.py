@@ -3,20 +3,16 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from math import isfinite
 from typing import Self
 
 import openai
 
 from service.reporting.prompt import SYSTEM
+from service.retry_after import retry_after_s
 
 MOST_CHARS = 300
 """Characters of a server's message that are kept."""
 _READ_CHARS = 10_000
-MOST_RETRY_S = 86_400.0
-"""Seconds: the longest time to wait that a server is believed."""
 
 _TOO_LONG = re.compile(
     r"context_length_exceeded|exceed_context_size|ContextWindowExceeded"
@@ -71,14 +67,15 @@ class UpstreamError:
 
         sent: the texts of the prompt and the key, which the error's message must not repeat.
         """
-        status, retry_after_s = _code(error.body), None
+        status, wait_s = _code(error.body), None
         if isinstance(error, openai.APIStatusError):
             status = error.status_code
-            retry_after_s = _retry_after_s(error.response.headers)
+            asked = error.response.headers.get("retry-after", "")
+            wait_s = retry_after_s(asked) or None
         words = _words(error.body)[:_READ_CHARS]
         if isinstance(error, openai.APIStatusError) and error.response.has_redirect_location:
             words = f"Location: {error.response.headers['location']}"
-        return cls(status, _shown(words, sent), _too_long(status, words, error), retry_after_s)
+        return cls(status, _shown(words, sent), _too_long(status, words, error), wait_s)
 
     @property
     def said(self) -> str:
@@ -175,17 +172,3 @@ def _unescaped(text: str) -> str:
     r"""Returns a text that quotes JSON with its letters: `\u00e9` → é, `\n` → a blank."""
     letters = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), text)
     return re.sub(r"\\+[nrtbf]", " ", letters)
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Returns the seconds of a `Retry-After`, given as seconds or as a date."""
-    given = headers.get("retry-after", "")
-    try:
-        seconds = float(given)
-    except ValueError:
-        try:
-            at = parsedate_to_datetime(given)
-        except (ValueError, OverflowError):
-            return None
-        seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return min(seconds, MOST_RETRY_S) if isfinite(seconds) and seconds > 0 else None

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from service.deadline import Deadline
 from service.errors import LlmRefused, LlmUnavailable, ReportUngrounded
 from service.reporting.llm.circuit_breaker import COOLDOWN_S, LONGEST_REST_S
-from service.reporting.llm.upstream_error import MOST_CHARS, MOST_RETRY_S, UpstreamError
+from service.reporting.llm.upstream_error import MOST_CHARS, UpstreamError
+from service.retry_after import MOST_RETRY_S
 from tests.service.reporting.llm.example import NINE, PASSAGES, PROMPT, TASK, read
 from tests.support.openai_server import shown
 
