@@ -52,7 +52,7 @@ def parse_address(text: str) -> Address:
     title = text.removeprefix("dimse://").rpartition("@")[0]
     if host and port and scheme == "dimse" and _AE.fullmatch(title) and not parts.path.strip("/"):
         return NodeAddress(title, host, port)
-    raise _wrong("It is none")
+    raise _wrong("It is not complete")
 
 
 def _wrong(why: str) -> SettingInvalid:
