@@ -94,6 +94,7 @@ def test_a_wrong_address_is_not_quoted(index):
     assert (code, "Wrong address of a PACS" in said, "secret" in said) == (2, True, False)
 
 
+@pytest.mark.slow
 def test_the_filter_reaches_the_archive_and_the_rejects_name_studies(index, tmp_path, holds):
     archive, rejects = holds(*chest(0), image(1, 0, BodyPartExamined="HAND")), "r.jsonl"
     where = ["--where", "ModalitiesInStudy=CR, DX", "--since", "2026-01-01"]
@@ -109,6 +110,7 @@ def test_the_filter_reaches_the_archive_and_the_rejects_name_studies(index, tmp_
     assert (code, "1 studies that an earlier run rejected, unchanged" in said) == (0, True)
 
 
+@pytest.mark.slow
 def test_an_empty_library_knows_no_earlier_run(index, tmp_path, holds):
     archive = holds(*chest(0))
     for _ in range(2):
