@@ -6,8 +6,6 @@ from urllib.parse import urlsplit
 
 from service.errors import SettingInvalid
 
-SCHEMES = ("dicomweb+https://", "dicomweb+http://", "dimse://")
-"""Beginnings of an address."""
 _WEB = "dicomweb+"
 _AE = re.compile(r"[ -\[\]-~]{1,16}")
 _EXAMPLES = "dicomweb+https://host/dicom-web or dimse://AET@host:port"
@@ -34,7 +32,7 @@ Address = WebAddress | NodeAddress
 
 def is_address(text: str) -> bool:
     """Decides whether the text is meant as an address, and not as a path."""
-    return text.lower().startswith(SCHEMES)
+    return "://" in text
 
 
 def parse_address(text: str) -> Address:

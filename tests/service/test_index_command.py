@@ -89,8 +89,9 @@ def test_a_path_that_does_not_exist_is_a_usage_error(index, tmp_path):
     assert (code, "does not exist" in said) == (2, True)
 
 
-def test_a_wrong_address_is_not_quoted(index):
-    code, _, said = index("dicomweb+https://user:secret@host/dicom-web")
+@pytest.mark.parametrize("scheme", ["dicomweb+https", "dicomweb+ftp", "dicomweb", "https"])
+def test_a_wrong_address_is_not_quoted(index, scheme):
+    code, _, said = index(f"{scheme}://user:secret@host/dicom-web")
     assert (code, "Wrong address of a PACS" in said, "secret" in said) == (2, True, False)
 
 
