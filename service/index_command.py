@@ -178,12 +178,6 @@ def _asked(source: str, where: Sequence[str] | None, since: str | None) -> Asked
                 "It selects studies of a PACS. Leave it out for a file or folder.",
                 param_hint=f"'{option}'",
             )
-    if "://" in source:  # not quoted: it may hold a password
-        raise typer.BadParameter(
-            "It is no address of a PACS. Write dicomweb+https://host/dicom-web or "
-            "dimse://AET@host:port.",
-            param_hint="'SOURCE'",
-        )
     if not Path(source).exists():
         raise typer.BadParameter(f"Path '{source}' does not exist.", param_hint="'SOURCE'")
     return None

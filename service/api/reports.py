@@ -28,7 +28,6 @@ from service.identifiers import Identifier
 from service.imaging.content import require_radiographs
 from service.inference.encoder import EncodedImage
 from service.memory import short
-from service.pacs.drafts.structured_report import check_one_study, structured_report
 from service.pacs.headers import header_of
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS
@@ -135,12 +134,16 @@ def _own_ids(views: Sequence[bytes], exclude: Exclude, _: Deadline) -> OwnIds:
 
 def _headers(views: Sequence[bytes], _: Deadline) -> list[Dataset]:
     """Returns the headers that a DICOM report repeats. Raises ImageUndecodable or StudyInvalid."""
+    from service.pacs.drafts.structured_report import check_one_study  # with highdicom
+
     headers = [header_of(view) for view in views]
     check_one_study(headers)
     return headers
 
 
 def _as_dicom(report: Report, headers: Sequence[Dataset], _: Deadline) -> bytes:
+    from service.pacs.drafts.structured_report import structured_report  # with highdicom
+
     return structured_report(report, headers, written=datetime.now().astimezone())
 
 

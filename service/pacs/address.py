@@ -6,8 +6,6 @@ from urllib.parse import urlsplit
 
 from service.errors import SettingInvalid
 
-SCHEMES = ("dicomweb+https://", "dicomweb+http://", "dimse://")
-"""Beginnings of an address."""
 _WEB = "dicomweb+"
 _AE = re.compile(r"[ -\[\]-~]{1,16}")
 _EXAMPLES = "dicomweb+https://host/dicom-web or dimse://AET@host:port"
@@ -34,7 +32,7 @@ Address = WebAddress | NodeAddress
 
 def is_address(text: str) -> bool:
     """Decides whether the text is meant as an address, and not as a path."""
-    return text.lower().startswith(SCHEMES)
+    return "://" in text
 
 
 def parse_address(text: str) -> Address:
@@ -52,7 +50,7 @@ def parse_address(text: str) -> Address:
     title = text.removeprefix("dimse://").rpartition("@")[0]
     if host and port and scheme == "dimse" and _AE.fullmatch(title) and not parts.path.strip("/"):
         return NodeAddress(title, host, port)
-    raise _wrong("It is none")
+    raise _wrong("It is not complete")
 
 
 def _wrong(why: str) -> SettingInvalid:

@@ -1,5 +1,7 @@
 """Settings of the PACS that contradict each other stop the start; open doors are warned of."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -99,3 +101,16 @@ def test_a_thread_that_ended_makes_the_service_unready(dead):
     parts = {name: SimpleNamespace(alive=name != dead) for name in ("desk", "outbox", "receiver")}
     with pytest.raises(StoreUnavailable, match="Restart"):
         _state(**parts)
+
+
+START = """
+import sys
+import service.cli
+print(*{"pynetdicom", "highdicom", "cryptography", "service.pacs_wiring"} & set(sys.modules))
+"""
+
+
+@pytest.mark.slow
+def test_the_program_starts_without_what_only_a_pacs_needs():
+    done = subprocess.run([sys.executable, "-c", START], capture_output=True, check=True)
+    assert done.stdout == b"\n"

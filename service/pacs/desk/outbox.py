@@ -235,6 +235,8 @@ class Outbox:
     def _later(self, waiting: _Waiting, error: EclipError | None) -> None:
         asked = (error and error.retry_after_s) or 0.0
         growing = _FIRST_WAIT_S * 2.0 ** min(waiting.tries, 20)
+        if waiting.tries == 0:
+            log().warning("result waits", to=waiting.key[0], error=str(error) if error else None)
         with self._changed:
             waiting.tries += 1
             waiting.next_at = time.monotonic() + min(max(growing, asked), _LONGEST_WAIT_S)

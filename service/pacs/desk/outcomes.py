@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from service.files import disk_errors
 from service.imaging.deidentify import Pseudonymiser, StudyRef
 from service.reporting.audit import append_line
-from service.telemetry import PACS_OUTCOMES
+from service.telemetry import PACS_OUTCOMES, log
 
 Ending = Literal[
     "sent", "recorded", "left-out", "rejected", "repeated", "failed", "refused",
@@ -92,3 +92,4 @@ class Outcomes:
         with disk_errors("the outcomes of received studies"):
             append_line(self._folder / f"{now:%Y-%m-%d}.jsonl", line.model_dump_json().encode())
         PACS_OUTCOMES.labels(outcome.ending).inc()
+        log().info("outcome", **line.model_dump(include={"outcome", "to", "images", "error"}))

@@ -127,8 +127,8 @@ class Link:
                 "The DICOM node sends an object, or a list, that is larger than is accepted."
             )
         return PeerUnavailable(
-            "The DICOM node ended the connection, or took too long. Try again later, or see its "
-            "log."
+            "The DICOM node ended the connection, or took too long. It may not know this program's "
+            "AE title (ECLIP_AE_TITLE): enter it there. Else see its log, and try again later."
         )
 
 

@@ -113,7 +113,8 @@ class WebSession:
                 late = time.monotonic() + pause >= end
                 if attempt >= self._patience.tries or late or self._closed.wait(pause):
                     raise PeerUnavailable(
-                        f"The DICOMweb service {passing.what}. Try again later.",
+                        f"The DICOMweb service {passing.what}. Check its address and that it runs, "
+                        "then try again.",
                         retry_after_s=pause,
                     ) from None
         raise AssertionError("`count` has no end.")

@@ -6,6 +6,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.errors import PeerRefused, PeerUnavailable
 from service.imaging.deidentify import Pseudonymiser
@@ -118,6 +119,31 @@ def test_a_peer_that_is_away_gets_the_result_later(opened, endings):
     outbox.release(outbox.hold([result()]))
     assert endings() == [("sent", "pacs", None)]
     assert peer.asked == 4
+
+
+def test_the_log_says_once_why_a_result_waits_and_then_what_became_of_it(opened, endings):
+    gone = StudyGone("The PACS lacks it.")
+    with capture_logs() as logs:
+        outbox = opened(pacs=Peer(gone, gone))
+        outbox.release(outbox.hold([result()]))
+        endings()
+        until(lambda: len(logs) >= 2)
+    assert logs == [
+        {
+            "event": "result waits",
+            "log_level": "warning",
+            "to": "pacs",
+            "error": "The PACS lacks it.",
+        },
+        {
+            "event": "outcome",
+            "log_level": "info",
+            "outcome": "sent",
+            "to": "pacs",
+            "images": 2,
+            "error": None,
+        },
+    ]
 
 
 def test_a_refusal_ends_a_result_at_once(opened, endings):

@@ -267,6 +267,7 @@ def test_the_images_character_set_is_kept_where_it_has_all_characters(
     assert not dciodvfy_errors(written(report, [image_header(SpecificCharacterSet=character_set)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
 def test_images_in_every_transfer_syntax_give_a_valid_draft(syntax):
     elements = {each.keyword: each.value for each in image_header()}
@@ -368,6 +369,7 @@ def test_images_of_classes_that_highdicom_does_not_know_are_reported_on(sop_clas
     assert draft.PatientID == "PID-4711"
 
 
+@pytest.mark.slow
 def test_drafts_are_written_in_many_threads_at_once():
     names = [f"Thread^{number}" for number in range(8)]
     headers = [[image_header(PatientName=name)] for name in names]

@@ -67,6 +67,7 @@ def digests(library):
     return {each.study.study_id: each.study.digest for each in library.store.studies()}
 
 
+@pytest.mark.slow
 def test_a_pull_gives_the_library_that_the_same_files_in_a_folder_give(
     library, ledger, tmp_path, encoder
 ):
@@ -84,6 +85,7 @@ def test_a_pull_gives_the_library_that_the_same_files_in_a_folder_give(
         assert digests(other) == digests(library)
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_twice(library, ledger):
     archive = HeldArchive([radiograph_of(1), radiograph_of(2)])
     archive.add(radiograph_of(3).replace(PIXELS.tobytes(), PIXELS.tobytes()[:1000]))
@@ -145,6 +147,7 @@ def test_an_object_that_cannot_be_had_rejects_its_study_until_it_can(library, le
     assert len(library.get("1.2.3.1").images) == 2
 
 
+@pytest.mark.slow
 def test_an_archive_that_stays_away_ends_the_run_and_the_next_one_resumes(library, ledger):
     archive = HeldArchive([radiograph_of(study) for study in range(100, 140)])
     archive.away = {"1.2.3.120"}
@@ -192,6 +195,7 @@ def test_no_plain_identifier_is_in_the_ledger(library, ledger, tmp_path):
         assert plain not in content
 
 
+@pytest.mark.slow
 def test_bytes_ahead_are_bounded(monkeypatch, library, ledger):
     """Even with room for nothing ahead, all are read, one after the other."""
     monkeypatch.setattr("service.pacs.pull.source.AHEAD_BYTES", 1)
