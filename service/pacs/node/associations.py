@@ -13,7 +13,7 @@ from service.errors import EclipError, PeerRefused, PeerUnavailable
 from service.pacs.address import NodeAddress
 from service.pacs.node.connection_guard import ConnectionGuard
 from service.pacs.node.link import Link
-from service.pacs.quiet import silence_pynetdicom
+from service.pacs.silence import silence_pynetdicom
 from service.pacs.tls import client_tls
 from service.pacs_settings import PacsSettings
 

@@ -14,7 +14,6 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # ma
 from service.errors import SettingInvalid
 from service.pacs.contexts import storage_contexts
 from service.pacs.intake import Intake
-from service.pacs.quiet import silence_pynetdicom
 from service.pacs.receive.acceptor import (
     BEING_REFUSED,
     PATIENCE,
@@ -25,6 +24,7 @@ from service.pacs.receive.acceptor import (
 )
 from service.pacs.receive.object_buffer import COPIES, ObjectBuffer, ReceivingMemory
 from service.pacs.receive.taking import Named, Status, Way, counted, take
+from service.pacs.silence import silence_pynetdicom
 from service.pacs.tls import server_tls
 from service.settings import Settings
 from service.telemetry import ASSOCIATIONS, log
