@@ -162,7 +162,7 @@ class Histories(RuleBasedStateMachine):
 
 @pytest.mark.slow
 def test_any_history_keeps_what_it_should(tmp_path, monkeypatch):
-    monkeypatch.setattr(Histories, "base", tmp_path)
+    monkeypatch.setattr(Histories, "base", tmp_path, raising=False)
     few = settings(max_examples=20, stateful_step_count=15)
     run_state_machine_as_test(Histories, settings=few)
 
