@@ -138,7 +138,7 @@ def image(number: int, elements: dict[str, object]) -> Dataset:
 
 
 @settings(
-    max_examples=60,
+    max_examples=25,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
