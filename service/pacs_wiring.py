@@ -82,5 +82,6 @@ def _state(desk: Desk, outbox: Outbox, receiver: Receiver) -> str:
     if desk.full:
         return "full: radiographs are refused until some that wait are processed or sent"
     if failing := outbox.failing:
-        return f"away: {failing} results wait for a PACS or FHIR server that does not take them"
+        waiting = "1 result waits" if failing == 1 else f"{failing} results wait"
+        return f"away: {waiting} for a PACS or FHIR server that does not take what it is sent"
     return READY

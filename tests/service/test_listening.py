@@ -87,7 +87,8 @@ def test_eclip_listen_has_a_port_of_its_own_unless_one_is_set(monkeypatch, port,
     [
         ({}, {}, READY),
         ({"full": True}, {}, "full: radiographs are refused"),
-        ({}, {"failing": 3}, "away: 3 results wait"),
+        ({}, {"failing": 1}, "away: 1 result waits for"),
+        ({}, {"failing": 3}, "away: 3 results wait for"),
     ],
 )
 def test_the_health_says_how_receiving_and_sending_go(desk, outbox, said):

@@ -125,7 +125,8 @@ def test_a_node_that_drops_one_object_loses_only_that(of):
     assert all(isinstance(each, bytes) for each in got.values())
 
 
-def test_a_node_that_drops_an_object_once_gives_it_at_last(of):
+def drops_once():
+    """Answers to C-GET: drops the first, and gives what is asked for from then on."""
     dropped = []
 
     def drop_once(event):
@@ -135,7 +136,11 @@ def test_a_node_that_drops_an_object_once_gives_it_at_last(of):
             return
         yield from asked_for(event)
 
-    with getting(drop_once) as node:
+    return drop_once
+
+
+def test_a_node_that_drops_an_object_once_gives_it_at_last(of):
+    with getting(drops_once()) as node:
         assert all(isinstance(each, bytes) for each in results(of(node)).values())
 
 
@@ -225,17 +230,8 @@ def test_a_connection_that_always_breaks_within_an_object_is_an_error(of):
 
 
 def test_c_get_is_tried_again_where_nothing_can_listen_for_c_move(of):
-    dropped = []
-
-    def drop_once(event):
-        if not dropped:
-            dropped.append(event)
-            event.assoc.abort()
-            return
-        yield from asked_for(event)
-
     both = [*GET, *MOVE]
-    with run_node(both, [(evt.EVT_C_GET, drop_once)]) as node:
+    with run_node(both, [(evt.EVT_C_GET, drops_once())]) as node:
         got = results(of(node, listen_port=node.port))
     assert all(isinstance(each, bytes) for each in got.values())
 
