@@ -27,8 +27,8 @@ ACCEPTED = [
 REFUSED = [(row[0], row[1]) for row in _ROWS if not row[2][0].isdigit()]
 _BY_DCMTK = {"1.2.840.10008.1.2.4.53": "+es", "1.2.840.10008.1.2.4.55": "+ep"}
 """Transfer syntax that no other library here writes → dcmcjpeg's option for it."""
-_ADDED_BY_HIGHDICOM = "1.2.840.10008.1.2.8.1"
-"""Deflated image frames, for segmentations. highdicom adds it to pydicom's dictionary."""
+_ADDED_BY_PYNETDICOM = "1.2.840.10008.1.2.8.1"
+"""Deflated image frames, for segmentations. pynetdicom adds it to pydicom's dictionary."""
 
 
 def made(syntax: str, bits: int) -> bytes:
@@ -77,5 +77,5 @@ def test_a_deflated_file_that_refers_to_its_pixels_is_named(last):
 
 def test_the_tables_have_every_syntax_of_the_standard():
     known = {value for value, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"}
-    assert {row[0] for row in _ROWS} == known - {_ADDED_BY_HIGHDICOM} | set(JPEG_XLS)
+    assert {row[0] for row in _ROWS} == known - {_ADDED_BY_PYNETDICOM} | set(JPEG_XLS)
     assert {syntax for syntax, _ in ACCEPTED} == {*SYNTAXES, *_BY_DCMTK}
