@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from tests.support.drafts import leave_drafts
-from training.experiments.phantom_gaze import protocol
+from training.experiments import cells
 from training.experiments.phantom_gaze.analyse import main
 from training.experiments.phantom_gaze.differences import (
     PRIMARY,
@@ -45,7 +45,7 @@ def test_the_phantoms_are_those_of_the_pre_registration():
 
 
 def test_other_phantoms_are_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(protocol, "FINGERPRINT", "0" * 64)
+    monkeypatch.setattr(cells, "FINGERPRINT", "0" * 64)
     with pytest.raises(RuntimeError, match="pre-registration"):
         run(PROTOCOL, ["main"], tmp_path, tmp_path / "results.parquet")
 

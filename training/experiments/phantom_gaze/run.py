@@ -6,23 +6,15 @@ python -m training.experiments.phantom_gaze.run [PART …] [--smoke]
 import contextlib
 import io
 import json
-import logging
-import multiprocessing
-import os
 import tempfile
-import warnings
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from itertools import groupby
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 import typer
-from rich.progress import Progress
-from threadpoolctl import threadpool_limits
 
 from service.bundle.labels import Prompts
 from service.files import remove_drafts, write_atomically, written_atomically
@@ -30,7 +22,8 @@ from training.data.dataset import open_pairs
 from training.data.phantom import PROMPTS
 from training.evaluate.encode import TorchEncoder
 from training.evaluate.suite import run_suite
-from training.experiments.phantom_gaze.protocol import HERE, PROTOCOL, SMOKE, Cell, Protocol
+from training.experiments.cells import Cell, Protocol, run_cells
+from training.experiments.phantom_gaze.protocol import HERE, PROTOCOL, SMOKE
 from training.fit.trainer import fit
 from training.model.clip import Clip
 from training.recipe import Recipe
@@ -78,24 +71,11 @@ def run(protocol: Protocol, parts: Sequence[str], work: Path, results: Path) -> 
     finished.mkdir(parents=True, exist_ok=True)
     done = collect(finished, results)
     cells = [cell for part in parts for cell in protocol.cells(part) if cell.key not in done]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.experiments.phantom_gaze.run"])
-    with (
-        ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=_one_thread) as pool,
-        Progress() as progress,
-    ):
-        task = progress.add_task("Cells", total=len(cells))
-        jobs = {
-            pool.submit(run_seed, protocol, group, work): len(group) for group in _by_seed(cells)
-        }
-        try:
-            for job in as_completed(jobs):
-                job.result()
-                collect(finished, results)
-                progress.advance(task, jobs[job])
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    run_cells(
+        cells,
+        partial(run_seed, protocol, work=work),
+        partial(collect, finished, results),
+    )
 
 
 def run_seed(protocol: Protocol, cells: Sequence[Cell], work: Path) -> None:
@@ -154,20 +134,8 @@ def _commit() -> str:
     return "" if state is None else f"{state['commit']}{'+' * bool(state['changed'])}"
 
 
-def _by_seed(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Groups the cells of one part and seed, so that one process renders their phantoms."""
-    return [list(group) for _, group in groupby(cells, key=lambda cell: (cell.part, cell.seed))]
-
-
 def _finished(work: Path) -> Path:
     return work / "cells"
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-    threadpool_limits(1)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module=r"pytorch_lightning\.")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Whether gaze teaches a tower to look where the finding is."""
