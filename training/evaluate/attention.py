@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from service.arrays import Bools
 from service.bundle.labels import Prompts
+from service.bundle.maps import upsampled
 from training.data.pairs import Levels
 from training.evaluate.bootstrap import interval, means, patient_counts
 from training.evaluate.encode import BATCH, EmbeddedPairs
@@ -77,12 +77,6 @@ def pointing(heat: Floats, inside: Bools) -> Pointing:
         pixel_auc=float(roc_auc_score(inside.ravel(), heat.ravel())),
         energy_inside=float(above[inside].sum() / mass) if mass > 0 else float(inside.mean()),
     )
-
-
-def upsampled(grid: Floats, height: int, width: int) -> Floats:
-    """Scales float[G,G] to float32[height,width], bicubic as in the service's overlay."""
-    image = Image.fromarray(grid.astype(np.float32))
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def centre_prior(height: int, width: int) -> Floats:

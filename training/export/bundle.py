@@ -118,6 +118,7 @@ def _manifest(
         image=clip.image,
         context_length=clip.context_length,
         patch_grid=None if grid is None else grid.grid,
+        patches=None if grid is None else "last_token",
         logit_scale=float(clip.model.logit_scale.detach().exp()),
         logit_bias=0.0 if logit_bias is None else float(logit_bias.detach()),
         golden=Golden.of(PROBES[1], image_answers[0], text_answers[1]),
