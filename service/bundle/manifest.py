@@ -26,7 +26,7 @@ from pydantic import (
 from service.arrays import FloatArray, UInt8
 from service.bundle.gate import Gate
 from service.bundle.labels import LabelSets
-from service.bundle.maps import MapKind, MapQuality, PatchKind
+from service.bundle.maps import MapChange, MapKind, MapQuality, PatchKind
 from service.bundle.preprocess import ImageSpec
 from service.bundle.tokenizer import Tokenizer
 from service.errors import BundleCorrupt
@@ -94,13 +94,14 @@ class Int8(_Frozen):
 
     studies: how many were compared. overlap_at_10: mean fraction of the ten nearest that are the
     same, over searches from image to text and from text to image. decisions: fraction of zero-shot
-    calls that are the same.
+    calls that are the same. maps: the change of each kind of map; {} if they were not compared.
     """
 
     golden: Golden
     studies: PositiveInt
     overlap_at_10: Annotated[float, Field(ge=0, le=1)]
     decisions: Annotated[float, Field(ge=0, le=1)]
+    maps: dict[MapKind, MapChange] = {}
 
 
 class Manifest(_Frozen):

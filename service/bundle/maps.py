@@ -1,14 +1,14 @@
 """Computes what an image tower looked at, and says what such a map was measured to be worth.
 
 There are two maps, float32[G,G] over the patches of an image. `attention` is where the tower
-looked when it pooled its patches. `text` is what each patch adds to the score of a text.
+looked when it pooled its patches. `text` is what each patch adds to the cosine with a text.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 
 from service.arrays import FloatArray
 
@@ -16,9 +16,9 @@ MapKind = Literal["attention", "text"]
 PatchKind = Literal["last_token", "value_path", "class_activation"]
 """What a bundle's patch vectors are.
 
+value_path: what each patch adds to the embedding through the attention that pools it.
+class_activation: what each place adds to the mean that the tower pools by.
 last_token: the tower's last tokens, at unit length, as bundles of format 1 have them.
-value_path: what the pooling attention reads at each patch.
-class_activation: the features that a convolutional tower averages.
 """
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -37,6 +37,19 @@ class Measured(BaseModel):
     high: float
     centre_prior: float
     gain_low: float
+
+
+class MapChange(BaseModel):
+    """How the maps of the int8 graphs compare with those of fp32, on validation images.
+
+    difference: mean absolute difference, relative to the mean absolute value in fp32. same_peak:
+    fraction of the maps whose maximum is at the same patch.
+    """
+
+    model_config = _FROZEN
+
+    difference: NonNegativeFloat
+    same_peak: Annotated[float, Field(ge=0, le=1)]
 
 
 class MapQuality(BaseModel):
@@ -59,23 +72,13 @@ class MapQuality(BaseModel):
         return self.pointing_game.gain_low > 0 and self.pixel_auc.gain_low > 0
 
 
-def text_map(
-    kind: PatchKind,
-    patches: FloatArray,
-    attention: FloatArray | None,
-    text: FloatArray,
-    common: FloatArray,
-) -> FloatArray:
-    """Returns the map float32[G,G] of a text, from one image's outputs.
+def text_map(patches: FloatArray, text: FloatArray) -> FloatArray:
+    """Returns the map float32[...,G,G] of a text float32[D], from patches float32[...,G,G,D].
 
-    patches: float32[G,G,D]. attention: float32[G,G], where the tower has it. text: float32[D].
-    common: float32[D], the mean vector of the bundle's label prompts, zeros if it has none. What
-    all texts share says nothing about this text, so it is subtracted.
+    Its sum is the part of the cosine of image and text that comes from the patches, unless they are
+    last tokens. docs/evaluation.md has what else was tried.
     """
-    if kind == "last_token":
-        return patches @ text
-    similarity = patches @ (text - common)
-    return similarity if attention is None else attention * similarity
+    return patches @ text
 
 
 def upsampled(grid: FloatArray, height: int, width: int) -> FloatArray:

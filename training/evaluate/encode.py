@@ -80,11 +80,11 @@ class BundleEncoder:
 
     def images(self, pixels: Levels) -> FloatArray:
         """See DualEncoder."""
-        return self._run(self._image_tower, "embedding", pixels)
+        return self._run(self._image_tower, ["embedding"], pixels)[0]
 
     def texts(self, texts: Sequence[str]) -> FloatArray:
         """See DualEncoder."""
-        return self._run(self._text_tower, "embedding", self.bundle.tokenizer(texts).ids)
+        return self._run(self._text_tower, ["embedding"], self.bundle.tokenizer(texts).ids)[0]
 
     @property
     def patch_kind(self) -> PatchKind | None:
@@ -94,7 +94,10 @@ class BundleEncoder:
     def maps(self, pixels: Levels) -> Maps:
         """See DualEncoder."""
         has = {"attention": self.bundle.manifest.has_attention, "patches": self.patch_kind}
-        outputs = {key: self._run(self._image_tower, key, pixels) for key in has if has[key]}
+        names = [name for name in has if has[name]]
+        if not names:
+            return Maps(None, None)
+        outputs = dict(zip(names, self._run(self._image_tower, names, pixels), strict=True))
         return Maps(outputs.get("attention"), outputs.get("patches"))
 
     @cached_property
@@ -105,10 +108,12 @@ class BundleEncoder:
     def _text_tower(self) -> Any:
         return _session(self.bundle.path / self.text_file)
 
-    def _run(self, session: Any, output: str, inputs: Levels | npt.NDArray[np.int64]) -> FloatArray:
+    def _run(
+        self, session: Any, outputs: list[str], inputs: Levels | npt.NDArray[np.int64]
+    ) -> list[FloatArray]:
         (name,) = (each.name for each in session.get_inputs())
-        batches = _batches(inputs, self.batch)
-        return np.concatenate([session.run([output], {name: b})[0] for b in batches])
+        answers = [session.run(outputs, {name: b}) for b in _batches(inputs, self.batch)]
+        return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -130,11 +135,11 @@ class TorchEncoder:
 
     def images(self, pixels: Levels) -> FloatArray:
         """See DualEncoder."""
-        return self._run(self._image_tower, pixels, 0)
+        return self._run(self._image_tower, pixels)[0]
 
     def texts(self, texts: Sequence[str]) -> FloatArray:
         """See DualEncoder."""
-        return self._run(self._text_tower, self.clip.tokenizer(texts).ids, 0)
+        return self._run(self._text_tower, self.clip.tokenizer(texts).ids)[0]
 
     @property
     def patch_kind(self) -> PatchKind | None:
@@ -143,10 +148,11 @@ class TorchEncoder:
 
     def maps(self, pixels: Levels) -> Maps:
         """See DualEncoder."""
-        tower = self._image_tower
-        outputs = {
-            name: self._run(tower, pixels, at) for at, name in enumerate(tower.outputs) if at
-        }
+        tower, names = self._image_tower, self._image_tower.outputs[1:]
+        if not names:
+            return Maps(None, None)
+        at = range(1, len(names) + 1)
+        outputs = dict(zip(names, self._run(tower, pixels, at), strict=True))
         return Maps(outputs.get("attention"), outputs.get("patches"))
 
     @cached_property
@@ -159,11 +165,15 @@ class TorchEncoder:
 
     @torch.no_grad()
     def _run(
-        self, tower: nn.Module, inputs: Levels | npt.NDArray[np.int64], output: int
-    ) -> FloatArray:
+        self,
+        tower: nn.Module,
+        inputs: Levels | npt.NDArray[np.int64],
+        outputs: Sequence[int] = (0,),
+    ) -> list[FloatArray]:
         answers = (tower(torch.from_numpy(b).to(self.device)) for b in _batches(inputs, BATCH))
-        outputs = (a[output] if isinstance(a, tuple) else a for a in answers)
-        return np.concatenate([vectors.float().cpu().numpy() for vectors in outputs])
+        each = (answer if isinstance(answer, tuple) else (answer,) for answer in answers)
+        on_cpu = [[answer[at].float().cpu().numpy() for at in outputs] for answer in each]
+        return [np.concatenate(parts) for parts in zip(*on_cpu, strict=True)]
 
 
 @dataclass(frozen=True)
