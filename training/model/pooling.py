@@ -194,7 +194,7 @@ def _of_timm(visual: Any) -> Pooler | None:
     pool = trunk.attn_pool
     if type(pool) is AttentionPoolLatent and pool.latent_len == 1:
         return TimmLatent(grid, pool, pool, head)
-    last = trunk.blocks[-1]
+    last: Any = trunk.blocks[-1]
     if trunk.global_pool != "token" or type(last.attn) is not Attention or _gated(last.attn):
         return None
     return TimmClassToken(grid, last.attn, last, (trunk.norm, *head), last.ls1)
