@@ -11,24 +11,18 @@ class EclipError(Exception):
     """Base of all errors of the service.
 
     type: the stable end of the URN. status: the HTTP status. detail: what was wrong and what to do.
-    retry_after_s: seconds after which it may succeed. extensions: further members of the problem.
+    retry_after_s: seconds after which it may succeed. members: further members of the problem.
     """
 
     type: ClassVar[str]
     title: ClassVar[str]
     status: ClassVar[int]
 
-    def __init__(
-        self,
-        detail: str,
-        *,
-        retry_after_s: float | None = None,
-        extensions: dict[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, detail: str, *, retry_after_s: float | None = None, **members: Any) -> None:
         super().__init__(detail)
         self.detail = detail
         self.retry_after_s = retry_after_s
-        self.extensions = extensions or {}
+        self.members = members
 
     @property
     def urn(self) -> str:
@@ -120,10 +114,16 @@ class SchemaMismatch(BundleMismatch):
     type, title = "library/schema", "Case library of another schema version"
 
 
-class PatchesUnavailable(EclipError):
-    """The bundle's image model yields no patch embeddings, which an attention map needs."""
+class MapUnavailable(EclipError):
+    """The bundle's image model has no output from which the map could be made."""
 
-    type, title, status = "bundle/no-patches", "Bundle has no patch embeddings", 422
+    type, title, status = "bundle/no-patches", "Bundle has no such map", 422
+
+
+class MapUnvalidated(MapUnavailable):
+    """The map was measured no better than the middle of the image, or never measured."""
+
+    type, title = "map/unvalidated", "Map is not validated"
 
 
 class BundleNotReady(EclipError):
@@ -163,7 +163,7 @@ class ImageNotARadiograph(EclipError):
 
 
 class TextInvalid(EclipError):
-    """A text is empty or over a limit."""
+    """A text is missing, empty or over a limit."""
 
     type, title, status = "text/invalid", "Invalid text", 422
 

@@ -29,6 +29,7 @@ from service.imaging.deidentify import Pseudonymiser, load_or_create_key
 from service.inference.admission import Admission
 from service.inference.batching import Bounds
 from service.inference.encoder import Encoder
+from service.inference.maps import Mapper
 from service.inference.session import Towers, self_test
 from service.inference.zero_shot import Classifier
 from service.memory import DecodingMemory, return_freed_memory
@@ -68,8 +69,9 @@ def open_services(settings: Settings, *, bulk: bool = False) -> Iterator[Service
             reporter = Reporter(encoder, library, first, language_model, audit)
             log().info("ready", bundle=bundle.manifest.name, studies=library.store.count())
             admission = Admission(settings.queue_items, lambda: encoder.seconds_per_image)
+            mapper = Mapper(encoder, Deadline(STARTUP_S))
             yield Services(
-                settings, bundle, encoder, admission, classifiers, library, reporter, tracer
+                settings, bundle, encoder, admission, classifiers, mapper, library, reporter, tracer
             )
 
 

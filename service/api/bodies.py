@@ -18,10 +18,14 @@ from service.api.parsing import WIDE, parsed_size
 from service.cases.embedding import IMAGES_AT_ONCE
 from service.cases.renditions import RENDITION_SIDE
 from service.errors import RequestMalformed
+from service.imaging.overlay import OVERLAY_SIDE
 from service.memory import Held, require
 
 _COPIES = 2
 """A model's input is copied into its batch; a rendition is pixels, and then a JPEG too."""
+
+_OVERLAY_BYTES = 17
+"""Bytes a pixel: gray, the map in float32, its tint, RGB twice, and base64 of the PNG."""
 
 
 def held(request: Request) -> Held:
@@ -61,6 +65,11 @@ def count_inputs(request: Request, images: int) -> None:
 def count_renditions(request: Request, images: int) -> None:
     """Counts what the images of studies are kept as. Raises QueueFull or BodyTooLarge."""
     held(request).add(min(images, IMAGES_AT_ONCE) * RENDITION_SIDE**2 * _COPIES)
+
+
+def count_overlay(request: Request) -> None:
+    """Counts what drawing a map takes. Raises QueueFull or BodyTooLarge."""
+    held(request).add(OVERLAY_SIDE**2 * _OVERLAY_BYTES)
 
 
 async def read_file(request: Request, file: UploadFile) -> bytes:

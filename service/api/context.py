@@ -16,6 +16,7 @@ from service.deadline import Deadline
 from service.errors import DeadlineExceeded
 from service.inference.admission import Admission
 from service.inference.encoder import Encoder
+from service.inference.maps import Mapper
 from service.inference.zero_shot import Classifier
 from service.pacs.intake import Intake
 from service.reporting.pipeline import Reporter
@@ -37,6 +38,7 @@ class Services:
     admission: Admission
     classifiers: dict[str, Classifier]
     """Label set of the bundle → its classifier."""
+    mapper: Mapper
     library: CaseLibrary
     reporter: Reporter
     tracer: Tracer = field(default_factory=NoOpTracer)

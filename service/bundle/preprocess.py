@@ -38,6 +38,16 @@ class Whole:
     spans: Spans
 
 
+@dataclass(frozen=True, slots=True)
+class Rectangle:
+    """A part of an image, in its pixels. It reaches outside the image where the input is padded."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
 class ImageSpec(BaseModel):
     """How a radiograph is brought to the tower's input, `height` × `width` pixels.
 
@@ -93,6 +103,20 @@ def scaled_size(size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
     ratios = (width / spec.width, height / spec.height)
     ratio = min(ratios) if spec.fit == "shortest" else max(ratios)
     return max(1, round(width / ratio)), max(1, round(height / ratio))
+
+
+def shown_part(size: tuple[int, int], spec: ImageSpec) -> Rectangle:
+    """Returns what the tower's input shows of an image of (width, height).
+
+    Example: of 320 × 160 the input of 64 × 64 shows (80, 0, 160, 160) for `shortest` and
+    (0, -80, 320, 320) for `longest`.
+    """
+    scaled = scaled_size(size, spec)
+    (left, width), (top, height) = (
+        (-_offset(small, shown) * whole / small, shown * whole / small)
+        for whole, small, shown in zip(size, scaled, (spec.width, spec.height), strict=True)
+    )
+    return Rectangle(left, top, width, height)
 
 
 def shrink_factor(size: tuple[int, int], spec: ImageSpec, side: int = 1) -> float:

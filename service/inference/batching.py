@@ -3,16 +3,15 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from service.arrays import FloatArray
 from service.deadline import Deadline, exceeded
 from service.errors import QueueFull
 from service.inference.queueing import (
@@ -27,15 +26,17 @@ from service.telemetry import BATCH_SIZE, WAITING, WAITING_BYTES, record
 
 Row = npt.NDArray[Any]
 """One item of a tower's input: an image uint8[H, W] or token ids int64[L]."""
+Answer = TypeVar("Answer")
+"""What a tower answers for one row, such as its vector."""
 STALLED_S = 60.0
 """Seconds in one call after which a worker counts as stuck."""
 
 
 @dataclass(frozen=True, slots=True)
-class TowerAnswer:
-    """A tower's answer for one row: its vector, and the seconds it waited and ran."""
+class TowerAnswer(Generic[Answer]):
+    """A tower's answer for one row, and the seconds that the row waited and ran."""
 
-    vector: FloatArray
+    value: Answer
     queue_s: float
     infer_s: float
 
@@ -55,14 +56,14 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(Generic[Answer]):
     row: Row
     deadline: Deadline
-    future: Future[TowerAnswer]
+    future: Future[TowerAnswer[Answer]]
     since: float
 
 
-class _Waiting:
+class _Waiting(Generic[Answer]):
     """Two queues, of searches and of bulk work, bounded together.
 
     Bulk work has a bound of its own, its `bulk_share`. The requests count what the items weigh.
@@ -70,7 +71,7 @@ class _Waiting:
 
     def __init__(self, name: str, bounds: Bounds) -> None:
         self._name, self._bounds = name, bounds
-        self._queues: dict[bool, deque[_Item]] = {False: deque(), True: deque()}
+        self._queues: dict[bool, deque[_Item[Answer]]] = {False: deque(), True: deque()}
         self._calls = 0
 
     def __len__(self) -> int:
@@ -83,13 +84,13 @@ class _Waiting:
             return False
         return len(self) + count <= places
 
-    def add(self, items: Sequence[_Item]) -> None:
+    def add(self, items: Sequence[_Item[Answer]]) -> None:
         """Appends each item to its queue."""
         for item in items:
             self._queues[item.deadline.bulk].append(item)
         self._changed()
 
-    def take(self) -> list[_Item]:
+    def take(self) -> list[_Item[Answer]]:
         """Takes the next batch out, searches first."""
         searches, bulk = self._queues[False], self._queues[True]
         limit = even_share(len(self), self._bounds.calls, self._bounds.batch)
@@ -111,15 +112,15 @@ class _Waiting:
         WAITING_BYTES.labels(self._name).set(weight)
 
 
-class Batcher:
+class Batcher(Generic[Answer]):
     """Worker threads that call a tower on batches from one bounded queue.
 
-    name: the tower's name in threads and metrics. run: the tower, rows [N, …] → float32[N, D].
+    name: the tower's name in threads and metrics. run: the tower, rows [N, …] → N answers.
     """
 
-    def __init__(self, name: str, run: Callable[[Row], FloatArray], bounds: Bounds) -> None:
+    def __init__(self, name: str, run: Callable[[Row], Iterable[Answer]], bounds: Bounds) -> None:
         self._name, self._run, self._bounds = name, run, bounds
-        self._waiting = _Waiting(name, bounds)
+        self._waiting: _Waiting[Answer] = _Waiting(name, bounds)
         self._changed = threading.Condition()
         self._closed = False
         self.seconds_per_item = 0.05
@@ -134,7 +135,7 @@ class Batcher:
         for worker in self._workers:
             worker.start()
 
-    def submit(self, rows: Sequence[Row], deadline: Deadline) -> list[Future[TowerAnswer]]:
+    def submit(self, rows: Sequence[Row], deadline: Deadline) -> list[Future[TowerAnswer[Answer]]]:
         """Queues all rows or none and returns a future for each.
 
         A full queue first drops items that nobody waits for any more. If that is not enough, bulk
@@ -143,7 +144,9 @@ class Batcher:
         Raises QueueFull, with the seconds until there is room, also if the batcher is closed;
         DeadlineExceeded if its time passes first.
         """
-        items = [_Item(row, deadline, Future(), time.perf_counter()) for row in rows]
+        items: list[_Item[Answer]] = [
+            _Item(row, deadline, Future(), time.perf_counter()) for row in rows
+        ]
         with deadline.ending(self._wake), self._changed:
             if not self._waiting.has_room(len(items), bulk=deadline.bulk):
                 self._waiting.prune()
@@ -171,7 +174,7 @@ class Batcher:
         for worker in self._workers:
             worker.join()
 
-    def _wait_for_room(self, items: Sequence[_Item], deadline: Deadline) -> None:
+    def _wait_for_room(self, items: Sequence[_Item[Answer]], deadline: Deadline) -> None:
         self._changed.wait_for(
             lambda: (
                 self._closed
@@ -209,7 +212,7 @@ class Batcher:
                 self._answer(live)
                 del self._busy_since[name]
 
-    def _next_batch(self) -> list[_Item]:
+    def _next_batch(self) -> list[_Item[Answer]]:
         """Waits for work. Returns an empty batch only once closed and drained."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._waiting) or self._closed)
@@ -231,12 +234,12 @@ class Batcher:
         ):
             pass
 
-    def _answer(self, batch: list[_Item]) -> None:
+    def _answer(self, batch: list[_Item[Answer]]) -> None:
         """Runs one batch. If it fails, runs its halves, so that a bad row fails alone."""
         start = time.perf_counter()
         try:
-            vectors = self._run(np.stack([item.row for item in batch]))
-            answers = list(zip(batch, vectors, strict=True))
+            answers = self._run(np.stack([item.row for item in batch]))
+            answered = list(zip(batch, answers, strict=True))
         except Exception as error:  # the runtime may raise anything, and the worker must live
             if len(batch) == 1:
                 batch[0].future.set_exception(error)
@@ -249,12 +252,12 @@ class Batcher:
         self._call_s = smoothed(self._call_s, infer_s)
         per_item = infer_s / len(batch) / self._bounds.calls
         self.seconds_per_item = smoothed(self.seconds_per_item, per_item)
-        for item, vector in answers:
-            item.future.set_result(TowerAnswer(vector, start - item.since, infer_s))
+        for item, answer in answered:
+            item.future.set_result(TowerAnswer(answer, start - item.since, infer_s))
 
 
-def collect(futures: Sequence[Future[TowerAnswer]], deadline: Deadline) -> list[FloatArray]:
-    """Returns the vectors of submitted rows, in order. Raises DeadlineExceeded, and drops them."""
+def collect(futures: Sequence[Future[TowerAnswer[Answer]]], deadline: Deadline) -> list[Answer]:
+    """Returns the answers for submitted rows, in order. Raises DeadlineExceeded, and drops them."""
     try:
         answers = [future.result(timeout=deadline.remaining) for future in futures]
     except FutureTimeout:
@@ -264,10 +267,10 @@ def collect(futures: Sequence[Future[TowerAnswer]], deadline: Deadline) -> list[
         infer_s = max(answer.infer_s for answer in answers)
         record("queue", max(answer.queue_s for answer in answers), ago=infer_s)
         record("infer", infer_s)
-    return [answer.vector for answer in answers]
+    return [answer.value for answer in answers]
 
 
-def _still_wanted(item: _Item) -> bool:
+def _still_wanted(item: _Item[Any]) -> bool:
     if item.deadline.remaining > 0:
         return True
     item.future.set_exception(exceeded())

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from service.arrays import FloatArray, UInt8
 from service.bundle.manifest import Bundle, unpack_vector
 from service.deadline import Deadline
-from service.errors import EclipError, PatchesUnavailable, TextInvalid
+from service.errors import EclipError, TextInvalid
 from service.imaging.decode import ImageLimits, decode
 from service.imaging.radiograph import Radiograph, RadiographFacts
 from service.inference.batching import Batcher, Bounds, Row, collect
@@ -19,9 +19,9 @@ from service.inference.decoders import Decoders
 from service.inference.drift import Drift
 from service.inference.gate import gate_doubts
 from service.inference.queueing import fair_part
-from service.inference.session import Towers
+from service.inference.session import Looked, Towers
 from service.memory import DecodingMemory, Reserve
-from service.telemetry import record, timed
+from service.telemetry import record
 
 Kept = TypeVar("Kept")
 """What is kept of a decoded radiograph while its vector is computed."""
@@ -88,8 +88,9 @@ class Encoder:
         self._towers, self._limits, self._max_text_chars = towers, limits, max_text_chars
         self._decoders = Decoders(decoders, memory)
         self._places = bounds.items
-        self._image = Batcher("image", towers.image, bounds)
-        self._text = Batcher("text", towers.text, bounds)
+        self._image: Batcher[FloatArray] = Batcher("image", towers.image, bounds)
+        self._text: Batcher[FloatArray] = Batcher("text", towers.text, bounds)
+        self._maps = Batcher("maps", towers.looked, replace(bounds, batch=1, calls=1))
         mean = bundle.manifest.image_mean
         self._drift = Drift(None if mean is None else unpack_vector(mean))
         space = f"{bundle.manifest.id} {towers.precision}"
@@ -155,22 +156,16 @@ class Encoder:
         """Encodes N texts as `texts` does and returns their vectors, float32[N, D]."""
         return np.stack([encoded.vector for encoded in self.texts(texts, deadline)])
 
-    def patches(self, data: bytes, deadline: Deadline) -> tuple[UInt8, FloatArray]:
-        """Returns the model's input, uint8[H, W], and its unit patch embeddings float32[G, G, D].
+    def looked(self, data: bytes, deadline: Deadline, side: int = 1) -> tuple[Radiograph, Looked]:
+        """Returns an image reduced to `side`, and where the tower looked. The bundle has a map.
 
-        Raises PatchesUnavailable, DeadlineExceeded, or the image's error.
+        Raises DeadlineExceeded, QueueFull, or the image's error.
         """
-        if self.bundle.manifest.patch_grid is None:
-            raise PatchesUnavailable(
-                f"The image tower of bundle {self.bundle.manifest.name} yields no patch "
-                "embeddings. Export a bundle from a vision transformer without attention pooling."
-            )
-        (prepared,) = self._prepare([data], deadline, lambda image: image.facts)
+        (prepared,) = self._prepare([data], deadline, lambda image: image.reduced(side), side)
         if isinstance(prepared, EclipError):
             raise prepared
-        with timed("infer"):
-            grid = self._towers.patches(prepared.pixels[np.newaxis])[0]
-        return prepared.pixels, grid
+        (looked,) = collect(self._maps.submit([prepared.pixels], deadline), deadline)
+        return prepared.kept, looked
 
     @property
     def seconds_per_image(self) -> float:
@@ -179,13 +174,13 @@ class Encoder:
 
     @property
     def healthy(self) -> bool:
-        """Whether the workers of both towers live and none is stuck."""
-        return self._image.healthy and self._text.healthy
+        """Whether the workers of the towers live and none is stuck."""
+        return all(tower.healthy for tower in (self._image, self._text, self._maps))
 
     def close(self) -> None:
         """Answers what is queued and ends the workers."""
-        self._image.close()
-        self._text.close()
+        for tower in (self._image, self._text, self._maps):
+            tower.close()
         self._decoders.close()
 
     def _encode(
@@ -214,7 +209,9 @@ class Encoder:
             )
         ]
 
-    def _vectors(self, tower: Batcher, rows: Sequence[Row], deadline: Deadline) -> list[FloatArray]:
+    def _vectors(
+        self, tower: Batcher[FloatArray], rows: Sequence[Row], deadline: Deadline
+    ) -> list[FloatArray]:
         """One vector for each row. A large request queues in parts, so that others find a place."""
         part = fair_part(self._places, bulk=deadline.bulk)
         return [

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,17 @@ _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
 """How ONNX Runtime and the C++ library say that there is too little memory."""
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the image tower says of where it looked in one image; None for an output it lacks.
+
+    attention: float32[G, G]. patches: float32[G, G, D]. `service.bundle.maps` says what they are.
+    """
+
+    attention: FloatArray | None = None
+    patches: FloatArray | None = None
+
+
 class Towers:
     """A bundle's image and text tower in one precision. Thread-safe, as the sessions are.
 
@@ -56,6 +68,8 @@ class Towers:
         threads: int | None = None,
         precision: Wanted = "auto",
     ) -> None:
+        has = {"attention": bundle.manifest.has_attention, "patches": bundle.manifest.patches}
+        self._looks = [output for output, there in has.items() if there]
         chosen = choose_providers(providers, onnxruntime.get_available_providers())
         self.threads = threads or max(1, cores // DEFAULT_CALLS)
         self.precision = choose_precision(bundle, precision, on_cpu=chosen == [CPU])
@@ -89,18 +103,22 @@ class Towers:
 
     def image(self, pixels: UInt8) -> FloatArray:
         """Returns unit float32[N, D] for images uint8[N, H, W]."""
-        return _run(self._image, "embedding", {"pixels": pixels})
+        return _run(self._image, ["embedding"], {"pixels": pixels})[0]
 
-    def patches(self, pixels: UInt8) -> FloatArray:
-        """Returns unit float32[N, G, G, D] for images uint8[N, H, W].
+    def looked(self, pixels: UInt8) -> list[Looked]:
+        """Returns where the tower looked in each of the images uint8[N, H, W].
 
-        The bundle must have a patch grid.
+        The bundle must have a map.
         """
-        return _run(self._image, "patches", {"pixels": pixels})
+        outputs = _run(self._image, self._looks, {"pixels": pixels})
+        return [
+            Looked(**dict(zip(self._looks, of_image, strict=True)))
+            for of_image in zip(*outputs, strict=True)
+        ]
 
     def text(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
         """Returns unit float32[N, D] for token ids int64[N, L]."""
-        return _run(self._text, "embedding", {"tokens": tokens})
+        return _run(self._text, ["embedding"], {"tokens": tokens})[0]
 
 
 def choose_providers(wanted: Sequence[str], available: Sequence[str]) -> list[str]:
@@ -174,16 +192,16 @@ def self_test(bundle: Bundle, towers: Towers) -> None:
 
 
 def _run(
-    session: onnxruntime.InferenceSession, output: str, inputs: dict[str, npt.NDArray[Any]]
-) -> FloatArray:
-    """Returns one output. Raises MemoryError where ONNX Runtime says in words that it has none."""
+    session: onnxruntime.InferenceSession, outputs: list[str], inputs: dict[str, npt.NDArray[Any]]
+) -> list[FloatArray]:
+    """Returns the outputs. Raises MemoryError where ONNX Runtime says in words that it has none."""
     try:
-        answer: FloatArray = session.run([output], inputs)[0]
+        answers: list[FloatArray] = session.run(outputs, inputs)
     except Exception as error:
         if any(sign in str(error) for sign in _NO_MEMORY):
             raise MemoryError from None
         raise
-    return answer
+    return answers
 
 
 def _open(path: Path, providers: Sequence[str], threads: int) -> onnxruntime.InferenceSession:

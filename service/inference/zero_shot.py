@@ -52,8 +52,8 @@ class Classifier:
         self._scorers = [
             _Scorer(
                 name,
-                _ensemble(prompts.present, encoder, deadline),
-                _ensemble(prompts.absent, encoder, deadline) if prompts.absent else None,
+                ensemble(prompts.present, encoder, deadline),
+                ensemble(prompts.absent, encoder, deadline) if prompts.absent else None,
                 prompts.calibration if isinstance(prompts, Label) else None,
             )
             for name, prompts in labels.items()
@@ -85,8 +85,8 @@ def check_labels(labels: Mapping[str, Prompts]) -> None:
         )
 
 
-def _ensemble(prompts: tuple[str, ...], encoder: Encoder, deadline: Deadline) -> FloatArray:
-    """The prompts' mean embedding, scaled to unit length, float32[D]."""
+def ensemble(prompts: tuple[str, ...], encoder: Encoder, deadline: Deadline) -> FloatArray:
+    """Returns the prompts' mean embedding, scaled to unit length, float32[D]."""
     mean = encoder.text_matrix(prompts, deadline).mean(axis=0)
     unit: FloatArray = mean / np.linalg.norm(mean)
     return unit

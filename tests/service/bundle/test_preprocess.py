@@ -5,7 +5,14 @@ from hypothesis import strategies as st
 from open_clip.transform import image_transform
 from PIL import Image
 
-from service.bundle.preprocess import ImageSpec, preprocess, scaled_size, shrink_factor
+from service.bundle.preprocess import (
+    ImageSpec,
+    Rectangle,
+    preprocess,
+    scaled_size,
+    shown_part,
+    shrink_factor,
+)
 
 
 def open_clips_own(pixels: np.ndarray, spec: ImageSpec) -> np.ndarray:
@@ -75,6 +82,38 @@ def test_what_has_the_scaled_size_is_only_cropped_or_padded(size, height, width,
     gaps = np.array(scaled) - (spec.width, spec.height)
     assert gaps.min() >= 0 if fit == "shortest" else gaps.max() <= 0
     assert 0 in gaps
+
+
+@pytest.mark.parametrize(
+    ("fit", "part"),
+    [
+        ("shortest", Rectangle(80, 0, 160, 160)),
+        ("longest", Rectangle(0, -80, 320, 320)),
+        ("squash", Rectangle(0, 0, 320, 160)),
+    ],
+)
+def test_the_input_shows_the_middle_and_what_pads_it(fit, part):
+    assert shown_part((320, 160), ImageSpec(height=64, width=64, fit=fit)) == part
+
+
+@given(
+    size=st.tuples(st.integers(32, 3000), st.integers(32, 3000)),
+    spec=st.builds(ImageSpec, height=st.integers(16, 400), width=st.integers(16, 400), fit=FITS),
+)
+def test_what_is_shown_is_inside_where_it_is_cropped_and_all_around_where_it_is_padded(size, spec):
+    """But for the half pixel of the model's input to which sizes are rounded."""
+    part = shown_part(size, spec)
+    for start, length, whole, pixels in (
+        (part.left, part.width, size[0], spec.width),
+        (part.top, part.height, size[1], spec.height),
+    ):
+        slack = length / pixels
+        before, after = start, whole - start - length
+        assert abs(before - after) <= 2 * slack
+        if spec.fit == "shortest":
+            assert min(before, after) >= -slack
+        else:
+            assert max(before, after) <= slack
 
 
 @given(

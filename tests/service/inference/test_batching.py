@@ -70,7 +70,7 @@ def test_every_item_is_resolved_exactly_once(values, parts, expired, calls):
         elif value == POISON:
             assert isinstance(future.exception(), RuntimeError)
         else:
-            assert future.result().vector.item() == value * 2
+            assert future.result().value.item() == value * 2
 
 
 def test_a_bad_row_in_a_batch_of_32_harms_only_itself():
@@ -116,7 +116,7 @@ def test_what_was_cancelled_while_waiting_is_not_run(gated):
     (kept,) = batcher.submit([row(2)], Deadline(30))
     left.cancel()
     gate.open.set()
-    assert kept.result(10).vector.item() == 4
+    assert kept.result(10).value.item() == 4
     assert isinstance(dropped.exception(10), DeadlineExceeded)
     assert gate.batches == [1, 1]
 
@@ -132,7 +132,7 @@ def test_what_nobody_waits_for_gives_up_its_place(gated):
     kept += batcher.submit([row(v) for v in range(5)], Deadline(30))
     assert all(isinstance(future.exception(0), DeadlineExceeded) for future in dropped)
     gate.open.set()
-    assert [future.result(10).vector.item() for future in kept] == [0, 2, 4, 0, 2, 4, 6, 8]
+    assert [future.result(10).value.item() for future in kept] == [0, 2, 4, 0, 2, 4, 6, 8]
 
 
 def test_a_queue_full_of_wanted_items_counts_only_those(gated):
@@ -206,9 +206,9 @@ def test_bulk_work_waits_for_its_share_while_searches_find_the_rest(gated):
             batcher.submit([row(3)], Deadline(30))
         assert not waiting.done()
         gate.open.set()
-        answers = [future.result(10).vector.item() for future in waiting.result(10)]
+        answers = [future.result(10).value.item() for future in waiting.result(10)]
     assert answers == [2, 4]
-    assert [future.result(10).vector.item() for future in searches] == [6] * 2
+    assert [future.result(10).value.item() for future in searches] == [6] * 2
 
 
 def test_bulk_work_that_waits_for_room_ends_when_its_client_leaves(gated):
@@ -234,7 +234,7 @@ def test_several_calls_run_side_by_side():
 
     batcher = Batcher("test", meet, replace(BOUNDS, calls=2))
     futures = batcher.submit([row(1), row(2)], Deadline(30))
-    assert [future.result(10).vector.item() for future in futures] == [2, 4]
+    assert [future.result(10).value.item() for future in futures] == [2, 4]
     batcher.close()
 
 

@@ -11,7 +11,6 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from service.bundle.manifest import Golden, Int8, load, seal
-from service.bundle.preprocess import preprocess
 from service.deadline import Deadline
 from service.errors import (
     BundleNotReady,
@@ -21,7 +20,6 @@ from service.errors import (
     TextInvalid,
 )
 from service.imaging.decode import ImageLimits, decode
-from service.inference.attention import attention, overlay
 from service.inference.encoder import EncodedImage
 from service.inference.session import (
     Towers,
@@ -84,19 +82,6 @@ def test_more_texts_than_the_queue_holds_are_encoded_in_parts(encoder, deadline)
 def test_texts_out_of_bounds_are_refused(encoder, deadline, text):
     with pytest.raises(TextInvalid, match="Text 1"):
         encoder.texts(["fine", text], deadline)
-
-
-def test_the_attention_grid_is_the_cosine_of_patches_and_text(encoder, pictures, deadline):
-    pixels, grid = attention(encoder, pictures[0], "Consolidation.", deadline)
-    _, patches = encoder.patches(pictures[0], deadline)
-    text = encoder.texts(["Consolidation."], deadline)[0].vector
-    np.testing.assert_allclose(grid, patches @ text, atol=1e-5)
-    assert grid.shape == encoder.bundle.manifest.patch_grid
-    spec = encoder.bundle.manifest.image
-    np.testing.assert_array_equal(
-        pixels, preprocess(decode(pictures[0], ImageLimits()).pixels, spec)
-    )
-    assert overlay(pixels, grid).startswith(b"\x89PNG")
 
 
 def test_a_bundle_whose_towers_answer_otherwise_is_not_ready(tmp_path):
@@ -176,7 +161,7 @@ def test_nothing_is_decoded_once_the_deadline_has_passed(uncached, pictures, mon
     with pytest.raises(DeadlineExceeded):
         uncached.images(pictures, Deadline(0))
     with pytest.raises(DeadlineExceeded):
-        uncached.patches(pictures[0], Deadline(0))
+        uncached.looked(pictures[0], Deadline(0))
     assert decoded == []
 
 

@@ -1,0 +1,119 @@
+"""Makes the maps of one image: where the tower looked, and where each text points."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.arrays import FloatArray
+from service.bundle.manifest import Manifest
+from service.bundle.maps import MapKind, text_map
+from service.bundle.preprocess import Rectangle, shown_part
+from service.deadline import Deadline
+from service.errors import MapUnavailable, MapUnvalidated, TextInvalid
+from service.imaging.radiograph import Radiograph
+from service.inference.encoder import Encoder
+from service.inference.session import Looked
+from service.inference.zero_shot import ensemble
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMaps:
+    """The maps of one image, each float32[G, G], rows from top to bottom.
+
+    radiograph: reduced to the side asked for. part: what every map covers, in the radiograph's
+    `rows` and `columns`. attention: None if the bundle has none. texts: one map for each text.
+    """
+
+    radiograph: Radiograph
+    part: Rectangle
+    attention: FloatArray | None
+    texts: tuple[FloatArray, ...]
+
+
+class Mapper:
+    """Makes the maps that a bundle has. Thread-safe.
+
+    The bundle's label prompts are encoded once: what all of them share says nothing about a text.
+    Raises what `Encoder.texts` raises.
+    """
+
+    def __init__(self, encoder: Encoder, deadline: Deadline) -> None:
+        self._encoder, self.manifest = encoder, encoder.bundle.manifest
+        self._common = _common(encoder, deadline)
+
+    def __call__(
+        self, image: bytes, texts: Sequence[str], deadline: Deadline, side: int = 1
+    ) -> ImageMaps:
+        """Returns the maps of one image, which is decoded once. It neither asks nor fills a cache.
+
+        side: pixels of the longer side that the radiograph keeps, at most.
+
+        Raises MapUnavailable, TextInvalid, DeadlineExceeded, QueueFull, or the image's error.
+        """
+        check_available(self.manifest, texts)
+        vectors = [text.vector for text in self._encoder.texts(texts, deadline)]
+        radiograph, looked = self._encoder.looked(image, deadline, side)
+        return ImageMaps(
+            radiograph=radiograph,
+            part=shown_part((radiograph.columns, radiograph.rows), self.manifest.image),
+            attention=looked.attention,
+            texts=tuple(self._of_text(looked, vector) for vector in vectors),
+        )
+
+    def _of_text(self, looked: Looked, vector: FloatArray) -> FloatArray:
+        kind, patches = self.manifest.patches, looked.patches
+        assert kind and patches is not None  # noqa: S101, PT018 — `check_available` saw to it
+        return text_map(kind, patches, looked.attention, vector, self._common)
+
+
+def check_available(manifest: Manifest, texts: Sequence[str]) -> None:
+    """Raises MapUnavailable or TextInvalid where a bundle has no map for a request with `texts`."""
+    if not manifest.maps:
+        raise MapUnavailable(
+            f"The image tower of bundle {manifest.name} shows nowhere where it looks. Export a "
+            "bundle from a vision transformer."
+        )
+    if texts and "text" not in manifest.maps:
+        raise MapUnavailable(
+            f"Bundle {manifest.name} maps where its image tower looks, but no text. Leave `text` "
+            "out."
+        )
+    if not texts and "attention" not in manifest.maps:
+        raise TextInvalid(
+            f"Bundle {manifest.name} maps texts alone. Send a `text`, such as pleural effusion."
+        )
+
+
+def check_drawable(manifest: Manifest, kind: MapKind, *, accept_unvalidated: bool) -> None:
+    """Raises MapUnavailable or MapUnvalidated for a map that is not to be drawn over an image."""
+    if kind not in manifest.maps:
+        raise MapUnavailable(
+            f"Bundle {manifest.name} has no {kind} map. Draw its {manifest.maps[0]} map."
+        )
+    if (reason := caution(manifest, kind)) and not accept_unvalidated:
+        raise MapUnvalidated(
+            f"{reason} So it is not drawn over the radiograph, where it could mislead. Send "
+            "accept=unvalidated to have it drawn all the same."
+        )
+
+
+def caution(manifest: Manifest, kind: MapKind) -> str | None:
+    """Returns why a kind of map is not to be relied on; None if it was validated."""
+    quality = manifest.map_quality.get(kind)
+    if quality is None:
+        return "Nobody has measured whether this map points at findings."
+    if quality.validated:
+        return None
+    against = {"lesion": "lesions", "gaze": "where readers look"}[quality.against]
+    return f"Measured against {against}, this map is no better than the middle of the image."
+
+
+def _common(encoder: Encoder, deadline: Deadline) -> FloatArray:
+    """The mean over the bundle's labels of what states each, float32[D]; zeros without a label."""
+    sets = encoder.bundle.label_sets.root.values()
+    stated = [ensemble(p.present, encoder, deadline) for labels in sets for p in labels.values()]
+    if not stated:
+        return np.zeros(encoder.bundle.manifest.dimension, np.float32)
+    mean: FloatArray = np.mean(stated, axis=0)
+    return mean
