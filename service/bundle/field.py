@@ -47,7 +47,7 @@ def exposed_field(pixels: UInt8, cells: FloatArray) -> Field:
     outer = _inside(cells, MIN_BLACK)
     inner = _inside(-cells[outer], MIN_WHITE)
     rows, columns = (
-        slice((o.start + i.start) * side // CELLS, -(-(o.start + i.stop) * side // CELLS))
+        slice(int(o.start + i.start) * side // CELLS, -(-int(o.start + i.stop) * side // CELLS))
         for o, i, side in zip(outer, inner, pixels.shape, strict=True)
     )
     return rows, columns

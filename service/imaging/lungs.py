@@ -117,7 +117,7 @@ def _drawing(box: Box) -> FloatArray:
     aside = np.abs(x - 0.5)
     chest_wall = 0.5 * np.sqrt(1 - np.clip(1 - y / 0.7, 0, 1) ** 3)
     mediastinum = 0.1 + 0.06 * np.clip((y - 0.3) / 0.7, 0, 1)
-    heart = np.where(x > 0.5, 0.1 * np.clip((y - 0.4) / 0.4, 0, 1), 0)  # noqa: PLR2004
+    heart = np.where(x > 0.5, 0.1 * np.clip((y - 0.4) / 0.4, 0, 1), 0)
     diaphragm = 0.68 + 0.32 * np.clip((aside - 0.15) / 0.35, 0, 1) ** 2
     lungs = (y >= 0) & (y <= diaphragm) & (aside <= chest_wall) & (aside >= mediastinum + heart)
     around = (aside < 0.5 + _BESIDE) & (y > -_BESIDE) & (y < 1 + _BELOW)

@@ -87,7 +87,7 @@ class _Samples:
     @classmethod
     def of(cls, grid: FloatArray, part: Box) -> "_Samples":
         heat = upsampled(grid, _SAMPLES, _SAMPLES)
-        centres = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
+        centres = (np.arange(_SAMPLES, dtype=np.float32) + 0.5) / _SAMPLES
         x, y = part.left + part.width * centres, part.top + part.height * centres
         shown = np.outer((y > 0) & (y < 1), (x > 0) & (x < 1))
         return cls(x, y, shown & (heat > np.quantile(heat[shown], DECILE)))
