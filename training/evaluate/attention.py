@@ -53,7 +53,7 @@ class Region(NamedTuple):
 
 def attention(test: EmbeddedPairs, prompts: Mapping[str, Prompts]) -> Measurement:
     """Measures pointing at lesions and at gaze; raises NotMeasured without patches or regions."""
-    if test.encoder.patches(test.pairs.images[:1]) is None:
+    if test.encoder.patch_kind is None:
         raise NotMeasured("the image tower yields no patches in the joint space")
     values: dict[str, Estimate] = {}
     notes = []
@@ -137,7 +137,7 @@ def _maps(test: EmbeddedPairs, regions: list[Region]) -> Iterator[Floats]:
     _, height, width = pixels.shape
     for start in range(0, len(regions), BATCH):
         batch = regions[start : start + BATCH]
-        patches = test.encoder.patches(pixels[np.array([region.row for region in batch])])
+        patches = test.encoder.maps(pixels[np.array([region.row for region in batch])]).patches
         assert patches is not None  # noqa: S101 — `attention` asked
         for grid, region in zip(patches, batch, strict=True):
             yield upsampled(grid @ region.text, height, width)

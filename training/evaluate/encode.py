@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from torch import nn
 
 from service.arrays import FloatArray
 from service.bundle.manifest import IMAGE_TOWER, INT8, TEXT_TOWER, Bundle
+from service.bundle.maps import PatchKind
 from service.bundle.preprocess import ImageSpec
 from training.data.pairs import Levels, Pairs
 from training.model.clip import Clip
@@ -21,6 +22,16 @@ from training.model.towers import ImageTower, TextTower
 
 BATCH = 64
 """Images or texts encoded in one call."""
+
+
+class Maps(NamedTuple):
+    """What an image tower gives of N images beside their vectors; None where it has no output.
+
+    attention: float32[N,G,G]. patches: float32[N,G,G,D]. `service.bundle.maps` reads both.
+    """
+
+    attention: FloatArray | None
+    patches: FloatArray | None
 
 
 class DualEncoder(Protocol):
@@ -40,8 +51,12 @@ class DualEncoder(Protocol):
     def texts(self, texts: Sequence[str]) -> FloatArray:
         """Encodes N texts as float32[N,D]."""
 
-    def patches(self, pixels: Levels) -> FloatArray | None:
-        """Encodes uint8[N,H,W] as float32[N,G,G,D]; None if no patch lies in the joint space."""
+    @property
+    def patch_kind(self) -> PatchKind | None:
+        """What the patches of `maps` are; None if there are none."""
+
+    def maps(self, pixels: Levels) -> Maps:
+        """Returns the attention and the patches of uint8[N,H,W]."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +86,16 @@ class BundleEncoder:
         """See DualEncoder."""
         return self._run(self._text_tower, "embedding", self.bundle.tokenizer(texts).ids)
 
-    def patches(self, pixels: Levels) -> FloatArray | None:
+    @property
+    def patch_kind(self) -> PatchKind | None:
         """See DualEncoder."""
-        if self.bundle.manifest.patch_grid is None:
-            return None
-        return self._run(self._image_tower, "patches", pixels)
+        return self.bundle.manifest.patches
+
+    def maps(self, pixels: Levels) -> Maps:
+        """See DualEncoder."""
+        has = {"attention": self.bundle.manifest.has_attention, "patches": self.patch_kind}
+        outputs = {key: self._run(self._image_tower, key, pixels) for key in has if has[key]}
+        return Maps(outputs.get("attention"), outputs.get("patches"))
 
     @cached_property
     def _image_tower(self) -> Any:
@@ -116,11 +136,18 @@ class TorchEncoder:
         """See DualEncoder."""
         return self._run(self._text_tower, self.clip.tokenizer(texts).ids, 0)
 
-    def patches(self, pixels: Levels) -> FloatArray | None:
+    @property
+    def patch_kind(self) -> PatchKind | None:
         """See DualEncoder."""
-        return (
-            None if self._image_tower.patches is None else self._run(self._image_tower, pixels, 1)
-        )
+        return self._image_tower.patch_kind
+
+    def maps(self, pixels: Levels) -> Maps:
+        """See DualEncoder."""
+        tower = self._image_tower
+        outputs = {
+            name: self._run(tower, pixels, at) for at, name in enumerate(tower.outputs) if at
+        }
+        return Maps(outputs.get("attention"), outputs.get("patches"))
 
     @cached_property
     def _image_tower(self) -> ImageTower:

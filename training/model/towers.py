@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from service.bundle.maps import PatchKind
 from training.model.clip import Clip
 from training.model.patches import patch_tokens
 from training.model.pixels import NormalisePixels
@@ -20,6 +21,8 @@ class ImageTower(nn.Module):
         super().__init__()
         self.model = clip.model
         self.patches = patch_tokens(clip.model.visual)
+        self.outputs = ("embedding",) if self.patches is None else ("embedding", "patches")
+        self.patch_kind: PatchKind | None = None if self.patches is None else "last_token"
         self.normalise = NormalisePixels(clip.normalisation)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ from service.bundle.manifest import Bundle, load
 from service.imaging.decode import ImageLimits
 from service.inference.batching import Bounds
 from service.inference.encoder import Encoder
-from service.inference.session import Towers
+from service.inference.session import Towers, Wanted
 from service.memory import DecodingMemory
 from service.settings import DEMO_BUNDLE
 
@@ -20,10 +20,10 @@ QUEUE_ITEMS = 16
 
 
 @contextmanager
-def open_encoder(bundle: Bundle, cache_items: int) -> Iterator[Encoder]:
+def open_encoder(bundle: Bundle, cache_items: int, precision: Wanted = "auto") -> Iterator[Encoder]:
     encoder = Encoder(
         bundle,
-        Towers(bundle),
+        Towers(bundle, precision=precision),
         ImageLimits(),
         Bounds(batch=8, items=QUEUE_ITEMS),
         decoders=DECODERS,

@@ -74,7 +74,7 @@ FILES = {
     fit=st.sampled_from(FITS),
     file=st.sampled_from(sorted(FILES)),
 )
-@given_settings(max_examples=60)
+@given_settings(max_examples=40)
 def test_a_bright_square_is_where_the_maps_say(mappers, shape, place, fit, file):
     """Whatever is cropped, padded, turned or inverted, in pixels of the whole radiograph."""
     spec = mappers[fit].manifest.image
@@ -212,3 +212,21 @@ def test_a_map_that_waits_is_given_up_at_its_deadline(held, image):
             encoder.looked(image, Deadline(0.3))
         release.release(2)
         assert first.result()[1].patches is not None
+
+
+@pytest.mark.slow
+def test_in_int8_the_int8_graphs_give_the_maps(int8_demo, image, deadline):
+    looked = {}
+    for precision in ("fp32", "int8"):
+        with open_encoder(int8_demo, cache_items=0, precision=precision) as encoder:
+            _, looked[precision] = encoder.looked(image, deadline)
+    exact, small = looked["fp32"].patches, looked["int8"].patches
+    assert not np.array_equal(exact, small)
+    assert (
+        np.median(
+            (exact * small).sum(-1)
+            / np.linalg.norm(exact, axis=-1)
+            / np.linalg.norm(small, axis=-1)
+        )
+        > 0.9
+    )
