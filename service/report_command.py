@@ -85,7 +85,8 @@ def report(
         subject = Subject.of(own_ids(views, patient_id, None), prior_study_id)
         request = ReportRequest(k=k, subject=subject, indication=indication, comparison=comparison)
         encoded = wired.encoder.views(views, deadline)
-        written = wired.reporter.report(encoded, request, deadline)
+        pointing = wired.reporter.pointing(views.__getitem__, encoded, deadline)
+        written = wired.reporter.report(encoded, request, deadline, pointing)
     if as_json:
         out.print_json(json_text(written))
     else:

@@ -66,10 +66,10 @@ def open_services(settings: Settings, *, bulk: bool = False) -> Iterator[Service
             first = next(iter(classifiers.values()))
             audit = AuditLog(_audit_folder(settings), library.pseudonyms)
             remove_drafts(audit.directory)
-            reporter = Reporter(encoder, library, first, language_model, audit)
+            mapper = Mapper(encoder, Deadline(STARTUP_S))
+            reporter = Reporter(encoder, library, first, mapper, language_model, audit)
             log().info("ready", bundle=bundle.manifest.name, studies=library.store.count())
             admission = Admission(settings.queue_items, lambda: encoder.seconds_per_image)
-            mapper = Mapper(encoder, Deadline(STARTUP_S))
             yield Services(
                 settings, bundle, encoder, admission, classifiers, mapper, library, reporter, tracer
             )

@@ -1,12 +1,41 @@
 """Holds the answer of /generate-report: the report, its evidence, and how each was checked."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from service.api.answers import Answer, BundleName, FindingOut
 from service.cases.own_ids import Origin, OwnIds
 from service.reporting.background import PriorFrom
 from service.reporting.report import Report
 from service.reporting.sentences import Sentence
+
+
+class BoxOut(Answer):
+    """A box in an image, in fractions of the whole image's width and height."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class PointedRegion(Answer):
+    """Where the map of a sentence's finding points."""
+
+    finding: str
+    """The finding of `classification` that the sentence affirms."""
+    view: int
+    """Place of the frontal view among the images of the request, from 0."""
+    zone: str | None
+    """A side of the patient and a third of the lung fields, such as `left lower`; null if most of
+    what is pointed at lies outside the lung fields."""
+    box: BoxOut
+    """The box around the largest connected part of the map's upper decile."""
+    lungs_found: bool
+    """Whether the lung fields were found. If not, the zone is one of the whole exposed field."""
+    agrees: Literal["agrees", "disagrees", "unclear"] | None
+    """Whether the map lies on the side that the sentence names; null if it names none or both."""
 
 
 class SentenceOut(Answer):
@@ -21,6 +50,9 @@ class SentenceOut(Answer):
     """Numbers of all evidence that says the opposite."""
     zero_shot: Literal["agrees", "disagrees"] | None
     """The classifier's verdict, if it is sure about a finding that the sentence names."""
+    region: Annotated[PointedRegion | None, Field(exclude_if=lambda region: region is None)] = None
+    """Where the finding of the sentence points. Absent unless the bundle's map of texts is
+    validated, a view is frontal, and the sentence affirms one finding."""
 
     @classmethod
     def of(cls, sentence: Sentence) -> "SentenceOut":
@@ -32,6 +64,7 @@ class SentenceOut(Answer):
             status=sentence.status,
             against=list(sentence.against),
             zero_shot=sentence.zero_shot,
+            region=sentence.region and PointedRegion.model_validate(sentence.region),
         )
 
 

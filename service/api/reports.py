@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
@@ -31,6 +32,7 @@ from service.memory import short
 from service.pacs.headers import header_of
 from service.reporting.evidence import Evidence, Subject
 from service.reporting.formats import FORMATS
+from service.reporting.regions import Pointing
 from service.reporting.report import DEFAULT_K, LONGEST_NOTE, Report, ReportRequest
 from service.reporting.sentences import Sentence
 from service.studies.fields import MAX_VIEWS
@@ -114,13 +116,14 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
     ids = await work.run(_own_ids, views, parameters.exclude)
     headers = await work.run(_headers, views) if kind == _DICOM else []
     images = await work.run(wired.encoder.views, views)
+    pointing = await work.run(wired.reporter.pointing, views.__getitem__, images)
     del uploads, views  # a report may take minutes
     held(request).keep(0)
     asked = parameters.asked(ids, asked_by(request))
     if kind == EVENT_STREAM:
         require_radiographs([image.facts for image in images])  # while there is a status to send
-        return EventStream(work.iterate(_server_sent, wired, images, asked, ids, request))
-    report = await work.run(wired.reporter.report, images, asked)
+        return EventStream(work.iterate(_server_sent, wired, images, asked, pointing, ids, request))
+    report = await work.run(partial(wired.reporter.report, pointing=pointing), images, asked)
     if kind in FORMATS:
         return Response(FORMATS[kind](report), media_type=kind)
     if kind == _DICOM:
@@ -165,13 +168,14 @@ def _server_sent(
     wired: Services,
     images: Sequence[EncodedImage],
     asked: ReportRequest,
+    pointing: Pointing | None,
     ids: OwnIds,
     request: Request,
     deadline: Deadline,
 ) -> Iterator[str]:
     """Yields `evidence`, then each checked `sentence`, then `report`; or `error` at the end."""
     try:
-        for made in wired.reporter.events(images, asked, deadline):
+        for made in wired.reporter.events(images, asked, deadline, pointing):
             if isinstance(made, Report):
                 report = GeneratedReport.of(made, BundleName.of(wired.bundle), ids)
                 yield event("report", report.model_dump_json())

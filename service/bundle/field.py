@@ -20,7 +20,8 @@ MIN_BLACK, MIN_WHITE = 16, 38
 Black is the rest of a film or of a screen. White is the shadow of shutters, and those of a chest
 leave most of the detector free; those of a leg do not, and its field alone resembles a chest.
 """
-_Field = tuple[slice, slice]
+Field = tuple[slice, slice]
+"""Rows and columns."""
 
 
 def cells_of(pixels: UInt8) -> FloatArray:
@@ -31,27 +32,28 @@ def cells_of(pixels: UInt8) -> FloatArray:
 
 def exposed(pixels: UInt8) -> UInt8:
     """Returns the part of an image uint8[H,W] inside of a black border, and then of a white one."""
-    return _exposed(pixels, cells_of(pixels))
+    return pixels[exposed_field(pixels, cells_of(pixels))]
 
 
 def exposed_cells(pixels: UInt8) -> FloatArray:
     """Returns `cells_of(exposed(pixels))`, whose cells are computed once if there is no border."""
     cells = cells_of(pixels)
-    part = _exposed(pixels, cells)
+    part = pixels[exposed_field(pixels, cells)]
     return cells if part.shape == pixels.shape else cells_of(part)
 
 
-def _exposed(pixels: UInt8, cells: FloatArray) -> UInt8:
+def exposed_field(pixels: UInt8, cells: FloatArray) -> Field:
+    """Returns where `exposed(pixels)` lies. cells: `cells_of(pixels)`."""
     outer = _inside(cells, MIN_BLACK)
     inner = _inside(-cells[outer], MIN_WHITE)
     rows, columns = (
-        slice((o.start + i.start) * side // CELLS, -(-(o.start + i.stop) * side // CELLS))
+        slice(int(o.start + i.start) * side // CELLS, -(-int(o.start + i.stop) * side // CELLS))
         for o, i, side in zip(outer, inner, pixels.shape, strict=True)
     )
-    return pixels[rows, columns]
+    return rows, columns
 
 
-def _inside(cells: FloatArray, least: int) -> _Field:
+def _inside(cells: FloatArray, least: int) -> Field:
     """All cells but the dark rows and columns around them, if a field has such straight edges."""
     low, high = np.quantile(cells, [0.02, 0.98])
     filled = cells > low + PLAIN * (high - low)

@@ -53,6 +53,15 @@ class Mapper:
         """
         check_available(self.manifest, texts)
         vectors = [text.vector for text in self._encoder.texts(texts, deadline)]
+        return self.of_vectors(image, vectors, deadline, side)
+
+    def of_vectors(
+        self, image: bytes, vectors: Sequence[FloatArray], deadline: Deadline, side: int = 1
+    ) -> ImageMaps:
+        """Returns the same for texts of which the unit vectors, float32[D], are given.
+
+        The bundle has the maps.
+        """
         radiograph, looked = self._encoder.looked(image, deadline, side)
         return ImageMaps(
             radiograph=radiograph,

@@ -59,6 +59,11 @@ class Classifier:
             for name, prompts in labels.items()
         ]
 
+    @property
+    def stated(self) -> dict[str, FloatArray]:
+        """Label → the vector of the prompts that state it, unit float32[D]."""
+        return {scorer.label: scorer.present for scorer in self._scorers}
+
     def __call__(self, vector: FloatArray) -> list[Finding]:
         """Returns one finding for each label, in the label set's order, for a unit float32[D]."""
         return [self._score(scorer, vector) for scorer in self._scorers]

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from html import escape
 from typing import Any
 
+from service.reporting.regions import Region
 from service.reporting.report import Report
 from service.reporting.sentences import Sentence
 
@@ -34,6 +35,9 @@ def markdown(report: Report) -> str:
 def json_text(report: Report) -> str:
     """Returns the report as JSON, without the vectors and the patients of its evidence."""
     fields = asdict(report)
+    for sentence in (*fields["findings"], *fields["impression"], *fields["withheld"]):
+        if sentence["region"] is None:
+            del sentence["region"]
     for passage in fields["evidence"]:
         del passage["vector"], passage["patient_id"]
     return json.dumps(fields, ensure_ascii=False)
@@ -48,9 +52,9 @@ def diagnostic_report(report: Report) -> dict[str, Any]:
     """Returns the report as a FHIR R4 DiagnosticReport.
 
     It has no subject: the caller adds the patient. Each sentence is a contained Observation, whose
-    notes are the texts of its evidence. The narrative is the plain text. Without a report the
-    status is `cancelled`, and only the narrative says why: readers take `conclusion` for the
-    impression.
+    notes are the texts of its evidence, and whose component says where its finding points. The
+    narrative is the plain text. Without a report the status is `cancelled`, and only the narrative
+    says why: readers take `conclusion` for the impression.
     """
     written = [*report.findings, *report.impression]
     observations = [
@@ -131,8 +135,30 @@ def cited_passages(report: Report, sentences: Sequence[Sentence]) -> list[str]:
 
 
 def basis(sentence: Sentence) -> str:
-    """Returns the numbers of a sentence's passages, and its flags: "[1] (denied by [3])"."""
-    return f"[{', '.join(map(str, sentence.evidence))}]{_flag(sentence)}"
+    """Returns the numbers of a sentence's passages, and its flags: "[1] (denied by [3])".
+
+    Without a flag of its region, it says where that is: "[1] (map: left lower zone)".
+    """
+    numbers = f"[{', '.join(map(str, sentence.evidence))}]"
+    region = sentence.region
+    if region is None or region.zone is None or region.agrees == "disagrees":
+        return numbers + _flag(sentence)
+    return f"{numbers}{_flag(sentence)} (map: {region.zone} zone)"
+
+
+def where(region: Region) -> str:
+    """Returns where a finding points: "left lower zone; box at 0.55, 0.58 of 0.30 × 0.25 …".
+
+    The numbers are the box's left and upper edge, its width and its height, in fractions of the
+    image's.
+    """
+    box = region.box
+    zone = "outside the lung fields" if region.zone is None else f"{region.zone} zone"
+    side = {"disagrees": " (not the side that the sentence names)"}.get(region.agrees or "", "")
+    return (
+        f"{zone}{side}; box at {box.left:.2f}, {box.top:.2f} of {box.width:.2f} × "
+        f"{box.height:.2f} of image {region.view + 1}"
+    )
 
 
 def _flag(sentence: Sentence) -> str:
@@ -142,12 +168,14 @@ def _flag(sentence: Sentence) -> str:
         marks.append(f"denied by [{', '.join(map(str, sentence.against))}]")
     if sentence.zero_shot == "disagrees":
         marks.append("the classifier disagrees")
+    if sentence.region is not None and sentence.region.agrees == "disagrees":
+        marks.append(f"the map of {sentence.region.finding} lies on the other side")
     return f" ({'; '.join(marks)})" if marks else ""
 
 
 def _observation(name: str, sentence: Sentence, report: Report) -> dict[str, Any]:
     flagged = [flag.strip()] if (flag := _flag(sentence)) else []
-    return {
+    resource: dict[str, Any] = {
         "resourceType": "Observation",
         "id": name,
         "status": "preliminary",
@@ -157,3 +185,8 @@ def _observation(name: str, sentence: Sentence, report: Report) -> dict[str, Any
             {"text": fhir_string(text)} for text in [*cited_passages(report, [sentence]), *flagged]
         ],
     }
+    if sentence.region is not None:
+        name = f"Where the map of {sentence.region.finding} points"
+        value = fhir_string(where(sentence.region))
+        resource["component"] = [{"code": {"text": fhir_string(name)}, "valueString": value}]
+    return resource

@@ -4,6 +4,9 @@ A sentence is `supported` when one cited passage says each of its clauses and ha
 `contradicted` when a cited passage says the opposite of a clause, and otherwise `unsupported`
 (`service.reporting.statements`). So no supported sentence joins what two studies say. It becomes
 `contradicted` when the studies that deny it weigh more than those that say it, cited or not.
+
+Two flags change no verdict: whether the zero-shot findings agree, and whether the finding's map
+lies on the side that the sentence names (`service.reporting.regions`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +17,10 @@ from service.inference.encoder import Encoder
 from service.inference.zero_shot import Finding
 from service.reporting.clauses import Clause
 from service.reporting.evidence_set import EvidenceSet
+from service.reporting.regions import Pointing, Region, Side
 from service.reporting.sentences import Agreement, Draft, Sentence, Status
 from service.reporting.statements import Statement, compare
+from service.reporting.wording import SIDES
 
 PRESENT = 0.5
 """Calibrated probability from which a zero-shot finding counts as present."""
@@ -23,7 +28,10 @@ _STRONGEST_FIRST: tuple[Status, ...] = ("supported", "contradicted", "unsupporte
 
 
 class Grounding:
-    """What the drafts of one report are checked against: its evidence and zero-shot findings."""
+    """What the drafts of one report are checked against.
+
+    Its evidence, its zero-shot findings and, if there are any, the maps of its frontal view.
+    """
 
     def __init__(
         self,
@@ -31,8 +39,10 @@ class Grounding:
         classification: Sequence[Finding],
         encoder: Encoder,
         deadline: Deadline,
+        pointing: Pointing | None = None,
     ) -> None:
         self._evidence, self._encoder, self._deadline = evidence, encoder, deadline
+        self._pointing = pointing
         self._classified = [
             (words, (finding.probability or 0) >= PRESENT)
             for finding in classification
@@ -61,6 +71,7 @@ class Grounding:
             status=status,
             against=tuple(against),
             zero_shot=self._agreement(statement),
+            region=self._region(statement),
         )
 
     def _read(self, text: str) -> tuple[Statement, Vector]:
@@ -97,6 +108,22 @@ class Grounding:
             return None
         return "agrees" if all(agreed) else "disagrees"
 
+    def _region(self, statement: Statement) -> Region | None:
+        """Returns where a statement points that affirms one finding with a map, and no other."""
+        if self._pointing is None:
+            return None
+        affirmed = [c for c in statement.clauses if c.polarity == "affirmed" and not c.doubted]
+        about = {
+            finding: clauses
+            for finding in self._pointing.maps
+            if (words := _named(finding))
+            and (clauses := [clause for clause in affirmed if words <= clause.words])
+        }
+        if len(about) != 1:
+            return None
+        ((finding, clauses),) = about.items()
+        return self._pointing.region(finding, _side(clauses))
+
 
 def _strongest(verdicts: Mapping[int, tuple[Status, float]]) -> tuple[Status, dict[int, float]]:
     """Returns the strongest status, and the support by number of the passages that gave it."""
@@ -113,6 +140,15 @@ def _named(label: str) -> frozenset[str]:
     if len(clauses) == 1 and clauses[0].polarity == "affirmed":
         return clauses[0].words
     return frozenset()
+
+
+def _side(clauses: Sequence[Clause]) -> Side | None:
+    """Returns the one side that the clauses name: "small left effusion" → left."""
+    words = {word for c in clauses for particular in c.particulars for word in particular.split()}
+    named = words & SIDES
+    if named == {"left"}:
+        return "left"
+    return "right" if named == {"right"} else None
 
 
 def _is_plain(clause: Clause) -> bool:

@@ -1,6 +1,6 @@
 """Makes reports: gathers evidence, has a writer draft sentences, and grounds each of them."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -11,6 +11,7 @@ from service.deadline import Deadline
 from service.errors import DeadlineExceeded, LlmUnavailable, ReportUngrounded
 from service.imaging.content import require_radiographs
 from service.inference.encoder import EncodedImage, Encoder
+from service.inference.maps import Mapper
 from service.inference.zero_shot import Classifier
 from service.reporting.audit import AuditLog, new_id
 from service.reporting.background import Background, read_background
@@ -18,7 +19,9 @@ from service.reporting.evidence import Evidence, gather, mean_unit
 from service.reporting.evidence_set import EvidenceSet
 from service.reporting.extractive import ExtractiveWriter
 from service.reporting.grounding import Grounding
+from service.reporting.pointing import pointing_in
 from service.reporting.prompt import VERSION, prompt_hash
+from service.reporting.regions import Pointing
 from service.reporting.report import Provenance, Report, ReportRequest
 from service.reporting.sentences import Draft, ReportPart, Sentence
 from service.reporting.writer import Writer, WritingTask, WrittenBy
@@ -40,17 +43,32 @@ class Reporter:
     encoder: Encoder
     library: CaseLibrary
     classifier: Classifier
+    mapper: Mapper
     language_model: Writer | None
     audit: AuditLog
 
+    def pointing(
+        self, read: Callable[[int], bytes], images: Sequence[EncodedImage], deadline: Deadline
+    ) -> Pointing | None:
+        """Returns where findings point in the views of one study: see `pointing_in`."""
+        return pointing_in(read, images, self.mapper, self.classifier, deadline)
+
     def report(
-        self, images: Sequence[EncodedImage], request: ReportRequest, deadline: Deadline
+        self,
+        images: Sequence[EncodedImage],
+        request: ReportRequest,
+        deadline: Deadline,
+        pointing: Pointing | None = None,
     ) -> Report:
         """Returns the report on the views of one study. Raises ImageNotARadiograph."""
-        return final_report(self.events(images, request, deadline))
+        return final_report(self.events(images, request, deadline, pointing))
 
     def events(
-        self, images: Sequence[EncodedImage], request: ReportRequest, deadline: Deadline
+        self,
+        images: Sequence[EncodedImage],
+        request: ReportRequest,
+        deadline: Deadline,
+        pointing: Pointing | None = None,
     ) -> Generator[list[Evidence] | Sentence | Report, None, None]:
         """Yields the evidence, then each grounded sentence as it is written, then the report.
 
@@ -63,7 +81,8 @@ class Reporter:
         background = read_background(self.library, request.subject)
         evidence = self.gather(embedding, request, background, deadline)
         yield evidence
-        with closing(self.write(embedding, evidence, request, background, deadline)) as events:
+        written = self.write(embedding, evidence, request, background, deadline, pointing)
+        with closing(written) as events:
             for event in events:
                 if isinstance(event, Report):
                     event = replace(event, warnings=_warnings(images))
@@ -92,6 +111,7 @@ class Reporter:
         request: ReportRequest,
         background: Background,
         deadline: Deadline,
+        pointing: Pointing | None = None,
     ) -> Generator[Sentence | Report, None, None]:
         """Yields each sentence that the report may have, as it is written; then the report.
 
@@ -108,7 +128,9 @@ class Reporter:
             seed=request.seed,
         )
         with timed("ground"):
-            grounding = Grounding(task.evidence, task.classification, self.encoder, deadline)
+            grounding = Grounding(
+                task.evidence, task.classification, self.encoder, deadline, pointing
+            )
         attempts: list[_Attempt] = []
         with closing(self._draft(task, request, deadline)) as steps:
             for step in steps:

@@ -1,7 +1,11 @@
 """Defines the sentences of a report, as a writer drafts them and as grounding judges them."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from service.reporting.regions import Region
 
 ReportPart = Literal["findings", "impression"]
 Status = Literal["supported", "contradicted", "unsupported"]
@@ -38,6 +42,11 @@ class Sentence:
     against: tuple[int, ...] = ()
     zero_shot: Agreement | None = None
     """Whether the zero-shot findings agree; None unless they are sure of a finding it names."""
+    region: Annotated[Region | None, Field(exclude_if=lambda region: region is None)] = field(
+        default=None, compare=False
+    )
+    """Where its finding points, if one map shows it; absent from the JSON otherwise. A sentence
+    that is written again without the image has none, and is the same sentence."""
 
     @property
     def outweighed(self) -> bool:

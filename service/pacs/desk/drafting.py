@@ -54,6 +54,7 @@ class NotDrafted:
 class _Study:
     """What was read of a study's images so far."""
 
+    names: list[str] = field(default_factory=list)
     headers: list[Dataset] = field(default_factory=list)
     encoded: list[EncodedImage] = field(default_factory=list)
     ids: list[OwnIds] = field(default_factory=list)
@@ -88,7 +89,7 @@ class Drafting:
                     break
             if not study.encoded:
                 return NotDrafted(study.rule, study.error)
-            return Drafted(self._report(study_uid, study, deadline), study.headers)
+            return Drafted(self._report(study_uid, study, read, deadline), study.headers)
         except TRANSIENT:
             raise
         except EclipError as error:
@@ -111,11 +112,14 @@ class Drafting:
         except EclipError as error:
             study.error = study.error or error
             return
+        study.names.append(name)
         study.headers.append(header)
         study.encoded.append(encoded)
         study.ids.append(ids)
 
-    def _report(self, study_uid: str, study: _Study, deadline: Deadline) -> Report:
+    def _report(
+        self, study_uid: str, study: _Study, read: Callable[[str], bytes], deadline: Deadline
+    ) -> Report:
         patients = {ids.patient_id for ids in study.ids} - {None}
         if len(patients) > 1:
             raise StudyInvalid(SEVERAL_PATIENTS)
@@ -123,9 +127,11 @@ class Drafting:
         subject = Subject(next(iter(patients), None), study_uid, moment=made)
         request = ReportRequest(subject=subject, asked_by=ASKED_BY)
         within = deadline.within(self.settings.report_s)
+        pointing = self.reporter.pointing(
+            lambda view: read(study.names[view]), study.encoded, within
+        )
         try:
-            return self.reporter.report(study.encoded, request, within)
+            return self.reporter.report(study.encoded, request, within, pointing)
         except ReportUngrounded:  # the same model would write the same again
-            return self.reporter.report(
-                study.encoded, replace(request, fallback="extractive"), within
-            )
+            extractive = replace(request, fallback="extractive")
+            return self.reporter.report(study.encoded, extractive, within, pointing)

@@ -3,7 +3,7 @@
     Diagnostic Imaging Report
       language, and the device that observed: this program, its version and bundle
       Findings, Impressions
-        a sentence: its status, its support, the classifier's verdict
+        a sentence: its status, its support, the classifier's verdict, where its finding points
           the passages that it cites, and those that deny it, with their numbers
         its numbers once more, with what a reader must know before believing it
       Evidence: the passages
@@ -42,7 +42,7 @@ from service.inference.zero_shot import Finding
 from service.pacs.drafts.codes import finding_code, own_code
 from service.pacs.drafts.dicom_text import long_text
 from service.pacs.drafts.result_uids import device_uid
-from service.reporting.formats import DISCLAIMER, basis, cited_passages
+from service.reporting.formats import DISCLAIMER, basis, cited_passages, where
 from service.reporting.report import Report
 from service.reporting.sentences import Sentence
 from service.studies.own_drafts import MANUFACTURER
@@ -76,6 +76,7 @@ _VERDICTS = {
     "agrees": own_code("AGREES", "The classifier agrees"),
     "disagrees": own_code("DISAGREES", "The classifier disagrees"),
 }
+_POINTED = own_code("MAP_REGION", "Where the map of the finding points")
 _CLASSIFICATION = own_code("CLASSIFICATION", "Classification by software")
 _SIMILARITY = own_code("SIMILARITY", "Cosine similarity to the label, -1 to 1")
 _CALIBRATION = own_code("CALIBRATION", "Calibration of the probability")
@@ -146,6 +147,8 @@ def _sentence(name: Code, sentence: Sentence, passages: dict[int, str]) -> Conte
     under.append(_number(_SUPPORT, sentence.support, _HAS))
     if sentence.zero_shot is not None:
         under.append(_code(_VERDICT, _VERDICTS[sentence.zero_shot], _HAS))
+    if sentence.region is not None:
+        under.append(_text(_POINTED, where(sentence.region), _HAS))
     under += [_text(_PASSAGE, passages[number], _INFERRED) for number in sentence.evidence]
     under += [_text(_DENIED, passages[number], _HAS) for number in sentence.against]
     return _with(_text(name, sentence.text, _CONTAINS), under)

@@ -1,5 +1,7 @@
 """A study's report is made of the images that can be used and that the rules let in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +12,6 @@ from service.errors import LlmUnavailable, ObjectDamaged, ReportUngrounded, Stor
 from service.pacs.desk.drafting import Drafted, Drafting, NotDrafted
 from service.pacs.desk.making import make_results
 from service.pacs.desk.rules import Rules
-from service.reporting.pipeline import Reporter
 from service.settings import Settings
 from tests.support.archive import archived
 from tests.support.paths import RADIOGRAPH
@@ -105,8 +106,7 @@ def test_a_model_whose_answer_is_no_report_is_replaced(wired):
         def write(self, *_):
             raise ReportUngrounded("It is no JSON.")
 
-    parts = wired.reporter
-    reporter = Reporter(parts.encoder, parts.library, parts.classifier, Babbling(), parts.audit)
+    reporter = replace(wired.reporter, language_model=Babbling())
     drafting = Drafting(Settings(), wired.encoder, reporter, Rules())
     made = drafting.draft(STUDY, ["a"], lambda _: image(), Deadline(60))
     assert made.report.generator.fallback == "It is no JSON."
