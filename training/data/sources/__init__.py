@@ -17,6 +17,7 @@ _NAMES = (
     "pediatric_pneumonia",
     "reflacx",
     "rsna_pneumonia",
+    "siim_acr",
 )
 
 

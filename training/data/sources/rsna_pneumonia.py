@@ -12,10 +12,8 @@ it to test models that were trained on other data.
 from collections.abc import Iterator
 from pathlib import Path
 
-import pydicom
-
-from service.imaging.libraries import decoding
 from training.data.labels import NO_FINDING
+from training.data.sources.headers import NotDicom, view_position
 from training.data.sources.table import rows
 from training.data.study import ManifestStudy, Skipped
 
@@ -43,10 +41,8 @@ def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
             yield Skipped("no image file")
             continue
         try:
-            view = _view(root / image)
-        except OSError:
-            raise
-        except Exception:  # pydicom raises whatever a damaged header makes of it
+            view = view_position(root / image)
+        except NotDicom:
             yield Skipped("image is not a DICOM file")
             continue
         if patient not in classes:
@@ -80,9 +76,3 @@ def _boxed(table: Path) -> dict[str, bool]:
         patient = row.identifier("patientId")
         boxed[patient] = row.choice("Target", _TARGETS) or boxed.get(patient, False)
     return boxed
-
-
-def _view(path: Path) -> str | None:
-    with decoding:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ViewPosition"])
-        return str(header.get("ViewPosition") or "") or None

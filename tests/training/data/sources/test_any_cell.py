@@ -62,6 +62,7 @@ LAYOUTS = {
         "stage_2_train_labels.csv": [{"patientId": "a", "Target": "1"}],
         "stage_2_detailed_class_info.csv": [{"patientId": "a", "class": "Normal"}],
     },
+    "siim_acr": {"stage_2_train.csv": [{"ImageId": "a", "EncodedPixels": "9 2 7 1"}]},
     "egd_cxr": {
         "master_sheet.csv": [
             {"dicom_id": "a" * 9, "path": "files/p/p/s/aaaaaaaaa.dcm", "patient_id": "1"}
@@ -86,6 +87,7 @@ TEXTS = {
     "files/p/p/s.txt": mimic.REPORT,
     "train_val_list.txt": nih.NAMES[0],
     "test_list.txt": "",
+    "siim_acr_gaze.json": "[]",
 }
 CHANGES = [
     (source, table, column)

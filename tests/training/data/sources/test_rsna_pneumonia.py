@@ -13,7 +13,7 @@ from training.data.study import DataError
 
 
 def write_dicom(path, view):
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
