@@ -41,3 +41,11 @@ PROTOCOL = Protocol(
     ("name=phantom-localisation", "data.validation=200"),
     {"main": MAIN, "doses": DOSES, "shares": SHARES},
 )
+SMOKE = PROTOCOL.smaller(
+    2,
+    "data.train=192",
+    "data.validation=64",
+    "data.test=96",
+    "optimiser.epochs=2",
+    "expert.share=0.2",
+)
