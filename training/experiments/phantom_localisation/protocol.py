@@ -21,9 +21,9 @@ def _at(share: int) -> dict[str, Overrides]:
     }
 
 
-MAIN = Part(
-    _methods("clip", *GUIDED, "mean_attention", "oracle_attention", "eclip", "shuffled_gaze"),
-    range(1001, 1021),
+MAIN = Part(_methods("clip", *GUIDED), range(1001, 1021))
+OTHERS = Part(
+    _methods("oracle_attention", "mean_attention", "eclip", "shuffled_gaze"), range(1001, 1021)
 )
 DOSES = Part(
     {
@@ -39,7 +39,7 @@ SHARES = Part(_at(1) | _at(10), range(1001, 1009))
 PROTOCOL = Protocol(
     Path(phantom_gaze.__file__).parent / "recipe.yaml",
     ("name=phantom-localisation", "data.validation=200"),
-    {"main": MAIN, "doses": DOSES, "shares": SHARES},
+    {"main": MAIN, "others": OTHERS, "doses": DOSES, "shares": SHARES},
 )
 SMOKE = PROTOCOL.smaller(
     2,
