@@ -24,21 +24,21 @@ Numbers = Iterator[tuple[str, float]]
 def measure(recipe: Recipe, clip: Clip, truth: Truth) -> dict[str, float]:
     """Returns every measure of PREREGISTRATION.md of one trained cell, by its name there."""
     encoder = TorchEncoder(clip)
-    test, validation = truth.single, truth.validation
-    tuned = maps(encoder, validation)
+    of_test, of_validation = (maps(encoder, each) for each in (truth.single, truth.validation))
     found: dict[str, float] = {}
-    for kind, grids in maps(encoder, test).items():
-        found |= _of_map(f"map/{kind}/lesion", _scaled(grids, test), test)
-        level = best_level(_scaled(tuned[kind], validation), validation.inside)
-        ious = iou(_scaled(grids, test), test.inside, level)
-        found[f"map/{kind}/lesion/iou"] = float(ious.mean())
-        if kind == "attention":
-            found |= dict(_on_distractors(grids, test, truth.distractors))
+    for kind, grids in of_test.items():
+        heats = _scaled(grids, truth.single)
+        tuning = _scaled(of_validation[kind], truth.validation)
+        found |= _of_map(f"map/{kind}", heats, tuning, truth)
     for name, prior in (
-        ("centre_prior", centre_prior(*test.inside.shape[1:])),
-        ("mean_gaze_prior", truth.mean_gaze(recipe)),
+        ("centre", centre_prior(*truth.single.inside.shape[1:])),
+        ("mean_gaze", truth.mean_gaze(recipe)),
     ):
-        found |= _of_map(f"prior/{name}/lesion", np.broadcast_to(prior, test.inside.shape), test)
+        heats, tuning = (
+            np.broadcast_to(prior, each.inside.shape) for each in (truth.single, truth.validation)
+        )
+        found |= _of_map(f"prior/{name}", heats, tuning, truth)
+    found |= dict(_on_distractors(of_test["attention"], truth))
     return found | dict(_aurocs(EmbeddedPairs(encoder, truth.test)))
 
 
@@ -60,45 +60,43 @@ def iou(heats: Floats, inside: Bools, level: float) -> Floats:
     return np.asarray(both.sum(axis=(1, 2)) / either.sum(axis=(1, 2)))
 
 
-def _of_map(name: str, heats: Floats, single: Single) -> dict[str, float]:
-    """Returns the measures of pointing, of all lesions and of the small and large ones."""
+def _of_map(name: str, heats: Floats, tuning: Floats, truth: Truth) -> dict[str, float]:
+    """Returns how maps of the test lesions fit them. tuning: the same maps of validation."""
+    level = best_level(tuning, truth.validation.inside)
+    overlap = iou(heats, truth.single.inside, level)
+    return dict(_pointing(name, heats, truth.single)) | {f"{name}/iou": float(overlap.mean())}
+
+
+def _pointing(name: str, heats: Floats, single: Single) -> Numbers:
+    """Yields the measures of pointing, of all lesions and of the small and the large ones."""
     scores = np.array([pointing(*each) for each in zip(heats, single.inside, strict=True)])
     areas = single.inside.mean(axis=(1, 2))
-    sizes = {
-        "": np.ones(len(areas), bool),
-        "/small": areas < np.median(areas),
-        "/large": areas > np.median(areas),
-    }
-    return {
-        f"{name}/{measure}{size}": float(values[chosen].mean())
-        for measure, values in zip(Pointing._fields, scores.T, strict=True)
-        for size, chosen in sizes.items()
-        if chosen.any()
-    }
+    middle = np.median(areas)
+    for measure, values in zip(Pointing._fields, scores.T, strict=True):
+        yield f"{name}/{measure}", float(values.mean())
+        for size, chosen in (("small", areas < middle), ("large", areas > middle)):
+            if chosen.any():
+                yield f"{name}/{measure}/{size}", float(values[chosen].mean())
 
 
-def _on_distractors(grids: FloatArray, single: Single, distractors: Bools) -> Numbers:
+def _on_distractors(grids: FloatArray, truth: Truth) -> Numbers:
     """Yields how much attention lies on distractors, off the lesion, where there are any."""
-    there = distractors & ~single.inside
+    off = ~truth.single.inside
+    there = truth.distractors & off
     some = there.any(axis=(1, 2))
     if not some.any():
         return
-    there, elsewhere = there[some], ~single.inside[some]
-    mass = _spread(grids[some], single)
-    share, area = (mass * there).sum(axis=(1, 2)), there.mean(axis=(1, 2))
-    off, off_area = (mass * elsewhere).sum(axis=(1, 2)), elsewhere.mean(axis=(1, 2))
-    heats = _scaled(grids[some], single)
-    yield "distractor/attention", float(share.mean())
-    yield "distractor/area", float(area.mean())
-    yield "distractor/density", float(share.sum() / area.sum())
-    yield (
-        "distractor/density_off_lesion",
-        float(share.sum() / off.sum() / (area.sum() / off_area.sum())),
-    )
-    yield (
-        "distractor/pointing_game",
-        float(np.mean([pointing(*each).pointing_game for each in zip(heats, there, strict=True)])),
-    )
+    there, off = there[some], off[some]
+    mass = _spread(grids[some], truth.single)
+    heats = _scaled(grids[some], truth.single)
+    share, area = (mass * there).sum(), there.sum() / there[0].size
+    share_off, area_off = (mass * off).sum(), off.sum() / off[0].size
+    points = [pointing(*each).pointing_game for each in zip(heats, there, strict=True)]
+    yield "distractor/attention", float(share / len(there))
+    yield "distractor/area", float(area / len(there))
+    yield "distractor/density", float(share / area)
+    yield "distractor/density_off_lesion", float((share / share_off) / (area / area_off))
+    yield "distractor/pointing_game", float(np.mean(points))
 
 
 def _aurocs(test: EmbeddedPairs) -> Numbers:
