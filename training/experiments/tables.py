@@ -31,8 +31,9 @@ def contrasts(
         corrected = iter(holm([difference.t for difference in found if difference is not None]))
         for (arm, control), difference in zip(pairs, found, strict=True):
             if difference is not None:
-                cells = _cells(difference, next(corrected), len(protocol.parts[part].seeds))
-                yield row(part, measures[metric], f"{arm} − {control}", *cells)
+                planned = len(protocol.parts[part].seeds)
+                numbers = cells(difference, next(corrected), planned)
+                yield row(part, measures[metric], f"{arm} − {control}", *numbers)
 
 
 def differences(protocol: Protocol, compared: Iterable[Compared]) -> Iterator[str]:
@@ -42,7 +43,7 @@ def differences(protocol: Protocol, compared: Iterable[Compared]) -> Iterator[st
     for (part, arm, difference), p in zip(
         rows, holm([difference.t for *_, difference in rows]), strict=True
     ):
-        yield row(part, arm, *_cells(difference, p, len(protocol.parts[part].seeds)))
+        yield row(part, arm, *cells(difference, p, len(protocol.parts[part].seeds)))
 
 
 def means(results: Results, measures: Measures) -> Iterator[str]:
@@ -71,6 +72,20 @@ def matrix(columns: Mapping[str, Sequence[Compared]], measures: Measures) -> Ite
         yield row(part, arm, difference.n, *values)
 
 
+def cells(difference: Difference, corrected: float, planned: int) -> tuple[str, ...]:
+    """Returns a difference under `COLUMNS`, of as many seeds as were planned or fewer."""
+    """Returns a difference under `COLUMNS`, of as many seeds as were planned or fewer."""
+    return (
+        str(difference.n) if difference.n == planned else f"{difference.n} of {planned}",
+        f"{difference.mean:+.4f}",
+        f"{difference.low:+.4f} to {difference.high:+.4f}",
+        "{:+.4f} to {:+.4f}".format(*difference.bootstrap),
+        f"{difference.t:.2g}",
+        f"{corrected:.2g}",
+        f"{difference.flips:.2g}",
+    )
+
+
 def header(*names: str) -> Iterator[str]:
     """Yields the two lines above a table's rows."""
     yield row(*names)
@@ -92,15 +107,3 @@ def _marked(differences: Sequence[Difference]) -> list[str]:
 
 def _mean(values: BySeed) -> str:
     return f"{np.mean(list(values.values())):.3f}" if values else ""
-
-
-def _cells(difference: Difference, corrected: float, planned: int) -> tuple[str, ...]:
-    return (
-        str(difference.n) if difference.n == planned else f"{difference.n} of {planned}",
-        f"{difference.mean:+.4f}",
-        f"{difference.low:+.4f} to {difference.high:+.4f}",
-        "{:+.4f} to {:+.4f}".format(*difference.bootstrap),
-        f"{difference.t:.2g}",
-        f"{corrected:.2g}",
-        f"{difference.flips:.2g}",
-    )

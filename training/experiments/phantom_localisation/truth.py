@@ -53,6 +53,11 @@ class Single:
             raise DataError("no study has one finding with a mask; draw more phantoms")
         return cls(rows, pairs.images[rows], there[rows].argmax(axis=1), inside[rows])
 
+    def firsts(self) -> Self:
+        """Returns the first study of each finding."""
+        _, at = np.unique(self.labels, return_index=True)
+        return type(self)(self.rows[at], self.pixels[at], self.labels[at], self.inside[at])
+
 
 @dataclass(frozen=True)
 class Truth:
