@@ -36,7 +36,7 @@ def rendered_pairs(
 
 def phantom_config(data: PhantomData) -> PhantomConfig:
     """Returns the phantom data set that a recipe draws from."""
-    return PhantomConfig(size=data.size, seed=data.seed, contrast=data.contrast)
+    return PhantomConfig(data.size, data.seed, contrast=data.contrast, reader=data.reader)
 
 
 def phantom_indices(data: PhantomData, split: Split) -> range:
@@ -70,8 +70,8 @@ def _cache(data: PhantomData, spec: ImageSpec, sigma: Sigma | None, folder: Path
     """Returns the run's own folder, or the one in the shared cache for exactly these phantoms."""
     if data.cache is None:
         return folder
-    drawn = fingerprint(phantom_config(data), 1)
-    facts = data.model_dump_json(exclude={"cache", "augment"})
+    drawn = fingerprint(phantom_config(data), 1)  # the reader's gaze is in it
+    facts = data.model_dump_json(exclude={"cache", "augment", "reader"})
     made_of = (drawn, facts, spec.model_dump_json(), sigma)
     shared = data.cache / hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
     shared.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
+from training.data.phantom import Reader
+
 
 class FrozenSpec(BaseModel):
     """A section of a recipe: it cannot be changed, and it refuses keys that it does not know."""
@@ -42,6 +44,9 @@ class PhantomData(PairData):
     seed: int
     contrast: PositiveFloat = 1.0
     """Factor on the density of local findings: lower is harder to see."""
+    reader: Reader = "simulated"
+    """Whose gaze they carry: a reader's who surveys the film evenly, or one's who moves as a real
+    radiologist did (`measured`). Nothing else of a phantom changes."""
     cache: Path | None = None
     """Folder in which several runs share rendered phantoms. None: each run keeps its own."""
 

@@ -167,7 +167,10 @@ def test_runs_share_only_phantoms_that_are_the_same(tmp_path):
     assert (own.images != other.images).any()
     again = open_pairs(shared, SPEC, tmp_path / "another run")("validation")
     np.testing.assert_array_equal(again.images, own.images)
-    assert len(list((tmp_path / "shared").iterdir())) == 2
+    measured = shared.model_copy(update={"reader": "measured"})
+    other = open_pairs(measured, SPEC, tmp_path / "run")("validation")
+    assert [one.gaze for one in own.studies] != [one.gaze for one in other.studies]
+    assert len(list((tmp_path / "shared").iterdir())) == 3
 
 
 def test_pairs_survive_a_save(tmp_path):

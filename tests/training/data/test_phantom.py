@@ -12,14 +12,19 @@ from training.data.phantom import (
     PROMPTS,
     SHORTCUT_LABEL,
     PhantomConfig,
+    PhantomFinding,
     fingerprint,
     phantom,
 )
+from training.data.phantom.canvas import Pose
+from training.data.phantom.gaze import draw_gaze
+from training.data.phantom.scanpath import draw_scanpath
 
 pytestmark = pytest.mark.slow
 
 CONFIG = PhantomConfig(size=64, seed=7)
 GOLDEN = "e018b7c567a2aa2deb8771e32befea83ce9ec169d2d482583185d5fa344bb41f"
+MEASURED = "bad0f04c7be516e8dc7b41b68aff0524ad19230893051cc5f1cc60c77c5a64f9"
 NAMES = {
     "atelectasis": "atelectasis",
     "cardiomegaly": "cardiomegaly",
@@ -54,6 +59,30 @@ def mentions(report):
 
 def test_the_phantom_is_frozen():
     assert fingerprint(PhantomConfig(size=64, seed=0)) == GOLDEN
+    assert fingerprint(PhantomConfig(size=64, seed=0, reader="measured")) == MEASURED
+
+
+def test_another_reader_changes_the_gaze_alone():
+    for index in range(3):
+        one, other = (phantom(replace(CONFIG, reader=r), index) for r in ("simulated", "measured"))
+        np.testing.assert_array_equal(one.image, other.image)
+        np.testing.assert_array_equal(one.lesions, other.lesions)
+        assert one.gaze != other.gaze
+        assert replace(one.study, gaze=other.study.gaze) == other.study
+
+
+def test_both_readers_look_at_a_finding_for_most_of_the_time():
+    """One reading in seven goes astray, so that less than the share of .6 to .75 is near it."""
+    rng = np.random.default_rng(5)
+    finding = PhantomFinding("nodule", "mild", "right upper", -0.2, 0.3, 0.06, 0.06)
+    pose = Pose(np.eye(2), np.array([0.5, 0.5]))
+    for draw in (draw_gaze, draw_scanpath):
+        shares = []
+        for _ in range(300):
+            gaze = draw(rng, (finding,), pose)
+            away = np.hypot(np.array(gaze.x) - 0.3, np.array(gaze.y) - 0.3)
+            shares.append(np.average(away < 0.2, weights=gaze.duration))
+        assert 0.55 < np.mean(shares) < 0.72
 
 
 def test_a_patient_depends_on_the_seed_and_its_index_alone(phantoms):

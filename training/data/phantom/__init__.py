@@ -7,7 +7,7 @@ of a BLAS.
 
 from training.data.phantom.findings import GLOBAL, LABELS, SEVERITIES, PhantomFinding
 from training.data.phantom.plan import SHORTCUT_LABEL
-from training.data.phantom.render import Phantom, PhantomConfig, fingerprint, phantom
+from training.data.phantom.render import Phantom, PhantomConfig, Reader, fingerprint, phantom
 from training.data.phantom.report import PROMPTS
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Phantom",
     "PhantomConfig",
     "PhantomFinding",
+    "Reader",
     "fingerprint",
     "phantom",
 ]

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,11 @@ from training.data.phantom.gaze import draw_gaze
 from training.data.phantom.lesions import LESIONS
 from training.data.phantom.plan import draw_findings, draw_marker
 from training.data.phantom.report import write_report
+from training.data.phantom.scanpath import draw_scanpath
 from training.data.study import Gaze, ManifestStudy
+
+Reader = Literal["simulated", "measured"]
+"""simulated: surveys the film evenly. measured: moves as a real radiologist did."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,8 @@ class PhantomConfig:
     size: pixels a side. seed: the data set. normal: share of studies without findings.
     distractors: chance of each kind of unreported distractor. contrast: multiplies the density of
     local findings. shortcut: chance that a corner marker agrees with the presence of
-    `SHORTCUT_LABEL`; None draws no marker.
+    `SHORTCUT_LABEL`; None draws no marker. reader: whose gaze a study carries; images, masks and
+    reports are the same for both.
     """
 
     size: int = 256
@@ -34,6 +40,7 @@ class PhantomConfig:
     distractors: float = 0.25
     contrast: float = 1.0
     shortcut: float | None = None
+    reader: Reader = "simulated"
 
 
 @dataclass(frozen=True)
@@ -60,9 +67,9 @@ def phantom(config: PhantomConfig, index: int) -> Phantom:
     """Renders patient `index` of the data set, from the config and the index alone."""
     streams = [
         np.random.Generator(np.random.PCG64(child))
-        for child in np.random.SeedSequence([config.seed, index]).spawn(7)
+        for child in np.random.SeedSequence([config.seed, index]).spawn(8)
     ]
-    plan, habitus, anatomy, pathology, devices, reader, noise = streams
+    plan, habitus, anatomy, pathology, devices, reader, noise, scan = streams
     findings = draw_findings(plan, config.normal)
     distractors = tuple(name for name in DISTRACTORS if plan.random() < config.distractors)
     marker = draw_marker(plan, findings, config.shortcut)
@@ -77,7 +84,9 @@ def phantom(config: PhantomConfig, index: int) -> Phantom:
         density += DISTRACTORS[name](chest, devices)
     if marker:
         density += corner_marker(frame)
-    gaze = draw_gaze(reader, findings, pose)
+    gaze = draw_gaze(reader, findings, pose)  # always: the report is drawn from what it leaves
+    if config.reader == "measured":
+        gaze = draw_scanpath(scan, findings, pose)
     study = ManifestStudy(
         study_id=f"phantom-{config.seed}-{index}",
         patient_id=f"phantom-{config.seed}-{index}",
