@@ -69,7 +69,10 @@ def test_arms_of_a_seed_differ_only_in_method_and_experts(tmp_path: Path) -> Non
         recipe = PROTOCOL.recipe_of(cell, tmp_path)
         plain = PROTOCOL.recipe_of(replace(cell, overrides=("method=clip",)), tmp_path)
         expert = recipe.expert.model_copy(update={"share": 0.05, "misplaced": 0.0})
-        assert recipe.model_copy(update={"method": "clip", "expert": expert}) == plain, cell
+        data = recipe.data.model_copy(update={"reader": "simulated"})
+        alike = {"method": "clip", "expert": expert, "data": data}
+        assert recipe.model_copy(update=alike) == plain, cell
+        assert (recipe.data.reader == "measured") == (cell.part == "reader")
 
 
 def test_no_cell_shares_a_seed_with_the_experiment_before() -> None:

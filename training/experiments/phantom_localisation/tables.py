@@ -17,7 +17,7 @@ from training.experiments.phantom_localisation.contrasts import (
     from_shuffled,
     slope,
 )
-from training.experiments.phantom_localisation.protocol import DOSES, MAIN, PROTOCOL
+from training.experiments.phantom_localisation.protocol import DOSES, MAIN, PROTOCOL, READER
 from training.experiments.results import Results
 from training.experiments.tables import (
     COLUMNS,
@@ -56,6 +56,8 @@ def tables(results: Results) -> Iterator[str]:
     yield from _family("slope", [] if trend is None else [("pointing", trend)], len(DOSES.seeds))
     yield "\n## Shares of experts, pointing game\n"
     yield from _family("contrast", _shares(results), len(DOSES.seeds))
+    yield "\n## Gaze as a real radiologist's, pointing game\n"
+    yield from _family("contrast", _reader(results), len(READER.seeds))
 
 
 def _above_priors(results: Results) -> list[tuple[str, Difference]]:
@@ -73,6 +75,19 @@ def _shares(results: Results) -> list[tuple[str, Difference]]:
         for control in (SHUFFLED, PLAIN):
             pair = (at_share(results, arm, share) for arm in (GAZE, control))
             rows.append((f"{GAZE} − {control} at {share} %", Difference.of(*pair)))
+    return [(name, difference) for name, difference in rows if difference is not None]
+
+
+def _reader(results: Results) -> list[tuple[str, Difference]]:
+    """Returns the contrasts of the part `reader`."""
+    arms = {
+        f"{GAZE}, measured": ("reader", f"{GAZE}, measured reader"),
+        f"{SHUFFLED}, measured": ("reader", f"{SHUFFLED}, measured reader"),
+        f"{GAZE}, simulated": ("main", GAZE),
+        PLAIN: ("main", PLAIN),
+    }
+    ours, *controls = ((name, results.of(*arm, PRIMARY)) for name, arm in arms.items())
+    rows = [(f"{ours[0]} − {name}", Difference.of(ours[1], values)) for name, values in controls]
     return [(name, difference) for name, difference in rows if difference is not None]
 
 
