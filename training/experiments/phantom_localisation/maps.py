@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from service.arrays import FloatArray, UInt8
+from service.bundle.maps import text_map
 from training.evaluate.encode import BATCH, TorchEncoder
 from training.evaluate.prompts import ensemble
 from training.experiments.phantom_localisation.truth import LABELS, Single
-from training.model.attention import PoolingAttention
 from training.model.clip import Clip
 from training.model.pixels import NormalisePixels
 
@@ -22,28 +22,31 @@ def maps(encoder: TorchEncoder, single: Single) -> dict[str, FloatArray]:
     """Returns float32[N,G,G] of each kind; the text is that of each image's own finding.
 
     attention: where the tower pooled. text: what each patch adds to the text's score. last_token:
-    the cosine of the tower's last tokens with the text, which the service showed before.
+    the cosine of the tower's last tokens with the text, which the service showed before. Raises
+    ValueError if the tower does not pool by attention.
     """
     texts = np.stack([ensemble(encoder, prompts.present) for prompts in LABELS.values()])
-    attention, tokens = _read(encoder.clip, single.pixels)
+    attention, patches = encoder.maps(single.pixels)
+    if attention is None or patches is None or encoder.patch_kind != "value_path":
+        raise ValueError("the experiment is on towers that pool by attention")
     return {
         "attention": attention,
-        "last_token": _cosines(tokens, texts[single.labels]),
+        "text": _text_maps(patches, texts[single.labels]),
+        "last_token": _text_maps(_last_tokens(encoder.clip, single.pixels), texts[single.labels]),
     }
 
 
+def _text_maps(patches: FloatArray, texts: FloatArray) -> FloatArray:
+    """Returns float32[N,G,G]: the map of each image's text, of float32[N,G,G,D] and float32[N,D]."""
+    return np.stack([text_map(*each) for each in zip(patches, texts, strict=True)])
+
+
 @torch.no_grad()
-def _read(clip: Clip, pixels: UInt8) -> tuple[FloatArray, FloatArray]:
-    """Returns the pooling attention float32[N,G,G] and last tokens float32[N,G,G,D]."""
-    visual = clip.model.visual.eval()
-    pooling, normalise = PoolingAttention(visual), NormalisePixels(clip.normalisation)
-    read = []
-    for batch in _batches(pixels):
-        images = normalise(torch.from_numpy(batch))
-        attention = pooling(images)[1].exp().mean(dim=1)
-        read.append((attention.numpy(), last_tokens(visual, images).numpy()))
-    attentions, tokens = zip(*read, strict=True)
-    return np.concatenate(attentions), np.concatenate(tokens)
+def _last_tokens(clip: Clip, pixels: UInt8) -> FloatArray:
+    """Returns the last tokens float32[N,G,G,D] of uint8[N,H,W]."""
+    visual, normalise = clip.model.visual.eval(), NormalisePixels(clip.normalisation)
+    read = (last_tokens(visual, normalise(torch.from_numpy(batch))) for batch in _batches(pixels))
+    return np.concatenate([tokens.numpy() for tokens in read])
 
 
 def last_tokens(visual: Any, images: Tensor) -> Tensor:
@@ -58,11 +61,6 @@ def last_tokens(visual: Any, images: Tensor) -> Tensor:
         tokens = visual.ln_post(tokens)
     tokens = functional.normalize(tokens @ visual.proj, dim=-1)
     return tokens.reshape(-1, *visual.grid_size, tokens.shape[-1])
-
-
-def _cosines(patches: FloatArray, texts: FloatArray) -> FloatArray:
-    cosines: FloatArray = np.einsum("nijd,nd->nij", patches, texts)
-    return cosines
 
 
 def _batches(pixels: UInt8) -> Iterator[UInt8]:
