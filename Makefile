@@ -81,6 +81,10 @@ experiment-smoke: $(DEV)/ready
 	$(DEV)/bin/python -m training.experiments.phantom_gaze.run --smoke
 	$(DEV)/bin/python -m training.experiments.phantom_gaze.analyse \
 	  --results runs/phantom_gaze_smoke/results.parquet --out runs/phantom_gaze_smoke
+	$(DEV)/bin/python -m training.experiments.phantom_localisation.run --smoke
+	$(DEV)/bin/python -m training.experiments.phantom_localisation.measure --smoke
+	$(DEV)/bin/python -m training.experiments.phantom_localisation.analyse \
+	  --results runs/phantom_localisation_smoke/results.parquet --out runs/phantom_localisation_smoke
 
 vllm-cpu: $(VLLM)/ready
 	$(SERVE_VLLM)

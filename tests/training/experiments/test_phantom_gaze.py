@@ -1,27 +1,18 @@
-import json
 from dataclasses import replace
 from itertools import product
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import t as student
 
 from tests.support.drafts import leave_drafts
+from tests.support.results import write_results
 from training.experiments import cells
 from training.experiments.phantom_gaze.analyse import main
-from training.experiments.phantom_gaze.differences import (
-    PRIMARY,
-    QUESTIONS,
-    Difference,
-    Results,
-    holm,
-)
+from training.experiments.phantom_gaze.contrasts import PRIMARY, QUESTIONS
 from training.experiments.phantom_gaze.protocol import PROTOCOL
-from training.experiments.phantom_gaze.run import RESULTS, SCHEMA, collect, run
+from training.experiments.phantom_gaze.run import RESULTS, run
+from training.experiments.results import Results
 from training.recipe.methods import METHODS
 
 
@@ -94,60 +85,6 @@ def test_a_run_stops_anywhere_and_goes_on_without_running_a_cell_twice(miniature
     assert all(0 < value < 1 for value in auroc)
 
 
-def test_what_is_in_the_results_needs_no_cell_on_this_machine(tmp_path):
-    results = tmp_path / "results.parquet"
-    rows = [("main", "clip", 1, PRIMARY, 0.5, "a"), ("main", "clip", 2, PRIMARY, 0.6, "b")]
-    finished = tmp_path / "cells"
-    finished.mkdir()
-    (finished / "main-clip-1.json").write_text(json.dumps(rows[:1]))
-    assert collect(finished, results) == {("main", "clip", 1)}
-    (finished / "main-clip-1.json").unlink()
-    (finished / "main-clip-2.json").write_text(json.dumps(rows[1:]))
-    assert collect(finished, results) == {("main", "clip", 1), ("main", "clip", 2)}
-    assert [tuple(row.values()) for row in pq.read_table(results).to_pylist()] == rows
-
-
-def test_results_remove_what_killed_runs_left(tmp_path):
-    finished, results = tmp_path / "cells", tmp_path / "results.parquet"
-    finished.mkdir()
-    rows = [("main", "clip", 1, PRIMARY, 0.5, "a")]
-    (finished / "main-clip-1.json").write_text(json.dumps(rows))
-    leave_drafts(results)
-    collect(finished, results)
-    assert sorted(tmp_path.iterdir()) == [finished, results]
-
-
-def test_a_difference_is_paired_by_seed():
-    arm = {1: 0.6, 2: 0.8, 3: 0.7, 9: 0.0}
-    control = {3: 0.6, 2: 0.6, 1: 0.55, 8: 1.0}
-    found = Difference.of(arm, control)
-    differences = np.array([0.05, 0.2, 0.1])
-    t = differences.mean() / (differences.std(ddof=1) / np.sqrt(3))
-    assert (found.n, found.mean) == (3, pytest.approx(differences.mean()))
-    assert found.t == pytest.approx(2 * student.sf(t, 2))
-    assert found.flips == pytest.approx(2 / 8)
-    half = student.ppf(0.975, 2) * differences.std(ddof=1) / np.sqrt(3)
-    assert (found.low, found.high) == pytest.approx((found.mean - half, found.mean + half))
-    assert found.bootstrap == pytest.approx((0.05, 0.2))
-
-
-def test_one_seed_tells_no_difference():
-    assert Difference.of({1: 0.5}, {1: 0.4}) is None
-
-
-def test_holms_correction_is_the_published_example():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_keeps_the_order_and_lies_between_no_correction_and_bonferroni(p):
-    corrected = holm(p)
-    for one, value in zip(corrected, p, strict=True):
-        assert value <= one <= min(1, len(p) * value) + 1e-12
-    order = np.argsort(p)
-    assert (np.diff(np.array(corrected)[order]) >= 0).all()
-
-
 @pytest.mark.slow
 def test_tables_and_figures_come_of_whatever_was_run(tmp_path):
     rng = np.random.default_rng(0)
@@ -157,8 +94,7 @@ def test_tables_and_figures_come_of_whatever_was_run(tmp_path):
         for arm in arms
         for seed in range(1, 6)
     ]
-    columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True))
-    pq.write_table(pa.table(columns, schema=SCHEMA), tmp_path / "results.parquet")
+    write_results(tmp_path / "results.parquet", rows)
     main(tmp_path / "results.parquet", tmp_path)
     tables = (tmp_path / "tables.md").read_text()
     assert "| main | AUROC | eclip − duplicate | 5 of 15 |" in tables
@@ -176,5 +112,7 @@ def test_the_questions_are_of_arms_that_are_run():
 def test_every_committed_result_is_a_cell_of_the_protocol():
     asked = {cell.key for part in PROTOCOL.parts for cell in PROTOCOL.cells(part)}
     found = Results(RESULTS)
-    run_cells = {(part, arm, seed) for part, arm in found.arms() for seed in found.of(part, arm)}
+    run_cells = {
+        (part, arm, seed) for part, arm in found.arms() for seed in found.of(part, arm, PRIMARY)
+    }
     assert run_cells <= asked

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from training.experiments.phantom_gaze.differences import Results
 from training.experiments.phantom_gaze.figures import draw_arms, draw_doses, draw_shares
 from training.experiments.phantom_gaze.run import RESULTS
 from training.experiments.phantom_gaze.tables import tables
+from training.experiments.results import Results
 
 TABLES, ARMS, DOSES, SHARES = "tables.md", "arms.png", "doses.png", "shares.png"
 

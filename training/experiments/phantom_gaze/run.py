@@ -5,48 +5,34 @@ python -m training.experiments.phantom_gaze.run [PART …] [--smoke]
 
 import contextlib
 import io
-import json
 import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
 from service.bundle.labels import Prompts
-from service.files import remove_drafts, write_atomically, written_atomically
 from training.data.dataset import open_pairs
 from training.data.phantom import PROMPTS
 from training.evaluate.encode import TorchEncoder
 from training.evaluate.suite import run_suite
 from training.experiments.cells import Cell, Protocol, run_cells
 from training.experiments.phantom_gaze.protocol import HERE, PROTOCOL, SMOKE
+from training.experiments.results import collect, running_commit, save_cell
 from training.fit.trainer import fit
 from training.model.clip import Clip
 from training.recipe import Recipe
-from training.run.record import METRICS, git_state
+from training.run.record import METRICS
 
 RESULTS = HERE / "results.parquet"
 WORK = Path("runs/phantom_gaze")
 SMOKE_WORK = Path("runs/phantom_gaze_smoke")
 SMOKE_PARTS = ("main", "guidance", "doses")
 MEASURES = ("zero_shot", "linear_probe", "retrieval", "geometry")
-SCHEMA = pa.schema(
-    [
-        ("part", pa.string()),
-        ("arm", pa.string()),
-        ("seed", pa.int64()),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-        ("commit", pa.string()),
-    ]
-)
 LABELS = {label: Prompts.model_validate(prompts) for label, prompts in PROMPTS.items()}
-Key = tuple[str, str, int]
-Row = tuple[str, str, int, str, float, str]
 
 
 def main(
@@ -80,16 +66,13 @@ def run(protocol: Protocol, parts: Sequence[str], work: Path, results: Path) -> 
 
 def run_seed(protocol: Protocol, cells: Sequence[Cell], work: Path) -> None:
     """Trains and measures the cells of one seed in this process; writes each when finished."""
-    commit = _commit()
+    commit = running_commit()
     for cell in cells:
         with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
             recipe = protocol.recipe_of(cell, work / "phantoms")
             clip = fit(recipe, Path(scratch))
             values = measure(recipe, clip) | _priming(Path(scratch))
-        rows = [(*cell.key, metric, value, commit) for metric, value in values.items()]
-        path = _finished(work) / f"{cell.part}-{cell.arm}-{cell.seed}.json"
-        remove_drafts(path)
-        write_atomically(path, json.dumps(rows).encode())
+        save_cell(_finished(work), cell, values, commit)
 
 
 def measure(recipe: Recipe, clip: Clip) -> dict[str, float]:
@@ -100,38 +83,10 @@ def measure(recipe: Recipe, clip: Clip) -> dict[str, float]:
     return {name: estimate.value for name, estimate in suite.numbers().items()}
 
 
-def collect(finished: Path, results: Path) -> set[Key]:
-    """Joins the finished cells to those in `results`; returns the keys of all of them."""
-    rows = _rows(results)
-    known = {row[:3] for row in rows}
-    for path in sorted(finished.glob("*.json")):
-        cell: list[Row] = [tuple(row) for row in json.loads(path.read_text(encoding="utf-8"))]
-        rows += [row for row in cell if row[:3] not in known]
-    rows.sort()
-    if rows:
-        columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True))
-        remove_drafts(results)
-        with written_atomically(results) as draft:
-            pq.write_table(pa.table(columns, schema=SCHEMA), draft)
-    return {row[:3] for row in rows}
-
-
-def _rows(results: Path) -> list[Row]:
-    if not results.exists():
-        return []
-    return [tuple(row.values()) for row in pq.read_table(results).to_pylist()]
-
-
 def _priming(run: Path) -> dict[str, float]:
     """Returns how well the processor was primed at last: MSE(I, P(I, 1)) over the variance of I."""
     logged = [r for r in pq.read_table(run / METRICS).to_pylist() if r["metric"] == "priming"]
     return {"priming": max(logged, key=lambda row: row["step"])["value"]} if logged else {}
-
-
-def _commit() -> str:
-    """Returns the commit of the running code, with a + if it was changed since."""
-    state = git_state()
-    return "" if state is None else f"{state['commit']}{'+' * bool(state['changed'])}"
 
 
 def _finished(work: Path) -> Path:

@@ -36,8 +36,23 @@ DOSES = Part(
     range(1001, 1009),
 )
 SHARES = Part(_at(1) | _at(10), range(1001, 1009))
+READER = Part(
+    {
+        f"{method}, measured reader": (f"method={method}", "data.reader=measured")
+        for method in GUIDED[1:]
+    },
+    range(1001, 1009),
+)
 PROTOCOL = Protocol(
     Path(phantom_gaze.__file__).parent / "recipe.yaml",
     ("name=phantom-localisation", "data.validation=200"),
-    {"main": MAIN, "others": OTHERS, "doses": DOSES, "shares": SHARES},
+    {"main": MAIN, "others": OTHERS, "doses": DOSES, "shares": SHARES, "reader": READER},
+)
+SMOKE = PROTOCOL.smaller(
+    2,
+    "data.train=192",
+    "data.validation=64",
+    "data.test=96",
+    "optimiser.epochs=2",
+    "expert.share=0.2",
 )

@@ -1,6 +1,6 @@
 """Trains the experiment's unfinished cells, one on each core. Stop it at any time and run it again.
 
-python -m training.experiments.phantom_localisation.run [PART …]
+python -m training.experiments.phantom_localisation.run [PART …] [--smoke]
 """
 
 import contextlib
@@ -13,19 +13,26 @@ from typing import Annotated
 import typer
 
 from training.experiments.cells import Cell, Protocol, run_cells
-from training.experiments.phantom_localisation.protocol import PROTOCOL
+from training.experiments.phantom_localisation.protocol import PROTOCOL, SMOKE
 from training.fit.trainer import fit
 
 WORK = Path("runs/phantom_localisation")
+SMOKE_WORK = Path("runs/phantom_localisation_smoke")
 
 
 def main(
     parts: Annotated[
         list[str] | None, typer.Argument(help="Parts of the protocol; else all")
     ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help=f"Two seeds and small data, all in {SMOKE_WORK}")
+    ] = False,
 ) -> None:
     """Trains what is missing of the protocol."""
-    run(PROTOCOL, parts or tuple(PROTOCOL.parts), WORK)
+    if smoke:
+        run(SMOKE, parts or ("main",), SMOKE_WORK)
+    else:
+        run(PROTOCOL, parts or tuple(PROTOCOL.parts), WORK)
 
 
 def run(protocol: Protocol, parts: Sequence[str], work: Path) -> None:
