@@ -187,7 +187,7 @@ def test_a_request_past_its_deadline_is_answered_504_and_later_ones_are_served(t
     assert after.status == 200
 
 
-def test_a_search_does_not_wait_for_the_bulk_work_that_came_before_it(tmp_path):
+def test_a_search_does_not_wait_for_the_bulk_work_that_came_before_it(demo_copy):
     heavy = embed(large())
     search = post("/retrieve", b'{"text": "left effusion"}', "application/json")
 
@@ -207,7 +207,7 @@ def test_a_search_does_not_wait_for_the_bulk_work_that_came_before_it(tmp_path):
         await asyncio.gather(*bulk)
         return answer.status, between, set(done)
 
-    with run_server(tmp_path, "--demo", **NO_CACHE) as server:
+    with run_server(demo_copy, **NO_CACHE) as server:
         status, between, statuses = asyncio.run(crowd(server.port))
     assert (status, statuses) == (200, {200})
     assert between < 50

@@ -143,8 +143,8 @@ def orthanc(tmp_path_factory):
 
 
 @pytest.fixture
-def data_dir(demo_data, tmp_path):
-    return shutil.copytree(demo_data, tmp_path / "data")
+def data_dir(demo_copy):
+    return demo_copy
 
 
 def drafts(orthanc, study):
