@@ -27,6 +27,9 @@ PYTEST = OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n 4 --dist loadfile
 VLLM_ANSWERS = $(DEV)/bin/python -c \
   "import httpx; httpx.get('http://127.0.0.1:8010/health').raise_for_status()" 2>/dev/null
 
+# Tests start Python hundreds of times: what it compiled once it keeps, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: serve test check lint licences sbom pins digests demo experiment-smoke vllm-cpu test-vllm bench \
   bench-archive openapi pages clean
 

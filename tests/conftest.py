@@ -1,6 +1,8 @@
 """Fixtures that several folders share: the demo library, an app in this process, a live server."""
 
+import fcntl
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -42,13 +44,32 @@ def radiograph() -> bytes:
 
 
 @pytest.fixture(scope="session")
-def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with the demo library in it."""
-    data_dir = tmp_path_factory.mktemp("demo")
-    with open_services(Settings(data_dir=data_dir)) as wired:
-        outcome = ingest(wired.library, open_source(DEMO_LIBRARY).entries)
-    assert not outcome.rejected
-    return data_dir
+def demo_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with the demo library, to copy; the first test process makes it for all."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    made = folder / "demo_index"
+    with (folder / "demo_index.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            data_dir = tmp_path_factory.mktemp("indexing")
+            with open_services(Settings(data_dir=data_dir)) as wired:
+                outcome = ingest(wired.library, open_source(DEMO_LIBRARY).entries)
+            assert not outcome.rejected
+            data_dir.rename(made)
+    return made
+
+
+@pytest.fixture(scope="session")
+def demo_data(demo_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with the demo library in it, of this test process."""
+    return Path(shutil.copytree(demo_index, tmp_path_factory.mktemp("demo") / "var"))
+
+
+@pytest.fixture
+def demo_copy(demo_index: Path, tmp_path: Path) -> Path:
+    """A data directory with the demo library in it, of one test."""
+    return Path(shutil.copytree(demo_index, tmp_path / "demo"))
 
 
 @pytest.fixture(scope="session")
@@ -102,9 +123,10 @@ def serve() -> Callable[..., object]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(demo_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A live server with the demo library, over a real socket."""
-    with run_server(tmp_path_factory.mktemp("live"), "--demo") as running:
+    data_dir = Path(shutil.copytree(demo_index, tmp_path_factory.mktemp("live") / "var"))
+    with run_server(data_dir) as running:
         yield running
 
 

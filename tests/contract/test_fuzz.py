@@ -1,6 +1,7 @@
 """Schemathesis reads the contract and sends requests that it allows and that it forbids."""
 
 import json
+import shutil
 
 import pytest
 import schemathesis
@@ -37,9 +38,9 @@ contract = schemathesis.openapi.from_path(GOLDEN)
 
 
 @pytest.fixture(scope="module")
-def url(serve, tmp_path_factory):
+def url(serve, demo_index, tmp_path_factory):
     """A server with a demo library of its own, which the requests may spoil."""
-    with serve(tmp_path_factory.mktemp("fuzz"), "--demo") as server:
+    with serve(shutil.copytree(demo_index, tmp_path_factory.mktemp("fuzz") / "var")) as server:
         yield server.url
 
 

@@ -160,13 +160,13 @@ def test_an_answer_that_nobody_reads_is_dropped_and_one_that_is_read_slowly_is_n
 
 
 def test_a_report_that_takes_longer_than_a_client_may_be_silent_is_not_cut(
-    serve, tmp_path, radiograph
+    serve, demo_copy, radiograph
 ):
     with OpenAIServer.running() as model:
         model.hangs = True
         bounds = {"ECLIP_HEAD_S": "1", "ECLIP_IDLE_S": "1", "ECLIP_BODY_S": "1"}
         slow = {"ECLIP_LLM_URL": model.url, "ECLIP_LLM_TIMEOUT_S": "4", "ECLIP_LLM_MODEL": "tiny"}
-        with serve(tmp_path, "--demo", **bounds, **slow) as server:
+        with serve(demo_copy, **bounds, **slow) as server:
             for form in ({}, {"stream": "true"}):
                 answer = httpx.post(
                     f"{server.url}/generate-report",

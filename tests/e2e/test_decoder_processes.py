@@ -269,7 +269,7 @@ def answers(url: str) -> list[int]:
 
 def test_two_services_side_by_side_do_not_share_decoders(tmp_path_factory):
     first_dir, second_dir = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
-    with run_server(first_dir, "--demo") as first, run_server(second_dir, "--demo") as second:
+    with run_server(first_dir) as first, run_server(second_dir) as second:
         assert answers(first.url) == answers(second.url) == [200] * len(SMALL)
         of_first, of_second = decoders(first.process.pid), decoders(second.process.pid)
         assert of_first
@@ -285,7 +285,7 @@ def test_two_services_side_by_side_do_not_share_decoders(tmp_path_factory):
 
 def test_a_decoder_holds_none_of_the_services_sockets(tmp_path):
     """Else the port would be taken as long as one of them lives."""
-    with run_server(tmp_path, "--demo") as server:
+    with run_server(tmp_path) as server:
         assert answers(server.url) == [200] * len(SMALL)
         assert decoders(server.process.pid)
         for process in decoders(server.process.pid):
@@ -294,7 +294,7 @@ def test_a_decoder_holds_none_of_the_services_sockets(tmp_path):
 
 def test_ctrl_c_ends_the_service_without_a_word_of_its_decoders(tmp_path):
     """A terminal sends SIGINT to the whole group."""
-    with run_server(tmp_path, "--demo") as server:
+    with run_server(tmp_path) as server:
         assert answers(server.url) == [200] * len(SMALL)
         family = server.process.pid, decoders(server.process.pid)
         for process in family[1]:

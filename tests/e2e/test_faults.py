@@ -39,14 +39,14 @@ def vector(answer):
 
 
 def test_one_truncated_image_in_a_hundred_costs_no_other_request_its_answer(tmp_path):
-    images = [PICTURES[number % len(PICTURES)] for number in range(600)]
-    truncated = range(57, 600, 100)
+    images = [PICTURES[number % len(PICTURES)] for number in range(300)]
+    truncated = range(57, 300, 100)
     for number in truncated:
         images[number] = images[number][: len(images[number]) // 2]
     with run_server(tmp_path, **NO_CACHE) as server:
         alone = asyncio.run(closed_loop(server.port, [*map(embed, PICTURES)], clients=1))
         crowd = asyncio.run(closed_loop(server.port, [*map(embed, images)], clients=16))
-    assert Counter(answer.status for answer in crowd) == {200: 594, 422: 6}
+    assert Counter(answer.status for answer in crowd) == {200: 297, 422: 3}
     for number, answer in enumerate(crowd):
         if number in truncated:
             assert b"image/undecodable" in answer.body
@@ -73,11 +73,11 @@ def test_a_queue_of_64_answers_or_refuses_each_of_five_hundred_clients(tmp_path)
 def test_no_search_is_refused_while_bulk_work_saturates_the_model(tmp_path, clients):
     bulk = [
         post("/embed/text", json.dumps({"texts": texts}).encode(), "application/json")
-        for texts in np.array([f"Nodule {at}." for at in range(256 * 40)]).reshape(40, 256).tolist()
+        for texts in np.array([f"Nodule {at}." for at in range(256 * 16)]).reshape(16, 256).tolist()
     ]
     searches = [
         post("/retrieve", json.dumps({"text": f"effusion {at}"}).encode(), "application/json")
-        for at in range(40)
+        for at in range(20)
     ]
 
     async def both(port):
@@ -187,7 +187,7 @@ def test_a_request_past_its_deadline_is_answered_504_and_later_ones_are_served(t
     assert after.status == 200
 
 
-def test_a_search_does_not_wait_for_the_bulk_work_that_came_before_it(tmp_path):
+def test_a_search_does_not_wait_for_the_bulk_work_that_came_before_it(demo_copy):
     heavy = embed(large())
     search = post("/retrieve", b'{"text": "left effusion"}', "application/json")
 
@@ -207,7 +207,7 @@ def test_a_search_does_not_wait_for_the_bulk_work_that_came_before_it(tmp_path):
         await asyncio.gather(*bulk)
         return answer.status, between, set(done)
 
-    with run_server(tmp_path, "--demo", **NO_CACHE) as server:
+    with run_server(demo_copy, **NO_CACHE) as server:
         status, between, statuses = asyncio.run(crowd(server.port))
     assert (status, statuses) == (200, {200})
     assert between < 50

@@ -144,8 +144,8 @@ def environment(tmp_path, around):
     }
 
 
-def test_a_listener_lets_identities_out_only_by_its_drafts(demo_data, objects, tmp_path):
-    data_dir = Path(shutil.copytree(demo_data, tmp_path / "data"))
+def test_a_listener_lets_identities_out_only_by_its_drafts(demo_copy, objects, tmp_path):
+    data_dir = demo_copy
     listed = tmp_path / "files"
     listed.mkdir()
     for number, file in enumerate((*objects.good, objects.hand, objects.unclear)):

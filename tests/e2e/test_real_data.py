@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -38,15 +39,28 @@ def pairs(shared_data, tmp_path_factory):
     return out
 
 
-def test_two_sources_are_searched_together_and_apart(pairs, shared_data, tmp_path):
+@pytest.fixture(scope="module")
+def indexed(pairs, tmp_path_factory):
+    """A data directory, to copy, whose library `eclip index` made from the pairs."""
+    data_dir = tmp_path_factory.mktemp("indexed")
+    subprocess.run(
+        [sys.executable, "-m", "service.cli", "index", str(pairs / "studies.jsonl")],
+        env=os.environ | {"ECLIP_DATA_DIR": str(data_dir)},
+        check=True,
+        timeout=200,
+    )
+    return data_dir
+
+
+def test_two_sources_are_searched_together_and_apart(indexed, shared_data, tmp_path):
     """One library holds reports without images, and pairs of image and report."""
     reports = tmp_path / "open_i"
     arguments = ["data", "open_i", "--root", str(shared_data / "open_i"), "--out", str(reports)]
     assert CliRunner().invoke(cli, arguments).exit_code == 0
-    with open_services(Settings(data_dir=tmp_path / "var")) as wired:
-        for source in (reports, pairs):
-            outcome = ingest(wired.library, open_source(source / "studies.jsonl").entries)
-            assert not outcome.rejected
+    data_dir = shutil.copytree(indexed, tmp_path / "var")
+    with open_services(Settings(data_dir=data_dir)) as wired:
+        outcome = ingest(wired.library, open_source(reports / "studies.jsonl").entries)
+        assert not outcome.rejected
         library = wired.library
         counted = library.store.facets(EVERYTHING)["source"]
         assert counted == {"covid_chestxray": 311, "open_i": 2271}
@@ -62,15 +76,9 @@ def test_two_sources_are_searched_together_and_apart(pairs, shared_data, tmp_pat
 
 
 @pytest.fixture(scope="module")
-def live(serve, pairs, tmp_path_factory):
-    """A server whose library `eclip index` made from the pairs."""
-    data_dir = tmp_path_factory.mktemp("real")
-    subprocess.run(
-        [sys.executable, "-m", "service.cli", "index", str(pairs / "studies.jsonl")],
-        env=os.environ | {"ECLIP_DATA_DIR": str(data_dir)},
-        check=True,
-        timeout=200,
-    )
+def live(serve, indexed, tmp_path_factory):
+    """A server with the pairs in its library."""
+    data_dir = shutil.copytree(indexed, tmp_path_factory.mktemp("real") / "var")
     with (
         serve(data_dir) as server,
         httpx.Client(base_url=server.url, timeout=120) as client,

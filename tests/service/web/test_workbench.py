@@ -97,7 +97,7 @@ def test_what_a_report_says_is_shown_as_text_and_never_run(browser, serve, tmp_p
 
 
 def test_the_page_takes_a_key_and_says_what_is_wrong_with_it(
-    browser, serve, tmp_path, radiograph, choose
+    browser, serve, demo_copy, tmp_path, radiograph, choose
 ):
     """It shows the pictures too, for which an image element could send no key."""
     path = tmp_path / "keys.json"
@@ -106,7 +106,7 @@ def test_the_page_takes_a_key_and_says_what_is_wrong_with_it(
         "writing": add_key(path, "writing", {"scopes": ["write"]}),
         "old": add_key(path, "old", {"scopes": ["read"], "expires": "2020-01-31"}),
     }
-    with serve(tmp_path, "--demo", ECLIP_KEY_FILE=str(path)) as server:
+    with serve(demo_copy, ECLIP_KEY_FILE=str(path)) as server:
         context = browser.new_context()
         page = context.new_page()
         asked = []
