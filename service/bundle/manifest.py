@@ -10,14 +10,23 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from service.arrays import FloatArray, UInt8
 from service.bundle.gate import Gate
 from service.bundle.labels import LabelSets
+from service.bundle.maps import MapChange, MapKind, MapQuality, PatchKind
 from service.bundle.preprocess import ImageSpec
 from service.bundle.tokenizer import Tokenizer
 from service.errors import BundleCorrupt
@@ -85,19 +94,23 @@ class Int8(_Frozen):
 
     studies: how many were compared. overlap_at_10: mean fraction of the ten nearest that are the
     same, over searches from image to text and from text to image. decisions: fraction of zero-shot
-    calls that are the same.
+    calls that are the same. maps: the change of each kind of map; {} if they were not compared.
     """
 
     golden: Golden
     studies: PositiveInt
     overlap_at_10: Annotated[float, Field(ge=0, le=1)]
     decisions: Annotated[float, Field(ge=0, le=1)]
+    maps: dict[MapKind, MapChange] = {}
 
 
 class Manifest(_Frozen):
-    """The content of bundle.json."""
+    """The content of bundle.json.
 
-    format: Literal[1] = 1
+    Format 1 knew no kind of patches but the last tokens, and no attention.
+    """
+
+    format: Literal[1, 2] = 2
     id: Sha256 = _UNSEALED
     name: Annotated[str, Field(min_length=1, max_length=128)]
     version: Annotated[str, Field(min_length=1, max_length=32)]
@@ -105,7 +118,13 @@ class Manifest(_Frozen):
     image: ImageSpec
     context_length: PositiveInt
     patch_grid: tuple[PositiveInt, PositiveInt] | None
-    """Rows and columns of the patch embeddings; None if the image tower yields none."""
+    """Rows and columns of the patches and the attention; None if the tower gives neither."""
+    patches: PatchKind | None = None
+    """What the output `patches` holds; None if the image tower has no such output."""
+    has_attention: bool = False
+    """Whether the image tower has the output `attention`."""
+    map_quality: dict[MapKind, MapQuality] = {}
+    """What the maps were measured to be; without, a map was never measured."""
     logit_scale: float
     """The learned factor on cosines, already exponentiated."""
     logit_bias: float
@@ -119,6 +138,25 @@ class Manifest(_Frozen):
     provenance: dict[str, JsonValue]
     """How the bundle was made: source model, data, seed, code and library versions."""
     files: dict[FileName, FileEntry] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_format_1(cls, content: Any) -> Any:
+        if isinstance(content, dict) and content.get("format") == 1 and content.get("patch_grid"):
+            return {"patches": "last_token"} | content
+        return content
+
+    @model_validator(mode="after")
+    def _check_grid(self) -> Self:
+        if (self.patch_grid is not None) != bool(self.maps):
+            raise ValueError("patch_grid is given if and only if there are patches or attention")
+        return self
+
+    @property
+    def maps(self) -> tuple[MapKind, ...]:
+        """The kinds of map that the image tower's outputs give."""
+        maps: list[MapKind] = ["attention"] if self.has_attention else []
+        return (*maps, "text") if self.patches is not None else tuple(maps)
 
 
 @dataclass(frozen=True)
@@ -158,14 +196,15 @@ def golden_pixels(spec: ImageSpec) -> UInt8:
 def seal(directory: Path, manifest: Manifest) -> Bundle:
     """Hashes the files in `directory`, writes bundle.json and returns the verified bundle.
 
-    Raises BundleCorrupt if a required file is missing.
+    The manifest is written in format 2. Raises BundleCorrupt if a required file is missing.
     """
     files = {
         path.name: FileEntry(sha256=_sha256(path), bytes=path.stat().st_size)
         for path in sorted(directory.iterdir())
         if path.name != MANIFEST
     }
-    unsealed = manifest.model_copy(update={"files": files, "id": _UNSEALED})
+    changed = {"format": 2, "id": _UNSEALED, "files": files}
+    unsealed = manifest.model_copy(update=changed)
     text = json.dumps(unsealed.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
     identity = hashlib.sha256(text.encode()).hexdigest()
     sealed = text.replace(f'"id": "{_UNSEALED}"', f'"id": "{identity}"', 1)
@@ -219,7 +258,7 @@ def _read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
         raise BundleCorrupt(
-            f"{MANIFEST} is not a manifest of format 1 (at {where}). Export the bundle again."
+            f"{MANIFEST} is not a manifest of format 1 or 2 (at {where}). Export the bundle again."
         ) from error
     unsealed = raw.replace(f'"{manifest.id}"'.encode(), f'"{_UNSEALED}"'.encode(), 1)
     if hashlib.sha256(unsealed).hexdigest() != manifest.id:

@@ -60,7 +60,17 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "timm-vit-siglip": lambda: timm("test_vit", init_logit_bias=-10.0),
     "timm-convnext": lambda: timm("test_convnext"),
 }
-WITH_PATCHES = {"vit": (4, 4), "vit-mean-pooling": (4, 4), "timm-vit-siglip": (10, 10)}
+GRIDS = {
+    "vit": (4, 4),
+    "vit-mean-pooling": (4, 4),
+    "vit-attention-pooling": (4, 4),
+    "resnet": (2, 2),
+    "timm-vit-siglip": (10, 10),
+    "timm-convnext": (5, 5),
+}
+"""The grid of each model's maps."""
+AVERAGING = ("vit-mean-pooling", "timm-convnext")
+"""Models that pool by the mean of their features, and so without attention."""
 
 
 TINY = {"embed_dim": DIMENSION, "vision_cfg": VIT | {"image_size": 32}, "text_cfg": TEXT}

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from service.arrays import Bools
 from service.bundle.labels import Prompts
+from service.bundle.maps import upsampled
 from training.data.pairs import Levels
 from training.evaluate.bootstrap import interval, means, patient_counts
 from training.evaluate.encode import BATCH, EmbeddedPairs
@@ -53,7 +53,7 @@ class Region(NamedTuple):
 
 def attention(test: EmbeddedPairs, prompts: Mapping[str, Prompts]) -> Measurement:
     """Measures pointing at lesions and at gaze; raises NotMeasured without patches or regions."""
-    if test.encoder.patches(test.pairs.images[:1]) is None:
+    if test.encoder.patch_kind is None:
         raise NotMeasured("the image tower yields no patches in the joint space")
     values: dict[str, Estimate] = {}
     notes = []
@@ -77,12 +77,6 @@ def pointing(heat: Floats, inside: Bools) -> Pointing:
         pixel_auc=float(roc_auc_score(inside.ravel(), heat.ravel())),
         energy_inside=float(above[inside].sum() / mass) if mass > 0 else float(inside.mean()),
     )
-
-
-def upsampled(grid: Floats, height: int, width: int) -> Floats:
-    """Scales float[G,G] to float32[height,width], bicubic as in the service's overlay."""
-    image = Image.fromarray(grid.astype(np.float32))
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def centre_prior(height: int, width: int) -> Floats:
@@ -143,7 +137,7 @@ def _maps(test: EmbeddedPairs, regions: list[Region]) -> Iterator[Floats]:
     _, height, width = pixels.shape
     for start in range(0, len(regions), BATCH):
         batch = regions[start : start + BATCH]
-        patches = test.encoder.patches(pixels[np.array([region.row for region in batch])])
+        patches = test.encoder.maps(pixels[np.array([region.row for region in batch])]).patches
         assert patches is not None  # noqa: S101 — `attention` asked
         for grid, region in zip(patches, batch, strict=True):
             yield upsampled(grid @ region.text, height, width)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from torch import nn
 
 from service.arrays import FloatArray
 from service.bundle.manifest import IMAGE_TOWER, INT8, TEXT_TOWER, Bundle
+from service.bundle.maps import PatchKind
 from service.bundle.preprocess import ImageSpec
 from training.data.pairs import Levels, Pairs
 from training.model.clip import Clip
@@ -21,6 +22,16 @@ from training.model.towers import ImageTower, TextTower
 
 BATCH = 64
 """Images or texts encoded in one call."""
+
+
+class Maps(NamedTuple):
+    """What an image tower gives of N images beside their vectors; None where it has no output.
+
+    attention: float32[N,G,G]. patches: float32[N,G,G,D]. `service.bundle.maps` reads both.
+    """
+
+    attention: FloatArray | None
+    patches: FloatArray | None
 
 
 class DualEncoder(Protocol):
@@ -40,8 +51,12 @@ class DualEncoder(Protocol):
     def texts(self, texts: Sequence[str]) -> FloatArray:
         """Encodes N texts as float32[N,D]."""
 
-    def patches(self, pixels: Levels) -> FloatArray | None:
-        """Encodes uint8[N,H,W] as float32[N,G,G,D]; None if no patch lies in the joint space."""
+    @property
+    def patch_kind(self) -> PatchKind | None:
+        """What the patches of `maps` are; None if there are none."""
+
+    def maps(self, pixels: Levels) -> Maps:
+        """Returns the attention and the patches of uint8[N,H,W]."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +80,25 @@ class BundleEncoder:
 
     def images(self, pixels: Levels) -> FloatArray:
         """See DualEncoder."""
-        return self._run(self._image_tower, "embedding", pixels)
+        return self._run(self._image_tower, ["embedding"], pixels)[0]
 
     def texts(self, texts: Sequence[str]) -> FloatArray:
         """See DualEncoder."""
-        return self._run(self._text_tower, "embedding", self.bundle.tokenizer(texts).ids)
+        return self._run(self._text_tower, ["embedding"], self.bundle.tokenizer(texts).ids)[0]
 
-    def patches(self, pixels: Levels) -> FloatArray | None:
+    @property
+    def patch_kind(self) -> PatchKind | None:
         """See DualEncoder."""
-        if self.bundle.manifest.patch_grid is None:
-            return None
-        return self._run(self._image_tower, "patches", pixels)
+        return self.bundle.manifest.patches
+
+    def maps(self, pixels: Levels) -> Maps:
+        """See DualEncoder."""
+        has = {"attention": self.bundle.manifest.has_attention, "patches": self.patch_kind}
+        names = [name for name in has if has[name]]
+        if not names:
+            return Maps(None, None)
+        outputs = dict(zip(names, self._run(self._image_tower, names, pixels), strict=True))
+        return Maps(outputs.get("attention"), outputs.get("patches"))
 
     @cached_property
     def _image_tower(self) -> Any:
@@ -85,10 +108,12 @@ class BundleEncoder:
     def _text_tower(self) -> Any:
         return _session(self.bundle.path / self.text_file)
 
-    def _run(self, session: Any, output: str, inputs: Levels | npt.NDArray[np.int64]) -> FloatArray:
+    def _run(
+        self, session: Any, outputs: list[str], inputs: Levels | npt.NDArray[np.int64]
+    ) -> list[FloatArray]:
         (name,) = (each.name for each in session.get_inputs())
-        batches = _batches(inputs, self.batch)
-        return np.concatenate([session.run([output], {name: b})[0] for b in batches])
+        answers = [session.run(outputs, {name: b}) for b in _batches(inputs, self.batch)]
+        return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -110,17 +135,25 @@ class TorchEncoder:
 
     def images(self, pixels: Levels) -> FloatArray:
         """See DualEncoder."""
-        return self._run(self._image_tower, pixels, 0)
+        return self._run(self._image_tower, pixels)[0]
 
     def texts(self, texts: Sequence[str]) -> FloatArray:
         """See DualEncoder."""
-        return self._run(self._text_tower, self.clip.tokenizer(texts).ids, 0)
+        return self._run(self._text_tower, self.clip.tokenizer(texts).ids)[0]
 
-    def patches(self, pixels: Levels) -> FloatArray | None:
+    @property
+    def patch_kind(self) -> PatchKind | None:
         """See DualEncoder."""
-        return (
-            None if self._image_tower.patches is None else self._run(self._image_tower, pixels, 1)
-        )
+        return self._image_tower.patch_kind
+
+    def maps(self, pixels: Levels) -> Maps:
+        """See DualEncoder."""
+        tower, names = self._image_tower, self._image_tower.outputs[1:]
+        if not names:
+            return Maps(None, None)
+        at = range(1, len(names) + 1)
+        outputs = dict(zip(names, self._run(tower, pixels, at), strict=True))
+        return Maps(outputs.get("attention"), outputs.get("patches"))
 
     @cached_property
     def _image_tower(self) -> ImageTower:
@@ -132,11 +165,15 @@ class TorchEncoder:
 
     @torch.no_grad()
     def _run(
-        self, tower: nn.Module, inputs: Levels | npt.NDArray[np.int64], output: int
-    ) -> FloatArray:
+        self,
+        tower: nn.Module,
+        inputs: Levels | npt.NDArray[np.int64],
+        outputs: Sequence[int] = (0,),
+    ) -> list[FloatArray]:
         answers = (tower(torch.from_numpy(b).to(self.device)) for b in _batches(inputs, BATCH))
-        outputs = (a[output] if isinstance(a, tuple) else a for a in answers)
-        return np.concatenate([vectors.float().cpu().numpy() for vectors in outputs])
+        each = (answer if isinstance(answer, tuple) else (answer,) for answer in answers)
+        on_cpu = [[answer[at].float().cpu().numpy() for at in outputs] for answer in each]
+        return [np.concatenate(parts) for parts in zip(*on_cpu, strict=True)]
 
 
 @dataclass(frozen=True)

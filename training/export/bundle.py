@@ -29,8 +29,8 @@ from training.evaluate.result import Result
 from training.export.card import model_card
 from training.export.graphs import check_parity, write_graphs
 from training.model.clip import Clip
-from training.model.patches import patch_tokens
 from training.model.tokenizer import PROBES
+from training.model.towers import ImageTower
 
 
 def write_bundle(
@@ -108,25 +108,28 @@ def _manifest(
     metrics: Mapping[str, float],
     image_mean: FloatArray | None,
 ) -> Manifest:
-    image_answers, text_answers, difference = check_parity(clip, directory)
-    grid = patch_tokens(clip.model.visual)
+    parity = check_parity(clip, directory)
+    maps = {name: answer for name, answer in parity.image.items() if name != "embedding"}
+    grids = {answer.shape[1:3] for answer in maps.values()}
     logit_bias = getattr(clip.model, "logit_bias", None)
     return Manifest(
         name=name,
         version=bundle_version,
-        dimension=image_answers.shape[1],
+        dimension=parity.text.shape[1],
         image=clip.image,
         context_length=clip.context_length,
-        patch_grid=None if grid is None else grid.grid,
+        patch_grid=grids.pop() if grids else None,
+        patches=ImageTower(clip).patch_kind,
+        has_attention="attention" in maps,
         logit_scale=float(clip.model.logit_scale.detach().exp()),
         logit_bias=0.0 if logit_bias is None else float(logit_bias.detach()),
-        golden=Golden.of(PROBES[1], image_answers[0], text_answers[1]),
+        golden=Golden.of(PROBES[1], parity.image["embedding"][0], parity.text[1]),
         metrics=dict(metrics),
         image_mean=None if image_mean is None else pack_vector(image_mean),
         provenance={
             **clip.provenance,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "parity_max_abs_difference": difference,
+            "parity_max_abs_difference": parity.difference,
             "torch": version("torch"),
             "open_clip_torch": version("open_clip_torch"),
             "onnxruntime": onnxruntime.__version__,

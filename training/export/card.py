@@ -23,7 +23,7 @@ research use only.
 | embedding | {dimension} dimensions, unit length |
 | image | {height}×{width} grayscale, fit `{fit}` |
 | text | {context_length} tokens |
-| patch embeddings | {patches} |
+| grid of maps | {grid} |
 | label sets | {label_sets} |
 | precisions | {precisions} |
 
@@ -95,7 +95,7 @@ def model_card(
         width=manifest.image.width,
         fit=manifest.image.fit,
         context_length=manifest.context_length,
-        patches="×".join(map(str, manifest.patch_grid)) if manifest.patch_grid else "none",
+        grid="×".join(map(str, manifest.patch_grid)) if manifest.patch_grid else "none",
         label_sets=", ".join(f"`{name}` ({len(s)})" for name, s in label_sets.root.items()),
         precisions="fp32" if manifest.int8 is None else f"fp32; {_int8(manifest.int8)}",
         data=_data(manifest.provenance),
@@ -188,9 +188,14 @@ def _of_suite(result: Result) -> str:
 
 
 def _int8(change: Int8) -> str:
+    maps = "".join(
+        f", {kind} maps differ by {each.difference:.1%} and have {each.same_peak:.3f} of their "
+        "maxima at the same patch"
+        for kind, each in change.maps.items()
+    )
     return (
         f"int8 (of {change.studies} validation studies {change.overlap_at_10:.3f} of the ten "
-        f"nearest and {change.decisions:.4f} of the decisions are those of fp32)"
+        f"nearest and {change.decisions:.4f} of the decisions are those of fp32{maps})"
     )
 
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,11 @@ from training.model.tokenizer import PROBES
 from training.model.towers import ImageTower, TextTower
 
 TOLERANCE = 1e-4
-"""Largest absolute difference between ONNX Runtime and torch, in any number of a unit vector."""
+"""Largest difference between ONNX Runtime and torch, in any number of a unit vector or a map.
+
+A map's numbers are small, since they add up over the patches; theirs is the difference relative to
+the map's largest number.
+"""
 TRACE_BATCH = 2
 CHECKED_BATCHES = (1, 2, 7)
 """Batch sizes at which the graphs are compared with torch."""
@@ -34,6 +38,18 @@ STACK_TRACE = "pkg.torch.onnx.stack_trace"
 """Key under which the exporter writes where in the code a node comes from."""
 RANKED = 10
 """Nearest texts whose order must be the same."""
+
+
+class Parity(NamedTuple):
+    """ONNX Runtime's answers to the probes, and their largest difference from torch.
+
+    image: output → answer to all probe images, of which the first is the golden one. text:
+    float32[N,D].
+    """
+
+    image: dict[str, FloatArray]
+    text: FloatArray
+    difference: float
 
 
 class ParityError(TrainingError, RuntimeError):
@@ -44,15 +60,14 @@ def write_graphs(clip: Clip, directory: Path) -> None:
     """Writes the image and the text tower's graph into `directory`."""
     pixels = torch.zeros(TRACE_BATCH, clip.image.height, clip.image.width, dtype=torch.uint8)
     tower = ImageTower(clip).eval()
-    outputs = ["embedding"] if tower.patches is None else ["embedding", "patches"]
-    write_graph(tower, pixels, directory / IMAGE_TOWER, "pixels", outputs)
+    write_graph(tower, pixels, directory / IMAGE_TOWER, "pixels", tower.outputs)
     tokens = torch.from_numpy(clip.tokenizer(PROBES[:TRACE_BATCH]).ids)
     text_tower = TextTower(clip.model).eval()
-    write_graph(text_tower, tokens, directory / TEXT_TOWER, "tokens", ["embedding"])
+    write_graph(text_tower, tokens, directory / TEXT_TOWER, "tokens", ("embedding",))
 
 
 def write_graph(
-    tower: nn.Module, example: Tensor, path: Path, input_name: str, outputs: list[str]
+    tower: nn.Module, example: Tensor, path: Path, input_name: str, outputs: tuple[str, ...]
 ) -> None:
     """Writes one tower as an ONNX graph, for batches of any size."""
     with torch.no_grad(), _quiet_exporter():
@@ -78,7 +93,7 @@ def _drop_traces(model: onnx_ir.Model) -> None:
             node.metadata_props.pop(STACK_TRACE, None)
 
 
-def _name_outputs(graph: onnx_ir.Graph, names: list[str]) -> None:
+def _name_outputs(graph: onnx_ir.Graph, names: tuple[str, ...]) -> None:
     """Renames the outputs, since the exporter may have given their names to an inner value."""
     for node in graph:
         for value in node.outputs:
@@ -88,47 +103,53 @@ def _name_outputs(graph: onnx_ir.Graph, names: list[str]) -> None:
         value.name = name
 
 
-def check_parity(clip: Clip, directory: Path) -> tuple[FloatArray, FloatArray, float]:
-    """Compares the graphs in `directory` with torch; raises ParityError if they differ.
-
-    Returns ONNX Runtime's image and text embeddings of the probes, and the largest absolute
-    difference. The first probe is the golden image.
-    """
+def check_parity(clip: Clip, directory: Path) -> Parity:
+    """Compares the graphs in `directory` with torch; raises ParityError if they differ."""
     pixels = _probe_pixels(clip.image, max(CHECKED_BATCHES))
     tokens = clip.tokenizer(PROBES).ids
-    image, image_gap = _compare(ImageTower(clip).eval(), directory / IMAGE_TOWER, pixels)
-    text, text_gap = _compare(TextTower(clip.model).eval(), directory / TEXT_TOWER, tokens)
-    _check_ranking(image, text)
-    return image[0], text[0], max(image_gap, text_gap)
+    tower = ImageTower(clip).eval()
+    images, image_gap = _compare(tower, directory / IMAGE_TOWER, pixels)
+    texts, text_gap = _compare(TextTower(clip.model).eval(), directory / TEXT_TOWER, tokens)
+    _check_ranking(images[0], texts[0])
+    ours = dict(zip(tower.outputs, (mine for mine, _ in images), strict=True))
+    return Parity(ours, texts[0][0], max(image_gap, text_gap))
 
 
-def _compare(
-    tower: nn.Module, path: Path, inputs: npt.NDArray[Any]
-) -> tuple[tuple[FloatArray, FloatArray], float]:
-    """Returns (ONNX, torch) embeddings of all inputs, and the largest difference in any output."""
+Both = tuple[FloatArray, FloatArray]
+"""ONNX Runtime's and torch's answer to the same inputs."""
+
+
+def _compare(tower: nn.Module, path: Path, inputs: npt.NDArray[Any]) -> tuple[list[Both], float]:
+    """Returns both answers to all inputs, of each output, and their largest difference."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     worst = 0.0
+    both: list[Both] = []
     for size in CHECKED_BATCHES:
         batch = inputs[:size]
-        ours = session.run(None, {name: batch})
         with torch.no_grad():
             theirs = tower(torch.from_numpy(batch))
         theirs = theirs if isinstance(theirs, tuple) else (theirs,)
-        for mine, reference in zip(ours, theirs, strict=True):
-            gap = float(np.abs(mine - reference.numpy()).max())
+        ours = session.run(None, {name: batch})
+        both = [(o, t.numpy()) for o, t in zip(ours, theirs, strict=True)]
+        for output, (mine, reference) in zip(session.get_outputs(), both, strict=True):
+            gap = _difference(mine, reference)
             if not gap <= TOLERANCE:
                 raise ParityError(
-                    f"{path.name} differs from torch by {gap:.2e} at batch {size} "
-                    f"({TOLERANCE:.0e} is allowed); no bundle was written"
+                    f"{path.name} differs from torch by {gap:.2e} in `{output.name}` at batch "
+                    f"{size} ({TOLERANCE:.0e} is allowed); no bundle was written"
                 )
             worst = max(worst, gap)
-    return (ours[0], theirs[0].numpy()), worst
+    return both, worst
 
 
-def _check_ranking(
-    image: tuple[FloatArray, FloatArray], text: tuple[FloatArray, FloatArray]
-) -> None:
+def _difference(mine: FloatArray, reference: FloatArray) -> float:
+    """Returns the largest absolute difference, for maps relative to the largest number."""
+    is_map = mine.ndim > 2
+    return float(np.abs(mine - reference).max() / (np.abs(reference).max() if is_map else 1))
+
+
+def _check_ranking(image: Both, text: Both) -> None:
     """Raises ParityError if a search, either way, ranks two scores that differ in another order."""
     ours, theirs = image[0] @ text[0].T, image[1] @ text[1].T
     for mine, reference in ((ours, theirs), (ours.T, theirs.T)):

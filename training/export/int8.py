@@ -10,15 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from service.arrays import Bools, FloatArray
 from service.bundle.labels import Label, LabelSets
 from service.bundle.manifest import INT8, Bundle, Golden, Int8, golden_pixels, seal
+from service.bundle.maps import MapChange, MapKind, text_map
 from service.files import written_atomically
-from training.data.pairs import Pairs
-from training.evaluate.encode import BundleEncoder, EmbeddedPairs, int8_encoder
-from training.evaluate.prompts import margins
+from training.data.pairs import Levels, Pairs
+from training.evaluate.encode import BATCH, BundleEncoder, DualEncoder, EmbeddedPairs, int8_encoder
+from training.evaluate.prompts import ensemble, margins
 from training.evaluate.zero_shot import calibrated_probability
 from training.export.bundle import write_words
 
@@ -78,7 +80,48 @@ def measure(draft: Bundle, label_sets: LabelSets, validation: Pairs) -> Int8:
         studies=len(validation),
         overlap_at_10=overlap((ours.images, ours.reports), (theirs.images, theirs.reports)),
         decisions=float(np.mean(calls(ours, label_sets) == calls(theirs, label_sets))),
+        maps=map_changes(ours, theirs, label_sets),
     )
+
+
+def map_changes(
+    ours: EmbeddedPairs, theirs: EmbeddedPairs, label_sets: LabelSets
+) -> dict[MapKind, MapChange]:
+    """Returns how each kind of map differs in `theirs`; text maps are those of every label."""
+    labels = [label for labels in label_sets.root.values() for label in labels.values()]
+    texts = [ensemble(ours.encoder, label.present) for label in labels]
+    images = ours.pairs.images
+    totals: dict[MapKind, npt.NDArray[np.float64]] = {}
+    for start in range(0, len(images), BATCH):
+        one, two = (
+            _maps(each.encoder, images[start : start + BATCH], texts) for each in (ours, theirs)
+        )
+        for kind in one:
+            totals[kind] = totals.get(kind, np.zeros(4)) + _differences(one[kind], two[kind])
+    return {
+        kind: MapChange(difference=off / size, same_peak=same / count)
+        for kind, (off, size, same, count) in totals.items()
+    }
+
+
+def _maps(
+    encoder: DualEncoder, pixels: Levels, texts: list[FloatArray]
+) -> dict[MapKind, FloatArray]:
+    """Returns the maps of each kind, float32[M,G·G]."""
+    attention, patches = encoder.maps(pixels)
+    maps: dict[MapKind, FloatArray] = {}
+    if attention is not None:
+        maps["attention"] = attention.reshape(len(attention), -1)
+    if patches is not None:
+        grids = np.concatenate([text_map(patches, text) for text in texts])
+        maps["text"] = grids.reshape(len(grids), -1)
+    return maps
+
+
+def _differences(ours: FloatArray, theirs: FloatArray) -> npt.NDArray[np.float64]:
+    """Returns sums over maps: of |ours − theirs|, of |ours|, of equal maxima, and of maps."""
+    same = ours.argmax(axis=1) == theirs.argmax(axis=1)
+    return np.array([np.abs(ours - theirs).sum(), np.abs(ours).sum(), same.sum(), len(same)])
 
 
 def too_much(change: Int8) -> str | None:

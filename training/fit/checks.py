@@ -3,8 +3,9 @@
 import torch
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-from training.model.attention import NoPoolingAttention, PoolingAttention
+from training.model.attention import PoolingAttention
 from training.model.clip import Clip
+from training.model.pooling import NoPoolingAttention
 from training.recipe import ExpertSpec, OptimiserSpec, RecipeError, RunSpec
 from training.recipe.methods import Method
 

@@ -5,30 +5,40 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from service.bundle.maps import PatchKind
 from training.model.clip import Clip
-from training.model.patches import patch_tokens
+from training.model.patches import reader
 from training.model.pixels import NormalisePixels
 
 
 class ImageTower(nn.Module):
-    """pixels uint8[N,H,W] → embedding float32[N,D] and, for ViTs, patches float32[N,G,G,D].
+    """pixels uint8[N,H,W] → embedding float32[N,D] and the tower's maps, as `outputs` names them.
 
-    Patches are the tower's last tokens, through the tower's own projection, at unit length.
+    attention: float32[N,G,G], where the tower looks when it pools, which sums to 1. patches:
+    float32[N,G,G,D], what each patch adds to the embedding, so that its product with a text is
+    what the patch adds to the cosine.
     """
 
     def __init__(self, clip: Clip) -> None:
         super().__init__()
         self.model = clip.model
-        self.patches = patch_tokens(clip.model.visual)
         self.normalise = NormalisePixels(clip.normalisation)
+        self.reader = reader(clip.model.visual)
+        self.patch_kind: PatchKind | None = None if self.reader is None else self.reader.kind
+        has_attention = self.reader is not None and self.reader.has_attention
+        has = {"embedding": True, "attention": has_attention, "patches": self.patch_kind}
+        self.outputs = tuple(name for name in has if has[name])
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Encodes one batch of images; see the class."""
         images = self.normalise(pixels)
-        if self.patches is None:
+        if self.reader is None:
             return (_unit(self.model.encode_image(images)),)
-        pooled, patches = self.patches(images)
-        return _unit(pooled), _unit(patches)
+        pooled, attention, patches = self.reader(images)
+        if patches is not None:
+            patches = patches / pooled.norm(dim=-1)[:, None, None, None]
+        answers = (_unit(pooled), attention, patches)
+        return tuple(answer for answer in answers if answer is not None)
 
 
 class TextTower(nn.Module):

@@ -21,6 +21,7 @@ from service.bundle.manifest import (
     load,
     seal,
 )
+from service.bundle.maps import MapQuality, Measured
 from service.bundle.preprocess import ImageSpec
 from service.errors import BundleCorrupt
 from service.settings import DEMO_BUNDLE
@@ -98,6 +99,8 @@ def test_a_draft_that_was_never_sealed_is_refused(bundle_copy: Path):
         load(bundle_copy)
 
 
+MEASURED = Measured(value=0.7, low=0.6, high=0.8, centre_prior=0.1, gain_low=0.4)
+QUALITY = MapQuality(against="lesion", studies=9, pointing_game=MEASURED, pixel_auc=MEASURED)
 CHANGES = {
     "name": "other",
     "version": "2000",
@@ -105,6 +108,9 @@ CHANGES = {
     "image": ImageSpec(height=32, width=32),
     "context_length": 7,
     "patch_grid": (1, 1),
+    "patches": "value_path",
+    "has_attention": True,
+    "map_quality": {"attention": QUALITY},
     "logit_scale": 1.5,
     "logit_bias": -1.5,
     "golden": Golden(text="other", image_embedding="", text_embedding=""),
@@ -130,6 +136,39 @@ def test_the_identity_covers_every_field(bundle_copy: Path, field: str):
     assert getattr(changed, field) == CHANGES[field]
 
 
+def test_a_bundle_of_format_1_is_read_as_what_it_was():
+    manifest = json.loads((DEMO_BUNDLE / MANIFEST).read_text())
+    old = {key: value for key, value in manifest.items() if key not in NEW} | {"format": 1}
+    with_grid = Manifest.model_validate(old | {"patch_grid": [8, 8]})
+    assert (with_grid.patches, with_grid.maps) == ("last_token", ("text",))
+    without = Manifest.model_validate(old | {"patch_grid": None})
+    assert (without.patches, without.maps) == (None, ())
+
+
+NEW = ("patches", "has_attention", "map_quality")
+"""The fields that format 2 added."""
+
+
+@pytest.mark.parametrize(
+    ("outputs", "maps"),
+    [
+        ({"has_attention": True}, ("attention",)),
+        ({"patches": "class_activation"}, ("text",)),
+        ({"has_attention": True, "patches": "value_path"}, ("attention", "text")),
+    ],
+)
+def test_a_bundle_has_the_maps_of_its_outputs(outputs, maps):
+    old = load(DEMO_BUNDLE).manifest.model_dump(exclude={*NEW, "format"})
+    assert Manifest.model_validate(old | {"patch_grid": (8, 8)} | outputs).maps == maps
+
+
+@pytest.mark.parametrize("outputs", [{"patch_grid": (8, 8)}, {"has_attention": True}])
+def test_a_grid_without_an_output_or_the_reverse_is_refused(outputs):
+    old = load(DEMO_BUNDLE).manifest.model_dump(exclude={*NEW, "format", "patch_grid"})
+    with pytest.raises(ValidationError, match="if and only if"):
+        Manifest.model_validate({"patch_grid": None} | old | outputs)
+
+
 def test_int8_that_was_admitted_must_be_there(bundle_copy: Path):
     with pytest.raises(BundleCorrupt, match=r"lists no image\.int8\.onnx"):
         seal(bundle_copy, load(bundle_copy).manifest.model_copy(update={"int8": CHANGES["int8"]}))
@@ -145,8 +184,9 @@ def test_the_identity_covers_every_file(bundle_copy: Path):
 
 def test_sealing_the_same_content_gives_the_same_identity(bundle_copy: Path, tmp_path: Path):
     other = Path(shutil.copytree(bundle_copy, tmp_path / "other"))
-    manifest = load(bundle_copy).manifest
+    manifest = seal(bundle_copy, load(bundle_copy).manifest).manifest
     assert seal(other, manifest).manifest.id == manifest.id
+    assert manifest.format == 2
     renamed = seal(other, manifest.model_copy(update={"name": "other"}))
     assert renamed.manifest.id != manifest.id
 

@@ -10,7 +10,7 @@ from service.arrays import Bools
 from service.bundle.preprocess import ImageSpec
 from training.data.pairs import Pairs
 from training.data.study import ManifestStudy
-from training.evaluate.encode import EmbeddedPairs
+from training.evaluate.encode import EmbeddedPairs, Maps
 
 SIDE = 16
 
@@ -33,14 +33,19 @@ class PlaneEncoder:
     def texts(self, texts):
         return unit(np.float32([self.directions[text] for text in texts]))
 
-    def patches(self, pixels):
+    @property
+    def patch_kind(self):
+        return "last_token" if self.has_patches else None
+
+    def maps(self, pixels):
         if not self.has_patches:
-            return None
+            return Maps(None, None)
         half = SIDE // 2
         corners = [
             pixels[:, down, across : across + 2] for down in (0, half) for across in (0, half)
         ]
-        return unit(np.stack(corners, axis=1).astype(np.float32) - 128).reshape(-1, 2, 2, 2)
+        patches = unit(np.stack(corners, axis=1).astype(np.float32) - 128)
+        return Maps(None, patches.reshape(-1, 2, 2, 2))
 
 
 def unit(vectors):

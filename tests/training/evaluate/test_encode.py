@@ -33,11 +33,12 @@ def test_a_checkpoint_and_its_bundle_encode_alike(both):
     assert one.logit_scale == pytest.approx(other.logit_scale)
     np.testing.assert_allclose(one.images(images), other.images(images), atol=1e-4)
     np.testing.assert_allclose(one.texts(TEXTS), other.texts(TEXTS), atol=1e-4)
-    mine, theirs = one.patches(images[:2]), other.patches(images[:2])
-    if mine is None:
-        assert theirs is None
-    else:
-        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+    assert one.patch_kind == other.patch_kind
+    for mine, theirs in zip(one.maps(images[:2]), other.maps(images[:2]), strict=True):
+        if mine is None:
+            assert theirs is None
+        else:
+            np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -15,13 +15,12 @@ from PIL import Image
 from service.bundle.manifest import IMAGE_TOWER, TEXT_TOWER, load
 from service.bundle.preprocess import ImageSpec, preprocess
 from tests.support.drafts import leave_drafts
-from tests.training.conftest import MODELS, NORMALISATION, WITH_PATCHES, timm, vit
+from tests.training.conftest import AVERAGING, GRIDS, MODELS, NORMALISATION
 from training.evaluate.result import Estimate, Measurement, Result
 from training.export import graphs
 from training.export.bundle import annotate, make_room, write_bundle
 from training.export.graphs import CHECKED_BATCHES, TOLERANCE, ParityError, check_parity
 from training.model.clip import WeightsIgnored, from_open_clip
-from training.model.patches import patch_tokens
 
 pytestmark = pytest.mark.slow
 
@@ -89,62 +88,24 @@ def test_the_graphs_name_no_folder_of_this_machine(exported):
         assert b'File "/' not in (bundle.path / tower).read_bytes()
 
 
-def test_patches_come_out_where_the_tower_has_them(exported):
+def test_maps_come_out_where_the_tower_has_them(exported):
     kind, clip, bundle = exported
-    assert bundle.manifest.patch_grid == WITH_PATCHES.get(kind)
-    names = [output.name for output in onnx.load(bundle.path / IMAGE_TOWER).graph.output]
-    assert ("patches" in names) == (kind in WITH_PATCHES)
-    if kind in WITH_PATCHES:
-        session = onnxruntime.InferenceSession(bundle.path / IMAGE_TOWER)
-        pixels = np.stack(
-            [np.asarray(p.resize((clip.image.width,) * 2)) for p in pictures(clip, 2)]
-        )
-        patches = session.run(["patches"], {"pixels": pixels})[0]
-        assert patches.shape == (2, *WITH_PATCHES[kind], bundle.manifest.dimension)
-        np.testing.assert_allclose(np.linalg.norm(patches, axis=-1), 1, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "vision",
-    [
-        {"pool_type": "tok"},
-        {"pool_type": "avg"},
-        {"pool_type": "avg", "final_ln_after_pool": True},
-        {"no_ln_pre": True, "image_size": (32, 64)},
-    ],
-    ids=str,
-)
-def test_patches_are_the_last_tokens_in_the_joint_space(vision):
-    """Against open_clip's own reading of intermediate layers."""
-    torch.manual_seed(0)
-    visual = vit(**vision).eval().visual
-    reader = patch_tokens(visual)
-    images = torch.rand(2, 3, *visual.image_size)
-    with torch.no_grad():
-        pooled, patches = reader(images)
-        (last,) = visual.forward_intermediates(
-            images, indices=1, normalize_intermediates=True, output_fmt="NLC"
-        )["image_intermediates"]
-        torch.testing.assert_close(pooled, visual(images))
-        torch.testing.assert_close(patches.flatten(1, 2), last @ visual.proj)
-    assert patches.shape[1:3] == reader.grid == visual.grid_size
-
-
-@pytest.mark.parametrize("kind", ["vit-mean-pooling", "timm-vit-mean-pooling"])
-def test_the_mean_patch_is_the_embedding_where_the_tower_pools_by_mean(kind):
-    """Before unit length; so a patch map explains the score it adds up to."""
-    torch.manual_seed(0)
-    visual = MODELS[kind]().eval().visual if kind in MODELS else timm("test_vit", "avg").visual
-    with torch.no_grad():
-        pooled, patches = patch_tokens(visual.eval())(torch.rand(2, 3, *visual.image_size))
-    torch.testing.assert_close(patches.mean((1, 2)), pooled)
-
-
-def test_reading_patches_leaves_the_tower_as_it_was(make_clip):
-    visual = make_clip("vit").model.visual
-    patch_tokens(visual)
-    assert not visual.output_tokens
-    assert torch.is_tensor(visual(torch.rand(1, 3, 64, 64)))
+    manifest, grid = bundle.manifest, GRIDS[kind]
+    averaging = kind in AVERAGING
+    assert manifest.patch_grid == grid
+    assert manifest.has_attention is not averaging
+    assert manifest.patches == ("class_activation" if averaging else "value_path")
+    session = onnxruntime.InferenceSession(bundle.path / IMAGE_TOWER)
+    names = [output.name for output in session.get_outputs()]
+    pixels = np.stack([np.asarray(p.resize((clip.image.width,) * 2)) for p in pictures(clip, 2)])
+    answers = dict(zip(names, session.run(None, {"pixels": pixels}), strict=True))
+    assert answers["patches"].shape == (2, *grid, manifest.dimension)
+    if averaging:
+        total = answers["patches"].sum(axis=(1, 2))
+        np.testing.assert_allclose(total, answers["embedding"], atol=1e-5)
+        assert "attention" not in names
+    else:
+        np.testing.assert_allclose(answers["attention"].sum(axis=(1, 2)), 1, atol=1e-5)
 
 
 def test_the_logit_scale_and_bias_are_carried(exported):

@@ -53,6 +53,14 @@ def test_the_images_stay_where_they_were(int8_demo, demo_pairs):
     assert cosines.min() > 0.99
 
 
+def test_maps_are_compared_with_those_of_fp32(int8_demo):
+    assert set(int8_demo.manifest.int8.maps) == set(int8_demo.manifest.maps)
+    for kind, change in int8_demo.manifest.int8.maps.items():
+        assert change.difference < 0.2
+        assert change.same_peak > 0.7
+        assert f"{kind} maps differ by {change.difference:.1%}" in int8_demo.model_card
+
+
 def test_graphs_that_change_too_much_are_left_out_with_a_warning(
     demo_pairs, tmp_path, monkeypatch, caplog
 ):

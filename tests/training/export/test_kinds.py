@@ -68,12 +68,25 @@ def coca(_):
     return open_clip.CoCa(DIMENSION, multimodal, text, vision)
 
 
+def siglip(_):
+    """SigLIP with timm's attention pooler, which is the end of its tower, and a bias."""
+    vision = {
+        "image_size": 160,
+        "timm_model_name": "test_vit",
+        "timm_model_pretrained": False,
+        "timm_pool": "map",
+        "timm_proj": "none",
+    }
+    return open_clip.model.CustomTextCLIP(64, vision, TEXT, init_logit_bias=-10.0)
+
+
 KINDS = {
     "ViT": lambda _: small_vit(),
     "ModifiedResNet": lambda _: small_resnet(),
     "ConvNeXt (timm)": lambda _: small_timm("test_convnext"),
     "Hugging Face text": bert_text,
-    "SigLIP with bias (timm)": lambda _: small_timm("test_vit", init_logit_bias=-10.0),
+    "class token (timm)": lambda _: small_timm("test_vit", "token"),
+    "SigLIP with bias (timm)": siglip,
     "CoCa": coca,
 }
 
@@ -104,7 +117,7 @@ def three_steps(clip: Clip) -> tuple[list[float], ExpertCLIP]:
 @pytest.fixture(scope="module")
 def table():
     """Shown at the end, whatever is captured meanwhile."""
-    rows = Table("model", "loss of three steps as eclip", "patches", "largest |ONNX − torch|")
+    rows = Table("model", "loss of three steps as eclip", "maps", "grid", "largest |ONNX − torch|")
     yield rows
     capture = Console(width=100)
     capture.print(rows)
@@ -131,8 +144,10 @@ def test_it_trains_as_eclip_and_exports_within_tolerance(
     manifest = load(bundle.path).manifest
     difference = manifest.provenance["parity_max_abs_difference"]
     assert difference <= TOLERANCE
-    patches = "×".join(map(str, manifest.patch_grid)) if manifest.patch_grid else "none"
-    table.add_row(kind, ", ".join(f"{loss:.3f}" for loss in losses), patches, f"{difference:.1e}")
+    losses_in_words = ", ".join(f"{loss:.3f}" for loss in losses)
+    grid = "×".join(map(str, manifest.patch_grid or ()))
+    table.add_row(kind, losses_in_words, ", ".join(manifest.maps), grid, f"{difference:.1e}")
+    assert manifest.maps == (("text",) if "ConvNeXt" in kind else ("attention", "text"))
 
 
 def test_the_papers_model_is_built_trained_and_exported(tmp_path, tokenizer, label_sets):
@@ -153,5 +168,6 @@ def test_the_papers_model_is_built_trained_and_exported(tmp_path, tokenizer, lab
         clip, tmp_path / "b", name="swin", bundle_version="1", label_sets=label_sets
     )
     assert bundle.manifest.provenance["parity_max_abs_difference"] <= TOLERANCE
-    assert bundle.manifest.patch_grid is None
+    assert bundle.manifest.patches == "class_activation"
+    assert bundle.manifest.patch_grid == (7, 7)
     assert is_open_clip_model("swin-t-bioclinicalbert")

@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from tests.training.conftest import DIMENSION, MODELS, TEXT, VIT
-from training.model.attention import NoPoolingAttention, PoolingAttention, attention_loss
+from training.model.attention import PoolingAttention, attention_loss
+from training.model.pooling import NoPoolingAttention
 
 ATTENDING = {"vit": (4, 4), "vit-attention-pooling": (4, 4), "timm-vit": (10, 10)}
 
@@ -74,7 +75,7 @@ def test_no_hook_stays_on_the_tower():
     assert not any(module._forward_pre_hooks for module in visual.modules())
 
 
-@pytest.mark.parametrize("kind", ["resnet", "vit-mean-pooling", "timm-convnext"])
+@pytest.mark.parametrize("kind", ["vit-mean-pooling", "timm-convnext"])
 def test_a_tower_that_pools_without_attention_is_refused(kind):
     with pytest.raises(NoPoolingAttention, match="class token or an attention pooler"):
         PoolingAttention(tower(kind))

@@ -1,0 +1,149 @@
+"""What is read of each kind of tower, against what the tower itself computes."""
+
+import open_clip
+import pytest
+import torch
+from open_clip.timm_model import TimmModel
+
+from tests.training.conftest import DIMENSION, TEXT, VIT, resnet, timm, vit
+from training.model.attention import PoolingAttention
+from training.model.patches import AttentionReader, MeanReader, reader
+
+ATTENDING = {
+    "class token": lambda: vit(layers=2).visual,
+    "class token, scaled": lambda: vit(ls_init_value=0.5).visual,
+    "attention pooler": lambda: vit(attentional_pool=True, attn_pooler_heads=2).visual,
+    "attention pooler, with tokens": lambda: (
+        vit(attentional_pool=True, attn_pooler_heads=2, output_tokens=True).visual
+    ),
+    "timm class token": lambda: timm("test_vit", "token").visual,
+    "timm latent (SigLIP)": lambda: TimmModel("test_vit", 64, 160, pool="map", proj=""),
+    "ResNet of open_clip": lambda: resnet().visual,
+}
+AVERAGING = {
+    "mean": lambda: vit(pool_type="avg").visual,
+    "mean, then norm": lambda: vit(pool_type="avg", final_ln_after_pool=True).visual,
+    "timm mean": lambda: timm("test_vit", "avg").visual,
+    "timm ConvNeXt": lambda: timm("test_convnext").visual,
+    "timm ResNet": lambda: timm("test_resnet").visual,
+}
+
+
+def tower(make):
+    torch.manual_seed(0)
+    visual = make().eval()
+    for parameter in visual.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)  # so that each bias and norm counts
+    return visual
+
+
+def images(visual):
+    side = 160 if isinstance(visual, TimmModel) else 64
+    return torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("kind", ATTENDING)
+@torch.no_grad()
+def test_attention_adds_up_and_the_tower_answers_as_before(kind):
+    visual = tower(ATTENDING[kind])
+    read, pixels = reader(visual), images(visual)
+    pooled, attention, patches = read(pixels)
+    assert isinstance(read, AttentionReader)
+    assert read.kind == "value_path"
+    answer = visual(pixels)
+    torch.testing.assert_close(pooled, answer[0] if isinstance(answer, tuple) else answer)
+    torch.testing.assert_close(attention.sum((1, 2)), torch.ones(3))
+    assert patches.shape == (*attention.shape, pooled.shape[1])
+
+
+@pytest.mark.parametrize("kind", sorted(set(ATTENDING) - {"attention pooler, with tokens"}))
+@torch.no_grad()
+def test_a_patch_has_the_value_that_attention_takes_from_it(kind):
+    """The module's own answer is the values of all keys, weighted by all of its attention."""
+    visual = tower(ATTENDING[kind])
+    attention = PoolingAttention(visual)
+    pooler, answers = attention.pooler, []
+    hook = pooler.module.register_forward_hook(lambda _, __, answer: answers.append(answer))
+    look = attention.look(images(visual))
+    hook.remove()
+    weights = pooler.logits(look.inputs).softmax(dim=-1).unsqueeze(-1)
+    added = (weights * pooler.values(look.inputs)).sum(dim=2).flatten(1) @ pooler.output.T
+    answer = answers[0][0] if isinstance(answers[0], tuple) else answers[0]
+    answer = answer if answer.ndim == 2 else answer[:, 0]
+    if kind == "timm latent (SigLIP)":
+        added = added + pooler.module.proj.bias
+        added = added + pooler.module.mlp(pooler.module.norm(added))
+        torch.testing.assert_close(added, answer)
+    else:  # but for the bias of the output
+        torch.testing.assert_close((added - answer).std(dim=0), torch.zeros(answer.shape[1]))
+
+
+@torch.no_grad()
+def test_patches_and_the_first_key_are_all_of_what_a_pooler_answers():
+    """With an attention pooler; its first key is the class token, and its bias has no patch."""
+    visual = tower(ATTENDING["attention pooler"])
+    pooled, _, patches = reader(visual)(images(visual))
+    first, end = of_first_key(visual)
+    norm, bias = visual.ln_post, visual.attn_pool.attn.out_proj.bias
+    deviation = (end.var(dim=-1, correction=0, keepdim=True) + norm.eps).sqrt()
+    rest = first + bias
+    rest = (rest - rest.mean(dim=-1, keepdim=True)) / deviation * norm.weight + norm.bias
+    torch.testing.assert_close(patches.sum((1, 2)) + rest @ visual.proj, pooled)
+
+
+@torch.no_grad()
+def test_patches_and_their_mean_are_all_of_what_the_resnet_answers():
+    visual = tower(ATTENDING["ResNet of open_clip"])
+    pooled, _, patches = reader(visual)(images(visual))
+    first, _ = of_first_key(visual)
+    torch.testing.assert_close(patches.sum((1, 2)) + first + visual.attnpool.c_proj.bias, pooled)
+
+
+def of_first_key(visual):
+    """What the pooling attention adds of its first key, float[N,C], and its whole answer."""
+    attention = PoolingAttention(visual)
+    look, pooler = attention.look(images(visual)), attention.pooler
+    weights = pooler.logits(look.inputs).softmax(dim=-1)[:, :, :1]
+    return (weights * pooler.values(look.inputs)[:, :, 0]).flatten(1) @ pooler.output.T, look.end
+
+
+@pytest.mark.parametrize("kind", AVERAGING)
+@torch.no_grad()
+def test_where_features_are_averaged_the_patches_are_all_of_the_embedding(kind):
+    visual = tower(AVERAGING[kind])
+    read, pixels = reader(visual), images(visual)
+    pooled, attention, patches = read(pixels)
+    assert isinstance(read, MeanReader)
+    assert (read.kind, attention) == ("class_activation", None)
+    torch.testing.assert_close(pooled, visual(pixels))
+    torch.testing.assert_close(patches.sum((1, 2)), pooled)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: timm("test_convnext", "max").visual,
+        lambda: open_clip.CLIP(DIMENSION, VIT | {"patch_dropout": 0.5}, TEXT).visual,
+        lambda: (
+            open_clip.CLIP(DIMENSION, VIT | {"pool_type": "avg", "patch_dropout": 0.5}, TEXT).visual
+        ),
+    ],
+    ids=["maximum", "dropped patches", "mean of what is not dropped"],
+)
+def test_a_tower_that_does_not_add_up_its_patches_has_no_maps(make):
+    assert reader(make()) is None
+
+
+def test_behind_a_projection_that_is_not_linear_there_is_attention_alone():
+    visual = TimmModel("test_vit", 32, 160, pool="token", proj="mlp").eval()
+    with torch.no_grad():
+        _, attention, patches = reader(visual)(images(visual))
+    assert attention.shape == (3, 10, 10)
+    assert patches is None
+
+
+def test_reading_leaves_the_tower_as_it_was():
+    visual = tower(ATTENDING["attention pooler, with tokens"])
+    reader(visual)(images(visual))
+    assert visual.output_tokens
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in visual.modules())
