@@ -237,8 +237,8 @@ def export(
         Path | None,
         typer.Option(
             exists=True,
-            help="Manifest or run whose validation split calibrates probabilities and decides "
-            "on int8 graphs",
+            help="Manifest or run whose validation split calibrates probabilities, decides on "
+            "int8 graphs and, if it has gaze, measures maps",
         ),
     ] = None,
 ) -> None:

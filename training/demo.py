@@ -15,17 +15,18 @@ from service.arrays import Bools, FloatArray
 from service.bundle.labels import Label, LabelSets
 from service.bundle.manifest import Bundle, load
 from service.bundle.preprocess import ImageSpec
-from training.data.dataset import open_pairs
 from training.data.gaze import Sigma, heatmap
 from training.data.pairs import Pairs
 from training.data.phantom import GLOBAL, PROMPTS, PhantomConfig, fingerprint, phantom
 from training.data.rendering import phantom_config, phantom_indices, phantom_pairs
 from training.data.spec import PhantomData
-from training.data.study import ManifestStudy, write_studies
+from training.data.study import ManifestStudy, Split, write_studies
 from training.evaluate.calibration import calibrate_sets
 from training.evaluate.encode import BundleEncoder, EmbeddedPairs, TorchEncoder
 from training.evaluate.evaluation import GAZE_SPREAD
+from training.evaluate.figures import maps_figure
 from training.evaluate.findings import Findings
+from training.evaluate.page import write
 from training.evaluate.prompts import margins
 from training.evaluate.suite import run_suite
 from training.evaluate.zero_shot import calibrated_probability
@@ -33,7 +34,7 @@ from training.export.bundle import annotate, write_bundle
 from training.export.gate import fit_gate
 from training.fit.trainer import fit
 from training.recipe import Recipe, RecipeError
-from training.run.folder import load_run
+from training.run.folder import load_run, open_data
 
 NAME, VERSION = "phantom-demo", "1"
 LABEL_SET = "phantom"
@@ -43,6 +44,8 @@ CANDIDATES = 60
 """Phantoms after those of the library, among which the README's example is sought."""
 JPEG_QUALITY = 85
 GAZE_SIGMA = Sigma(12.8, "pixel")
+MAPS = "maps.png"
+"""The figure of maps on phantoms, in the run's folder of reports."""
 GAZE_TINT = (255, 64, 0)
 
 
@@ -68,7 +71,7 @@ def make_bundle(run: Path, directory: Path) -> Bundle:
     recipe, clip = load_run(run)
     if not isinstance(recipe.data, PhantomData):
         raise RecipeError(f"{run} was not trained on phantoms; the demo needs such a run")
-    read = open_pairs(recipe.data, clip.image, run)
+    read = open_data(recipe, clip.image, run)
     train, validation = read("train"), read("validation")
     validated = EmbeddedPairs(TorchEncoder(clip), validation)
     label_sets, _ = calibrate_sets(validated, LabelSets.model_validate({LABEL_SET: PROMPTS}))
@@ -88,15 +91,21 @@ def make_bundle(run: Path, directory: Path) -> Bundle:
         image_mean=validated.images.mean(axis=0),
         gate=fit_gate(validation.images),
     )
-    test = measured_pairs(recipe.data, clip.image)
-    result = run_suite(BundleEncoder(draft), test, train, label_sets.root[LABEL_SET])
+    test, thresholds = (
+        measured_pairs(recipe.data, clip.image, split) for split in ("test", "validation")
+    )
+    result = run_suite(
+        BundleEncoder(draft), test, train, label_sets.root[LABEL_SET], validation=thresholds
+    )
+    write(result, run / "report")
+    (run / "report" / MAPS).write_bytes(maps_figure(result.sections["maps"].examples))
     return annotate(draft, directory, label_sets, result)
 
 
-def measured_pairs(data: PhantomData, spec: ImageSpec) -> Pairs:
-    """Renders the recipe's test phantoms, with their lesions and their readers' heatmaps."""
+def measured_pairs(data: PhantomData, spec: ImageSpec, split: Split) -> Pairs:
+    """Renders the recipe's phantoms of a split, with their lesions and their readers' heatmaps."""
     sigma = Sigma(GAZE_SPREAD * spec.width, "pixel")
-    return phantom_pairs(phantom_config(data), phantom_indices(data, "test"), spec, sigma)
+    return phantom_pairs(phantom_config(data), phantom_indices(data, split), spec, sigma)
 
 
 def example_of(bundle: Bundle) -> int:

@@ -101,8 +101,10 @@ def test_the_demo_is_made_from_a_run_and_replaces_what_was_there(
     metrics = bundle.manifest.metrics
     assert {"auroc_present/macro", "auroc_margin/macro"} <= set(metrics)
     assert any(name.startswith("recall@10") for name in metrics)
-    assert {"attention/lesion/pixel_auc", "bleu-4", "linear_probe/100%"} <= set(metrics)
+    assert {"map/text/lesion/pixel_auc", "bleu-4", "linear_probe/100%"} <= set(metrics)
     assert "| auroc_present/macro |" in bundle.model_card
+    assert "| text | " in bundle.model_card
+    assert Image.open(finished.run / "report" / demo.MAPS).height > 100
     assert bundle.manifest.provenance["recipe"]["data"]["train"] == 96
     assert "synthetic phantoms" in bundle.model_card
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -9,7 +10,6 @@ from pydantic import ValidationError
 from service.bundle.labels import Label, LabelSets
 from service.bundle.preprocess import ImageSpec
 from service.studies.images import place_of_images
-from training.data.dataset import open_pairs
 from training.data.gaze import Sigma
 from training.data.labels import Uncertain
 from training.data.manifest import read_manifest
@@ -17,14 +17,14 @@ from training.data.pairs import Pairs
 from training.data.reading import study_pairs
 from training.data.spec import Fractions, PhantomData
 from training.data.splits import split_studies
-from training.data.study import DataError, ManifestStudy
+from training.data.study import DataError, ManifestStudy, Split
 from training.evaluate.compare import differences
 from training.evaluate.encode import BundleEncoder, DualEncoder, int8_twin
 from training.evaluate.result import Result
 from training.evaluate.source import named, open_encoder, trained_fractions
 from training.evaluate.suite import NEED_TRAINING, run_suite
 from training.recipe import Recipe, read_recipe
-from training.run.folder import RECIPE
+from training.run.folder import RECIPE, open_data
 
 GAZE_SPREAD = 0.05
 """Spread of a fixation, in widths of the image, if a reading does not state its degrees."""
@@ -52,17 +52,17 @@ class Evaluation:
         labels = self._labels(encoder, other)
         fractions = self._fractions(encoder)
         pairs = self._read(encoder.image_spec, fractions)
-        result = self._run(encoder, source, labels, *pairs)
+        result = self._run(encoder, source, labels, pairs)
         compared: dict[str, dict[str, float]] = {}
         if against is not None and other is not None:
             same = other.image_spec == encoder.image_spec
             other_pairs = pairs if same else self._read(other.image_spec, fractions)
             compared[against.name] = differences(
-                result, self._run(other, against, labels, *other_pairs)
+                result, self._run(other, against, labels, other_pairs)
             )
         if (small := int8_twin(encoder)) is not None:
             compared["its int8 graphs"] = differences(
-                result, self._run(small, source, labels, *pairs)
+                result, self._run(small, source, labels, pairs)
             )
         divided = "train {:g}, validation {:g}, test {:g}".format(*fractions)
         about = result.about | {"patients without a published split": divided}
@@ -73,15 +73,15 @@ class Evaluation:
         encoder: DualEncoder,
         source: Path,
         labels: Mapping[str, Label],
-        test: Pairs,
-        train: Pairs | None,
+        pairs: Mapping[Split, Pairs],
     ) -> Result:
         about = {"encoder": named(encoder, source), "manifest": self.manifest.name}
         return run_suite(
             encoder,
-            test,
-            train,
+            pairs["test"],
+            pairs.get("train"),
             labels,
+            validation=pairs.get("validation"),
             measures=self.measures,
             uncertain_as=self.uncertain_as,
             about=about,
@@ -93,14 +93,21 @@ class Evaluation:
             return self.train_share, 0.0, 1 - self.train_share
         return trained_fractions(encoder) or (0.0, 0.0, 1.0)
 
-    def _read(self, spec: ImageSpec, fractions: Fractions) -> tuple[Pairs, Pairs | None]:
-        """Returns the test studies and, if a measure needs them, the training studies."""
+    def _read(self, spec: ImageSpec, fractions: Fractions) -> dict[Split, Pairs]:
+        """Returns the test studies, and those of the other splits that a measure needs."""
         splits = split_studies(read_manifest(self.manifest), fractions)
         folder = place_of_images(self.manifest)
-        sigma = gaze_sigma(splits["test"], spec) if "attention" in self.measures else None
-        test = study_pairs(splits["test"], folder, spec, sigma)
-        needed = bool(NEED_TRAINING & set(self.measures)) and bool(splits["train"])
-        return test, study_pairs(splits["train"], folder, spec) if needed else None
+        maps = "maps" in self.measures
+        sigma = gaze_sigma(chain.from_iterable(splits.values()), spec) if maps else None
+        needed: dict[Split, list[ManifestStudy]] = {
+            split: [study for study in studies if maps and study.gaze and study.images]
+            for split, studies in splits.items()
+        }
+        if NEED_TRAINING & set(self.measures):
+            needed["train"] = splits["train"]
+        needed = {split: studies for split, studies in needed.items() if studies}
+        needed["test"] = splits["test"]
+        return {split: study_pairs(each, folder, spec, sigma) for split, each in needed.items()}
 
     def _labels(self, *encoders: DualEncoder | None) -> dict[str, Label]:
         """Returns the labels of the file, else of the first bundle, else none."""
@@ -114,15 +121,16 @@ def validation_pairs(source: Path, spec: ImageSpec, recipe: Recipe | None) -> Pa
     """Returns the pairs to calibrate on: the validation split of a run's folder or of a manifest.
 
     If a manifest publishes no split, its studies are split as `recipe` splits its own; without a
-    recipe all of them are taken.
+    recipe all of them are taken. They have heatmaps if the manifest has gaze, or if the run's
+    method used it.
     """
     if source.is_dir():
-        return open_pairs(read_recipe(source / RECIPE).data, spec, source)("validation")
+        return open_data(read_recipe(source / RECIPE), spec, source)("validation")
     fractions = (0.0, 1.0, 0.0)
     if recipe is not None and not isinstance(recipe.data, PhantomData):
         fractions = recipe.data.fractions
     studies = split_studies(read_manifest(source), fractions)["validation"]
-    return study_pairs(studies, place_of_images(source), spec)
+    return study_pairs(studies, place_of_images(source), spec, gaze_sigma(studies, spec))
 
 
 def read_labels(path: Path) -> LabelSets:

@@ -1,14 +1,18 @@
 """Draws the figures of one measure, as PNG."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.evaluate.result import Measurement
+from training.evaluate.result import MapExample, Measurement
 
 DPI = 110
+MAPS = (
+    "Maps on the first lesion of each finding, or else on the first studies with gaze; outlined: "
+    "the lesion, or what readers looked at"
+)
 _COLOURS = {"image": "#1f6f8b", "report": "#d1603d", "calibrated": "#1f6f8b"}
 _OTHER = "#8a8a8a"
 
@@ -26,11 +30,41 @@ def figures(section: Measurement) -> Iterator[tuple[str, bytes]]:
         yield "Linear probe: macro AUROC by share of the training patients", _drawn(section, _probe)
     if _curves(section, "plane/"):
         yield "Images and reports on their two principal components", _drawn(section, _plane)
+    if section.examples:
+        yield MAPS, maps_figure(section.examples)
+
+
+def maps_figure(examples: Sequence[MapExample]) -> bytes:
+    """Returns a PNG with a row for each example: the image, then each of its maps on it.
+
+    The region is outlined. Each map's colours run from its own least to its own highest value.
+    """
+    kinds = list(dict.fromkeys(kind for example in examples for kind in example.maps))
+    size = (1.7 * (1 + len(kinds)), 1.8 * len(examples))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(examples), 1 + len(kinds), squeeze=False)
+    for row, example in zip(grid, examples, strict=True):
+        for axes, kind in zip(row, (None, *kinds), strict=True):
+            _map(axes, example, kind)
+            axes.set_title(f"{kind} map" if kind else example.title, fontsize=8)
+    return _png(figure)
+
+
+def _map(axes: Axes, example: MapExample, kind: str | None) -> None:
+    axes.set_axis_off()
+    axes.imshow(example.image, cmap="gray", vmin=0, vmax=255)
+    if kind in example.maps:
+        axes.imshow(example.maps[kind], cmap="inferno", alpha=0.5)
+    axes.contour(example.inside, [0.5], colors="#39c5cf", linewidths=1)
 
 
 def _drawn(section: Measurement, draw: Callable[[Axes, Measurement], None]) -> bytes:
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     draw(figure.subplots(), section)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     return png.getvalue()

@@ -16,7 +16,7 @@ _TITLES = {
     "retrieval": "Retrieval",
     "geometry": "Geometry",
     "reports": "Retrieved reports",
-    "attention": "Attention",
+    "maps": "Maps",
 }
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c2733; max-width: 46rem; margin: 0 auto;

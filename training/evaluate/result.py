@@ -2,9 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import JsonValue
+
+from service.arrays import Bools, UInt8
 
 DIGITS = 6
 """Decimals that are written. More would differ between machines."""
@@ -42,18 +46,30 @@ COLUMNS = ("value", "95 % interval or ± sd", "chance", "n")
 """Headings of `cells`."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MapExample:
+    """A study's maps for a figure: image uint8[H,W], region bool[H,W], kind → map float32[H,W]."""
+
+    title: str
+    image: UInt8
+    inside: Bools
+    maps: dict[str, npt.NDArray[np.float32]]
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """The numbers of one measure.
 
     by_label: label → measure → number. notes: what was left out, and why. points: curves and clouds
-    for the figures by name, one point a row.
+    for the figures by name, one point a row. examples: images for the figures; only the page has
+    them, since they may be of patients.
     """
 
     values: dict[str, Estimate] = field(default_factory=dict)
     by_label: dict[str, dict[str, Estimate]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     points: dict[str, list[list[float]]] = field(default_factory=dict)
+    examples: tuple[MapExample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +95,9 @@ class Result:
                 yield from ((f"{measure}/{label}", value) for measure, value in row.items())
 
     def to_json(self) -> str:
-        """Returns the result as JSON, the same text for the same numbers."""
-        record = _plain(asdict(self))
+        """Returns the result as JSON without images, the same text for the same numbers."""
+        sections = {name: replace(each, examples=()) for name, each in self.sections.items()}
+        record = _plain(asdict(replace(self, sections=sections)))
         return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -9,13 +9,13 @@ from service.bundle.labels import Prompts
 from training.data.labels import Uncertain, is_labelled, resolved, uncertain
 from training.data.pairs import Pairs
 from training.data.splits import check_disjoint
-from training.data.study import DataError
+from training.data.study import DataError, Split
 from training.evaluate import MEASURES
-from training.evaluate.attention import attention
 from training.evaluate.bootstrap import RESAMPLES, patient_counts
 from training.evaluate.encode import DualEncoder, EmbeddedPairs
 from training.evaluate.geometry import geometry
 from training.evaluate.linear_probe import linear_probe
+from training.evaluate.maps import maps
 from training.evaluate.reports import reports
 from training.evaluate.result import Measurement, NotMeasured, Result
 from training.evaluate.retrieval import retrieval
@@ -24,10 +24,14 @@ from training.evaluate.zero_shot import zero_shot
 
 @dataclass(frozen=True)
 class SuiteInput:
-    """The studies to measure on, with prompts. train: what a probe or a library may learn from."""
+    """The studies to measure on, with prompts.
+
+    train: what a probe or a library may learn from. validation: what may choose a threshold.
+    """
 
     test: EmbeddedPairs
     train: EmbeddedPairs | None
+    validation: EmbeddedPairs | None
     prompts: Mapping[str, Prompts]
 
     def needed_train(self) -> EmbeddedPairs:
@@ -43,7 +47,7 @@ _MEASURE: dict[str, Callable[[SuiteInput], Measurement]] = {
     "retrieval": lambda s: retrieval(s.test, tuple(s.prompts)),
     "geometry": lambda s: geometry(s.test),
     "reports": lambda s: reports(s.needed_train(), s.test),
-    "attention": lambda s: attention(s.test, s.prompts),
+    "maps": lambda s: maps(s.test, s.prompts, s.validation, s.train),
 }
 NEED_TRAINING = frozenset({"linear_probe", "reports"})
 """Measures that learn from, or retrieve, training studies."""
@@ -55,26 +59,31 @@ def run_suite(
     train: Pairs | None,
     labels: Mapping[str, Prompts],
     *,
+    validation: Pairs | None = None,
     measures: Sequence[str] = MEASURES,
     uncertain_as: Uncertain = "ignored",
     about: Mapping[str, JsonValue] | None = None,
 ) -> Result:
     """Measures `encoder` on `test`. What these studies cannot answer becomes a note.
 
-    test, train: pairs at the encoder's input size, with heatmaps and lesions if attention is
-    measured; reports and findings may be missing. labels: name of a finding → its prompts, with its
-    calibration if it is a Label. uncertain_as: what uncertain findings of both count as. about:
-    facts to put into the result. Raises LeakageError if test and train share anything, DataError
-    for an unknown measure.
+    test, train, validation: pairs at the encoder's input size, with heatmaps and lesions if maps
+    are measured; reports and findings may be missing. validation: what the thresholds of maps are
+    chosen on. labels: name of a finding → its prompts, with its calibration if it is a Label.
+    uncertain_as: what uncertain findings of all three count as. about: facts to put into the
+    result. Raises LeakageError if two of the three share anything, DataError for an unknown
+    measure.
     """
     if unknown := sorted(set(measures) - set(MEASURES)):
         raise DataError(f"unknown measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
-    if train is not None:
-        check_disjoint({"train": train.studies, "test": test.studies})
+    splits: dict[Split, Pairs | None] = {"test": test, "train": train, "validation": validation}
+    given = {split: pairs for split, pairs in splits.items() if pairs is not None}
+    check_disjoint({split: pairs.studies for split, pairs in given.items()})
+    embedded = {
+        split: EmbeddedPairs(encoder, _resolved(pairs, uncertain_as))
+        for split, pairs in given.items()
+    }
     subject = SuiteInput(
-        EmbeddedPairs(encoder, _resolved(test, uncertain_as)),
-        None if train is None else EmbeddedPairs(encoder, _resolved(train, uncertain_as)),
-        labels,
+        embedded["test"], embedded.get("train"), embedded.get("validation"), labels
     )
     return Result(
         about=dict(about or {}) | _facts(subject) | _label_facts(test, uncertain_as),

@@ -24,7 +24,9 @@ from service.bundle.manifest import (
     read_gate,
     seal,
 )
+from service.bundle.maps import MapKind, MapQuality
 from service.files import remove_drafts, written_atomically
+from training.evaluate.quality import map_quality
 from training.evaluate.result import Result
 from training.export.card import model_card
 from training.export.graphs import check_parity, write_graphs
@@ -43,11 +45,12 @@ def write_bundle(
     metrics: Mapping[str, float] | None = None,
     image_mean: FloatArray | None = None,
     gate: Gate | None = None,
+    quality: Mapping[MapKind, MapQuality] | None = None,
 ) -> Bundle:
     """Writes a bundle to `directory`, which must not exist yet.
 
-    metrics, and image_mean, the mean vector of validation images float32[D], go into the manifest;
-    the gate, fitted on them, into a file of its own.
+    metrics, the quality of maps, and image_mean, the mean vector of validation images float32[D],
+    go into the manifest; the gate, fitted on them, into a file of its own.
     Raises ParityError, and writes nothing, if the graphs differ from torch by more than
     `TOLERANCE` or rank texts differently; FileExistsError if the directory exists.
     """
@@ -57,6 +60,7 @@ def write_bundle(
         draft.mkdir()
         write_graphs(clip, draft)
         manifest = _manifest(clip, draft, name, bundle_version, metrics or {}, image_mean)
+        manifest = manifest.model_copy(update={"map_quality": dict(quality or {})})
         clip.tokenizer.save(draft / TOKENIZER)
         if gate is not None:
             (draft / GATE).write_text(gate.model_dump_json(indent=1), encoding="utf-8")
@@ -82,7 +86,8 @@ def annotate(bundle: Bundle, directory: Path, label_sets: LabelSets, result: Res
     """Writes the same towers with other label sets and what the suite measured to `directory`."""
     make_room(directory)
     metrics = {name: estimate.value for name, estimate in result.numbers().items()}
-    manifest = bundle.manifest.model_copy(update={"metrics": metrics})
+    measured = {"metrics": metrics, "map_quality": map_quality(result)}
+    manifest = bundle.manifest.model_copy(update=measured)
     with written_atomically(directory) as draft:
         shutil.copytree(bundle.path, draft)
         write_words(draft, manifest, label_sets, result)

@@ -8,6 +8,7 @@ import yaml
 from service.bundle.gate import Gate
 from service.bundle.labels import LabelSets
 from service.bundle.manifest import Int8, Manifest
+from service.bundle.maps import MapQuality
 from training.evaluate.result import COLUMNS, Result
 
 TEMPLATE = """---
@@ -55,6 +56,10 @@ zero-shot scores of findings, and evidence for draft reports that a radiologist 
 
 {metrics}
 
+## Maps of an image
+
+{maps}
+
 ## Images that are no chest radiographs
 
 {gate}
@@ -100,6 +105,7 @@ def model_card(
         precisions="fp32" if manifest.int8 is None else f"fp32; {_int8(manifest.int8)}",
         data=_data(manifest.provenance),
         metrics=_of_manifest(manifest) if result is None else _of_suite(result),
+        maps=map_words(manifest),
         gate=gate_rates(gate),
         provenance="\n".join(f"- {key}: {value}" for key, value in manifest.provenance.items()),
     )
@@ -120,6 +126,35 @@ def gate_rates(gate: Gate | None) -> str:
         f"balanced accuracy is {gate.accuracy:.3f}, on {gate.images} validation images that it was "
         f"not fitted on and on others made for it. Other patients' images may differ.\n\n{table}"
     )
+
+
+def map_words(manifest: Manifest) -> str:
+    """Returns which maps may be shown, and what each was measured to be worth."""
+    if not manifest.maps:
+        return "The image tower yields no map."
+    rows = [
+        (kind, *_worth(manifest.map_quality[kind]))
+        if kind in manifest.map_quality
+        else (kind, "never measured", "", "", "", "no")
+        for kind in manifest.maps
+    ]
+    head = ("map", "against", "studies", "pointing game", "pixel AUC", "validated")
+    return (
+        "`attention` is where the tower looked, `text` is what speaks for a text. A map is "
+        "validated if it beats a Gaussian in the middle of the image in both measures, by more "
+        "than the 95 % interval over patients. **Show no reader a map that is not validated.** A "
+        "validated map still misses findings, and says nothing about the rest of the image.\n\n"
+        f"{_table(head, rows)}"
+    )
+
+
+def _worth(quality: MapQuality) -> tuple[str, ...]:
+    measures = (
+        f"{each.value:.3f} ({each.low:.3f} – {each.high:.3f}), centre {each.centre_prior:.3f}"
+        for each in (quality.pointing_game, quality.pixel_auc)
+    )
+    validated = "yes" if quality.validated else "no"
+    return quality.against, str(quality.studies), *measures, validated
 
 
 def _front_matter(manifest: Manifest) -> str:

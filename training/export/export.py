@@ -10,6 +10,7 @@ from training.data.pairs import Pairs
 from training.evaluate.calibration import calibrate_sets
 from training.evaluate.encode import EmbeddedPairs, TorchEncoder
 from training.evaluate.evaluation import read_labels, validation_pairs
+from training.evaluate.quality import quality_on
 from training.export.bundle import make_room, write_bundle
 from training.export.gate import fit_gate
 from training.export.int8 import with_int8
@@ -43,8 +44,9 @@ class Export:
     """How a model is exported.
 
     labels: a labels.json. name: the bundle's; None: the recipe's or the model's. validation: a
-    manifest or a run, whose validation split calibrates probabilities and admits int8 graphs; None:
-    neither. pretrained, reducing_gap: for a model of open_clip.
+    manifest or a run, whose validation split calibrates probabilities, admits int8 graphs and, with
+    gaze or lesions, measures maps; None: none of it. pretrained, reducing_gap: for a model of
+    open_clip.
     """
 
     labels: Path
@@ -108,4 +110,5 @@ class Export:
             metrics=model.metrics,
             image_mean=None if embedded is None else embedded.images.mean(axis=0),
             gate=None if embedded is None else fit_gate(embedded.pairs.images),
+            quality=None if embedded is None else quality_on(embedded, label_sets),
         )

@@ -21,9 +21,8 @@ from pytorch_lightning.callbacks import (
     RichProgressBar,
 )
 
-from service.bundle.preprocess import ImageSpec
 from service.bundle.tokenizer import Tokenizer
-from training.data.dataset import SplitReader, open_pairs
+from training.data.dataset import SplitReader
 from training.data.experts import Experts
 from training.data.pairs import Pairs
 from training.data.spec import PhantomData
@@ -35,7 +34,7 @@ from training.fit.priming import prime
 from training.model.clip import Clip, is_own
 from training.recipe import Recipe, RecipeError
 from training.recipe.methods import METHODS
-from training.run.folder import CHECKPOINT, WholeCheckpoints, load_weights, open_run
+from training.run.folder import CHECKPOINT, WholeCheckpoints, load_weights, open_data, open_run
 from training.run.models import image_input, open_clip_model, own_model
 from training.run.record import VALIDATION, RunRecord
 
@@ -73,7 +72,7 @@ def _read(recipe: Recipe, folder: Path) -> Start:
     """Reads the pairs, and builds the model that they are to train."""
     clip = None if is_own(recipe.model.name) else open_clip_model(recipe.model)
     spec = image_input(recipe.model) if clip is None else clip.image
-    read = _open_data(recipe, spec, folder)
+    read = open_data(recipe, spec, folder)
     train = read("train")
     clip = clip or own_model(recipe.model, folder, lambda: train.reports)
     if recipe.model.start is not None:
@@ -84,13 +83,6 @@ def _read(recipe: Recipe, folder: Path) -> Start:
         len(train), None if validation is None else len(validation), recipe.optimiser, recipe.run
     )
     return Start(clip, train, validation)
-
-
-def _open_data(recipe: Recipe, spec: ImageSpec, folder: Path) -> SplitReader:
-    """Asks for heatmaps if the method has experts; shared phantoms are kept with them always."""
-    shared = isinstance(recipe.data, PhantomData) and recipe.data.cache is not None
-    needed = METHODS[recipe.method].has_experts or shared
-    return open_pairs(recipe.data, spec, folder, recipe.expert.sigma if needed else None)
 
 
 def _validation(recipe: Recipe, read: SplitReader) -> Pairs | None:

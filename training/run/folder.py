@@ -9,9 +9,13 @@ from pydantic import JsonValue
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
+from service.bundle.preprocess import ImageSpec
 from service.files import remove_drafts, write_atomically, written_atomically
+from training.data.dataset import SplitReader, open_pairs
+from training.data.spec import PhantomData
 from training.model.clip import Clip, is_own
 from training.recipe import Recipe, RecipeError, read_recipe
+from training.recipe.methods import METHODS
 from training.run.models import open_clip_model, own_model
 from training.run.record import write_environment
 
@@ -35,6 +39,16 @@ def open_run(folder: Path, recipe: Recipe) -> None:
     if read_recipe(path) != recipe:
         raise RecipeError(f"{folder} holds a run of another recipe; choose another folder")
     write_environment(folder)
+
+
+def open_data(recipe: Recipe, spec: ImageSpec, folder: Path) -> SplitReader:
+    """Returns what reads the pairs of a recipe's splits, with heatmaps if its method has experts.
+
+    Shared phantoms are kept with heatmaps always. folder: the run's.
+    """
+    shared = isinstance(recipe.data, PhantomData) and recipe.data.cache is not None
+    needed = METHODS[recipe.method].has_experts or shared
+    return open_pairs(recipe.data, spec, folder, recipe.expert.sigma if needed else None)
 
 
 def load_run(folder: Path) -> tuple[Recipe, Clip]:

@@ -2,88 +2,51 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import jaccard_score, roc_auc_score
 
-from service.bundle.labels import Prompts
-from training.evaluate.attention import attention, centre_prior, pointing
-from training.evaluate.result import NotMeasured
-
-PROMPTS = {"nodule": Prompts(present=("Nodule.",))}
-TEXTS = {"Nodule.": (1, 0), "Report.": (1, 0)}
-SIDE = 16
+from training.evaluate.attention import SHARES, Heat, centre_prior, mean_gaze, pointing
 
 
-@pytest.fixture
-def top_left(pairs):
-    """Four studies whose first quarter alone looks like the text; the maps mark that quarter."""
-    data = pairs(
-        [(9, 0)] * 4, [["nodule"], ["nodule"], ["nodule", "mass"], []], reports=["Report."] * 4
-    )
-    for down, across in ((0, SIDE // 2), (SIDE // 2, 0), (SIDE // 2, SIDE // 2)):
-        data.images[:, down, across : across + 2] = (128 - 9, 128)
-    marked = np.zeros((4, SIDE, SIDE), np.uint8)
-    marked[:3, : SIDE // 2, : SIDE // 2] = 255
-    return data, marked
-
-
-def with_maps(data, **maps):
-    return type(data)(data.images, data.studies, **maps)
-
-
-def test_a_map_on_the_lesion_points_at_it(top_left, embedded):
-    data, marked = top_left
-    values = attention(embedded(with_maps(data, lesions=marked), TEXTS), PROMPTS).values
-    assert values["attention/lesion/pointing_game"].value == 1
-    assert values["attention/lesion/pixel_auc"].value > 0.95
-    assert values["attention/lesion/energy_inside"].value > 0.5
-    assert values["attention/lesion/pointing_game"].n == 3
-    assert values["attention/lesion/pixel_auc"].chance == 0.5
-    assert values["attention/lesion/energy_inside"].chance == pytest.approx(0.25)
-    assert values["attention/lesion/pixel_auc/centre_prior"].value == pytest.approx(0.5, abs=0.02)
-
-
-def test_the_lesions_of_a_study_with_two_labels_belong_to_neither(top_left, embedded):
-    data, marked = top_left
-    both = PROMPTS | {"mass": PROMPTS["nodule"]}
-    values = attention(embedded(with_maps(data, lesions=marked), TEXTS), both).values
-    assert values["attention/lesion/pointing_game"].n == 2
-
-
-def test_gaze_is_pointed_at_by_the_report(top_left, embedded):
-    data, marked = top_left
-    section = attention(embedded(with_maps(data, heatmaps=marked), TEXTS), {})
-    assert section.values["attention/gaze/pointing_game"].value == 1
-    assert section.values["attention/gaze/pointing_game"].n == 3
-    assert section.notes == ("no study has a lesion region and a text to point at it",)
-
-
-def test_without_patches_or_regions_nothing_is_measured(top_left, embedded):
-    data, _ = top_left
-    with pytest.raises(NotMeasured, match="no patches"):
-        attention(embedded(data, TEXTS, has_patches=False), PROMPTS)
-    with pytest.raises(NotMeasured, match="no study has a lesion region"):
-        attention(embedded(data, TEXTS), PROMPTS)
-
-
-@given(st.integers(0, 200))
+@given(st.integers(0, 200), st.booleans())
 @settings(max_examples=40)
-def test_pointing_equals_its_definitions(seed):
+def test_scores_equal_their_definitions(seed, tied):
     rng = np.random.default_rng(seed)
-    heat, inside = rng.normal(size=(6, 7)), rng.random((6, 7)) < 0.3
+    heat, inside = rng.normal(size=(10, 20)), rng.random((10, 20)) < 0.3
+    if tied:
+        heat = heat.round()
     inside[0, :2] = True, False
     found = pointing(heat, inside)
     above = heat - heat.min()
-    assert found.pointing_game == inside.ravel()[heat.argmax()]
+    assert found.pointing_game == pytest.approx(inside[heat == heat.max()].mean())
     assert found.pixel_auc == pytest.approx(roc_auc_score(inside.ravel(), heat.ravel()))
     assert found.energy_inside == pytest.approx((above * inside).sum() / above.sum())
+    for share, overlap in zip(SHARES, Heat(heat).overlaps(inside), strict=True):
+        level = np.sort(heat, axis=None)[::-1][round(share * heat.size) - 1]
+        marked = heat >= level
+        assert overlap == pytest.approx(jaccard_score(inside.ravel(), marked.ravel()))
 
 
 def test_a_map_that_is_the_same_everywhere_is_at_chance():
     inside = np.arange(24).reshape(4, 6) < 6
     assert pointing(np.ones((4, 6)), inside) == (0.25, 0.5, 0.25)
+    np.testing.assert_array_equal(Heat(np.ones((4, 6))).overlaps(inside), [0.25] * len(SHARES))
+
+
+def test_a_map_that_is_the_region_is_at_best():
+    inside = np.arange(100).reshape(10, 10) < 10
+    assert pointing(inside.astype(np.float32), inside) == (1, 1, 1)
+    assert Heat(inside.astype(np.float32)).overlaps(inside)[SHARES.index(0.1)] == 1
 
 
 def test_the_prior_is_in_the_middle():
     prior = centre_prior(9, 11)
     assert np.unravel_index(prior.argmax(), prior.shape) == (4, 5)
     np.testing.assert_allclose(prior, prior[::-1, ::-1])
+
+
+def test_mean_gaze_is_of_the_studies_that_have_gaze():
+    heatmaps = np.zeros((200, 2, 3), np.uint8)
+    heatmaps[3], heatmaps[150, 0, 0] = 10, 250
+    found = mean_gaze(heatmaps)
+    np.testing.assert_array_equal(found, [[130, 5, 5], [5, 5, 5]])
+    assert mean_gaze(heatmaps[:2]) is None

@@ -79,10 +79,10 @@ def test_the_whole_suite_runs_from_the_command_line(measured):
         assert section["values"], name
         assert name in output
     assert sections["zero_shot"]["values"]["auroc_present/macro"]["chance"] == 0.5
-    assert "attention/gaze/pixel_auc" in sections["attention"]["values"]
-    assert sections["attention"]["notes"] == [
-        "no study has a lesion region and a text to point at it"
-    ]
+    measured = sections["maps"]["values"]
+    assert {"map/text/gaze/pixel_auc", "map/text/gaze/pixel_auc/mean_gaze_prior"} <= set(measured)
+    assert "no study has a lesion region for the text map" in sections["maps"]["notes"]
+    assert "examples" not in sections["maps"]
 
 
 def test_a_second_run_writes_the_same_record_and_page(measured, bundle, evaluate, tmp_path):
@@ -96,11 +96,11 @@ def test_the_page_stands_alone(measured):
     _, out = measured
     html = (out / "report.html").read_text()
     sources = re.findall(r'(?:src|href|action|data|poster)\s*=\s*"([^"]*)"', html)
-    assert len(sources) == 4
+    assert len(sources) == 5
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.search(r"https?:|<script|<link|@import|url\(", html)
-    assert len(html) < 500_000
-    for name in ("Zero-shot", "Linear probe", "Retrieval", "Geometry", "reports", "Attention"):
+    assert len(html) < 1_000_000
+    for name in ("Zero-shot", "Linear probe", "Retrieval", "Geometry", "reports", "Maps"):
         assert name in html
 
 
@@ -178,15 +178,22 @@ def test_a_bundle_that_tells_of_no_shares_is_measured_on_everyone(bundle, manife
 def test_phantoms_with_lesions_are_measured_in_memory(make_clip):
     encoder = TorchEncoder(make_clip("vit"))
     sigma = Sigma(3, "pixel")
-    test, train = (
+    test, train, validation = (
         phantom_pairs(CONFIG, part, encoder.image_spec, sigma)
-        for part in (range(30), range(30, 50))
+        for part in (range(30), range(30, 50), range(50, 80))
     )
-    result = run_suite(encoder, test, train, PROMPTS_OF, measures=["attention", "reports"])
-    assert list(result.sections) == ["attention", "reports"]
-    assert result.sections["attention"].values["attention/lesion/pixel_auc"].n > 3
+    some = {"measures": ["maps", "reports"], "validation": validation}
+    result = run_suite(encoder, test, train, PROMPTS_OF, **some)
+    assert list(result.sections) == ["maps", "reports"]
+    measured = result.sections["maps"]
+    assert measured.values["map/text/lesion/iou/mean_gaze_prior"].n > 3
+    assert len(measured.examples) > 1
+    assert "Maps on the first lesion of each finding" in page(result)
+    assert len(result.to_json()) < 50_000
     with pytest.raises(LeakageError):
         run_suite(encoder, test, test, PROMPTS_OF)
+    with pytest.raises(LeakageError):
+        run_suite(encoder, test, train, PROMPTS_OF, validation=test)
     with pytest.raises(DataError, match="unknown measure magic; there are zero_shot"):
         run_suite(encoder, test, train, PROMPTS_OF, measures=["magic"])
 

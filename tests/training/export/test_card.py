@@ -3,12 +3,13 @@ import yaml
 
 from service.bundle.labels import LabelSets
 from service.bundle.manifest import load
+from service.bundle.maps import MapQuality, Measured
 from service.settings import DEMO_BUNDLE
 from training.export.card import model_card
 
 SECTIONS = [
     "Intended use", "Out of scope", "Data", "Bias and limits", "Measured",
-    "Images that are no chest radiographs", "How it was made",
+    "Maps of an image", "Images that are no chest radiographs", "How it was made",
 ]  # fmt: skip
 
 
@@ -81,3 +82,16 @@ def test_the_card_says_what_the_gate_refuses_and_that_it_only_warns_where_it_is_
     bad = gate.model_copy(update={"detected": {"noise": 0.1}})
     assert "only warns" in model_card(manifest, LabelSets({}), gate=bad)
     assert "has no gate" in card(manifest)
+
+
+def test_the_card_says_which_maps_may_be_shown(manifest):
+    beats = Measured(value=0.7, low=0.6, high=0.8, centre_prior=0.1, gain_low=0.4)
+    fails = beats.model_copy(update={"gain_low": -0.1})
+    quality = MapQuality(against="lesion", studies=9, pointing_game=beats, pixel_auc=beats)
+    both = {"attention": quality, "text": quality.model_copy(update={"pixel_auc": fails})}
+    text = card(manifest, has_attention=True, patches="value_path", map_quality=both)
+    row = "lesion | 9 | 0.700 (0.600 – 0.800), centre 0.100 | 0.700 (0.600 – 0.800), centre 0.100"
+    assert f"| attention | {row} | yes |" in text
+    assert f"| text | {row} | no |" in text
+    assert "| text | never measured |  |  |  | no |" in card(manifest, map_quality={})
+    assert "yields no map" in card(manifest, patches=None, patch_grid=None)
