@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from service.bundle.labels import LabelSets
+from service.arrays import Bools, FloatArray
+from service.bundle.labels import Label, LabelSets
 from service.bundle.manifest import Bundle, load
 from service.bundle.preprocess import ImageSpec
 from training.data.gaze import Sigma, heatmap
 from training.data.pairs import Pairs
-from training.data.phantom import PROMPTS, PhantomConfig, fingerprint, phantom
+from training.data.phantom import GLOBAL, PROMPTS, PhantomConfig, fingerprint, phantom
 from training.data.rendering import phantom_config, phantom_indices, phantom_pairs
 from training.data.spec import PhantomData
 from training.data.study import ManifestStudy, Split, write_studies
@@ -24,8 +25,11 @@ from training.evaluate.calibration import calibrate_sets
 from training.evaluate.encode import BundleEncoder, EmbeddedPairs, TorchEncoder
 from training.evaluate.evaluation import GAZE_SPREAD
 from training.evaluate.figures import maps_figure
+from training.evaluate.findings import Findings
 from training.evaluate.page import write
+from training.evaluate.prompts import margins
 from training.evaluate.suite import run_suite
+from training.evaluate.zero_shot import calibrated_probability
 from training.export.bundle import annotate, write_bundle
 from training.export.gate import fit_gate
 from training.fit.trainer import fit
@@ -36,8 +40,8 @@ NAME, VERSION = "phantom-demo", "1"
 LABEL_SET = "phantom"
 LIBRARY = PhantomConfig(size=256, seed=7_000)
 STUDIES = 240
-EXAMPLE = STUDIES + 3
-"""Index of the phantom in the README's example. It is not in the library."""
+CANDIDATES = 60
+"""Phantoms after those of the library, among which the README's example is sought."""
 JPEG_QUALITY = 85
 GAZE_SIGMA = Sigma(12.8, "pixel")
 MAPS = "maps.png"
@@ -50,12 +54,12 @@ def make_demo(recipe: Recipe, run: Path, destination: Path) -> Bundle:
     fit(recipe, run)
     made = run / "bundle"
     shutil.rmtree(made, ignore_errors=True)
-    make_bundle(run, made)
+    example = example_of(make_bundle(run, made))
     for name in ("bundle", "library"):
         shutil.rmtree(destination / name, ignore_errors=True)
     shutil.copytree(made, destination / "bundle")
     make_library(destination / "library")
-    make_example(destination)
+    make_example(destination, example)
     return load(destination / "bundle")
 
 
@@ -104,9 +108,41 @@ def measured_pairs(data: PhantomData, spec: ImageSpec, split: Split) -> Pairs:
     return phantom_pairs(phantom_config(data), phantom_indices(data, split), spec, sigma)
 
 
-def make_example(folder: Path) -> None:
+def example_of(bundle: Bundle) -> int:
+    """Returns the index of the README's example: the first phantom that the classifier gets right.
+
+    It is the first after the library's with a finding that has a place, all of whose findings are
+    called, without abstaining, and no other. Where a map points plays no part. Raises RecipeError
+    if none of `CANDIDATES` is such a phantom.
+    """
+    labels, encoder = bundle.label_sets.root[LABEL_SET], BundleEncoder(bundle)
+    indices = range(STUDIES, STUDIES + CANDIDATES)
+    pairs = phantom_pairs(LIBRARY, indices, encoder.image_spec)
+    margin = margins(encoder, encoder.images(pairs.images), labels.values())
+    called = np.stack([_called(*each) for each in zip(margin.T, labels.values(), strict=True)], 1)
+    there = Findings.of(pairs.studies, labels).there
+    has_place = there[:, [label not in GLOBAL for label in labels]].any(axis=1)
+    right = np.flatnonzero(has_place & (called == there).all(axis=1))
+    if not len(right):
+        raise RecipeError(
+            f"the model reads none of {CANDIDATES} phantoms rightly, so the README would have no "
+            "example; train it longer"
+        )
+    return indices[right[0]]
+
+
+def _called(margin: FloatArray, label: Label) -> Bools:
+    """Returns which of N images the service says have the label, bool[N]; none if uncalibrated."""
+    probability = calibrated_probability(margin, label)
+    if probability is None or label.calibration is None:
+        return np.zeros(len(margin), bool)
+    low, high = label.calibration.abstain
+    return (probability > 0.5) & ~((low < probability) & (probability < high))
+
+
+def make_example(folder: Path, index: int) -> None:
     """Writes the README's radiograph.png, and gaze.png: where its (synthetic) reader looked."""
-    drawn = phantom(LIBRARY, EXAMPLE)
+    drawn = phantom(LIBRARY, index)
     image = Image.fromarray(drawn.image)
     image.save(folder / "radiograph.png")
     looked = heatmap(drawn.study.gaze, image.height, image.width, GAZE_SIGMA)

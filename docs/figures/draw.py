@@ -1,4 +1,4 @@
-"""Makes phantom.png and workbench.png, the README's radiograph and the page that reads it.
+"""Makes workbench.png: the page that reads the README's radiograph.
 
 `python docs/figures/draw.py`, while `make serve` runs. Needs the development environment and
 Chromium.
@@ -10,20 +10,11 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from training.data.phantom import PhantomConfig, phantom
+from service.settings import DEMO
 
 FOLDER = Path(__file__).parent
 SERVER = "http://127.0.0.1:8000"
-LIBRARY = PhantomConfig(size=256, seed=7_000)
-"""The data set of the demo library, which holds its phantoms 0 to 239."""
-NUMBER = 261
-"""A phantom that the demo library does not hold and that the demo model reads well."""
 WINDOW = {"width": 1200, "height": 1165}
-
-
-def draw_phantom(path: Path) -> None:
-    """Writes the phantom as an 8-bit PNG."""
-    Image.fromarray(phantom(LIBRARY, NUMBER).image).save(path)
 
 
 def photograph(url: str, radiograph: Path, path: Path) -> None:
@@ -45,5 +36,4 @@ def photograph(url: str, radiograph: Path, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    draw_phantom(FOLDER / "phantom.png")
-    photograph(SERVER, FOLDER / "phantom.png", FOLDER / "workbench.png")
+    photograph(SERVER, DEMO / "radiograph.png", FOLDER / "workbench.png")

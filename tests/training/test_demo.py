@@ -2,12 +2,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.bundle.labels import Calibration, Label
 from service.bundle.manifest import load
+from service.settings import DEMO
 from service.studies.line import study_of_json
 from training import demo
 from training.data.manifest import read_manifest
 from training.data.phantom import LABELS, phantom
-from training.recipe import load_recipe
+from training.recipe import RecipeError, load_recipe
+
+BUNDLE, RADIOGRAPH = DEMO / "bundle", DEMO / "radiograph.png"
 
 
 @pytest.fixture
@@ -43,20 +47,41 @@ def test_the_library_holds_the_phantoms_it_names(library):
 
 
 def test_the_pictures_of_the_example_show_one_phantom_and_where_its_reader_looked(tmp_path):
-    demo.make_example(tmp_path)
+    demo.make_example(tmp_path, 243)
     radiograph = np.asarray(Image.open(tmp_path / "radiograph.png")).astype(int)
     gaze = np.asarray(Image.open(tmp_path / "gaze.png")).astype(int)
     tint = gaze[..., 0] - gaze[..., 2]
-    drawn = phantom(demo.LIBRARY, demo.EXAMPLE)
+    drawn = phantom(demo.LIBRARY, 243)
     assert (radiograph == drawn.image).all()
     assert tint[drawn.lesions.any(axis=0)].mean() > 2 * tint.mean()
     assert (np.abs(gaze[..., 0] - radiograph)[tint == 0] <= 1).all()
+
+
+@pytest.mark.slow
+def test_the_example_in_the_repository_is_the_one_that_the_rule_gives():
+    shown = np.asarray(Image.open(RADIOGRAPH))
+    assert np.array_equal(shown, phantom(demo.LIBRARY, demo.example_of(load(BUNDLE))).image)
+
+
+def test_a_model_that_reads_no_phantom_rightly_gives_no_example(monkeypatch):
+    monkeypatch.setattr(demo, "CANDIDATES", 2)
+    monkeypatch.setattr(demo, "calibrated_probability", lambda margin, _: np.ones(len(margin)))
+    with pytest.raises(RecipeError, match="reads none of 2 phantoms rightly"):
+        demo.example_of(load(BUNDLE))
+
+
+def test_a_finding_in_doubt_is_not_called():
+    label = Label(present=("a",), calibration=Calibration(slope=1, offset=0, abstain=(0.3, 0.8)))
+    margin = np.array([-2, 0.5, 2], np.float32)  # probabilities .12, .62, .88
+    assert demo._called(margin, label).tolist() == [False, False, True]
+    assert not demo._called(margin, Label(present=("a",))).any()
 
 
 def test_the_demo_is_made_from_a_run_and_replaces_what_was_there(
     finished, tiny_recipe, studies, monkeypatch, tmp_path
 ):
     monkeypatch.setattr("training.evaluate.calibration.LEAST_STUDIES", 1)
+    monkeypatch.setattr(demo, "example_of", lambda _: 5)
     for old in ("bundle", "library"):
         (tmp_path / old).mkdir()
         (tmp_path / old / "old").touch()
