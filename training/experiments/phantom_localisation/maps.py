@@ -37,7 +37,7 @@ def maps(encoder: TorchEncoder, single: Single) -> dict[str, FloatArray]:
 
 
 def _text_maps(patches: FloatArray, texts: FloatArray) -> FloatArray:
-    """Returns float32[N,G,G]: the map of each image's text, of float32[N,G,G,D] and float32[N,D]."""
+    """Returns maps of texts, float32[N,G,G], of float32[N,G,G,D] and texts float32[N,D]."""
     return np.stack([text_map(*each) for each in zip(patches, texts, strict=True)])
 
 
