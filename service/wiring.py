@@ -66,7 +66,7 @@ def open_services(settings: Settings, *, bulk: bool = False) -> Iterator[Service
             first = next(iter(classifiers.values()))
             audit = AuditLog(_audit_folder(settings), library.pseudonyms)
             remove_drafts(audit.directory)
-            mapper = Mapper(encoder, Deadline(STARTUP_S))
+            mapper = Mapper(encoder)
             reporter = Reporter(encoder, library, first, mapper, language_model, audit)
             log().info("ready", bundle=bundle.manifest.name, studies=library.store.count())
             admission = Admission(settings.queue_items, lambda: encoder.seconds_per_image)

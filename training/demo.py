@@ -128,7 +128,7 @@ def example_of(bundle: Bundle) -> int:
             f"the model reads none of {CANDIDATES} phantoms rightly, so the README would have no "
             "example; train it longer"
         )
-    return indices[right[0]]
+    return indices[int(right[0])]
 
 
 def _called(margin: FloatArray, label: Label) -> Bools:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from service.arrays import FloatArray
 from service.bundle.manifest import Manifest
 from service.bundle.maps import MapKind, text_map
@@ -14,7 +12,6 @@ from service.errors import MapUnavailable, MapUnvalidated, TextInvalid
 from service.imaging.radiograph import Radiograph
 from service.inference.encoder import Encoder
 from service.inference.session import Looked
-from service.inference.zero_shot import ensemble
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +29,10 @@ class ImageMaps:
 
 
 class Mapper:
-    """Makes the maps that a bundle has. Thread-safe.
+    """Makes the maps that a bundle has. Thread-safe."""
 
-    The bundle's label prompts are encoded once: what all of them share says nothing about a text.
-    Raises what `Encoder.texts` raises.
-    """
-
-    def __init__(self, encoder: Encoder, deadline: Deadline) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         self._encoder, self.manifest = encoder, encoder.bundle.manifest
-        self._common = _common(encoder, deadline)
 
     def __call__(
         self, image: bytes, texts: Sequence[str], deadline: Deadline, side: int = 1
@@ -67,13 +59,8 @@ class Mapper:
             radiograph=radiograph,
             part=shown_part((radiograph.columns, radiograph.rows), self.manifest.image),
             attention=looked.attention,
-            texts=tuple(self._of_text(looked, vector) for vector in vectors),
+            texts=tuple(_of_text(looked, vector) for vector in vectors),
         )
-
-    def _of_text(self, looked: Looked, vector: FloatArray) -> FloatArray:
-        kind, patches = self.manifest.patches, looked.patches
-        assert kind and patches is not None  # noqa: S101, PT018 — `check_available` saw to it
-        return text_map(kind, patches, looked.attention, vector, self._common)
 
 
 def check_available(manifest: Manifest, texts: Sequence[str]) -> None:
@@ -118,11 +105,6 @@ def caution(manifest: Manifest, kind: MapKind) -> str | None:
     return f"Measured against {against}, this map is no better than the middle of the image."
 
 
-def _common(encoder: Encoder, deadline: Deadline) -> FloatArray:
-    """The mean over the bundle's labels of what states each, float32[D]; zeros without a label."""
-    sets = encoder.bundle.label_sets.root.values()
-    stated = [ensemble(p.present, encoder, deadline) for labels in sets for p in labels.values()]
-    if not stated:
-        return np.zeros(encoder.bundle.manifest.dimension, np.float32)
-    mean: FloatArray = np.mean(stated, axis=0)
-    return mean
+def _of_text(looked: Looked, vector: FloatArray) -> FloatArray:
+    assert looked.patches is not None  # noqa: S101 — `check_available` saw to it
+    return text_map(looked.patches, vector)

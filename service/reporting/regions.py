@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from service.arrays import Bools, FloatArray
 from service.bundle.maps import upsampled
@@ -80,14 +81,14 @@ class _Samples:
     chosen: its upper decile within the radiograph, bool[rows, columns].
     """
 
-    x: FloatArray
-    y: FloatArray
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
     chosen: Bools
 
     @classmethod
     def of(cls, grid: FloatArray, part: Box) -> "_Samples":
         heat = upsampled(grid, _SAMPLES, _SAMPLES)
-        centres = (np.arange(_SAMPLES, dtype=np.float32) + 0.5) / _SAMPLES
+        centres = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
         x, y = part.left + part.width * centres, part.top + part.height * centres
         shown = np.outer((y > 0) & (y < 1), (x > 0) & (x < 1))
         return cls(x, y, shown & (heat > np.quantile(heat[shown], DECILE)))

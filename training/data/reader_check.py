@@ -58,7 +58,7 @@ def main(
 def table(real: Sequence[Gaze]) -> Iterator[str]:
     """Yields the table's lines, in Markdown, and how far apart fixations lie in their order."""
     own, even, alike = (
-        measured(readings, MEASURES | PLACES)
+        measured(readings, {**MEASURES, **PLACES})
         for readings in (real, drawn(draw_gaze), drawn(draw_scanpath))
     )
     yield "| measure | real | simulated | distance | measured | distance |"
@@ -82,7 +82,7 @@ def drawn(draw: Callable[..., Gaze], count: int = DRAWN, seed: int = 0) -> list[
 
 
 def _dwells(reading: Gaze) -> Array:
-    return np.asarray(reading.duration) / np.mean(reading.duration)
+    return np.asarray(np.asarray(reading.duration) / np.mean(reading.duration))
 
 
 def _steps(reading: Gaze) -> Array:

@@ -10,7 +10,6 @@ from service.arrays import FloatArray
 from service.bundle.labels import Prompts
 from service.bundle.maps import MapKind, text_map
 from training.evaluate.encode import BATCH, EmbeddedPairs
-from training.evaluate.prompts import common_text
 from training.evaluate.regions import Region, regions
 
 Grids = dict[MapKind, list[FloatArray | None]]
@@ -36,12 +35,10 @@ def kinds_of(studies: EmbeddedPairs) -> tuple[MapKind, ...]:
 def draw(studies: EmbeddedPairs, prompts: Mapping[str, Prompts]) -> Drawn:
     """Returns the regions of these studies with all maps that the encoder gives."""
     found = regions(studies, prompts)
-    return Drawn(
-        studies, found, _grids(studies, found, common_text(studies.encoder, prompts.values()))
-    )
+    return Drawn(studies, found, _grids(studies, found))
 
 
-def _grids(studies: EmbeddedPairs, regions: Sequence[Region], common: FloatArray) -> Grids:
+def _grids(studies: EmbeddedPairs, regions: Sequence[Region]) -> Grids:
     grids: Grids = {"attention": [None] * len(regions), "text": [None] * len(regions)}
     of_row = defaultdict(list)
     for at, region in enumerate(regions):
@@ -55,18 +52,9 @@ def _grids(studies: EmbeddedPairs, regions: Sequence[Region], common: FloatArray
             vectors = None if patches is None else patches[image]
             for at in of_row[row]:
                 grids["attention"][at] = looked
-                grids["text"][at] = _text_map(studies, vectors, looked, regions[at], common)
+                grids["text"][at] = _text_map(vectors, regions[at])
     return grids
 
 
-def _text_map(
-    studies: EmbeddedPairs,
-    patches: FloatArray | None,
-    attention: FloatArray | None,
-    region: Region,
-    common: FloatArray,
-) -> FloatArray | None:
-    kind = studies.encoder.patch_kind
-    if kind is None or patches is None or region.text is None:
-        return None
-    return text_map(kind, patches, attention, region.text, common)
+def _text_map(patches: FloatArray | None, region: Region) -> FloatArray | None:
+    return None if patches is None or region.text is None else text_map(patches, region.text)

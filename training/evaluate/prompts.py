@@ -34,14 +34,5 @@ def ensemble(encoder: DualEncoder, prompts: tuple[str, ...]) -> FloatArray:
     return unit
 
 
-def common_text(encoder: DualEncoder, prompts: Iterable[Prompts]) -> FloatArray:
-    """Returns the mean over labels of their present prompts, float32[D]; 0 without labels.
-
-    Maps of text subtract it, as the service does: what all findings share tells none of them.
-    """
-    stated = [ensemble(encoder, prompt.present) for prompt in prompts]
-    return np.asarray(np.mean(stated, axis=0) if stated else 0, np.float32)
-
-
 def _similarities(images: FloatArray, directions: list[FloatArray]) -> FloatArray:
     return images @ np.stack(directions, axis=1)

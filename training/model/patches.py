@@ -23,7 +23,7 @@ from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 from timm.layers.classifier import ClassifierHead, NormMlpClassifierHead
 from timm.models.resnet import ResNet
 from timm.models.vision_transformer import VisionTransformer as TimmViT
-from torch import Tensor, nn
+from torch import Tensor, nn, unflatten
 from torch.nn import functional
 
 from service.bundle.maps import PatchKind
@@ -67,7 +67,7 @@ class AttentionReader:
         if pooler.scale is not None:
             added = pooler.scale(added)
         shares = _through(self.after, added, look.end, constants=False)
-        return Reading(look.pooled, attention, shares.unflatten(1, self.grid))
+        return Reading(look.pooled, attention, unflatten(shares, 1, self.grid))
 
 
 class MeanReader:
@@ -88,7 +88,7 @@ class MeanReader:
         pooled, cells = self.cells(images)
         vectors = cells.flatten(1, 2)
         shares = _through(self.after, vectors, vectors.mean(dim=1), constants=True)
-        return Reading(pooled, None, shares.unflatten(1, cells.shape[1:3]) / vectors.shape[1])
+        return Reading(pooled, None, unflatten(shares / vectors.shape[1], 1, cells.shape[1:3]))
 
 
 Reader = AttentionReader | MeanReader

@@ -8,7 +8,6 @@ import pytest
 from PIL import ExifTags, Image
 
 from service.bundle.preprocess import ImageSpec
-from service.deadline import Deadline
 from service.inference.maps import Mapper
 from service.settings import Settings
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture
@@ -36,7 +35,7 @@ def serving(client):
 
         def open_app(bundle):
             encoder = stack.enter_context(open_encoder(bundle, cache_items=100))
-            parts = {"bundle": bundle, "encoder": encoder, "mapper": Mapper(encoder, Deadline(60))}
+            parts = {"bundle": bundle, "encoder": encoder, "mapper": Mapper(encoder)}
             wired = replace(client.app.state.services, **parts)
             return stack.enter_context(in_process(Settings(), wired))
 

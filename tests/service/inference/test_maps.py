@@ -18,7 +18,6 @@ from service.deadline import Deadline
 from service.errors import DeadlineExceeded, MapUnavailable, MapUnvalidated, TextInvalid
 from service.inference.maps import Mapper, caution, check_drawable
 from service.inference.session import Towers
-from service.inference.zero_shot import ensemble
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture
 from tests.service.inference.conftest import open_encoder
 from tests.support.map_bundles import BRIGHT, GRID, bright_bundle, quality, with_maps
@@ -43,7 +42,7 @@ def mappers(bright):
             manifest = bright.manifest.model_copy(update={"image": spec})
             bundle = replace(bright, manifest=manifest)
             encoder = stack.enter_context(open_encoder(bundle, cache_items=100))
-            mappers[fit] = Mapper(encoder, Deadline(60))
+            mappers[fit] = Mapper(encoder)
         yield mappers
 
 
@@ -108,13 +107,11 @@ def image():
     return FILES["png"](levels)
 
 
-def test_a_text_is_mapped_without_what_all_labels_share(mapper, image, deadline):
+def test_a_text_is_mapped_by_what_each_patch_adds_to_its_cosine(mapper, image, deadline):
     encoder = mapper._encoder
     radiograph, looked = encoder.looked(image, deadline)
-    labels = [p for labels in encoder.bundle.label_sets.root.values() for p in labels.values()]
-    common = np.mean([ensemble(p.present, encoder, deadline) for p in labels], axis=0)
     vector = encoder.texts(["Nodule."], deadline)[0].vector
-    expected = text_map("value_path", looked.patches, looked.attention, vector, common)
+    expected = text_map(looked.patches, vector)
     maps = mapper(image, ["Nodule.", BRIGHT], deadline)
     np.testing.assert_allclose(maps.texts[0], expected, atol=1e-6)
     np.testing.assert_array_equal(maps.attention, looked.attention)
@@ -135,14 +132,14 @@ def test_what_a_bundle_cannot_map_is_refused_before_the_image_is_read(
     bright, kinds, texts, error, advice, deadline
 ):
     with open_encoder(with_maps(bright, *kinds), cache_items=100) as encoder:
-        mapper = Mapper(encoder, deadline)
+        mapper = Mapper(encoder)
         with pytest.raises(error, match=advice):
             mapper(b"not an image", texts, deadline)
 
 
 def test_a_tower_with_patches_alone_maps_texts_alone(bright, image, deadline):
     with open_encoder(with_maps(bright, "text"), cache_items=100) as encoder:
-        maps = Mapper(encoder, deadline)(image, [BRIGHT], deadline)
+        maps = Mapper(encoder)(image, [BRIGHT], deadline)
     assert maps.attention is None
     assert maps.texts[0].shape == (GRID, GRID)
 

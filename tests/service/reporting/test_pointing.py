@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from service.deadline import Deadline
 from service.inference.maps import Mapper
 from service.reporting.formats import basis, diagnostic_report, json_text, plain_text
 from service.reporting.grounding import Grounding
@@ -29,7 +28,7 @@ def measured(encoder):
     """The demo bundle's maps, as if they had been measured to be of this worth."""
 
     def mapper(gain):
-        made = Mapper(encoder, Deadline(60))
+        made = Mapper(encoder)
         changes = {"map_quality": {"text": quality(gain)}}
         made.manifest = made.manifest.model_copy(update=changes)
         return made
@@ -84,7 +83,7 @@ def test_a_map_that_is_not_validated_is_never_made(encoder, image, reporter, mea
     def read(_):
         raise AssertionError("The view was read.")
 
-    for mapper in (measured(0.0), Mapper(encoder, deadline)):
+    for mapper in (measured(0.0), Mapper(encoder)):
         assert pointing_in(read, [image], mapper, reporter.classifier, deadline) is None
 
 

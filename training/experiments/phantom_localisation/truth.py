@@ -18,8 +18,8 @@ from training.data.phantom import PROMPTS, PhantomConfig, phantom
 from training.data.rendering import phantom_config, phantom_indices
 from training.data.spec import PhantomData
 from training.data.study import DataError
-from training.evaluate.attention import LESION_LEVEL
 from training.evaluate.findings import Findings
+from training.evaluate.regions import LEVEL
 from training.recipe import Recipe
 
 LABELS = {label: Prompts.model_validate(prompts) for label, prompts in PROMPTS.items()}
@@ -47,7 +47,7 @@ class Single:
         if pairs.lesions is None:
             raise DataError("these phantoms were rendered without masks")
         there = Findings.of(pairs.studies, LABELS).there
-        inside = pairs.lesions[:] >= LESION_LEVEL
+        inside = pairs.lesions[:] >= LEVEL
         rows = np.flatnonzero((there.sum(axis=1) == 1) & inside.any(axis=(1, 2)))
         if not len(rows):
             raise DataError("no study has one finding with a mask; draw more phantoms")
