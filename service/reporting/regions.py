@@ -15,6 +15,7 @@ from service.arrays import Bools, FloatArray
 from service.bundle.maps import upsampled
 from service.imaging.lungs import Box, LungFields
 
+Floats = npt.NDArray[np.float64]
 Side = Literal["left", "right"]
 Pointed = Literal["agrees", "disagrees", "unclear"]
 DECILE = 0.9
@@ -81,8 +82,8 @@ class _Samples:
     chosen: its upper decile within the radiograph, bool[rows, columns].
     """
 
-    x: npt.NDArray[np.float64]
-    y: npt.NDArray[np.float64]
+    x: Floats
+    y: Floats
     chosen: Bools
 
     @classmethod
@@ -121,7 +122,7 @@ class _Samples:
         return Box(left, top, width, height)
 
 
-def _extent(covered: FloatArray, centres: FloatArray) -> tuple[float, float]:
+def _extent(covered: Floats, centres: Floats) -> tuple[float, float]:
     """Returns start and length, within 0…1, of samples of which the covered ones are given."""
     half = (centres[1] - centres[0]) / 2
     start, end = max(0.0, float(covered[0] - half)), min(1.0, float(covered[-1] + half))
