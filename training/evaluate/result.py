@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import JsonValue
+from pydantic import InstanceOf, JsonValue
 
 from service.arrays import Bools, UInt8
 
@@ -69,7 +69,7 @@ class Measurement:
     by_label: dict[str, dict[str, Estimate]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     points: dict[str, list[list[float]]] = field(default_factory=dict)
-    examples: tuple[MapExample, ...] = ()
+    examples: tuple[InstanceOf[MapExample], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

