@@ -36,7 +36,7 @@ class Experts:
         experts whose heatmaps are exchanged among them, by one random cycle.
 
         Raises DataError if no study is left, if `lesions` is asked of pairs without masks, if a
-        gaze source other than `own` is misplaced, or if only one heatmap would be misplaced.
+        gaze source other than `own` is misplaced, or if only one heatmap would be exchanged.
         """
         if pairs.heatmaps is None or (gaze == "lesions" and pairs.lesions is None):
             missing = "lesion masks" if gaze == "lesions" else "gaze"
@@ -58,10 +58,6 @@ class Experts:
         rng = np.random.default_rng((seed, len(rows)))
         maps = assigned(pairs.heatmaps[rows], gaze, rng)
         wrong = rng.permutation(len(rows))[: round(misplaced * len(rows))]
-        if len(wrong) == 1:
-            raise DataError(
-                "a single expert has nobody to exchange gaze with; raise expert.misplaced"
-            )
         if len(wrong):
             maps[wrong] = assigned(maps[wrong], "shuffled", rng)
         return cls(rows, maps)
@@ -71,9 +67,15 @@ def assigned(heatmaps: UInt8, gaze: GazeSource, rng: np.random.Generator) -> UIn
     """Returns the heatmaps uint8[N,H,W] of N experts as an arm assigns them.
 
     shuffled: each gets another's, by one random cycle. mean: all get the mean of all. own and
-    lesions: unchanged; the caller passes the heatmaps or the masks.
+    lesions: unchanged; the caller passes the heatmaps or the masks. Raises DataError if one alone
+    is to be shuffled.
     """
     if gaze == "shuffled":
+        if len(heatmaps) == 1:
+            raise DataError(
+                "a single expert has nobody to exchange gaze with; raise expert.share, or "
+                "expert.misplaced where it is set"
+            )
         cycle = rng.permutation(len(heatmaps))
         shuffled = np.empty_like(heatmaps)
         shuffled[cycle] = heatmaps[np.roll(cycle, 1)]

@@ -22,6 +22,8 @@ SCHEMA = pa.schema(
         ("commit", pa.string()),
     ]
 )
+"""commit: the code that measured. Where a run was trained before, its environment.json has the
+commit that trained it."""
 Key = tuple[str, str, int]
 Row = tuple[str, str, int, str, float, str]
 

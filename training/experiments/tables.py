@@ -74,7 +74,6 @@ def matrix(columns: Mapping[str, Sequence[Compared]], measures: Measures) -> Ite
 
 def cells(difference: Difference, corrected: float, planned: int) -> tuple[str, ...]:
     """Returns a difference under `COLUMNS`, of as many seeds as were planned or fewer."""
-    """Returns a difference under `COLUMNS`, of as many seeds as were planned or fewer."""
     return (
         str(difference.n) if difference.n == planned else f"{difference.n} of {planned}",
         f"{difference.mean:+.4f}",

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.data.experts import assigned
+from training.data.study import DataError
 
 
 @pytest.fixture
@@ -17,6 +18,11 @@ def test_shuffled_gaze_gives_each_study_anothers_and_loses_none(count, seed):
     given_maps = assigned(maps, "shuffled", np.random.default_rng(seed))
     assert sorted(given_maps.ravel()) == sorted(maps.ravel())
     assert not (given_maps == maps).any()
+
+
+def test_one_study_alone_is_not_given_its_own_gaze_as_anothers(heatmaps):
+    with pytest.raises(DataError, match="nobody to exchange gaze with"):
+        assigned(heatmaps[:1], "shuffled", np.random.default_rng(0))
 
 
 def test_mean_gaze_is_the_same_for_all(heatmaps):

@@ -8,10 +8,11 @@ import pytest
 from tests.support.drafts import leave_drafts
 from tests.support.results import write_results
 from training.experiments import cells
-from training.experiments.phantom_gaze.analyse import main
+from training.experiments.phantom_gaze.analyse import TABLES, main
 from training.experiments.phantom_gaze.contrasts import PRIMARY, QUESTIONS
 from training.experiments.phantom_gaze.protocol import PROTOCOL
 from training.experiments.phantom_gaze.run import RESULTS, run
+from training.experiments.phantom_gaze.tables import tables
 from training.experiments.results import Results
 from training.recipe.methods import METHODS
 
@@ -96,10 +97,16 @@ def test_tables_and_figures_come_of_whatever_was_run(tmp_path):
     ]
     write_results(tmp_path / "results.parquet", rows)
     main(tmp_path / "results.parquet", tmp_path)
-    tables = (tmp_path / "tables.md").read_text()
-    assert "| main | AUROC | eclip − duplicate | 5 of 15 |" in tables
-    assert "shuffled_gaze" not in tables.partition("## Every arm")[0]
+    written = (tmp_path / TABLES).read_text()
+    assert "| main | AUROC | eclip − duplicate | 5 of 15 |" in written
+    assert "shuffled_gaze" not in written.partition("## Every arm")[0]
     assert {path.name for path in tmp_path.glob("*.png")} == {"arms.png", "doses.png", "shares.png"}
+
+
+@pytest.mark.slow
+def test_the_committed_tables_are_those_of_the_committed_results():
+    committed = RESULTS.with_name(TABLES).read_text(encoding="utf-8")
+    assert "\n".join(tables(Results(RESULTS))) + "\n" == committed
 
 
 def test_the_questions_are_of_arms_that_are_run():

@@ -25,7 +25,7 @@ from training.experiments.phantom_localisation.examples import draw_maps
 from training.experiments.phantom_localisation.measure import RESULTS, measure_runs
 from training.experiments.phantom_localisation.protocol import PROTOCOL, SMOKE
 from training.experiments.phantom_localisation.run import run
-from training.experiments.phantom_localisation.scores import best_level, iou
+from training.experiments.phantom_localisation.scores import best_level, iou, of_map, on_distractors
 from training.experiments.phantom_localisation.truth import Truth
 from training.experiments.results import Results, Row
 from training.model.clip import image_spec
@@ -103,6 +103,38 @@ def test_the_overlap_is_of_the_pixels_from_a_level_of_each_maps_own_range() -> N
     assert iou(heats, inside, 0.5).tolist() == [1.0, 0.0]
     assert iou(heats, inside, 0.9).tolist() == [0.5, 0.0]
     assert best_level(heats[:1], inside[:1]) == 0.3
+
+
+def test_every_measure_of_a_map_is_also_of_small_and_of_large_lesions() -> None:
+    """The median lesion is neither."""
+    inside = np.zeros((3, 4, 4), bool)
+    inside[0, 0, 0] = inside[1, 0, :2] = inside[2, 0] = True
+    heats = np.zeros((3, 4, 4))
+    heats[0, 3, 3] = heats[1, 3, 3] = heats[2, 0] = 1.0
+    found = dict(of_map("map", heats, inside, 0.5))
+    for measure, worst in (("pointing_game", 0), ("pixel_auc", 7 / 15), ("iou", 0)):
+        assert found[f"map/{measure}/small"] == pytest.approx(worst)
+        assert found[f"map/{measure}/large"] == 1.0
+    assert found["map/iou"] == found["map/energy_inside"] == pytest.approx(1 / 3)
+    assert len(found) == 4 * 3
+
+
+def test_distractors_are_weighed_by_their_area_off_the_lesion() -> None:
+    """Attention that moves into the lesion alone leaves `density_off_lesion` as it is."""
+    inside, distractors = np.zeros((2, 2, 4, 4), bool)
+    inside[:, :2, :2] = True
+    distractors[0, 1:, 2:] = True  # 6 pixels of the 12 off the lesion; the second image has none
+    even = np.full((2, 2, 2), 0.25, np.float32)
+    drawn = np.array([[[0.7, 0.1], [0.1, 0.1]]] * 2, np.float32)
+    found, moved = (dict(on_distractors(grid, distractors, inside)) for grid in (even, drawn))
+    assert found["distractor/area"] == found["distractor/attention"] == pytest.approx(6 / 16)
+    assert found["distractor/density"] == found["distractor/density_off_lesion"] == 1.0
+    assert found["distractor/pointing_game"] == pytest.approx(6 / 16)
+    assert moved["distractor/attention"] == pytest.approx(0.15)
+    assert moved["distractor/density"] == pytest.approx(0.4)
+    assert moved["distractor/density_off_lesion"] == pytest.approx(1.0)
+    assert moved["distractor/pointing_game"] == 0.0
+    assert not dict(on_distractors(even, inside, inside))
 
 
 @pytest.mark.slow

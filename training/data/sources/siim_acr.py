@@ -122,12 +122,13 @@ def _gaze(path: Path) -> dict[str, tuple[Gaze, ...]]:
 
 
 def _labels(root: Path) -> dict[str, tuple[str, ...]]:
-    """Returns {image: findings}; {} without a table of masks."""
+    """Returns {image: findings}; {} without a table of masks. Several masks have a row each."""
     table = next((root / name for name in TABLES if (root / name).is_file()), None)
     labels: dict[str, tuple[str, ...]] = {}
     for row in rows(table, ("ImageId", "EncodedPixels")) if table else ():
         runs = row.required("EncodedPixels")
         if runs != _NO_MASK and not runs.replace(" ", "").isdecimal():
             raise row.fault("EncodedPixels", f"{runs[:20]!r} is neither -1 nor a mask's runs")
-        labels[row.required("ImageId")] = () if runs == _NO_MASK else ("pneumothorax",)
+        image_id = row.required("ImageId")
+        labels[image_id] = ("pneumothorax",) if runs != _NO_MASK else labels.get(image_id, ())
     return labels

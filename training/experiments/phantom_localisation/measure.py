@@ -36,10 +36,10 @@ def main(
 
 
 def measure_runs(protocol: Protocol, runs: Path, finished: Path, results: Path) -> None:
-    """Measures the protocol's cells that were trained in `runs`, which is only read.
+    """Measures the protocol's cells that were trained in `runs`.
 
-    Each leaves a file in `finished`; `results` grows with every seed. Phantoms that the runs'
-    cache lacks are rendered into it.
+    Each leaves a file in `finished`; `results` grows with every seed. Runs are only read, whichever
+    commit trained them; phantoms that their cache lacks are rendered into it.
     """
     protocol.check_frozen()
     finished.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from training.evaluate.attention import Pointing, centre_prior, pointing, upsamp
 from training.evaluate.encode import EmbeddedPairs, TorchEncoder
 from training.evaluate.zero_shot import Scores
 from training.experiments.phantom_localisation.maps import maps
-from training.experiments.phantom_localisation.truth import LABELS, Single, Truth
+from training.experiments.phantom_localisation.truth import LABELS, Truth
 from training.model.clip import Clip
 from training.recipe import Recipe
 
@@ -24,21 +24,19 @@ Numbers = Iterator[tuple[str, float]]
 def measure(recipe: Recipe, clip: Clip, truth: Truth) -> dict[str, float]:
     """Returns every measure of PREREGISTRATION.md of one trained cell, by its name there."""
     encoder = TorchEncoder(clip)
+    inside, tuning = truth.single.inside, truth.validation.inside
     of_test, of_validation = (maps(encoder, each) for each in (truth.single, truth.validation))
     found: dict[str, float] = {}
     for kind, grids in of_test.items():
-        heats = _scaled(grids, truth.single)
-        tuning = _scaled(of_validation[kind], truth.validation)
-        found |= _of_map(f"map/{kind}", heats, tuning, truth)
+        level = best_level(_scaled(of_validation[kind], tuning), tuning)
+        found |= dict(of_map(f"map/{kind}", _scaled(grids, inside), inside, level))
     for name, prior in (
-        ("centre", centre_prior(*truth.single.inside.shape[1:])),
+        ("centre", centre_prior(*inside.shape[1:])),
         ("mean_gaze", truth.mean_gaze(recipe)),
     ):
-        heats, tuning = (
-            np.broadcast_to(prior, each.inside.shape) for each in (truth.single, truth.validation)
-        )
-        found |= _of_map(f"prior/{name}", heats, tuning, truth)
-    found |= dict(_on_distractors(of_test["attention"], truth))
+        level = best_level(np.broadcast_to(prior, tuning.shape), tuning)
+        found |= dict(of_map(f"prior/{name}", np.broadcast_to(prior, inside.shape), inside, level))
+    found |= dict(on_distractors(of_test["attention"], truth.distractors, inside))
     return found | dict(_aurocs(EmbeddedPairs(encoder, truth.test)))
 
 
@@ -60,35 +58,34 @@ def iou(heats: Floats, inside: Bools, level: float) -> Floats:
     return np.asarray(both.sum(axis=(1, 2)) / either.sum(axis=(1, 2)))
 
 
-def _of_map(name: str, heats: Floats, tuning: Floats, truth: Truth) -> dict[str, float]:
-    """Returns how maps of the test lesions fit them. tuning: the same maps of validation."""
-    level = best_level(tuning, truth.validation.inside)
-    overlap = iou(heats, truth.single.inside, level)
-    return dict(_pointing(name, heats, truth.single)) | {f"{name}/iou": float(overlap.mean())}
+def of_map(name: str, heats: Floats, inside: Bools, level: float) -> Numbers:
+    """Yields how maps float[N,H,W] fit lesions bool[N,H,W]: all, the small and the large ones.
 
-
-def _pointing(name: str, heats: Floats, single: Single) -> Numbers:
-    """Yields the measures of pointing, of all lesions and of the small and the large ones."""
-    scores = np.array([pointing(*each) for each in zip(heats, single.inside, strict=True)])
-    areas = single.inside.mean(axis=(1, 2))
+    level: of IoU.
+    """
+    fits = np.array([pointing(*each) for each in zip(heats, inside, strict=True)])
+    measured = dict(zip(Pointing._fields, fits.T, strict=True))
+    areas = inside.mean(axis=(1, 2))
     middle = np.median(areas)
-    for measure, values in zip(Pointing._fields, scores.T, strict=True):
+    for measure, values in (measured | {"iou": iou(heats, inside, level)}).items():
         yield f"{name}/{measure}", float(values.mean())
         for size, chosen in (("small", areas < middle), ("large", areas > middle)):
             if chosen.any():
                 yield f"{name}/{measure}/{size}", float(values[chosen].mean())
 
 
-def _on_distractors(grids: FloatArray, truth: Truth) -> Numbers:
-    """Yields how much attention lies on distractors, off the lesion, where there are any."""
-    off = ~truth.single.inside
-    there = truth.distractors & off
+def on_distractors(grids: FloatArray, distractors: Bools, inside: Bools) -> Numbers:
+    """Yields how much attention float[N,G,G] lies on distractors, off the lesion, where any are.
+
+    distractors, inside: bool[N,H,W].
+    """
+    off = ~inside
+    there = distractors & off
     some = there.any(axis=(1, 2))
     if not some.any():
         return
     there, off = there[some], off[some]
-    mass = _spread(grids[some], truth.single)
-    heats = _scaled(grids[some], truth.single)
+    mass, heats = _spread(grids[some], off), _scaled(grids[some], off)
     share, area = (mass * there).sum(), there.sum() / there[0].size
     share_off, area_off = (mass * off).sum(), off.sum() / off[0].size
     points = [pointing(*each).pointing_game for each in zip(heats, there, strict=True)]
@@ -107,17 +104,16 @@ def _aurocs(test: EmbeddedPairs) -> Numbers:
         yield f"auroc_{name}/macro", float(np.mean(each))
 
 
-def _scaled(grids: FloatArray, single: Single) -> Floats:
-    """Returns grids float[N,G,G] as maps float32[N,H,W] on the images."""
-    height, width = single.inside.shape[1:]
+def _scaled(grids: FloatArray, images: Bools) -> Floats:
+    """Returns grids float[N,G,G] as maps float32[N,H,W] on images of this shape."""
+    height, width = images.shape[1:]
     return np.stack([upsampled(grid, height, width) for grid in grids])
 
 
-def _spread(grids: FloatArray, single: Single) -> Floats:
-    """Returns grids float[N,G,G] with each patch's mass spread evenly over its pixels."""
+def _spread(grids: FloatArray, images: Bools) -> Floats:
+    """Returns grids float[N,G,G] with each patch's mass spread evenly over its pixels[N,H,W]."""
     down, across = (
-        side // patches
-        for side, patches in zip(single.inside.shape[1:], grids.shape[1:], strict=True)
+        side // patches for side, patches in zip(images.shape[1:], grids.shape[1:], strict=True)
     )
     tiles = np.ones((1, down, across)) / (down * across)
     return np.asarray(np.kron(grids, tiles))

@@ -8,7 +8,7 @@ from tests.training.data.sources.test_rsna_pneumonia import write_dicom
 from training.data.gaze import Sigma, heatmap
 from training.data.sources import read_source
 from training.data.sources.siim_acr import GAZE, studies
-from training.data.study import DataError, Gaze
+from training.data.study import DataError, Gaze, ManifestStudy
 
 FIRST, SECOND, THIRD = (f"1.2.276.0.7230010.3.1.4.8323329.{n}.1517875169.2" for n in (7, 8, 9))
 """Ids with the points of a SOP Instance UID."""
@@ -81,6 +81,21 @@ def test_an_image_with_a_mask_has_a_pneumothorax(write, read, table):
     assert found[SECOND].findings == ()
     assert found[SECOND].gaze == ()
     assert skipped == {"no image file": 1}
+
+
+@given(st.lists(st.tuples(st.sampled_from((FIRST, SECOND)), st.sampled_from(("-1", "12 5")))))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_image_has_a_pneumothorax_if_any_of_its_rows_has_a_mask(write, rows):
+    layout = {"train-rle.csv": [mask(THIRD, "-1"), *(mask(*row) for row in rows)]}
+    found = {
+        s.study_id: s
+        for s in studies(write(gaze_file(looked(), looked(SECOND)) | layout))
+        if isinstance(s, ManifestStudy)
+    }
+    for image in (FIRST, SECOND):
+        own = {runs for row, runs in rows if row == image}
+        expected = ("pneumothorax",) if "12 5" in own else () if own else None
+        assert found[image].findings == expected
 
 
 def test_a_mask_that_is_no_runs_is_named(write):
