@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from service.imaging.radiograph import Doubt
 from service.inference.maps import Mapper
 from service.reporting.formats import basis, diagnostic_report, json_text, plain_text
 from service.reporting.grounding import Grounding
@@ -99,6 +100,12 @@ def test_a_map_that_is_not_validated_is_never_made(encoder, image, reporter, mea
 )
 def test_the_first_view_that_is_known_to_be_frontal_is_mapped(image, views, frontal):
     assert _frontal([replace(image.facts, view=view) for view in views]) == frontal
+
+
+def test_a_view_that_may_be_mirrored_or_no_chest_is_not_mapped(image):
+    doubted = image.facts.doubted([Doubt("It may be mirrored.", "never")])
+    assert _frontal([doubted]) is None
+    assert _frontal([replace(doubted, view="PA"), replace(image.facts, view="AP")]) == 1
 
 
 def test_reports_say_where_findings_point_and_are_the_same_without(
