@@ -26,7 +26,7 @@ from service.errors import (
     TextInvalid,
 )
 from service.inference.maps import Mapper, caution, check_drawable
-from service.inference.session import Towers, self_test
+from service.inference.session import Looked, Towers, self_test
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture
 from tests.service.inference.conftest import open_encoder
 from tests.support.map_bundles import BRIGHT, GRID, bright_bundle, quality, with_maps
@@ -144,6 +144,14 @@ def test_what_a_bundle_cannot_map_is_refused_before_the_image_is_read(
         mapper = Mapper(encoder)
         with pytest.raises(error, match=advice):
             mapper(b"not an image", texts, deadline)
+
+
+def test_a_map_that_is_no_number_is_refused(mapper, monkeypatch, image, deadline):
+    radiograph, _ = mapper._encoder.looked(image, deadline)
+    nowhere = Looked(np.full((GRID, GRID), np.nan, np.float32), None)
+    monkeypatch.setattr(mapper._encoder, "looked", lambda *_: (radiograph, nowhere))
+    with pytest.raises(MapUnavailable, match="no map can be made"):
+        mapper(image, [], deadline)
 
 
 def test_a_tower_with_patches_alone_maps_texts_alone(bright, image, deadline):
