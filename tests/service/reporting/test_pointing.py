@@ -1,6 +1,7 @@
 """Which view is mapped, and when; and the regions of sentences in reports."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -13,7 +14,7 @@ from service.reporting.replay import written_again
 from service.reporting.report import ReportRequest
 from service.reporting.sentences import Draft, Sentence
 from tests.support.evidence import embedded, passage
-from tests.support.map_bundles import quality
+from tests.support.map_bundles import measured_mapper
 from tests.support.regions import pointing, spot
 
 LEFT, RIGHT = spot(0.72, 0.72), spot(0.28, 0.72)
@@ -27,14 +28,7 @@ def reporter(client):
 @pytest.fixture(scope="module")
 def measured(encoder):
     """The demo bundle's maps, as if they had been measured to be of this worth."""
-
-    def mapper(gain):
-        made = Mapper(encoder)
-        changes = {"map_quality": {"text": quality(gain)}}
-        made.manifest = made.manifest.model_copy(update=changes)
-        return made
-
-    return mapper
+    return partial(measured_mapper, encoder)
 
 
 @pytest.fixture
