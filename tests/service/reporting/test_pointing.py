@@ -7,7 +7,7 @@ import pytest
 
 from service.imaging.radiograph import Doubt
 from service.inference.maps import Mapper
-from service.reporting.formats import basis, diagnostic_report, json_text, plain_text
+from service.reporting.formats import basis, diagnostic_report, json_text, plain_text, where
 from service.reporting.grounding import Grounding
 from service.reporting.pointing import _frontal, pointing_in
 from service.reporting.replay import written_again
@@ -128,6 +128,12 @@ def test_people_read_the_zone_or_a_warning(checked):
     assert basis(right) == "[1] (map: left lower zone)"
     assert basis(wrong) == "[1] (the map of pleural effusion lies on the other side)"
     assert basis(Sentence("Nodule.", (1,), 1.0, "supported")) == "[1]"
+
+
+def test_people_read_no_zone_where_the_lungs_were_not_found(checked):
+    region = replace(checked("Pleural effusion.", pleural_effusion=LEFT).region, lungs_found=False)
+    assert basis(Sentence("Effusion.", (1,), 1.0, "supported", region=region)) == "[1]"
+    assert where(region).startswith("lung fields not found; box at 0.")
 
 
 def test_a_fhir_observation_has_the_region_as_a_component(reporter, image, checked, deadline):

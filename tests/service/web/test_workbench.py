@@ -105,11 +105,12 @@ def test_what_a_report_says_is_shown_as_text_and_never_run(browser, serve, tmp_p
         ),
         ({"agrees": "agrees", "zone": "left lower"}, " map: left lower zone"),
         ({"agrees": None, "zone": None}, ""),
+        ({"agrees": None, "zone": "left mid", "lungs_found": False}, ""),
         (None, ""),
     ],
 )
 def test_a_sentence_says_where_its_finding_points(page, region, words):
-    region = region and {"finding": "effusion", **region}
+    region = region and {"finding": "effusion", "lungs_found": True} | region
     item = {"sentence": "Left effusion.", "evidence": [1], "against": [], "region": region}
     shown = page.evaluate("item => sentence(item).textContent", item)
     assert shown == f"Left effusion. [1]{words}"
