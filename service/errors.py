@@ -11,18 +11,24 @@ class EclipError(Exception):
     """Base of all errors of the service.
 
     type: the stable end of the URN. status: the HTTP status. detail: what was wrong and what to do.
-    retry_after_s: seconds after which it may succeed. members: further members of the problem.
+    retry_after_s: seconds after which it may succeed. extensions: further members of the problem.
     """
 
     type: ClassVar[str]
     title: ClassVar[str]
     status: ClassVar[int]
 
-    def __init__(self, detail: str, *, retry_after_s: float | None = None, **members: Any) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        retry_after_s: float | None = None,
+        extensions: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.retry_after_s = retry_after_s
-        self.members = members
+        self.extensions = extensions or {}
 
     @property
     def urn(self) -> str:

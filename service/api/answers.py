@@ -104,7 +104,7 @@ def batch_items(
         raise errors[0]
     raise AllItemsFailed(
         f"None of the {len(items)} items could be processed. `items` gives the reason for each.",
-        items=[item.model_dump(mode="json") for item in items],
+        extensions={"items": [item.model_dump(mode="json") for item in items]},
     )
 
 

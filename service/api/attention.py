@@ -44,7 +44,7 @@ class MapOut(Answer):
     caution: str | None
     """Why it is not validated; null if it is."""
     quality: MapQuality | None
-    """What was measured of maps of this kind on the bundle's test studies; null if nothing was."""
+    """What was measured of maps of this kind when the bundle was made; null if nothing was."""
 
 
 class Region(Answer):
@@ -61,7 +61,7 @@ class Region(Answer):
 
 
 class WholeRadiograph(Answer):
-    """The radiograph as the file shows it: turned upright, in square pixels, neither cropped."""
+    """The whole radiograph, turned upright and in square pixels."""
 
     rows: int
     columns: int
@@ -78,6 +78,8 @@ class AttentionMaps(Answer):
     region: Region
     """What of the radiograph every grid covers."""
     radiograph: WholeRadiograph
+    warnings: list[str]
+    """Reasons to doubt that the image is an upright chest radiograph."""
     overlay: str | None
     """The whole radiograph with the map, PNG in base64, if the request asks for it."""
 
@@ -109,6 +111,7 @@ def _attend(
         maps={kind: _answered(manifest, kind, grid) for kind, grid in grids.items()},
         region=Region.model_validate(maps.part),
         radiograph=WholeRadiograph.model_validate(maps.radiograph),
+        warnings=list(maps.radiograph.warnings),
         overlay=drawn and _picture(manifest, maps, drawn, grids[drawn]),
     )
 

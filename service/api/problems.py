@@ -81,7 +81,7 @@ def problem(request: Request, error: EclipError) -> Problem:
     headers = dict(_HEADERS.get(type(error), {}))
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    members = describe(error) | error.members
+    members = describe(error) | error.extensions
     return _problem(request.scope, error.status, members, headers)
 
 

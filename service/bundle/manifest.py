@@ -158,6 +158,15 @@ class Manifest(_Frozen):
         maps: list[MapKind] = ["attention"] if self.has_attention else []
         return (*maps, "text") if self.patches is not None else tuple(maps)
 
+    @property
+    def map_outputs(self) -> dict[str, tuple[int, ...]]:
+        """The image tower's outputs that maps are made of → their shapes for one image."""
+        if self.patch_grid is None:
+            return {}
+        attention = {"attention": self.patch_grid} if self.has_attention else {}
+        patches = {"patches": (*self.patch_grid, self.dimension)} if self.patches else {}
+        return {**attention, **patches}
+
 
 @dataclass(frozen=True)
 class Bundle:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from service.arrays import FloatArray
 from service.bundle.manifest import Manifest
 from service.bundle.maps import MapKind, text_map
@@ -27,6 +29,11 @@ class ImageMaps:
     attention: FloatArray | None
     texts: tuple[FloatArray, ...]
 
+    @property
+    def grids(self) -> tuple[FloatArray, ...]:
+        """All maps."""
+        return self.texts if self.attention is None else (self.attention, *self.texts)
+
 
 class Mapper:
     """Makes the maps that a bundle has. Thread-safe."""
@@ -45,7 +52,14 @@ class Mapper:
         """
         check_available(self.manifest, texts)
         vectors = [text.vector for text in self._encoder.texts(texts, deadline)]
-        return self.of_vectors(image, vectors, deadline, side)
+        maps = self.of_vectors(image, vectors, deadline, side)
+        if not all(np.isfinite(grid).all() for grid in maps.grids):
+            raise MapUnavailable(
+                f"The image tower of bundle {self.manifest.name} gives numbers for this image of "
+                "which no map can be made. Send another image, or report it to whom the bundle "
+                "comes from."
+            )
+        return maps
 
     def of_vectors(
         self, image: bytes, vectors: Sequence[FloatArray], deadline: Deadline, side: int = 1
@@ -67,7 +81,7 @@ def check_available(manifest: Manifest, texts: Sequence[str]) -> None:
     """Raises MapUnavailable or TextInvalid where a bundle has no map for a request with `texts`."""
     if not manifest.maps:
         raise MapUnavailable(
-            f"The image tower of bundle {manifest.name} shows nowhere where it looks. Export a "
+            f"The image tower of bundle {manifest.name} does not show where it looks. Export a "
             "bundle from a vision transformer."
         )
     if texts and "text" not in manifest.maps:

@@ -14,13 +14,14 @@ from service.arrays import FloatArray, UInt8
 from service.bundle.manifest import (
     IMAGE_TOWER,
     INT8,
+    MANIFEST,
     TEXT_TOWER,
     Bundle,
     Golden,
     Precision,
     golden_pixels,
 )
-from service.errors import BundleNotReady
+from service.errors import BundleCorrupt, BundleNotReady
 from service.telemetry import log
 
 Wanted = Precision | Literal["auto"]
@@ -68,8 +69,7 @@ class Towers:
         threads: int | None = None,
         precision: Wanted = "auto",
     ) -> None:
-        has = {"attention": bundle.manifest.has_attention, "patches": bundle.manifest.patches}
-        self._looks = [output for output, there in has.items() if there]
+        self._looks = list(bundle.manifest.map_outputs)
         chosen = choose_providers(providers, onnxruntime.get_available_providers())
         self.threads = threads or max(1, cores // DEFAULT_CALLS)
         self.precision = choose_precision(bundle, precision, on_cpu=chosen == [CPU])
@@ -92,6 +92,11 @@ class Towers:
             calls=self.calls,
             threads=self.threads,
         )
+
+    @property
+    def image_outputs(self) -> set[str]:
+        """Names of what the image tower gives."""
+        return {output.name for output in self._image.get_outputs()}
 
     def max_batch(self, wanted: int) -> int:
         """Returns how many items a call may take: `wanted`, and 1 in int8.
@@ -174,7 +179,10 @@ def check_in_use(wanted: Sequence[str], in_use: Sequence[str]) -> None:
 
 
 def self_test(bundle: Bundle, towers: Towers) -> None:
-    """Raises BundleNotReady if a tower no longer gives the golden embedding of the export."""
+    """Raises BundleNotReady if a tower no longer gives the golden embedding of the export.
+
+    Raises BundleCorrupt if the image tower does not give the maps that the manifest names.
+    """
     golden = golden_answers(bundle, towers.precision)
     image = towers.image(golden_pixels(bundle.manifest.image))[0]
     text = towers.text(bundle.tokenizer([golden.text]).ids)[0]
@@ -189,6 +197,23 @@ def self_test(bundle: Bundle, towers: Towers) -> None:
                 f"{cosine:.4f}, at least {GOLDEN_COSINE} needed. Choose other ECLIP_PROVIDERS, or "
                 "another ECLIP_PRECISION."
             )
+    if bundle.manifest.maps:
+        _check_maps(bundle, towers)
+
+
+def _check_maps(bundle: Bundle, towers: Towers) -> None:
+    """Raises BundleCorrupt if the image tower does not give what the manifest says of its maps."""
+    outputs = bundle.manifest.map_outputs
+    looked = Looked()
+    if towers.image_outputs >= outputs.keys():
+        (looked,) = towers.looked(golden_pixels(bundle.manifest.image))
+    answers = [(getattr(looked, output), shape) for output, shape in outputs.items()]
+    if any(a is None or a.shape != shape or not np.isfinite(a).all() for a, shape in answers):
+        said = " and ".join(f"`{output}` {shape}" for output, shape in outputs.items())
+        raise BundleCorrupt(
+            f"{MANIFEST} says that the image tower gives {said} in finite numbers. It does not. "
+            "Export the bundle again."
+        )
 
 
 def _run(

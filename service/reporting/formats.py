@@ -137,13 +137,14 @@ def cited_passages(report: Report, sentences: Sequence[Sentence]) -> list[str]:
 def basis(sentence: Sentence) -> str:
     """Returns the numbers of a sentence's passages, and its flags: "[1] (denied by [3])".
 
-    Without a flag of its region, it says where that is: "[1] (map: left lower zone)".
+    Without a flag of its region, it says where that is: "[1] (map: left lower zone)". A zone is
+    said only where the lung fields were found.
     """
     numbers = f"[{', '.join(map(str, sentence.evidence))}]"
     region = sentence.region
-    if region is None or region.zone is None or region.agrees == "disagrees":
+    if region is None or region.agrees == "disagrees" or (zone := _zone(region)) is None:
         return numbers + _flag(sentence)
-    return f"{numbers}{_flag(sentence)} (map: {region.zone} zone)"
+    return f"{numbers}{_flag(sentence)} (map: {zone} zone)"
 
 
 def where(region: Region) -> str:
@@ -153,12 +154,17 @@ def where(region: Region) -> str:
     image's.
     """
     box = region.box
-    zone = "outside the lung fields" if region.zone is None else f"{region.zone} zone"
+    outside = "outside the lung fields" if region.lungs_found else "lung fields not found"
+    zone = outside if _zone(region) is None else f"{region.zone} zone"
     side = {"disagrees": " (not the side that the sentence names)"}.get(region.agrees or "", "")
     return (
         f"{zone}{side}; box at {box.left:.2f}, {box.top:.2f} of {box.width:.2f} × "
         f"{box.height:.2f} of image {region.view + 1}"
     )
+
+
+def _zone(region: Region) -> str | None:
+    return region.zone if region.lungs_found else None
 
 
 def _flag(sentence: Sentence) -> str:

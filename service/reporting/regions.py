@@ -92,7 +92,8 @@ class _Samples:
         centres = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
         x, y = part.left + part.width * centres, part.top + part.height * centres
         shown = np.outer((y > 0) & (y < 1), (x > 0) & (x < 1))
-        return cls(x, y, shown & (heat > np.quantile(heat[shown], DECILE)))
+        least = np.quantile(heat[shown], DECILE) if shown.any() else np.inf
+        return cls(x, y, shown & (heat > least))
 
     def zone(self, lungs: Box) -> str | None:
         """Returns the zone that holds the most, if more than half lies in the lung fields' box."""

@@ -22,6 +22,8 @@ from service.bundle.manifest import (
 )
 from service.bundle.maps import MapKind, MapQuality, Measured
 from service.bundle.preprocess import ImageSpec
+from service.inference.encoder import Encoder
+from service.inference.maps import Mapper
 from service.inference.session import Towers
 from service.settings import DEMO_BUNDLE
 
@@ -35,6 +37,14 @@ def quality(gain: float, against: str = "lesion") -> MapQuality:
     """Returns what a map was measured to be. Over a gain of 0 it is validated."""
     measured = Measured(value=0.7, low=0.6, high=0.8, centre_prior=0.6, gain_low=gain)
     return MapQuality(against=against, studies=40, pointing_game=measured, pixel_auc=measured)
+
+
+def measured_mapper(encoder: Encoder, gain: float) -> Mapper:
+    """Returns the maps of the encoder's bundle, as if those of texts had been measured."""
+    mapper = Mapper(encoder)
+    changes = {"map_quality": {"text": quality(gain)}}
+    mapper.manifest = mapper.manifest.model_copy(update=changes)
+    return mapper
 
 
 def bright_bundle(directory: Path, spec: ImageSpec) -> Bundle:

@@ -26,6 +26,7 @@ from service.imaging.dicom.deflated import HEAD, Inflation, deflated_from, infla
 from service.imaging.dicom.elements import count
 from service.imaging.dicom.grayscale import Display, display
 from service.imaging.dicom.header import CheckShape, check_header, read_dataset, too_large
+from service.imaging.dicom.orientation import orientation_doubts
 from service.imaging.dicom.pixels import StoredWords, allocated_bits, stored_words
 from service.imaging.dicom.processing import doubts
 from service.imaging.dicom.region import names_chest
@@ -114,7 +115,7 @@ def _radiograph(dataset: Dataset, factor: int) -> Radiograph:
         spacing_mm=distance,
         corrections=tuple(said),
         provenance=tags,
-        doubts=doubts(dataset),
+        doubts=(*doubts(dataset), *orientation_doubts(dataset)),
     )
 
 

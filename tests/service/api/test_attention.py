@@ -140,6 +140,12 @@ def test_the_overlay_lies_as_the_rendition_of_a_stored_study_does(
     assert np.median(apart) <= 2
 
 
+def test_the_answer_warns_of_what_may_be_no_upright_chest(both):
+    elements = {"PatientOrientation": ["R", "F"]}
+    answer = ask(both, dicom_bytes(dicom_dataset(spotted(), **elements))).json()
+    assert sum("mirrored" in warning for warning in answer["warnings"]) == 1
+
+
 def test_what_was_never_measured_is_said_to_be_unvalidated(unmeasured, image):
     for of in ask(unmeasured, image, text=BRIGHT).json()["maps"].values():
         assert (of["validated"], of["quality"]) == (False, None)

@@ -16,6 +16,7 @@ from service.api import streaming
 from service.settings import DEMO_LIBRARY, Settings
 from service.wiring import open_language_model
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
+from tests.support.map_bundles import measured_mapper
 from tests.support.openai_server import OpenAIServer
 from tests.support.server import in_process
 
@@ -38,6 +39,25 @@ def server_sent(answer):
         (name, json.loads(data))
         for name, data in re.findall(r"event: (\w+)\ndata: (.*)\n\n", answer.text)
     ]
+
+
+def test_a_sentence_says_where_its_finding_points_streamed_too(client, radiograph):
+    wired = client.app.state.services
+    reporter = replace(wired.reporter, mapper=measured_mapper(wired.encoder, 0.1))
+    with in_process(Settings(), replace(wired, reporter=reporter)) as mapped:
+        files = {"files": radiograph}
+        body = written(mapped.post("/generate-report", files=files))
+        streamed = server_sent(
+            mapped.post("/generate-report", files=files, data={"stream": "true"})
+        )
+    regions = [sentence["region"] for sentence in sentences(body) if "region" in sentence]
+    labels = [finding["label"] for finding in body["classification"]]
+    for region in regions:
+        assert region.keys() == {"finding", "view", "zone", "box", "lungs_found", "agrees"}
+        assert region["finding"] in labels
+        assert region["view"] == 0
+    assert regions
+    assert [data for name, data in streamed if name == "sentence"] == sentences(body)
 
 
 def test_every_sentence_cites_passages_that_exist(client, radiograph):

@@ -1,23 +1,32 @@
 """Maps of a tower that looks where an image is bright (`tests.support.map_bundles`)."""
 
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
+from service.bundle.manifest import IMAGE_TOWER
 from service.bundle.maps import text_map
 from service.bundle.preprocess import ImageSpec, shown_part
 from service.deadline import Deadline
-from service.errors import DeadlineExceeded, MapUnavailable, MapUnvalidated, TextInvalid
+from service.errors import (
+    BundleCorrupt,
+    DeadlineExceeded,
+    MapUnavailable,
+    MapUnvalidated,
+    TextInvalid,
+)
 from service.inference.maps import Mapper, caution, check_drawable
-from service.inference.session import Towers
+from service.inference.session import Looked, Towers, self_test
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture
 from tests.service.inference.conftest import open_encoder
 from tests.support.map_bundles import BRIGHT, GRID, bright_bundle, quality, with_maps
@@ -137,6 +146,14 @@ def test_what_a_bundle_cannot_map_is_refused_before_the_image_is_read(
             mapper(b"not an image", texts, deadline)
 
 
+def test_a_map_that_is_no_number_is_refused(mapper, monkeypatch, image, deadline):
+    radiograph, _ = mapper._encoder.looked(image, deadline)
+    nowhere = Looked(np.full((GRID, GRID), np.nan, np.float32), None)
+    monkeypatch.setattr(mapper._encoder, "looked", lambda *_: (radiograph, nowhere))
+    with pytest.raises(MapUnavailable, match="no map can be made"):
+        mapper(image, [], deadline)
+
+
 def test_a_tower_with_patches_alone_maps_texts_alone(bright, image, deadline):
     with open_encoder(with_maps(bright, "text"), cache_items=100) as encoder:
         maps = Mapper(encoder)(image, [BRIGHT], deadline)
@@ -167,6 +184,25 @@ def test_a_validated_map_is_drawn_and_a_missing_one_never(bright):
     check_drawable(manifest, "attention", accept_unvalidated=False)
     with pytest.raises(MapUnavailable, match="no text map"):
         check_drawable(manifest, "text", accept_unvalidated=True)
+
+
+@pytest.mark.parametrize("changes", [{}, {"has_attention": False}, {"patches": None}])
+def test_a_tower_with_another_grid_is_found_out(bright, changes):
+    self_test(bright, Towers(bright))
+    update = {"patch_grid": (4, 4)} | changes
+    wrong = replace(bright, manifest=bright.manifest.model_copy(update=update))
+    with pytest.raises(BundleCorrupt, match="says that the image tower gives"):
+        self_test(wrong, Towers(wrong))
+
+
+@pytest.mark.parametrize("output", ["attention", "patches"])
+def test_a_tower_without_the_output_of_a_map_is_found_out(bright, tmp_path, output):
+    copy = replace(bright, path=shutil.copytree(bright.path, tmp_path / "bundle"))
+    tower = onnx.load(copy.path / IMAGE_TOWER)
+    tower.graph.output.remove(next(each for each in tower.graph.output if each.name == output))
+    onnx.save(tower, copy.path / IMAGE_TOWER)
+    with pytest.raises(BundleCorrupt, match="says that the image tower gives"):
+        self_test(copy, Towers(copy))
 
 
 @pytest.fixture

@@ -1,18 +1,20 @@
 """Which view is mapped, and when; and the regions of sentences in reports."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
+from service.imaging.radiograph import Doubt
 from service.inference.maps import Mapper
-from service.reporting.formats import basis, diagnostic_report, json_text, plain_text
+from service.reporting.formats import basis, diagnostic_report, json_text, plain_text, where
 from service.reporting.grounding import Grounding
 from service.reporting.pointing import _frontal, pointing_in
 from service.reporting.replay import written_again
 from service.reporting.report import ReportRequest
 from service.reporting.sentences import Draft, Sentence
 from tests.support.evidence import embedded, passage
-from tests.support.map_bundles import quality
+from tests.support.map_bundles import measured_mapper
 from tests.support.regions import pointing, spot
 
 LEFT, RIGHT = spot(0.72, 0.72), spot(0.28, 0.72)
@@ -26,14 +28,7 @@ def reporter(client):
 @pytest.fixture(scope="module")
 def measured(encoder):
     """The demo bundle's maps, as if they had been measured to be of this worth."""
-
-    def mapper(gain):
-        made = Mapper(encoder)
-        changes = {"map_quality": {"text": quality(gain)}}
-        made.manifest = made.manifest.model_copy(update=changes)
-        return made
-
-    return mapper
+    return partial(measured_mapper, encoder)
 
 
 @pytest.fixture
@@ -101,6 +96,12 @@ def test_the_first_view_that_is_known_to_be_frontal_is_mapped(image, views, fron
     assert _frontal([replace(image.facts, view=view) for view in views]) == frontal
 
 
+def test_a_view_that_may_be_mirrored_or_no_chest_is_not_mapped(image):
+    doubted = image.facts.doubted([Doubt("It may be mirrored.", "never")])
+    assert _frontal([doubted]) is None
+    assert _frontal([replace(doubted, view="PA"), replace(image.facts, view="AP")]) == 1
+
+
 def test_reports_say_where_findings_point_and_are_the_same_without(
     reporter, image, radiograph, measured, deadline
 ):
@@ -127,6 +128,12 @@ def test_people_read_the_zone_or_a_warning(checked):
     assert basis(right) == "[1] (map: left lower zone)"
     assert basis(wrong) == "[1] (the map of pleural effusion lies on the other side)"
     assert basis(Sentence("Nodule.", (1,), 1.0, "supported")) == "[1]"
+
+
+def test_people_read_no_zone_where_the_lungs_were_not_found(checked):
+    region = replace(checked("Pleural effusion.", pleural_effusion=LEFT).region, lungs_found=False)
+    assert basis(Sentence("Effusion.", (1,), 1.0, "supported", region=region)) == "[1]"
+    assert where(region).startswith("lung fields not found; box at 0.")
 
 
 def test_a_fhir_observation_has_the_region_as_a_component(reporter, image, checked, deadline):

@@ -83,8 +83,13 @@ def test_padding_around_the_radiograph_is_never_pointed_at():
     assert padded.box.left >= 0
 
 
-def test_a_flat_map_points_nowhere():
-    assert region(np.ones((8, 8), np.float32)) is None
+@pytest.mark.parametrize("level", [1, np.nan])
+def test_a_map_that_is_flat_or_no_number_points_nowhere(level):
+    assert region(np.full((8, 8), level, np.float32)) is None
+
+
+def test_a_radiograph_that_fills_no_sample_of_its_map_is_pointed_at_nowhere():
+    assert region(spot(0.5, 0.5), part=Box(0, -50, 1, 101)) is None
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,26 @@ def test_what_a_report_says_is_shown_as_text_and_never_run(browser, serve, tmp_p
         page.close()
 
 
+@pytest.mark.parametrize(
+    ("region", "words"),
+    [
+        (
+            {"agrees": "disagrees", "zone": "right lower"},
+            " the map of effusion lies on the other side",
+        ),
+        ({"agrees": "agrees", "zone": "left lower"}, " map: left lower zone"),
+        ({"agrees": None, "zone": None}, ""),
+        ({"agrees": None, "zone": "left mid", "lungs_found": False}, ""),
+        (None, ""),
+    ],
+)
+def test_a_sentence_says_where_its_finding_points(page, region, words):
+    region = region and {"finding": "effusion", "lungs_found": True} | region
+    item = {"sentence": "Left effusion.", "evidence": [1], "against": [], "region": region}
+    shown = page.evaluate("item => sentence(item).textContent", item)
+    assert shown == f"Left effusion. [1]{words}"
+
+
 def test_the_page_takes_a_key_and_says_what_is_wrong_with_it(
     browser, serve, demo_copy, tmp_path, radiograph, choose
 ):

@@ -14,6 +14,7 @@ from service.pacs.desk.making import make_results
 from service.pacs.desk.rules import Rules
 from service.settings import Settings
 from tests.support.archive import archived
+from tests.support.map_bundles import measured_mapper
 from tests.support.paths import RADIOGRAPH
 
 STUDY = generate_uid()
@@ -66,6 +67,22 @@ def test_an_image_that_cannot_be_used_does_not_cost_its_siblings_their_report(wi
     assert isinstance(made, Drafted)
     assert len(made.images) == 2
     assert made.report.evidence
+
+
+def test_the_frontal_view_is_read_again_to_say_where_findings_point(wired):
+    files, read = [image(ViewPosition="LL"), CUT, image(ViewPosition="PA")], []
+
+    def file_of(name):
+        read.append(name)
+        return files[int(name)]
+
+    mapper = measured_mapper(wired.encoder, 0.1)
+    reporter = replace(wired.reporter, mapper=mapper)
+    drafting = Drafting(Settings(), wired.encoder, reporter, Rules())
+    made = drafting.draft(STUDY, ["0", "1", "2"], file_of, Deadline(60))
+    assert read == ["0", "1", "2", "2"]
+    regions = [each.region for each in made.report.findings if each.region]
+    assert {region.view for region in regions} == {1}
 
 
 def test_no_evidence_comes_from_the_patient_or_the_study(wired):

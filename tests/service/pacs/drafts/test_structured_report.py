@@ -29,9 +29,11 @@ from tests.support.archive import SYNTAXES, archived
 from tests.support.conformance import dciodvfy_errors
 from tests.support.draft_reports import PROVENANCE, WRITTEN, draft_report, image_header
 from tests.support.evidence import passage
+from tests.support.regions import pointing, spot
 from tests.support.synthetic import radiograph
 
 VIEWS = (image_header(1), image_header(2))
+POINTS = "Where the map of the finding points"
 SYNTAX_PIXELS = radiograph(32, 24, 12)
 
 
@@ -99,6 +101,15 @@ def test_each_sentence_has_its_passages_and_verdicts():
     assert verdict.ConceptCodeSequence[0].CodeValue == "DISAGREES"
     assert cited.TextValue == "[2] What passage 2 says."
     assert denying.TextValue == "[3] What passage 3 says."
+
+
+def test_a_sentence_says_where_its_finding_points():
+    report, region = draft_report(), pointing(effusion=spot(0.72, 0.72)).region("effusion", "right")
+    pointed = replace(report.findings[0], region=region)
+    (said,) = texts(read(written(replace(report, findings=(pointed,), impression=()))), POINTS)
+    assert said.startswith("left lower zone (not the side that the sentence names); box at 0.")
+    assert "×" in said
+    assert said.endswith("of image 1")
 
 
 def test_probabilities_are_coded_and_a_doubtful_one_is_uncertain():
