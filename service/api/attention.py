@@ -38,7 +38,7 @@ class MapOut(Answer):
     """One map, and what is known of it."""
 
     grid: list[list[float]]
-    """Rows from top to bottom, over the whole `region`. Higher is where it points."""
+    """Rows from top to bottom, over all of `covers`. Higher is where it points."""
     validated: bool
     """Whether it beat a Gaussian in the middle of the image, in both measures of `quality`."""
     caution: str | None
@@ -47,7 +47,7 @@ class MapOut(Answer):
     """What was measured of maps of this kind when the bundle was made; null if nothing was."""
 
 
-class Region(Answer):
+class Covered(Answer):
     """A rectangle in pixels of the radiograph, from its upper left corner.
 
     It is smaller than the radiograph where the model's input is cropped, and reaches outside where
@@ -75,7 +75,7 @@ class AttentionMaps(Answer):
     bundle: BundleName
     maps: dict[MapKind, MapOut]
     """attention: where the model looked, whatever the text. text: where the text points."""
-    region: Region
+    covers: Covered
     """What of the radiograph every grid covers."""
     radiograph: WholeRadiograph
     warnings: list[str]
@@ -109,7 +109,7 @@ def _attend(
     return AttentionMaps(
         bundle=BundleName.of(wired.bundle),
         maps={kind: _answered(manifest, kind, grid) for kind, grid in grids.items()},
-        region=Region.model_validate(maps.part),
+        covers=Covered.model_validate(maps.part),
         radiograph=WholeRadiograph.model_validate(maps.radiograph),
         warnings=list(maps.radiograph.warnings),
         overlay=drawn and _picture(manifest, maps, drawn, grids[drawn]),

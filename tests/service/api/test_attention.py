@@ -84,7 +84,7 @@ def test_without_a_text_the_answer_is_where_the_model_looked(both, image):
     assert (of["validated"], of["caution"]) == (True, None)
     assert of["quality"]["against"] == "lesion"
     assert of["quality"]["pointing_game"]["centre_prior"] == 0.6
-    assert answer["region"] == {"left": 0, "top": 25, "width": 100, "height": 100}
+    assert answer["covers"] == {"left": 0, "top": 25, "width": 100, "height": 100}
     assert answer["radiograph"] == {"rows": 150, "columns": 100, "pixel_spacing_mm": None}
     assert answer["overlay"] is None
 
