@@ -63,7 +63,8 @@ def _phantom_pair(config: PhantomConfig, spec: ImageSpec, sigma: Sigma | None, i
         return Pair(image, drawn.study)
     mask: UInt8 = np.where(drawn.lesions.any(axis=0), 255, 0).astype(np.uint8)
     heatmap = heatmap_on(drawn.study, drawn.image.shape, spec, sigma)
-    return Pair(image, drawn.study, heatmap, preprocess(mask, spec))
+    lesions = preprocess(mask, spec.model_copy(update={"fill": 0}))
+    return Pair(image, drawn.study, heatmap, lesions)
 
 
 def _cache(data: PhantomData, spec: ImageSpec, sigma: Sigma | None, folder: Path) -> Path:

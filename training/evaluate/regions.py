@@ -1,8 +1,8 @@
 """Finds where maps should point: at the lesion of a single finding, and at what readers looked at.
 
-Lesions are taken of studies with one finding alone, since the masks of several are merged. Their
-text is the finding's present prompts. Gaze is taken of every study that has it; its text is the
-study's report.
+Lesions are taken of studies with one finding alone, since the masks of several are merged. Where
+there are prompts it is a finding that has them, and its text is the present ones. Gaze is taken of
+every study that has it; its text is the study's report.
 """
 
 from collections.abc import Iterator, Mapping
@@ -49,8 +49,10 @@ def _lesions(studies: EmbeddedPairs, prompts: Mapping[str, Prompts]) -> Iterator
     if pairs.lesions is None:
         return
     texts = [ensemble(studies.encoder, prompt.present) for prompt in prompts.values()]
-    findings = Findings.of(pairs.studies, prompts or _named(pairs))
-    alone = findings.known.all(axis=1) & (findings.there.sum(axis=1) == 1)
+    labels = (*prompts, *_others(pairs, prompts))
+    findings = Findings.of(pairs.studies, labels)
+    asked = findings.there[:, : len(prompts) or len(labels)].any(axis=1)
+    alone = findings.known.all(axis=1) & (findings.there.sum(axis=1) == 1) & asked
     for row in np.flatnonzero(alone).tolist():
         at = int(findings.there[row].argmax())
         inside = pairs.lesions[row] >= LEVEL
@@ -66,6 +68,7 @@ def _gaze(studies: EmbeddedPairs) -> Iterator[Region]:
         yield Region(row, "gaze", heatmaps[row] >= LEVEL, None, texts.get(row))
 
 
-def _named(pairs: Pairs) -> list[str]:
-    """Returns the findings that the studies name themselves."""
-    return sorted({name for study in pairs.studies for name in present(study)})
+def _others(pairs: Pairs, prompts: Mapping[str, Prompts]) -> list[str]:
+    """Returns the findings that the studies name and that have no prompts."""
+    named = {name for study in pairs.studies for name in present(study)}
+    return sorted(named - {label.lower() for label in prompts})

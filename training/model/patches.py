@@ -22,6 +22,7 @@ from open_clip.transformer import VisionTransformer
 from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 from timm.layers.classifier import ClassifierHead, NormMlpClassifierHead
 from timm.models.resnet import ResNet
+from timm.models.vgg import VGG
 from timm.models.vision_transformer import VisionTransformer as TimmViT
 from torch import Tensor, nn, unflatten
 from torch.nn import functional
@@ -125,13 +126,16 @@ def _averaged(visual: Any) -> tuple[Cells, tuple[Any, ...]]:
 
 
 def _after_timms_mean(trunk: Any) -> tuple[nn.Module, ...] | None:
-    """Returns what follows the mean in timm's ViT, ResNet, ConvNeXt, Swin and others like them."""
-    if isinstance(trunk, TimmViT):
+    """Returns what follows the mean in timm's ViT, ResNet, ConvNeXt, Swin and others like them.
+
+    A VGG has dense layers between its features and their mean.
+    """
+    if type(trunk) is TimmViT:
         whole = isinstance(trunk.patch_drop, nn.Identity) and not trunk.pool_include_prefix
         return (trunk.fc_norm, trunk.head) if trunk.global_pool == "avg" and whole else None
     if isinstance(trunk, ResNet):
         return (trunk.fc,) if _is_mean(trunk.global_pool) else None
-    head = getattr(trunk, "head", None)
+    head = None if isinstance(trunk, VGG) else getattr(trunk, "head", None)
     if isinstance(head, NormMlpClassifierHead) and _is_mean(head.global_pool):
         return head.norm, head.pre_logits, head.fc
     if isinstance(head, ClassifierHead) and _is_mean(head.global_pool):

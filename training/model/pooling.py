@@ -14,6 +14,7 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from timm.layers.attention import Attention
 from timm.layers.attention_pool import AttentionPoolLatent
+from timm.models.vision_transformer import Block
 from timm.models.vision_transformer import VisionTransformer as TimmViT
 from torch import Tensor, nn
 from torch.nn import functional
@@ -186,16 +187,18 @@ def _of_open_clip(visual: Any) -> Pooler | None:
 
 
 def _of_timm(visual: Any) -> Pooler | None:
-    """Timm's plain ViT alone; others rotate or bias the keys."""
+    """Timm's plain ViT alone; others rotate or bias the keys, or pool two tokens (DeiT's)."""
     trunk = visual.trunk
-    if not isinstance(trunk, TimmViT) or _drops(trunk.patch_drop):
+    if type(trunk) is not TimmViT or _drops(trunk.patch_drop):
         return None
     grid, head = tuple(trunk.patch_embed.grid_size), (trunk.fc_norm, trunk.head, visual.head)
     pool = trunk.attn_pool
     if type(pool) is AttentionPoolLatent and pool.latent_len == 1:
         return TimmLatent(grid, pool, pool, head)
     last: Any = trunk.blocks[-1]
-    if trunk.global_pool != "token" or type(last.attn) is not Attention or _gated(last.attn):
+    if trunk.global_pool != "token" or type(last) is not Block:
+        return None
+    if type(last.attn) is not Attention or _gated(last.attn):
         return None
     return TimmClassToken(grid, last.attn, last, (trunk.norm, *head), last.ls1)
 

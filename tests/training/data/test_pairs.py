@@ -173,6 +173,14 @@ def test_runs_share_only_phantoms_that_are_the_same(tmp_path):
     assert len(list((tmp_path / "shared").iterdir())) == 3
 
 
+def test_padding_is_no_lesion():
+    padded = ImageSpec(height=32, width=64, fit="longest", fill=255)
+    pairs = phantom_pairs(PhantomConfig(size=48, seed=11), range(6), padded, Sigma(2, "pixel"))
+    assert pairs.lesions.any()
+    assert not pairs.lesions[:, :, :16].any()
+    assert not pairs.lesions[:, :, 48:].any()
+
+
 def test_pairs_survive_a_save(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8)).astype(np.uint8)
     pairs = Pairs(images, (study(0, "a", findings=("nodule",)), study(1, "ä")))

@@ -114,6 +114,7 @@ def test_the_lesions_of_a_study_with_two_findings_belong_to_neither(top_left, em
     both = PROMPTS | {"mass": PROMPTS["nodule"]}
     assert maps(studies, both).values["map/text/lesion/pointing_game"].n == 2
     assert maps(attending(studies), {}).values["map/attention/lesion/pointing_game"].n == 2
+    assert maps(studies, PROMPTS).values["map/text/lesion/pointing_game"].n == 2
 
 
 def test_each_image_is_encoded_once(top_left, embedded):

@@ -21,6 +21,7 @@ from training.export import graphs
 from training.export.bundle import annotate, make_room, write_bundle
 from training.export.graphs import CHECKED_BATCHES, TOLERANCE, ParityError, check_parity
 from training.model.clip import WeightsIgnored, from_open_clip
+from training.model.towers import ImageTower
 
 pytestmark = pytest.mark.slow
 
@@ -106,6 +107,33 @@ def test_maps_come_out_where_the_tower_has_them(exported):
         assert "attention" not in names
     else:
         np.testing.assert_allclose(answers["attention"].sum(axis=(1, 2)), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", CHECKED_BATCHES)
+def test_maps_equal_those_of_torch(exported, batch):
+    """`attention` and `patches`, number by number."""
+    _, clip, bundle = exported
+    pixels = np.stack(
+        [np.asarray(p.resize((clip.image.width,) * 2)) for p in pictures(clip, batch)]
+    )
+    tower = ImageTower(clip).eval()
+    with torch.no_grad():
+        theirs = dict(zip(tower.outputs, tower(torch.from_numpy(pixels)), strict=True))
+    maps = [name for name in ("attention", "patches") if name in theirs]
+    session = onnxruntime.InferenceSession(bundle.path / IMAGE_TOWER)
+    assert maps
+    for name, ours in zip(maps, session.run(maps, {"pixels": pixels}), strict=True):
+        assert np.abs(ours - theirs[name].numpy()).max() <= 1e-4, name
+
+
+def test_maps_are_compared_image_by_image():
+    """A small map next to a large one counts as much, and no number may be off by more."""
+    reference = np.ones((2, 3, 3), np.float32) * np.float32([5, 0.001])[:, None, None]
+    for image, off, expected in ((0, 0.5, 0.5), (1, 0.0005, 0.5)):
+        ours = reference.copy()
+        ours[image, 1, 1] += off
+        assert graphs.difference(ours, reference) == pytest.approx(expected, rel=1e-3)
+    assert graphs.difference(reference[0] + 0.5, reference[0]) == 0.5
 
 
 def test_the_logit_scale_and_bias_are_carried(exported):

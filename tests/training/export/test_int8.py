@@ -1,4 +1,5 @@
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -7,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.bundle.manifest import INT8, Int8, load
+from service.bundle.maps import MapChange
 from service.inference.session import Towers, self_test
 from service.settings import DEMO_BUNDLE
-from training.evaluate.encode import BundleEncoder, int8_encoder
+from training.data.pairs import Pairs
+from training.evaluate.encode import BundleEncoder, EmbeddedPairs, Maps, int8_encoder
 from training.export import int8
 from training.export.int8 import NEAREST, overlap, too_much, with_int8
 
@@ -59,6 +62,21 @@ def test_maps_are_compared_with_those_of_fp32(int8_demo):
         assert change.difference < 0.2
         assert change.same_peak > 0.7
         assert f"{kind} maps differ by {change.difference:.1%}" in int8_demo.model_card
+
+
+def test_each_kind_of_map_is_compared(label_sets):
+    """Two images: the maps of one are as they were, those of the other are at another patch."""
+    grid = np.float32([[[3, 1], [0, 0]]] * 2)
+    moved = np.stack([grid[0], np.float32([[1, 3], [0, 0]])])
+    texts = np.float32([[0, 1]])
+
+    def giving(attention):
+        patches = np.stack([attention, 2 * attention], axis=-1)
+        encoder = SimpleNamespace(maps=lambda _: Maps(attention, patches), texts=lambda _: texts)
+        return EmbeddedPairs(encoder, Pairs(np.zeros((2, 16, 16), np.uint8), ()))
+
+    changes = int8.map_changes(giving(grid), giving(moved), label_sets)
+    assert changes == dict.fromkeys(("attention", "text"), MapChange(difference=0.5, same_peak=0.5))
 
 
 def test_graphs_that_change_too_much_are_left_out_with_a_warning(

@@ -18,12 +18,16 @@ ATTENDING = {
     ),
     "timm class token": lambda: timm("test_vit", "token").visual,
     "timm latent (SigLIP)": lambda: TimmModel("test_vit", 64, 160, pool="map", proj=""),
+    "timm latent, which reads a class token too": lambda: TimmModel(
+        "test_vit3", 96, 160, pool="map", proj="none"
+    ),
     "ResNet of open_clip": lambda: resnet().visual,
 }
 AVERAGING = {
     "mean": lambda: vit(pool_type="avg").visual,
     "mean, then norm": lambda: vit(pool_type="avg", final_ln_after_pool=True).visual,
     "timm mean": lambda: timm("test_vit", "avg").visual,
+    "timm mean, then norm": lambda: timm("test_vit2").visual,
     "timm ConvNeXt": lambda: timm("test_convnext").visual,
     "timm ResNet": lambda: timm("test_resnet").visual,
 }
@@ -70,7 +74,7 @@ def test_a_patch_has_the_value_that_attention_takes_from_it(kind):
     added = (weights * pooler.values(look.inputs)).sum(dim=2).flatten(1) @ pooler.output.T
     answer = answers[0][0] if isinstance(answers[0], tuple) else answers[0]
     answer = answer if answer.ndim == 2 else answer[:, 0]
-    if kind == "timm latent (SigLIP)":
+    if "timm latent" in kind:
         added = added + pooler.module.proj.bias
         added = added + pooler.module.mlp(pooler.module.norm(added))
         torch.testing.assert_close(added, answer)
@@ -78,15 +82,17 @@ def test_a_patch_has_the_value_that_attention_takes_from_it(kind):
         torch.testing.assert_close((added - answer).std(dim=0), torch.zeros(answer.shape[1]))
 
 
+@pytest.mark.parametrize("kind", ["class token", "class token, scaled", "attention pooler"])
 @torch.no_grad()
-def test_patches_and_the_first_key_are_all_of_what_a_pooler_answers():
-    """With an attention pooler; its first key is the class token, and its bias has no patch."""
-    visual = tower(ATTENDING["attention pooler"])
+def test_patches_and_what_is_no_patch_are_all_of_the_embedding(kind):
+    """The rest is the first key, the class token of layers before, the last MLP and biases."""
+    visual = tower(ATTENDING[kind])
     pooled, _, patches = reader(visual)(images(visual))
-    first, end = of_first_key(visual)
-    norm, bias = visual.ln_post, visual.attn_pool.attn.out_proj.bias
+    of_patches, end = of_keys(visual, slice(1, None))
+    if visual.attn_pool is None:
+        of_patches = visual.transformer.resblocks[-1].ls_1(of_patches)
+    norm, rest = visual.ln_post, end - of_patches
     deviation = (end.var(dim=-1, correction=0, keepdim=True) + norm.eps).sqrt()
-    rest = first + bias
     rest = (rest - rest.mean(dim=-1, keepdim=True)) / deviation * norm.weight + norm.bias
     torch.testing.assert_close(patches.sum((1, 2)) + rest @ visual.proj, pooled)
 
@@ -95,16 +101,17 @@ def test_patches_and_the_first_key_are_all_of_what_a_pooler_answers():
 def test_patches_and_their_mean_are_all_of_what_the_resnet_answers():
     visual = tower(ATTENDING["ResNet of open_clip"])
     pooled, _, patches = reader(visual)(images(visual))
-    first, _ = of_first_key(visual)
-    torch.testing.assert_close(patches.sum((1, 2)) + first + visual.attnpool.c_proj.bias, pooled)
+    of_mean, _ = of_keys(visual, slice(1))
+    torch.testing.assert_close(patches.sum((1, 2)) + of_mean + visual.attnpool.c_proj.bias, pooled)
 
 
-def of_first_key(visual):
-    """What the pooling attention adds of its first key, float[N,C], and its whole answer."""
+def of_keys(visual, keys):
+    """What the pooling attention adds of some keys, float[N,C], and the token that is pooled."""
     attention = PoolingAttention(visual)
     look, pooler = attention.look(images(visual)), attention.pooler
-    weights = pooler.logits(look.inputs).softmax(dim=-1)[:, :, :1]
-    return (weights * pooler.values(look.inputs)[:, :, 0]).flatten(1) @ pooler.output.T, look.end
+    weights = pooler.logits(look.inputs).softmax(dim=-1).unsqueeze(-1)
+    weighted = (weights * pooler.values(look.inputs))[:, :, keys].sum(dim=2)
+    return weighted.flatten(1) @ pooler.output.T, look.end
 
 
 @pytest.mark.parametrize("kind", AVERAGING)
@@ -132,6 +139,22 @@ def test_where_features_are_averaged_the_patches_are_all_of_the_embedding(kind):
 )
 def test_a_tower_that_does_not_add_up_its_patches_has_no_maps(make):
     assert reader(make()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "pool"),
+    [
+        ("deit_tiny_distilled_patch16_224", "token"),
+        ("vit_small_patch16_18x2_224", "token"),
+        ("vit_base_patch16_xp_224", "token"),
+        ("vgg11", "avg"),
+    ],
+    ids=["two class tokens", "many attentions a block", "attention in its block", "dense layers"],
+)
+def test_a_relative_of_a_tower_that_is_read_has_no_maps(name, pool):
+    """They look like towers of timm that are read, and pool in another way."""
+    with torch.device("meta"):  # without weights, of which they have many
+        assert reader(TimmModel(name, DIMENSION, 224, pool=pool)) is None
 
 
 def test_behind_a_projection_that_is_not_linear_there_is_attention_alone():
