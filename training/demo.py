@@ -36,7 +36,7 @@ from training.fit.trainer import fit
 from training.recipe import Recipe, RecipeError
 from training.run.folder import load_run, open_data
 
-NAME, VERSION = "phantom-demo", "1"
+NAME, VERSION = "phantom-demo", "2"
 LABEL_SET = "phantom"
 LIBRARY = PhantomConfig(size=256, seed=7_000)
 STUDIES = 240

@@ -98,7 +98,7 @@ def test_a_copy_that_is_killed_and_run_again_lacks_nothing(tmp_path, whole, unin
     bundle = DEMO_BUNDLE
     if vectors == "embedded again":
         other = shutil.copytree(DEMO_BUNDLE, tmp_path / "bundle")
-        bundle = seal(other, load(other).manifest.model_copy(update={"version": "2"})).path
+        bundle = seal(other, load(other).manifest.model_copy(update={"version": "other"})).path
     for renditions in (1, 40, 80):
         kill_when(eclip(tmp_path, bundle, "copy", whole / "studies"), tmp_path, renditions)
     assert eclip(tmp_path, bundle, "copy", whole / "studies").wait(timeout=TIMEOUT_S) == 0

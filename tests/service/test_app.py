@@ -18,7 +18,7 @@ def test_a_library_of_another_bundle_is_refused(tmp_path):
     with open_services(Settings(data_dir=tmp_path / "var")):
         pass
     other = shutil.copytree(DEMO_BUNDLE, tmp_path / "bundle")
-    seal(other, load(other).manifest.model_copy(update={"version": "2"}))
+    seal(other, load(other).manifest.model_copy(update={"version": "other"}))
     with (
         pytest.raises(BundleMismatch, match="was written with bundle"),
         open_services(Settings(data_dir=tmp_path / "var", bundle=other)),

@@ -330,7 +330,7 @@ def test_what_is_passed_over_is_counted_with_the_reason(tmp_path):
 
 def test_a_bundle_is_verified_and_shown():
     shown = invoke("bundle", DEMO_BUNDLE)
-    assert "phantom-demo 1" in shown
+    assert "phantom-demo 2" in shown
     assert "image.onnx" in shown
     assert "verified" in shown
 

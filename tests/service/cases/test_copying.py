@@ -52,7 +52,7 @@ def on_server(library, tmp_path):
 def another_bundle(tmp_path):
     """The demo bundle under another id."""
     folder = shutil.copytree(DEMO_BUNDLE, tmp_path / "bundle")
-    return seal(folder, load(DEMO_BUNDLE).manifest.model_copy(update={"version": "2"}))
+    return seal(folder, load(DEMO_BUNDLE).manifest.model_copy(update={"version": "other"}))
 
 
 @pytest.fixture

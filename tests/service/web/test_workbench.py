@@ -22,7 +22,7 @@ def page(browser, server):
 
 
 def test_a_dropped_radiograph_becomes_a_cited_report(page, radiograph, choose):
-    expect(page.locator("#bundle")).to_have_text("Bundle phantom-demo 1")
+    expect(page.locator("#bundle")).to_have_text("Bundle phantom-demo 2")
     choose(page, "radiograph.png", radiograph)
     expect(page.get_by_role("status")).to_have_text("Done.", timeout=20_000)
     cited = page.locator("#report p sup a")
@@ -147,7 +147,7 @@ def test_the_page_takes_a_key_and_says_what_is_wrong_with_it(
         expect(alert).to_contain_text("only ASCII")
         field.fill(keys["reading"])
         field.blur()
-        expect(page.locator("#bundle")).to_have_text("Bundle phantom-demo 1")
+        expect(page.locator("#bundle")).to_have_text("Bundle phantom-demo 2")
         expect(alert).to_have_text("")
         choose(page, "again.png", radiograph)
         expect(page.get_by_role("status")).to_have_text("Done.", timeout=20_000)
@@ -165,5 +165,5 @@ def test_the_page_takes_a_key_and_says_what_is_wrong_with_it(
 
 
 def test_without_keys_the_page_asks_for_none(page):
-    expect(page.locator("#bundle")).to_have_text("Bundle phantom-demo 1")
+    expect(page.locator("#bundle")).to_have_text("Bundle phantom-demo 2")
     expect(page.get_by_label("API key")).to_be_hidden()

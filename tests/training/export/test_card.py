@@ -29,7 +29,7 @@ def front_matter(text):
 
 def test_the_hub_can_read_the_front_matter(manifest):
     metrics = {"auroc_present/macro": 0.8, "recall@5/image-to-report": 0.3, "modality_gap": 0.2}
-    facts = front_matter(card(manifest, metrics=metrics))
+    facts = front_matter(card(manifest, metrics=metrics, provenance={}))
     assert facts["pipeline_tag"] == "zero-shot-image-classification"
     assert (facts["library_name"], facts["license"]) == ("onnx", "unknown")
     assert facts["metrics"] == ["recall", "roc_auc"]
@@ -94,4 +94,5 @@ def test_the_card_says_which_maps_may_be_shown(manifest):
     assert f"| attention | {row} | yes |" in text
     assert f"| text | {row} | no |" in text
     assert "| text | never measured |  |  |  | no |" in card(manifest, map_quality={})
-    assert "yields no map" in card(manifest, patches=None, patch_grid=None)
+    none = card(manifest, has_attention=False, patches=None, patch_grid=None)
+    assert "yields no map" in none
