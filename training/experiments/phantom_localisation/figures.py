@@ -20,13 +20,14 @@ from training.experiments.phantom_localisation.contrasts import (
 from training.experiments.phantom_localisation.protocol import MAIN, OTHERS
 from training.experiments.results import Results
 
-POINTING = "pointing game: maps whose highest pixel lies in the lesion"
+POINTING = "pointing game"
 
 
 def draw_arms(results: Results) -> Figure:
-    """Draws each arm's pointing, a dot a seed, with 95 % intervals; priors as lines."""
-    arms = {arm: results.of("main", arm, PRIMARY) for arm in MAIN.arms}
-    arms |= {arm: results.of("others", arm, PRIMARY) for arm in OTHERS.arms}
+    """Draws pointing of each measured arm, a dot a seed, with 95 % intervals; priors as lines."""
+    parts = (("main", MAIN), ("others", OTHERS))
+    found = {arm: results.of(name, arm, PRIMARY) for name, part in parts for arm in part.arms}
+    arms = {arm: values for arm, values in found.items() if values}
     figure, axes = _figure(8, 4.5)
     rng = np.random.default_rng(0)
     for place, values in enumerate(arms.values()):
