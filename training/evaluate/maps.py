@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from service.bundle.labels import Prompts
 from service.bundle.maps import MapKind, upsampled
-from training.evaluate.attention import SHARES, Heat, Pointing, centre_prior, mean_gaze
+from training.evaluate.pointing import SHARES, Heat, Pointing, centre_prior, mean_gaze
 from training.evaluate.bootstrap import Counts, interval, means, patient_counts
 from training.evaluate.encode import EmbeddedPairs
 from training.evaluate.grids import Drawn, draw, kinds_of

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from service.arrays import Bools, UInt8
+from service.bundle.maps import upsampled
 from training.data.dataset import open_pairs
-from training.evaluate.attention import Floats, upsampled
+from training.evaluate.pointing import Floats
 from training.evaluate.encode import TorchEncoder
 from training.experiments.cells import Cell, Protocol
 from training.experiments.phantom_localisation.maps import maps

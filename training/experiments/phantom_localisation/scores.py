@@ -7,7 +7,8 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from service.arrays import Bools, FloatArray
-from training.evaluate.attention import Pointing, centre_prior, pointing, upsampled
+from service.bundle.maps import upsampled
+from training.evaluate.pointing import Pointing, centre_prior, pointing
 from training.evaluate.encode import EmbeddedPairs, TorchEncoder
 from training.evaluate.zero_shot import Scores
 from training.experiments.phantom_localisation.maps import maps

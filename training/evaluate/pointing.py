@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from service.arrays import Bools
-from service.bundle.maps import upsampled as upsampled
 from training.data.pairs import Levels
 from training.evaluate.encode import BATCH
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import jaccard_score, roc_auc_score
 
-from training.evaluate.attention import SHARES, Heat, centre_prior, mean_gaze, pointing
+from training.evaluate.pointing import SHARES, Heat, centre_prior, mean_gaze, pointing
 
 
 @given(st.integers(0, 200), st.booleans())
