@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from service.bundle.labels import Prompts
 from service.bundle.maps import MapKind, upsampled
-from training.evaluate.pointing import SHARES, Heat, Pointing, centre_prior, mean_gaze
 from training.evaluate.bootstrap import Counts, interval, means, patient_counts
 from training.evaluate.encode import EmbeddedPairs
 from training.evaluate.grids import Drawn, draw, kinds_of
+from training.evaluate.pointing import SHARES, Heat, Pointing, centre_prior, mean_gaze
 from training.evaluate.regions import AGAINST, Against
 from training.evaluate.result import Estimate, MapExample, Measurement, NotMeasured
 

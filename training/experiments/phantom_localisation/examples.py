@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from service.arrays import Bools, UInt8
 from service.bundle.maps import upsampled
 from training.data.dataset import open_pairs
-from training.evaluate.pointing import Floats
 from training.evaluate.encode import TorchEncoder
+from training.evaluate.pointing import Floats
 from training.experiments.cells import Cell, Protocol
 from training.experiments.phantom_localisation.maps import maps
 from training.experiments.phantom_localisation.run import trained

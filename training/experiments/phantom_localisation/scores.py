@@ -8,8 +8,8 @@ from sklearn.metrics import roc_auc_score
 
 from service.arrays import Bools, FloatArray
 from service.bundle.maps import upsampled
-from training.evaluate.pointing import Pointing, centre_prior, pointing
 from training.evaluate.encode import EmbeddedPairs, TorchEncoder
+from training.evaluate.pointing import Pointing, centre_prior, pointing
 from training.evaluate.zero_shot import Scores
 from training.experiments.phantom_localisation.maps import maps
 from training.experiments.phantom_localisation.truth import LABELS, Truth
