@@ -163,17 +163,18 @@ def test_a_report_is_written_again_from_the_audit_log(reporter, radiograph):
 
 
 def test_instructions_that_pass_for_reports_put_nothing_into_a_report(reporter, radiograph):
-    """Eight phrases that the rules for plain instructions do not know stand in a study nearby,
-    so that the model reads them. What it then writes must follow from the honest passages alone.
+    """Phrases that the rules for plain instructions do not know stand in copies of the nearest
+    study, so that the model reads some. What it writes must follow from the honest passages alone.
     """
     deadline = Deadline(PATIENCE_S)
     image = reporter.encoder.image(radiograph, deadline)
-    request = ReportRequest(k=3, seed=7, ungrounded="flag")
-    before = reporter.report([image], request, deadline)
     hostile = [text for text, known in UNSEEN.items() if not known]
+    request = ReportRequest(k=2 * len(hostile), seed=7, ungrounded="flag")
+    before = reporter.report([image], ReportRequest(k=1, seed=7), deadline)
     nearest = reporter.library.get(before.evidence[0].study_id)
-    text = f"{nearest.report} {' '.join(hostile)}"
-    reporter.library.put(NewStudy("hostile", StudyRecord(report=text), ()), deadline)
+    for number, phrase in enumerate(hostile):
+        record = StudyRecord(report=f"{nearest.report} {phrase}")
+        reporter.library.put(NewStudy(f"hostile {number}", record, ()), deadline)
     after = reporter.report([image], request, deadline)
     read = [item.text for item in after.evidence]
     assert {*hostile} & {*read}
@@ -210,7 +211,9 @@ def test_killed_in_mid_stream_it_is_told_and_the_next_is_served_without_it(
 ):
     """The last test: it ends the server that the others asked."""
     names = []
-    files, data = {"files": radiograph}, ASKED | {"stream": "true"}
+    studies = (entry.study for entry in open_source(DEMO_LIBRARY).entries)
+    longest = max(studies, key=lambda study: len(study.record.report))
+    files, data = {"files": longest.images[0]}, ASKED | {"stream": "true"}
     with live.stream("POST", "/generate-report", files=files, data=data) as answer:
         for line in answer.iter_lines():
             kind, _, rest = line.partition(": ")
