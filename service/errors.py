@@ -18,17 +18,11 @@ class EclipError(Exception):
     title: ClassVar[str]
     status: ClassVar[int]
 
-    def __init__(
-        self,
-        detail: str,
-        *,
-        retry_after_s: float | None = None,
-        extensions: dict[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.retry_after_s = retry_after_s
-        self.extensions = extensions or {}
+        self.extensions: dict[str, Any] = {}
 
     @property
     def urn(self) -> str:

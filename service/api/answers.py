@@ -102,10 +102,11 @@ def batch_items(
         return items
     if len(errors) == 1 or all(error.status in RETRYABLE for error in errors):
         raise errors[0]
-    raise AllItemsFailed(
-        f"None of the {len(items)} items could be processed. `items` gives the reason for each.",
-        extensions={"items": [item.model_dump(mode="json") for item in items]},
+    failed = AllItemsFailed(
+        f"None of the {len(items)} items could be processed. `items` gives the reason for each."
     )
+    failed.extensions["items"] = [item.model_dump(mode="json") for item in items]
+    raise failed
 
 
 def encoded_vector(vector: FloatArray, encoding: Encoding) -> list[float] | str:

@@ -250,10 +250,16 @@ class Scripted:
     """Takes the reporter's place, with events of our choosing."""
 
     def __init__(self, events):
-        self.events = events
+        self._events = events
 
-    def report(self, images, asked, deadline):
-        return list(self.events(images, asked, deadline))[-1]
+    def pointing(self, *_):
+        """Finds no frontal view."""
+
+    def events(self, images, asked, deadline, _pointing):
+        return self._events(images, asked, deadline)
+
+    def report(self, images, asked, deadline, **_):
+        return list(self._events(images, asked, deadline))[-1]
 
 
 def app_with(client, reporter, **settings):
