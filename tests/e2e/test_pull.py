@@ -9,7 +9,6 @@ import sys
 import time
 from datetime import date
 
-import numpy as np
 import pytest
 
 from service.cases.ingest import AT_ONCE, Outcome, ingest, total
@@ -105,27 +104,12 @@ def renditions(data_dir):
     return len(list((data_dir / "renditions").rglob("*.jpg")))
 
 
-class Near:
-    """A vector that equals others to five decimals: its last bits depend on its batch."""
-
-    def __init__(self, vector):
-        self.vector = vector
-
-    def __eq__(self, other):
-        return np.allclose(self.vector, other.vector, atol=1e-5)
-
-    def __lt__(self, other):
-        return self.vector.tolist() < other.vector.tolist()
-
-    __hash__ = None
-
-
 def content(data_dir, encoder):
     """Returns the studies with their digests, and every vector and text, sorted."""
     with open_library(Settings(data_dir=data_dir), encoder) as library:
         studies = {each.study.study_id: each.study.digest for each in library.store.studies()}
         points = [
-            (each.part, str(each.payload), each.vector is not None and Near(each.vector))
+            (each.part, str(each.payload), each.vector is not None and each.vector.tobytes())
             for each in library.store.points()
         ]
     return studies, sorted(points)
@@ -139,7 +123,7 @@ def vectors(data_dir, encoder):
                 each.part,
                 each.payload["study_id"],
                 str(each.payload.get("text")),
-                Near(each.vector),
+                each.vector.tobytes(),
             )
             for each in library.store.points()
             if each.vector is not None
