@@ -76,6 +76,11 @@ def collect(finished: Path, results: Path) -> set[Key]:
     return {row[:3] for row in rows}
 
 
+def measured(results: Path) -> set[Key]:
+    """Returns the keys of the cells in `results`; none if there is no such file."""
+    return {row[:3] for row in _rows(results)}
+
+
 def _rows(results: Path) -> list[Row]:
     if not results.exists():
         return []

@@ -22,8 +22,8 @@ from training.experiments.phantom_localisation.contrasts import (
     slope,
 )
 from training.experiments.phantom_localisation.examples import draw_maps
-from training.experiments.phantom_localisation.measure import RESULTS, measure_runs
-from training.experiments.phantom_localisation.protocol import PROTOCOL, SMOKE
+from training.experiments.phantom_localisation.measure import measure_runs
+from training.experiments.phantom_localisation.protocol import PROTOCOL, RESULTS, SMOKE
 from training.experiments.phantom_localisation.run import run
 from training.experiments.phantom_localisation.scores import best_level, iou, of_map, on_distractors
 from training.experiments.phantom_localisation.truth import Truth
@@ -54,7 +54,7 @@ def miniature() -> Protocol:
 def work(miniature: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the miniature was trained."""
     folder = tmp_path_factory.mktemp("localisation")
-    run(miniature, ["main"], folder)
+    run(miniature, ["main"], folder, folder / "results.parquet")
     return folder
 
 
@@ -148,6 +148,8 @@ def test_runs_are_measured_once_and_every_measure_of_the_tables_is_there(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")} == first
     found = Results(results)
     assert found.arms() == [("main", PLAIN), ("main", GAZE)]
+    run(miniature, ["main"], tmp_path / "elsewhere", results)
+    assert not (tmp_path / "elsewhere").exists()
     assert all(found.of("main", GAZE, metric)[1001] >= 0 for metric in MEASURES)
 
 

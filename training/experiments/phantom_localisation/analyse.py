@@ -10,8 +10,7 @@ import typer
 
 from training.experiments.phantom_localisation.examples import draw_maps
 from training.experiments.phantom_localisation.figures import draw_arms, draw_doses, draw_shares
-from training.experiments.phantom_localisation.measure import RESULTS
-from training.experiments.phantom_localisation.protocol import PROTOCOL
+from training.experiments.phantom_localisation.protocol import PROTOCOL, RESULTS
 from training.experiments.phantom_localisation.tables import tables
 from training.experiments.results import Results
 

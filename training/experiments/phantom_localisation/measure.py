@@ -11,15 +11,18 @@ from typing import Annotated
 import typer
 
 from training.experiments.cells import Cell, Protocol, run_cells
-from training.experiments.phantom_localisation.protocol import HERE, PROTOCOL, SMOKE
-from training.experiments.phantom_localisation.run import SMOKE_WORK, WORK, trained
+from training.experiments.phantom_localisation.protocol import PROTOCOL, RESULTS, SMOKE
+from training.experiments.phantom_localisation.run import (
+    SMOKE_RESULTS,
+    SMOKE_WORK,
+    WORK,
+    trained,
+)
 from training.experiments.phantom_localisation.scores import measure
 from training.experiments.phantom_localisation.truth import Truth
 from training.experiments.results import collect, running_commit, save_cell
 from training.recipe import RecipeError
 from training.run.folder import load_run
-
-RESULTS = HERE / "results.parquet"
 
 
 def main(
@@ -30,7 +33,7 @@ def main(
 ) -> None:
     """Measures every trained run that is not measured yet."""
     if smoke:
-        measure_runs(SMOKE, SMOKE_WORK, SMOKE_WORK / "cells", SMOKE_WORK / RESULTS.name)
+        measure_runs(SMOKE, SMOKE_WORK, SMOKE_WORK / "cells", SMOKE_RESULTS)
     else:
         measure_runs(PROTOCOL, runs, WORK / "cells", RESULTS)
 

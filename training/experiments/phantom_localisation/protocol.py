@@ -6,6 +6,7 @@ from training.experiments import phantom_gaze
 from training.experiments.cells import Overrides, Part, Protocol
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "results.parquet"
 GUIDED = ("duplicate_always", "shuffled_attention", "gaze_attention")
 """The arms whose contrasts are primary: extra pairs alone, other images' gaze, the image's own."""
 

@@ -1,4 +1,6 @@
-"""Trains the experiment's unfinished cells, one on each core. Stop it at any time and run it again.
+"""Trains the cells that are neither trained nor measured yet, one seed on each core.
+
+Stop it at any time and run it again.
 
 python -m training.experiments.phantom_localisation.run [PART …] [--smoke]
 """
@@ -13,11 +15,13 @@ from typing import Annotated
 import typer
 
 from training.experiments.cells import Cell, Protocol, run_cells
-from training.experiments.phantom_localisation.protocol import PROTOCOL, SMOKE
+from training.experiments.phantom_localisation.protocol import PROTOCOL, RESULTS, SMOKE
+from training.experiments.results import measured
 from training.fit.trainer import fit
 
 WORK = Path("runs/phantom_localisation")
 SMOKE_WORK = Path("runs/phantom_localisation_smoke")
+SMOKE_RESULTS = SMOKE_WORK / RESULTS.name
 
 
 def main(
@@ -30,16 +34,17 @@ def main(
 ) -> None:
     """Trains what is missing of the protocol."""
     if smoke:
-        run(SMOKE, parts or ("main",), SMOKE_WORK)
+        run(SMOKE, parts or ("main",), SMOKE_WORK, SMOKE_RESULTS)
     else:
-        run(PROTOCOL, parts or tuple(PROTOCOL.parts), WORK)
+        run(PROTOCOL, parts or tuple(PROTOCOL.parts), WORK, RESULTS)
 
 
-def run(protocol: Protocol, parts: Sequence[str], work: Path) -> None:
-    """Trains the unfinished cells of the parts. Each leaves its run's folder, to be measured."""
+def run(protocol: Protocol, parts: Sequence[str], work: Path, results: Path) -> None:
+    """Trains the cells of the parts that `results` lacks. Each leaves a folder, to be measured."""
     protocol.check_frozen()
+    done = measured(results)
     cells = [cell for part in parts for cell in protocol.cells(part)]
-    missing = [cell for cell in cells if not trained(work, cell).exists()]
+    missing = [c for c in cells if c.key not in done and not trained(work, c).exists()]
     run_cells(missing, partial(train_seed, protocol, work=work), lambda: None)
 
 
