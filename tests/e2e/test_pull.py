@@ -17,6 +17,7 @@ from service.index_command import Asked, index_archive
 from service.pacs.address import parse_address
 from service.pacs.pull.fetching import NO_RADIOGRAPH, REJECTED, UNCHANGED
 from service.settings import Settings
+from service.studies.files import OTHERS
 from service.wiring import open_library, open_services
 from tests.support.department import CHESTS, FINDINGS, chest, department, image, uid_of
 from tests.support.orthanc import run_orthanc
@@ -171,7 +172,9 @@ def test_a_dicom_node_gives_the_same_studies_with_the_same_vectors(
     orthanc, whole, tmp_path, encoder
 ):
     """Digests differ: a node sends no file, so what stands before the dataset is written here."""
-    indexed(encoder, tmp_path, orthanc.node)
+    outcome = indexed(encoder, tmp_path, orthanc.node)
+    assert (outcome.stored, len(outcome.rejected)) == (CHESTS + 1, 3), outcome
+    assert outcome.passed == {NO_RADIOGRAPH: 1, OTHERS: 1}
     assert vectors(tmp_path, encoder) == vectors(whole[0], encoder)
 
 

@@ -49,8 +49,8 @@ class Link:
         with self._guard.within(self._patience.listing_s):
             self._check()
             for code, answer in _statuses(self._association.send_c_find(query, FIND)):
-                if code in _PENDING and answer is not None:
-                    answers.append(answer)
+                if code in _PENDING:
+                    answers.append(_read(answer))
                 if code in _TOO_MANY or len(answers) > MOST_ANSWERS:
                     self.cut()
                     raise TooManyMatches(
@@ -130,6 +130,15 @@ class Link:
             "The DICOM node ended the connection, or took too long. It may not know this program's "
             "AE title (ECLIP_AE_TITLE): enter it there. Else see its log, and try again later."
         )
+
+
+def _read(answer: Dataset | None) -> Dataset:
+    """Returns an answer. pynetdicom gives None for one that is no dataset."""
+    if answer is None:
+        raise PeerRefused(
+            "The DICOM node answers a query with what cannot be read as DICOM. Its log may say why."
+        )
+    return answer
 
 
 def _statuses(answers: Any) -> Iterator[tuple[int | None, Dataset | None]]:

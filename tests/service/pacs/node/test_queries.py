@@ -159,6 +159,21 @@ def test_a_query_that_is_refused_is_an_error_with_its_status(of, status):
         studies(of(node))
 
 
+def test_an_answer_that_cannot_be_read_ends_the_query_with_an_error(of, monkeypatch):
+    """pynetdicom gives None for it, and the study would be missing from the list."""
+
+    def handle(_):
+        yield 0xFF00, answer("1.2")
+        yield 0xFF00, answer("1.3")
+
+    def decode(*_):
+        raise ValueError("no dataset")
+
+    monkeypatch.setattr("pynetdicom.association.decode", decode)
+    with finding(handle) as node, pytest.raises(PeerRefused, match="cannot be read"):
+        studies(of(node))
+
+
 HELD = {f"1.{each}": f"2026{1 + each // 28:02}{1 + each % 28:02}" for each in range(300)}
 
 
