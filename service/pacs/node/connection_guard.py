@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from service.pacs.node.reactor import pause_surely
+
 MOST_BYTES = 256 * 2**20
 """Bytes that a peer may send in one operation, such as an object or all answers to a query."""
 
@@ -93,6 +95,7 @@ class ConnectionGuard:
 
     def opened(self, event: Any) -> None:
         """Takes the connection over."""
+        pause_surely(event.assoc)
         self._meter = metered(event.assoc)
         self._association = event.assoc
 

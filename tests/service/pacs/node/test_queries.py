@@ -3,12 +3,14 @@
 import logging
 import struct
 import threading
+import time
 import warnings
 from datetime import date
 
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import build_context, evt
+from pynetdicom import Association, build_context, evt
+from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from service.errors import PeerRefused, PeerUnavailable, SettingInvalid
@@ -172,6 +174,40 @@ def test_an_answer_that_cannot_be_read_ends_the_query_with_an_error(of, monkeypa
     monkeypatch.setattr("pynetdicom.association.decode", decode)
     with finding(handle) as node, pytest.raises(PeerRefused, match="cannot be read"):
         studies(of(node))
+
+
+def test_no_answer_is_lost_while_pynetdicoms_thread_wakes(of, monkeypatch):
+    """It is slow to go on. By then the next query is answered, and its caller not yet waiting."""
+
+    def is_paused(association):
+        return association.__dict__.get("paused", False)
+
+    def pause(association, paused):
+        if not paused and association.is_requestor:
+            time.sleep(0.2)
+        association.__dict__["paused"] = paused
+
+    def take(provider, block=False):
+        if block:
+            time.sleep(0.4)
+        return taken(provider, block)
+
+    def handle(event):
+        level = event.identifier.QueryRetrieveLevel
+        found = answer()
+        if level != "STUDY":
+            found.SeriesInstanceUID, found.Modality = "1.2.3", "CR"
+        if level == "IMAGE":
+            found.SOPInstanceUID = "1.2.3.4"
+        yield 0xFF00, found
+
+    taken = DIMSEServiceProvider.get_msg
+    monkeypatch.setattr(DIMSEServiceProvider, "get_msg", take)
+    monkeypatch.setattr(Association, "_is_paused", property(is_paused, pause), raising=False)
+    with finding(handle) as node:
+        archive = of(node)
+        (study,) = archive.studies(Wanted({}, None))
+        assert len(archive.instances(study)) == 1
 
 
 HELD = {f"1.{each}": f"2026{1 + each // 28:02}{1 + each % 28:02}" for each in range(300)}
