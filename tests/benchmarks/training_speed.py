@@ -32,10 +32,12 @@ from training.model.expert_clip import ExpertCLIP
 from training.model.heatmap import HeatmapProcessor
 from training.model.tokenizer import learn
 from training.model.views import expert_pixels
+from training.recipe import ExpertSpec
 from training.recipe.curriculum import ALWAYS, NEVER
 from training.recipe.methods import METHODS, Method
 
-MODEL, COUNT, BATCH, EXPERT_BATCH, ROUNDS = "phantom-tiny", 512, 64, 16, 15
+MODEL, COUNT, BATCH, ROUNDS = "phantom-tiny", 512, 64, 15
+EXPERTS = ExpertSpec(batch=16)
 FILES, SIDE = 256, 512
 SIGMA = Sigma(5.0, "pixel")
 
@@ -77,7 +79,7 @@ def _stepper(pairs: Pairs, method: Method, schedule: object) -> Callable[[], Non
     model = ExpertCLIP(clip, HeatmapProcessor((side, side)))
     experts = Experts.of(pairs, 1, "own", 0)
     chosen = replace(method, schedule=schedule)
-    plan = Plan(pairs, experts, clip.tokenizer, chosen, 0, BATCH, EXPERT_BATCH, 100)
+    plan = Plan(pairs, experts, clip.tokenizer, chosen, 0, BATCH, EXPERTS, 100)
     optimizer, objective = AdamW(model.parameters(), lr=1e-4), Contrastive(clip.model)
     numbers = iter(range(plan.steps))
 
@@ -108,7 +110,7 @@ def loader_throughput() -> Table:
         pairs = open_shards(folder / "shards", (1.0, 0.0, 0.0), spec)("train")
         rng = np.random.default_rng(0)
         tokenizer = learn(pairs.reports, 640, 128)
-        plan = Plan(pairs, None, tokenizer, METHODS["clip"], 0, BATCH, 1, 100)
+        plan = Plan(pairs, None, tokenizer, METHODS["clip"], 0, BATCH, EXPERTS, 100)
         numbers = iter(range(plan.steps))
         candidates = {
             "plain JPEG decode, 512×512": lambda: _decode(files[:BATCH]),

@@ -4,6 +4,7 @@ An epoch of Lightning is here the span of `run.checkpoint_every` steps up to the
 epoch of a recipe is one pass over the training pairs.
 """
 
+import itertools
 import math
 from typing import Any
 
@@ -19,11 +20,11 @@ from service.arrays import FloatArray
 from training.data.pairs import Pairs
 from training.evaluate.geometry import alignment, modality_gap, uniformity
 from training.evaluate.retrieval import image_to_report
-from training.fit.objective import Contrastive, priming_loss, rank, world_size
-from training.fit.plan import Batch, Plan, Steps
+from training.fit.objective import Contrastive, gathered, priming_loss, rank, world_size
+from training.fit.plan import Batch, Mixing, Plan, Steps
 from training.model.attention import attention_loss
 from training.model.clip import Clip
-from training.model.expert_clip import WHITE, ExpertCLIP
+from training.model.expert_clip import ExpertCLIP, joined, mixup
 from training.model.heatmap import HeatmapProcessor
 from training.model.views import expert_pixels
 from training.recipe import ExpertSpec, OptimiserSpec, RecipeError, RunSpec
@@ -42,7 +43,7 @@ class ClipTraining(lightning.LightningModule):
     """CLIP under AdamW, with expert pairs (images with gaze) if the plan's method has them.
 
     plan: which pairs each step sees. validation: pairs that are measured at each checkpoint, or
-    None. expert, optimiser, run: these sections of the recipe.
+    None. optimiser, run: these sections of the recipe.
     """
 
     def __init__(
@@ -50,15 +51,14 @@ class ClipTraining(lightning.LightningModule):
         clip: Clip,
         plan: Plan,
         validation: Pairs | None,
-        expert: ExpertSpec,
         optimiser: OptimiserSpec,
         run: RunSpec,
     ) -> None:
         super().__init__()
         self.clip, self.plan, self.validation = clip, plan, validation
-        self.expert, self.optimiser, self.run = expert, optimiser, run
-        self.method = plan.method
-        processor = _processor(clip, expert) if self.method.has_processor else None
+        self.optimiser, self.run = optimiser, run
+        self.method, self.expert = plan.method, plan.expert
+        processor = _processor(clip, plan.expert) if self.method.has_processor else None
         self.expert_clip = ExpertCLIP(clip, processor, run.part)
         self.objective: Contrastive | None = None
         self._encoded: list[tuple[Tensor, Tensor]] = []
@@ -73,10 +73,11 @@ class ClipTraining(lightning.LightningModule):
         self.objective = Contrastive(self.clip.model)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Returns the loss: contrastive, plus guided attention and priming where they apply.
+        """Returns the loss: contrastive, plus what the method and the step add.
 
         Expert pairs join the batch as further pairs. Guided attention compares where the tower
-        pools on them with their heatmaps; priming teaches the processor P(I, 1) = I.
+        pools on them with their heatmaps; mixing contrasts two mixtures of each image; priming
+        teaches the processor P(I, 1) = I.
         """
         assert self.objective is not None  # noqa: S101 — setup() came first
         torch.manual_seed(self.plan.torch_seed(self.global_step, rank()))
@@ -85,7 +86,7 @@ class ClipTraining(lightning.LightningModule):
             drawn, words, heatmaps, weight = batch.experts
             view = self.method.view
             experts = expert_pixels(view, self.expert_clip, drawn, heatmaps, weight)
-            pixels, tokens = torch.cat([pixels.float(), experts]), torch.cat([tokens, words])
+            pixels, tokens = joined(pixels, experts), torch.cat([tokens, words])
         texts = self.expert_clip.texts(tokens)
         if batch.experts is not None and self.method.attends:
             images, attention = self.expert_clip.attended(pixels)
@@ -97,8 +98,25 @@ class ClipTraining(lightning.LightningModule):
         if guidance is not None:
             self.log("attention", guidance.detach())
             loss = loss + self.expert.attention_weight * guidance
+        if batch.mixing is not None:
+            loss = loss + self._contrast_of_mixtures(batch.pixels, batch.mixing)
         if self._is_priming():
-            loss = loss + self._priming(batch.pixels)
+            loss = self.expert.priming_contrast * loss + self._priming(batch.pixels)
+        return loss
+
+    def _contrast_of_mixtures(self, pixels: Tensor, mixing: Mixing) -> Tensor:
+        """Returns the loss that pairs two mixtures of each image with others of the step; logs it.
+
+        Verma et al. 2021, section 3. The images' weights λ and partners are the plan's.
+        """
+        assert self.objective is not None  # noqa: S101 — setup() came first
+        everyone = gathered(pixels).float()
+        views = [
+            self.expert_clip.images(mixup(pixels, everyone[partners], weight))
+            for partners, weight in zip(*mixing, strict=True)
+        ]
+        loss: Tensor = self.objective(*views, self.clip.model)
+        self.log("mixtures", loss.detach())
         return loss
 
     def _is_priming(self) -> bool:
@@ -108,9 +126,9 @@ class ClipTraining(lightning.LightningModule):
     def _priming(self, pixels: Tensor) -> Tensor:
         """Returns the weighted priming loss; logs it as a fraction of the pixels' variance."""
         assert self.processor is not None  # noqa: S101 — a primed method has one
-        levels = pixels.float() / WHITE
-        error = priming_loss(self.processor, levels)
-        self.log("priming", error.detach() / levels.var())
+        images = self.expert_clip.processed(pixels)
+        error = priming_loss(self.processor, images)
+        self.log("priming", error.detach() / images.var())
         return self.expert.priming_weight * error
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -137,6 +155,7 @@ class ClipTraining(lightning.LightningModule):
         images, texts = (torch.cat(parts).numpy() for parts in zip(*self._encoded, strict=True))
         self._encoded.clear()
         values = measures(images, texts, self.validation)
+        values["loss"] = validation_loss(images, texts, self.clip.model, self.optimiser.batch_size)
         self.log_dict({f"{VALIDATION}{name}": value for name, value in values.items()})
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
@@ -165,23 +184,27 @@ class ClipTraining(lightning.LightningModule):
 
         Weight decay leaves out vectors and scalars: biases, gains of normalisation, logit scale.
         """
-        trained = [p for p in self.expert_clip.parameters() if p.requires_grad]
         optimizer = AdamW(
-            [
-                {
-                    "params": [p for p in trained if p.ndim >= 2],
-                    "weight_decay": self.optimiser.weight_decay,
-                },
-                {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-            ],
-            lr=self.optimiser.learning_rate,
-            betas=(0.9, 0.98),
-            eps=1e-6,
+            self._groups(), lr=self.optimiser.learning_rate, betas=(0.9, 0.98), eps=1e-6
         )
         steps = self.plan.steps
         warmup = max(1, round(self.optimiser.warmup * steps))
         schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, warmup, steps))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Returns the trained weights by weight decay and, where it differs, learning rate."""
+        trained = {n: p for n, p in self.expert_clip.named_parameters() if p.requires_grad}
+        quick = {name for name in trained if name.startswith("processor.")}
+        rates = {name: self.expert.processor_rate if name in quick else 1.0 for name in trained}
+        return [
+            {
+                "params": [p for n, p in trained.items() if (p.ndim >= 2, rates[n]) == group],
+                "weight_decay": self.optimiser.weight_decay if group[0] else 0.0,
+                "lr": group[1] * self.optimiser.learning_rate,
+            }
+            for group in itertools.product((True, False), sorted(set(rates.values())))
+        ]
 
 
 def learning_rate_factor(step: int, warmup: int, steps: int) -> float:
@@ -206,6 +229,19 @@ def measures(images: FloatArray, texts: FloatArray, pairs: Pairs) -> dict[str, f
     }
 
 
+def validation_loss(images: FloatArray, texts: FloatArray, model: Any, batch_size: int) -> float:
+    """Returns the mean contrastive loss of N pairs in batches of the training's size.
+
+    images, texts: unit vectors float32[N,D]. A last batch that is not full is left out, as it is in
+    training, unless it is the only one.
+    """
+    objective = Contrastive(model, alone=True)
+    pairs = [torch.from_numpy(each).to(model.logit_scale.device) for each in (images, texts)]
+    starts = range(0, max(1, len(images) - batch_size + 1), batch_size)
+    losses = [objective(*(each[at : at + batch_size] for each in pairs), model) for at in starts]
+    return float(torch.stack(losses).mean())
+
+
 def _processor(clip: Clip, expert: ExpertSpec) -> HeatmapProcessor:
     try:
         return HeatmapProcessor(
@@ -214,6 +250,7 @@ def _processor(clip: Clip, expert: ExpertSpec) -> HeatmapProcessor:
             width=expert.width,
             heads=expert.heads,
             residual=expert.residual,
+            published=expert.processor == "published",
         )
     except ValueError as error:
         raise RecipeError(f"{error}; change expert.patch, expert.width or expert.heads") from error

@@ -20,13 +20,14 @@ from training.data.experts import Experts, draw
 from training.data.pairs import Pairs
 from training.data.text import fitted
 from training.data.transforms import augmented
+from training.recipe import ExpertSpec
 from training.recipe.methods import Method, Weighting
 
-ALPHA = 0.3
-"""Parameter of the published mixup: λ ~ Beta(α, α)."""
+DACL_ALPHA = 0.6
+"""α of λ ~ Beta(α, α), the weight of an image in its mixtures with others of the batch."""
 LEAST_ORIGINAL = 0.5
 """Least λ of DACL, so that the original dominates: λ ~ U(0.5, 1)."""
-_JOIN, _EXPERTS, _WEIGHT, _AUGMENT, _TEXT, _TOWERS = range(1, 7)
+_JOIN, _EXPERTS, _WEIGHT, _AUGMENT, _TEXT, _TOWERS, _MIX = range(1, 8)
 Rows = npt.NDArray[np.intp]
 
 
@@ -42,12 +43,26 @@ class ExpertBatch(NamedTuple):
     weight: Tensor
 
 
+class Mixing(NamedTuple):
+    """How the images of a step are mixed with others of it, twice (Verma et al. 2021, DACL).
+
+    partners: int64[2,B], places among all pairs of the step; weight: λ of the image, float[2,B].
+    """
+
+    partners: Tensor
+    weight: Tensor
+
+
 class Batch(NamedTuple):
-    """The pairs of a step. pixels: uint8[B,H,W]; tokens: int64[B,L]; experts: None if none join."""
+    """The pairs of a step. pixels: uint8[B,H,W]; tokens: int64[B,L]; experts: None if none join.
+
+    mixing: None unless the method mixes.
+    """
 
     pixels: Tensor
     tokens: Tensor
     experts: ExpertBatch | None
+    mixing: Mixing | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ class Plan:
     method: Method
     seed: int
     batch_size: int
-    expert_batch: int
+    expert: ExpertSpec
     epochs: int
     augment: bool = False
 
@@ -105,12 +120,22 @@ class Plan:
         placed = self._placed(rows, [None] * len(rows), step)
         pixels = np.stack([image for image, _ in placed])
         experts = self._expert_batch(step, rank, world_size) if self.experts_join(step) else None
-        return Batch(torch.from_numpy(pixels), self._tokens(rows, step), experts)
+        mixing = self._mixing(step, rank, world_size) if self.method.mixes else None
+        return Batch(torch.from_numpy(pixels), self._tokens(rows, step), experts, mixing)
+
+    def _mixing(self, step: int, rank: int, world_size: int) -> Mixing:
+        rng = self._rng(_MIX, step)
+        partners = np.stack([rng.permutation(self.batch_size) for _ in range(2)])
+        weight = rng.beta(DACL_ALPHA, DACL_ALPHA, partners.shape).astype(np.float32)
+        mine = slice(rank, None, world_size)
+        return Mixing(torch.from_numpy(partners[:, mine]), torch.from_numpy(weight[:, mine]))
 
     def _expert_batch(self, step: int, rank: int, world_size: int) -> ExpertBatch:
         assert self.experts is not None  # noqa: S101 — experts_join says so
-        chosen = draw(self._rng(_EXPERTS, step), self.experts, self.expert_batch)
-        weight = draw_weight(self.method.weighting, self._rng(_WEIGHT, step), len(chosen))
+        chosen = draw(self._rng(_EXPERTS, step), self.experts, self.expert.batch)
+        weight = draw_weight(
+            self.method.weighting, self._rng(_WEIGHT, step), len(chosen), self.expert
+        )
         mine = chosen[rank::world_size]
         rows = self.experts.rows[mine]
         placed = self._placed(rows, list(self.experts.heatmaps[mine]), step)
@@ -144,16 +169,19 @@ class Plan:
         return np.random.default_rng((self.seed, *place))
 
 
-def draw_weight(weighting: Weighting, rng: np.random.Generator, count: int) -> FloatArray:
+def draw_weight(
+    weighting: Weighting, rng: np.random.Generator, count: int, expert: ExpertSpec
+) -> FloatArray:
     """Draws λ, the weight of the original in the mix, for `count` expert images: float32[count]."""
-    return _WEIGHTS[weighting](rng, count).astype(np.float32)
+    drawn = _WEIGHTS[weighting](rng, 1 if expert.one_weight else count, expert.alpha)
+    return np.broadcast_to(drawn.astype(np.float32), count).copy()
 
 
-_WEIGHTS: dict[Weighting, Callable[[np.random.Generator, int], npt.NDArray[np.float64]]] = {
-    "beta": lambda rng, count: rng.beta(ALPHA, ALPHA, count),
-    "dominant": lambda rng, count: rng.uniform(LEAST_ORIGINAL, 1.0, count),
-    "original": lambda _, count: np.ones(count),
-    "expert": lambda _, count: np.zeros(count),
+_WEIGHTS: dict[Weighting, Callable[[np.random.Generator, int, float], npt.NDArray[np.float64]]] = {
+    "beta": lambda rng, count, alpha: rng.beta(alpha, alpha, count),
+    "dominant": lambda rng, count, _: rng.uniform(LEAST_ORIGINAL, 1.0, count),
+    "original": lambda _, count, __: np.ones(count),
+    "expert": lambda _, count, __: np.zeros(count),
 }
 
 

@@ -26,6 +26,7 @@ from training.data.dataset import SplitReader
 from training.data.experts import Experts
 from training.data.pairs import Pairs
 from training.data.spec import PhantomData
+from training.fit.best import KeepBest, Watched
 from training.fit.checks import check_attention, check_experts, check_machine, check_pairs
 from training.fit.loggers import loggers, remember
 from training.fit.loop import ClipTraining
@@ -34,16 +35,21 @@ from training.fit.priming import prime
 from training.model.clip import Clip, is_own
 from training.recipe import Recipe, RecipeError
 from training.recipe.methods import METHODS
-from training.run.folder import CHECKPOINT, WholeCheckpoints, load_weights, open_data, open_run
+from training.run.folder import (
+    BEST,
+    CHECKPOINT,
+    WholeCheckpoints,
+    load_weights,
+    open_data,
+    open_run,
+)
 from training.run.models import image_input, open_clip_model, own_model
-from training.run.record import VALIDATION, RunRecord
+from training.run.record import RunRecord
 
 log = logging.getLogger(__name__)
 
 MOST_VALIDATED = 2000
 """Validation pairs that are measured at a checkpoint; every pair is compared with every other."""
-BEST = f"{VALIDATION}recall@5"
-"""Metric that `run.patience` waits for."""
 
 
 class Start(NamedTuple):
@@ -105,10 +111,10 @@ def _plan(recipe: Recipe, train: Pairs, tokenizer: Tokenizer) -> Plan:
         pairs=train,
         experts=_experts(recipe, train),
         tokenizer=tokenizer,
-        method=METHODS[recipe.method],
+        method=METHODS[recipe.method].ending_at(recipe.expert.curriculum_end),
         seed=recipe.seed,
         batch_size=recipe.optimiser.batch_size,
-        expert_batch=recipe.expert.batch,
+        expert=recipe.expert,
         epochs=recipe.optimiser.epochs,
         augment=recipe.data.augment,
     )
@@ -125,21 +131,19 @@ def _experts(recipe: Recipe, train: Pairs) -> Experts | None:
 
 
 def _train(recipe: Recipe, folder: Path, start: Start, plan: Plan) -> Clip:
-    """Runs the steps that are left; returns the model, or the average of its weights."""
+    """Runs the steps that are left; returns the model with the weights that the recipe asks for."""
     clip, checkpoint = start.clip, folder / CHECKPOINT
-    training = ClipTraining(
-        clip, plan, start.validation, recipe.expert, recipe.optimiser, recipe.run
-    )
+    training = ClipTraining(clip, plan, start.validation, recipe.optimiser, recipe.run)
     if training.processor is not None and plan.method.primed and not checkpoint.exists():
-        prime(training.processor, start.train, recipe.expert.primed_first, recipe.seed)
+        prime(training.expert_clip, start.train, recipe.expert.primed_first, recipe.seed)
     if recipe.run.checkpoint_gradients:
         clip.model.set_grad_checkpointing(True)
     if recipe.run.compile:
         training.expert_clip.compile_towers()
     trainer = _trainer(recipe, folder, plan)
     trainer.fit(training, ckpt_path=checkpoint if checkpoint.exists() else None)
-    if recipe.optimiser.ema is not None:
-        load_weights(clip.model, folder)  # the average
+    if recipe.optimiser.ema is not None or recipe.run.weights == "best":
+        load_weights(clip.model, folder)
     return clip
 
 
@@ -173,6 +177,9 @@ def _callbacks(recipe: Recipe, folder: Path) -> list[Callback]:
     ]
     if recipe.optimiser.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=recipe.optimiser.ema))
+    watched = Watched.of(recipe.run)
+    if recipe.run.weights == "best":
+        callbacks.append(KeepBest(folder / BEST, watched))
     if recipe.run.patience is not None:
-        callbacks.append(EarlyStopping(BEST, mode="max", patience=recipe.run.patience))
+        callbacks.append(EarlyStopping(**watched._asdict(), patience=recipe.run.patience))
     return callbacks

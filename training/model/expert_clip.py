@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from training.model.attention import PoolingAttention
 from training.model.clip import Clip
 from training.model.heatmap import HeatmapProcessor
-from training.model.pixels import NormalisePixels
+from training.model.pixels import NormalisePixels, in_channels
 
 WHITE = 255.0
 Encoded = TypeVar("Encoded", Tensor, tuple[Tensor, Tensor])
@@ -35,7 +35,7 @@ class ExpertCLIP(nn.Module):
         self.part = part
 
     def images(self, pixels: Tensor) -> Tensor:
-        """Encodes pixels uint8 or float[N,H,W] in 0…255 as unit float[N,D]."""
+        """Encodes pixels uint8 or float in 0…255, [N,H,W] or [N,3,H,W], as unit float[N,D]."""
         return _in_parts(self._images, pixels, self.part)
 
     def attended(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,11 +55,22 @@ class ExpertCLIP(nn.Module):
         self._texts = torch.compile(self._texts)  # type: ignore[method-assign]
 
     def experts(self, pixels: Tensor, heatmaps: Tensor) -> Tensor:
-        """Returns P(I, h) in pixels: uint8[N,H,W] and float[N,H,W] → float[N,H,W]."""
+        """Returns P(I, h) in pixels: uint8[N,H,W] and float[N,H,W] → float[N,H,W].
+
+        The published processor's are float[N,3,H,W].
+        """
+        expert: Tensor = self._processor(self.processed(pixels), heatmaps)
+        return self.normalise.inverse(expert) if self._processor.published else WHITE * expert
+
+    def processed(self, pixels: Tensor) -> Tensor:
+        """Returns pixels uint8[N,H,W] in the form of the processor's input (`HeatmapProcessor`)."""
+        return self.normalise(pixels) if self._processor.published else pixels / WHITE
+
+    @property
+    def _processor(self) -> HeatmapProcessor:
         if self.processor is None:
             raise ValueError("this model was made without a heatmap processor")
-        expert: Tensor = WHITE * self.processor(pixels / WHITE, heatmaps)
-        return expert
+        return self.processor
 
     def _images(self, pixels: Tensor) -> Tensor:
         return functional.normalize(self.model.encode_image(self.normalise(pixels)), dim=-1)
@@ -73,12 +84,20 @@ class ExpertCLIP(nn.Module):
 
 
 def mixup(pixels: Tensor, experts: Tensor, weight: Tensor) -> Tensor:
-    """Returns λ·I + (1−λ)·P(I, h) for images float[N,H,W] and weights λ float[N].
+    """Returns λ·I + (1−λ)·P(I, h) for images [N,H,W] and weights λ float[N].
 
+    experts: float[N,H,W], or float[N,3,H,W], of which form the answer is.
     Kumar & Marttinen 2024, section 3.
     """
-    of_original = weight.view(-1, 1, 1)
-    return of_original * pixels + (1 - of_original) * experts
+    originals = in_channels(pixels) if experts.ndim == 4 else pixels
+    of_original = weight.view(-1, *[1] * (experts.ndim - 1))
+    return of_original * originals + (1 - of_original) * experts
+
+
+def joined(pixels: Tensor, experts: Tensor) -> Tensor:
+    """Returns images [B,H,W] and the experts after them, float[B+N,…] in the experts' form."""
+    originals = in_channels(pixels) if experts.ndim == 4 else pixels
+    return torch.cat([originals.float(), experts])
 
 
 def _in_parts(encode: Callable[[Tensor], Encoded], items: Tensor, size: int | None) -> Encoded:

@@ -15,7 +15,7 @@ class Normalisation:
 
 
 class NormalisePixels(nn.Module):
-    """pixels uint8[N,H,W] → images float32[N,3,H,W]."""
+    """pixels [N,H,W], or [N,3,H,W], in 0…255 → images float32[N,3,H,W]."""
 
     scale: Tensor
     shift: Tensor
@@ -28,6 +28,15 @@ class NormalisePixels(nn.Module):
         self.register_buffer("shift", -mean / std, persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Scales, replicates the channel and normalises."""
-        channels = pixels.unsqueeze(1).to(self.scale.dtype).expand(-1, 3, -1, -1)
+        """Scales, replicates the channel if there is one, and normalises."""
+        channels = in_channels(pixels).to(self.scale.dtype)
         return channels * self.scale + self.shift
+
+    def inverse(self, images: Tensor) -> Tensor:
+        """Returns the pixels float[N,3,H,W] in 0…255 that would give the images float[N,3,H,W]."""
+        return (images - self.shift) / self.scale
+
+
+def in_channels(pixels: Tensor) -> Tensor:
+    """Returns pixels [N,H,W] as [N,3,H,W], and those in three channels as they are."""
+    return pixels if pixels.ndim == 4 else pixels.unsqueeze(1).expand(-1, 3, -1, -1)

@@ -8,7 +8,7 @@ from training.model.expert_clip import ExpertCLIP, mixup
 from training.model.heatmap import normalised
 
 View = Callable[[ExpertCLIP, Tensor, Tensor], Tensor]
-"""(model, pixels uint8[N,H,W], heatmaps float[N,H,W]) → pixels float[N,H,W]."""
+"""(model, pixels uint8[N,H,W], heatmaps float[N,H,W]) → pixels float[N,H,W] or float[N,3,H,W]."""
 HARD_LEVEL = 0.2
 """Fraction of a heatmap's peak: below it, a hard mask blackens the image."""
 
@@ -44,7 +44,7 @@ VIEWS: dict[str, View] = {
 def expert_pixels(
     view: str, model: ExpertCLIP, pixels: Tensor, heatmaps: Tensor, weight: Tensor
 ) -> Tensor:
-    """Returns the expert images float[N,H,W]: the originals mixed with a view of them.
+    """Returns the expert images: the originals mixed with a view of them, and of its form.
 
     pixels: uint8[N,H,W]; heatmaps: float[N,H,W]; weight: λ of the original, float[N].
     """

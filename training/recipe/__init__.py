@@ -2,15 +2,18 @@
 
 from training.recipe.recipe import (
     CONFIGS,
-    ExpertSpec,
-    ModelSpec,
-    OptimiserSpec,
     Recipe,
     RecipeError,
-    RunSpec,
     load_recipe,
     read_recipe,
     recipe_names,
+)
+from training.recipe.sections import (
+    ExpertSpec,
+    ModelSpec,
+    OptimiserSpec,
+    PixelStatistics,
+    RunSpec,
 )
 
 __all__ = [
@@ -18,6 +21,7 @@ __all__ = [
     "ExpertSpec",
     "ModelSpec",
     "OptimiserSpec",
+    "PixelStatistics",
     "Recipe",
     "RecipeError",
     "RunSpec",

@@ -25,8 +25,14 @@ class Schedule:
 
 NEVER = Schedule(())
 ALWAYS = Schedule(((0.0, 1.0),))
-CURRICULUM = Schedule(((0.1, 0.05), (0.4, 0.5), (0.8, 0.1)))
-"""Kumar & Marttinen 2024, section 3: none at first, rising, then falling."""
+
+
+def curriculum(end: float) -> Schedule:
+    """Returns the curriculum of Kumar & Marttinen 2024: none at first, rising, falling to `end`."""
+    return Schedule(((0.1, 0.05), (0.4, 0.5), (0.8, end)))
+
+
+CURRICULUM = curriculum(0.1)
 HALF = Schedule(((0.0, 0.5),))
 """The curriculum's peak throughout, for the ablation without a curriculum."""
 PRIMING = 0.1

@@ -7,16 +7,16 @@ draws λ and `training.model.views` changes the images.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 from training.data.experts import GazeSource
-from training.recipe.curriculum import ALWAYS, CURRICULUM, HALF, NEVER, Schedule
+from training.recipe.curriculum import ALWAYS, CURRICULUM, HALF, NEVER, Schedule, curriculum
 
 Weighting = Literal["beta", "dominant", "original", "expert"]
 """How λ, the weight of the original image in the mix, is drawn.
 
-beta: λ ~ Beta(0.3, 0.3), as published. dominant: λ ~ U(0.5, 1), so that the original dominates
-(DACL). original: λ = 1. expert: λ = 0.
+beta: λ ~ Beta(α, α) with the recipe's `expert.alpha`, as published. dominant: λ ~ U(0.5, 1), so
+that the original dominates (DACL). original: λ = 1. expert: λ = 0.
 """
 ViewName = Literal["processed", "masked", "untouched", "neighbour"]
 """What the original is mixed with; the functions are in `training.model.views`."""
@@ -27,7 +27,8 @@ class Method:
     """One arm.
 
     schedule: how often experts join. primed: the processor first learns P(I, 1) = I. attends: the
-    tower's attention on expert images is drawn towards their heatmaps.
+    tower's attention on expert images is drawn towards their heatmaps. mixes: two mixtures of every
+    image with others of its batch are contrasted with each other.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Method:
     gaze: GazeSource = "own"
     primed: bool = True
     attends: bool = False
+    mixes: bool = False
 
     @property
     def has_experts(self) -> bool:
@@ -48,6 +50,12 @@ class Method:
         """Whether the arm needs a heatmap processor."""
         return self.view == "processed" and self.has_experts
 
+    def ending_at(self, probability: float) -> Self:
+        """Returns the method with a curriculum that ends at another probability, if it has one."""
+        if self.schedule != CURRICULUM:
+            return self
+        return replace(self, schedule=curriculum(probability))
+
 
 ECLIP = Method("eclip", CURRICULUM)
 GAZE_ATTENTION = Method(
@@ -58,6 +66,11 @@ GAZE_ATTENTION = Method(
 This project's own method, and the one it recommends where there is gaze. What to expect of it:
 training/experiments/phantom_gaze/README.md.
 """
+DACL = Method("dacl_whole_batch", NEVER, primed=False, mixes=True)
+"""Verma et al. 2021 (arXiv 2011.04419) beside CLIP, on all pairs of a step and without experts.
+
+`dacl` mixes expert images alone, which compares it with `eclip` on the same extra pairs.
+"""
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -65,6 +78,7 @@ METHODS: dict[str, Method] = {
         Method("duplicate", CURRICULUM, weighting="original"),
         Method("naive", ALWAYS, weighting="expert"),
         Method("dacl", CURRICULUM, weighting="dominant", view="neighbour", primed=False),
+        DACL,
         replace(ECLIP, name="mean_gaze", gaze="mean"),
         replace(ECLIP, name="shuffled_gaze", gaze="shuffled"),
         ECLIP,

@@ -4,16 +4,15 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from service.bundle.preprocess import ReducingGap
-from training.data.gaze import Sigma
 from training.data.spec import DATA_KINDS, DataSpec, FrozenSpec, PairData
 from training.errors import USAGE_FAULT, TrainingError
 from training.recipe.methods import METHODS
+from training.recipe.sections import ExpertSpec, ModelSpec, OptimiserSpec, RunSpec
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 """Folder of the recipes that come with the project."""
@@ -24,84 +23,6 @@ class RecipeError(TrainingError, ValueError):
     """A recipe, or an override of it, that cannot be run."""
 
     exit_status = USAGE_FAULT
-
-
-class ModelSpec(FrozenSpec):
-    """The `model` section: which model, and with which weights it begins."""
-
-    name: str
-    """A config of training/model/configs, whose tokenizer is learned from the training reports, or
-    a model of open_clip with its own tokenizer."""
-    pretrained: str | None = None
-    """Weights for an open_clip model: a tag of open_clip, or the path of a checkpoint."""
-    start: Path | None = None
-    """Folder of a finished run of the same model, to begin with its weights (eCLIP^P)."""
-    reducing_gap: ReducingGap | None = None
-    """Shrink large images before decoding them in full, in training and in the bundle; see
-    `service.bundle.preprocess.ImageSpec`."""
-
-
-class ExpertSpec(FrozenSpec):
-    """The `expert` section: the studies with gaze, and the heatmap processor's size."""
-
-    share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Fraction of the training studies with gaze that are experts, chosen by hash."""
-    batch: PositiveInt = 16
-    """Expert pairs of a step in which they join, over all processes."""
-    sigma: Sigma = Sigma(1.0, "degree")
-    """Spread of a fixation in a heatmap."""
-    patch: PositiveInt = 16
-    """Pixels a side of one patch of the processor."""
-    width: PositiveInt = 256
-    heads: PositiveInt = 4
-    residual: bool = False
-    """Begin as the identity. False: as published."""
-    priming_weight: Annotated[float, Field(ge=0)] = 0.1
-    """Weight of the priming loss."""
-    attention_weight: PositiveFloat = 0.3
-    """Weight of the divergence of the tower's attention from gaze, for methods that guide it."""
-    misplaced: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Fraction of the experts that carry another expert's gaze, for a dose-response."""
-    primed_first: Annotated[int, Field(ge=0)] = 0
-    """Steps before the run in which the processor alone learns P(I, 1) = I. Published: none."""
-
-
-class OptimiserSpec(FrozenSpec):
-    """The `optimiser` section: how long, in which batches and how fast the weights are learned."""
-
-    epochs: PositiveInt
-    batch_size: PositiveInt
-    """Pairs of a step, over all processes."""
-    learning_rate: PositiveFloat
-    weight_decay: float
-    warmup: Annotated[float, Field(ge=0, lt=1)]
-    """Fraction of all steps over which the learning rate rises linearly."""
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay of a moving average of the weights. Validation then measures the average, and the run
-    gives it."""
-
-
-class RunSpec(FrozenSpec):
-    """The `run` section: how the training runs on this machine."""
-
-    checkpoint_every: PositiveInt = 100
-    """Steps between two checkpoints. At each, the validation split is measured."""
-    patience: PositiveInt | None = None
-    """Checkpoints without a better validation recall after which the run stops."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    devices: PositiveInt = 1
-    """Processes on each node; under torchrun, as many as it started."""
-    nodes: PositiveInt = 1
-    workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that prepare batches, for each training process."""
-    part: PositiveInt | None = None
-    """Items encoded at a time, for batches that do not fit into memory; the gradient is the whole
-    batch's."""
-    checkpoint_gradients: bool = False
-    """Compute activations twice to save memory."""
-    compile: bool = False
-    """Compile the towers with torch.compile."""
-    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
 
 
 def _known(method: str) -> str:

@@ -21,6 +21,8 @@ from training.run.record import write_environment
 
 RECIPE = "recipe.json"
 CHECKPOINT = "last.ckpt"
+BEST = "best.ckpt"
+"""The best checkpoint, of a run whose recipe gives its weights (`run.weights`)."""
 
 
 def is_run(folder: Path) -> bool:
@@ -64,12 +66,17 @@ def load_run(folder: Path) -> tuple[Recipe, Clip]:
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
-    """Loads the weights of a run's last checkpoint into the model."""
-    state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
+    """Loads the weights that a run gives into the model: its best checkpoint's, or its last's."""
+    state = torch.load(_given(folder), map_location="cpu", weights_only=True)["state_dict"]
     prefix = "expert_clip.model."
     model.load_state_dict(
         {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
     )
+
+
+def _given(folder: Path) -> Path:
+    best = folder / BEST
+    return best if best.exists() else folder / CHECKPOINT
 
 
 class WholeCheckpoints(TorchCheckpointIO):

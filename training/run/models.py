@@ -1,6 +1,7 @@
 """Builds the model that a recipe names, at the start of a run or to load its weights into."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from service.bundle.manifest import TOKENIZER
@@ -16,6 +17,7 @@ from training.model.clip import (
     is_own,
     text_config,
 )
+from training.model.pixels import Normalisation
 from training.model.tokenizer import learn
 from training.recipe import ModelSpec, RecipeError
 
@@ -38,8 +40,7 @@ def own_model(model: ModelSpec, folder: Path, reports: Callable[[], Sequence[str
             f"{model.name} has no pretrained weights; remove model.pretrained, or give a run as "
             "model.start"
         )
-    clip = from_config(model.name, _tokenizer(model, folder, reports))
-    return clip.with_reducing_gap(model.reducing_gap)
+    return _prepared(from_config(model.name, _tokenizer(model, folder, reports)), model)
 
 
 def open_clip_model(model: ModelSpec) -> Clip:
@@ -52,7 +53,16 @@ def open_clip_model(model: ModelSpec) -> Clip:
         clip = from_open_clip(model.name, model.pretrained)
     except RuntimeError as error:
         raise RecipeError(f"open_clip cannot load {model.name!r}: {error}") from error
-    return clip.with_reducing_gap(model.reducing_gap)
+    return _prepared(clip, model)
+
+
+def _prepared(clip: Clip, model: ModelSpec) -> Clip:
+    """Returns the model with its input prepared as the recipe says."""
+    clip = clip.with_reducing_gap(model.reducing_gap)
+    if model.pixels is None:
+        return clip
+    mean, std = model.pixels.mean, model.pixels.std
+    return replace(clip, normalisation=Normalisation((mean, mean, mean), (std, std, std)))
 
 
 def _tokenizer(model: ModelSpec, folder: Path, reports: Callable[[], Sequence[str]]) -> Tokenizer:

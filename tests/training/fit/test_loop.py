@@ -37,8 +37,8 @@ def training(tiny_model, tiny_recipe, tokenizer, rendered):
     def make(name="clip"):
         method = METHODS[name]
         experts = Experts.of(train, 1, method.gaze, 0) if method.has_experts else None
-        plan = Plan(train, experts, tokenizer, method, 0, 16, 4, 4)
-        sections = tiny_recipe.expert, tiny_recipe.optimiser, tiny_recipe.run
+        plan = Plan(train, experts, tokenizer, method, 0, 16, tiny_recipe.expert, 4)
+        sections = tiny_recipe.optimiser, tiny_recipe.run
         return ClipTraining(from_config(tiny_model, tokenizer), plan, None, *sections)
 
     return make
