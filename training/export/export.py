@@ -16,9 +16,8 @@ from training.export.gate import fit_gate
 from training.export.int8 import with_int8
 from training.model.clip import Clip
 from training.recipe import ModelSpec, Recipe, RecipeError
-from training.run.folder import is_run, load_run
+from training.run.folder import is_run, load_run, measured
 from training.run.models import open_clip_model
-from training.run.record import last_measured
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class Exportable:
-    """A model to export, with its run's recipe and last validation values if it has a run."""
+    """A model to export, with its run's recipe and validation values if it has a run."""
 
     clip: Clip
     name: str
@@ -82,7 +81,7 @@ class Export:
                 "--reducing-gap out"
             )
         recipe, clip = load_run(Path(source))
-        return Exportable(clip, recipe.name, recipe, last_measured(Path(source)))
+        return Exportable(clip, recipe.name, recipe, measured(Path(source)))
 
     def _calibrated(
         self, model: Exportable, directory: Path, label_sets: LabelSets, pairs: Pairs

@@ -29,7 +29,8 @@ class NormalisePixels(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Scales, replicates the channel if there is one, and normalises."""
-        channels = in_channels(pixels).to(self.scale.dtype)
+        channels = pixels if pixels.ndim == 4 else pixels.unsqueeze(1)
+        channels = channels.to(self.scale.dtype).expand(-1, 3, -1, -1)
         return channels * self.scale + self.shift
 
     def inverse(self, images: Tensor) -> Tensor:

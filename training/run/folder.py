@@ -17,7 +17,7 @@ from training.model.clip import Clip, is_own
 from training.recipe import Recipe, RecipeError, read_recipe
 from training.recipe.methods import METHODS
 from training.run.models import open_clip_model, own_model
-from training.run.record import write_environment
+from training.run.record import last_measured, write_environment
 
 RECIPE = "recipe.json"
 CHECKPOINT = "last.ckpt"
@@ -72,6 +72,14 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     model.load_state_dict(
         {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
     )
+
+
+def measured(folder: Path) -> dict[str, float]:
+    """Returns the validation values of the weights that a run gives; {} without validation."""
+    if not (folder / BEST).exists():
+        return last_measured(folder)
+    steps = torch.load(folder / BEST, map_location="cpu", weights_only=True, mmap=True)
+    return last_measured(folder, steps["global_step"])
 
 
 def _given(folder: Path) -> Path:

@@ -93,11 +93,15 @@ class RunRecord(Logger):
         figure.savefig(self._run / CURVES)
 
 
-def last_measured(run: Path) -> dict[str, float]:
-    """Returns the validation values at the last checkpoint; {} without a validation split."""
+def last_measured(run: Path, steps: int | None = None) -> dict[str, float]:
+    """Returns the validation values at the last checkpoint; {} without a validation split.
+
+    steps: the last checkpoint of the run's first steps, so many. None: of all.
+    """
     if not (run / METRICS).exists():
         return {}
     rows = pq.read_table(run / METRICS).to_pylist()
+    rows = rows if steps is None else [row for row in rows if row["step"] < steps]
     measured = [row for row in rows if row["metric"].startswith(VALIDATION)]
     return {row["metric"]: row["value"] for row in sorted(measured, key=lambda row: row["step"])}
 

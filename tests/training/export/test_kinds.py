@@ -150,9 +150,10 @@ def test_it_trains_as_eclip_and_exports_within_tolerance(
     assert manifest.maps == (("text",) if "ConvNeXt" in kind else ("attention", "text"))
 
 
-def test_the_papers_model_is_built_trained_and_exported(tmp_path, tokenizer, label_sets):
+@pytest.mark.parametrize("name", ["swin-t-bioclinicalbert", "swin-t-bioclinicalbert-cls"])
+def test_the_papers_model_is_built_trained_and_exported(tmp_path, tokenizer, label_sets, name):
     """Swin-T and a BERT, the latter small and of no weights, as no hub can be reached here."""
-    config = json.loads((PUBLISHED / "swin-t-bioclinicalbert.json").read_text())
+    config = json.loads((PUBLISHED / f"{name}.json").read_text())
     names = {"hf_model_name", "hf_tokenizer_name"}
     text = {key: value for key, value in config["text_cfg"].items() if key not in names}
     save_bert(tmp_path / "bert")
@@ -170,4 +171,4 @@ def test_the_papers_model_is_built_trained_and_exported(tmp_path, tokenizer, lab
     assert bundle.manifest.provenance["parity_max_abs_difference"] <= TOLERANCE
     assert bundle.manifest.patches == "class_activation"
     assert bundle.manifest.patch_grid == (7, 7)
-    assert is_open_clip_model("swin-t-bioclinicalbert")
+    assert is_open_clip_model(name)

@@ -184,6 +184,46 @@ def test_the_published_weight_is_beta_distributed():
     assert ((weight >= 0) & (weight <= 1)).all()
 
 
+def test_a_step_may_have_one_weight_for_all_its_experts():
+    expert = ExpertSpec(alpha=0.2, one_weight=True)
+    draws = [draw_weight("beta", np.random.default_rng(seed), 5, expert) for seed in range(4000)]
+    assert {len(np.unique(weights)) for weights in draws} == {1}
+    first = np.array([weights[0] for weights in draws])
+    assert first.mean() == pytest.approx(0.5, abs=0.02)
+    assert first.var() == pytest.approx(0.25 / 1.4, abs=0.01)
+
+
+def test_all_ranks_have_the_one_weight_of_a_step(plan):
+    made = plan(expert=ExpertSpec(batch=6, one_weight=True))
+    made = replace(made, method=replace(made.method, schedule=ALWAYS))
+    for step in (0, 7):
+        weights = torch.cat([made.batch(step, rank, 2).experts.weight for rank in (0, 1)])
+        assert len(weights) == 6
+        assert len(weights.unique()) == 1
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_images_are_mixed_alike_however_many_processes_there_are(plan, ranks):
+    """Each image twice, with two others of the whole step."""
+    made = plan("dacl_whole_batch")
+    alone = made.batch(3).mixing
+    assert sorted(alone.partners[0]) == sorted(alone.partners[1]) == list(range(16))
+    assert not torch.equal(alone.partners[0], alone.partners[1])
+    parts = [made.batch(3, rank, ranks).mixing for rank in range(ranks)]
+    for name in ("partners", "weight"):
+        together = torch.stack([getattr(part, name) for part in parts], dim=2).flatten(1)
+        assert torch.equal(together, getattr(alone, name))
+    assert made.batch(3).experts is None
+    assert plan("eclip").batch(3).mixing is None
+
+
+def test_the_weights_of_mixtures_are_beta_distributed(plan):
+    made = plan("dacl_whole_batch")
+    weights = torch.cat([made.batch(step).mixing.weight.flatten() for step in range(30)])
+    assert weights.mean().item() == pytest.approx(0.5, abs=0.04)
+    assert weights.var().item() == pytest.approx(0.25 / 2.2, abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("name", "least", "most"), [("duplicate", 1, 1), ("naive", 0, 0), ("dacl", 0.5, 1)]
 )

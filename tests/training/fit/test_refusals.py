@@ -49,9 +49,12 @@ def test_a_logger_that_is_not_installed_is_named(rendered, tiny_recipe, tmp_path
         run_with(rendered, tmp_path, tiny_recipe, run={"loggers": ("wandb",)})
 
 
-def test_patience_without_validation_is_refused_before_training(rendered, tiny_recipe, tmp_path):
-    with pytest.raises(RecipeError, match="validation split"):
-        run_with(rendered, tmp_path, tiny_recipe, data={"validation": 0}, run={"patience": 1})
+@pytest.mark.parametrize(
+    ("run", "key"), [({"patience": 1}, "run.patience"), ({"weights": "best"}, "run.weights=best")]
+)
+def test_what_needs_validation_is_refused_without_it(rendered, tiny_recipe, tmp_path, run, key):
+    with pytest.raises(RecipeError, match=f"^{key} needs a validation split"):
+        run_with(rendered, tmp_path, tiny_recipe, data={"validation": 0}, run=run)
 
 
 @pytest.mark.parametrize(("count", "shared"), [(3, False), (1, False), (2, True), (9, True)])

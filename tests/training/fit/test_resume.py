@@ -7,9 +7,10 @@ import torch
 
 from tests.training.conftest import changed
 from tests.training.fit.runs import assert_same_weights, run_with, weights
+from training.fit import loop
 from training.fit.loop import ClipTraining
 from training.fit.trainer import fit
-from training.run.folder import CHECKPOINT, load_run
+from training.run.folder import BEST, CHECKPOINT, WholeCheckpoints, load_run
 from training.run.record import last_measured
 
 pytestmark = pytest.mark.slow
@@ -79,6 +80,51 @@ def test_what_the_towers_draw_at_random_is_drawn_again_when_a_run_resumes(
     _, straight = run_with(rendered, tmp_path, recipe, "straight")
     run = shutil.copytree(rendered, tmp_path / "stopped")
     stopped(15, recipe, run)
+    assert_same_weights(weights(fit(recipe, run)), weights(straight))
+
+
+def test_the_best_checkpoint_outlives_a_kill_and_a_move(
+    rendered, tiny_recipe, tmp_path, stopped, monkeypatch
+):
+    """Validation finds it at the first of four checkpoints; the third never comes before a stop."""
+    losses = {6: 1.0, 12: 3.0, 18: 2.0, 24: 2.5}
+    steps = []
+    monkeypatch.setattr(loop, "validation_loss", lambda *_: losses[steps[-1]])
+    monkeypatch.setattr(
+        ClipTraining, "on_validation_start", lambda self: steps.append(self.global_step)
+    )
+    recipe = changed(tiny_recipe, run={"watched": "loss", "weights": "best"})
+    run = shutil.copytree(rendered, tmp_path / "run")
+    stopped(15, recipe, run)
+    kept = (run / BEST).read_bytes()
+    moved = run.rename(tmp_path / "moved")
+    given = fit(recipe, moved)
+    assert steps == [6, 12, 18, 24]
+    assert (moved / BEST).read_bytes() == kept
+    state = torch.load(moved / BEST, weights_only=True)
+    assert state["global_step"] == 6
+    assert torch.equal(
+        given.model.visual.proj, state["state_dict"]["expert_clip.model.visual.proj"]
+    )
+
+
+def test_a_kill_between_the_best_checkpoint_and_the_last_changes_nothing(
+    rendered, tiny_recipe, tmp_path, monkeypatch
+):
+    recipe = changed(tiny_recipe, run={"watched": "loss", "weights": "best"})
+    _, straight = run_with(rendered, tmp_path, recipe, "straight")
+    run = shutil.copytree(rendered, tmp_path / "killed")
+    write = WholeCheckpoints.save_checkpoint
+
+    def fails(self, checkpoint, path, storage_options=None):
+        if checkpoint["global_step"] == 12 and str(path).endswith(CHECKPOINT):
+            raise RuntimeError("no power")
+        write(self, checkpoint, path, storage_options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WholeCheckpoints, "save_checkpoint", fails)
+        with pytest.raises(RuntimeError, match="no power"):
+            fit(recipe, run)
     assert_same_weights(weights(fit(recipe, run)), weights(straight))
 
 

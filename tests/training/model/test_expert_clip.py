@@ -5,18 +5,18 @@ import torch
 
 from tests.training.conftest import MODELS
 from training.fit.objective import Contrastive
-from training.model.expert_clip import ExpertCLIP, mixup
+from training.model.expert_clip import ExpertCLIP, joined, mixup
 from training.model.heatmap import HeatmapProcessor
 from training.model.views import expert_pixels
 
 
 @pytest.fixture
 def expert_clip(make_clip):
-    def make(kind="vit", **arguments):
+    def make(kind="vit", published=False, **arguments):
         clip = make_clip(kind)
         torch.manual_seed(1)
         size = (clip.image.height, clip.image.width)
-        processor = HeatmapProcessor(size, patch=16, width=32, heads=2)
+        processor = HeatmapProcessor(size, patch=16, width=32, heads=2, published=published)
         return ExpertCLIP(clip, processor, **arguments)
 
     return make
@@ -46,6 +46,25 @@ def test_mixup_is_the_weighted_mean_of_image_and_expert():
     torch.testing.assert_close(mixed[:, 0, 0], torch.tensor([100.0, 20.0, 40.0]))
 
 
+def test_the_published_processor_works_on_the_towers_own_input(expert_clip, tokenizer):
+    model = expert_clip(published=True)
+    pixels, heatmaps, _ = batch_of(model, tokenizer, 3)
+    images = model.normalise(pixels)
+    assert torch.equal(model.processed(pixels), images)
+    experts = model.experts(pixels, heatmaps)
+    assert experts.shape == (3, 3, 64, 64)
+    torch.testing.assert_close(
+        model.normalise(experts), model.processor(images, heatmaps), atol=1e-5, rtol=1e-5
+    )
+    mixed = mixup(pixels, experts, torch.tensor([1.0, 0.0, 0.5]))
+    torch.testing.assert_close(mixed[0], pixels[0].float().expand(3, -1, -1))
+    torch.testing.assert_close(mixed[1], experts[1])
+    torch.testing.assert_close(mixed[2], (pixels[2] + experts[2]) / 2)
+    both = joined(pixels, mixed)
+    assert both.shape == (6, 3, 64, 64)
+    torch.testing.assert_close(model.images(both)[:3], model.images(pixels))
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_with_nothing_but_the_original_it_is_clip_on_the_joined_batch(expert_clip, tokenizer, kind):
     """λ = 1: the same loss, the same gradients, and none for the processor."""
@@ -67,8 +86,9 @@ def test_with_nothing_but_the_original_it_is_clip_on_the_joined_batch(expert_cli
         assert not name.startswith("processor.") or not gradient.any()
 
 
-def test_what_is_not_original_teaches_the_processor(expert_clip, tokenizer):
-    model = expert_clip()
+@pytest.mark.parametrize("published", [False, True])
+def test_what_is_not_original_teaches_the_processor(expert_clip, tokenizer, published):
+    model = expert_clip(published=published)
     drawn, heatmaps, tokens = batch_of(model, tokenizer, 3)
     mixed = expert_pixels("processed", model, drawn, heatmaps, torch.full((3,), 0.5))
     loss_of(model, mixed, tokens).backward()

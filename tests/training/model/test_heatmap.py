@@ -4,7 +4,7 @@ import torch
 
 from training.data.phantom import PhantomConfig, phantom
 from training.fit.objective import priming_loss
-from training.model.heatmap import HeatmapProcessor, normalised
+from training.model.heatmap import HeatmapProcessor, normalised, over_the_batch
 
 SIZE = (32, 48)
 
@@ -65,6 +65,45 @@ def test_no_sample_depends_on_its_batch_mates(levels, heatmaps):
 def test_each_heatmap_is_normalised_by_its_own_peak():
     maps = torch.stack([torch.eye(4) * 5, torch.eye(4) / 5, torch.zeros(4, 4)])
     torch.testing.assert_close(normalised(maps), torch.stack([torch.eye(4)] * 2 + [maps[2]]))
+
+
+def test_the_published_processor_scales_heatmaps_by_the_largest_of_the_batch():
+    maps = torch.stack([torch.eye(4) * 5, torch.eye(4), torch.zeros(4, 4)])
+    expected = torch.stack([torch.eye(4), torch.eye(4) / 5, torch.zeros(4, 4)])
+    torch.testing.assert_close(over_the_batch(maps), expected)
+    assert torch.equal(over_the_batch(torch.zeros(2, 4, 4)), torch.zeros(2, 4, 4))
+
+
+@pytest.fixture
+def channels():
+    return torch.randn(4, 3, *SIZE, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_the_published_processor_reads_and_writes_three_channels(channels, heatmaps, residual):
+    made = processor(published=True, residual=residual)
+    answer = made(channels, heatmaps)
+    assert answer.shape == channels.shape
+    assert (answer - channels).abs().max() > 0 or residual
+    assert torch.equal(answer, channels) == residual
+
+
+def test_the_published_processor_cannot_tell_where_a_patch_lies(channels, heatmaps):
+    """Patches that change places do so in the answer, too; with positions they do not."""
+    swap = lambda images: images.roll(8, dims=-1)  # noqa: E731 — by one patch
+    published, adapted = processor(published=True), processor()
+    moved = published(swap(channels), swap(heatmaps))
+    torch.testing.assert_close(moved, swap(published(channels, heatmaps)), atol=1e-5, rtol=1e-4)
+    levels = channels[:, 0]
+    assert not torch.allclose(
+        adapted(swap(levels), swap(heatmaps)), swap(adapted(levels, heatmaps)), atol=1e-3
+    )
+
+
+def test_the_priming_loss_is_the_squared_error_in_the_processors_own_channels(channels):
+    made = processor(published=True)
+    error = (made(channels, torch.ones(4, *SIZE)) - channels).square().mean()
+    torch.testing.assert_close(priming_loss(made, channels), error)
 
 
 @pytest.mark.parametrize("changes", [{"patch": 7}, {"width": 33}])

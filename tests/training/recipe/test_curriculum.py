@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.recipe.curriculum import ALWAYS, CURRICULUM, HALF, NEVER
+from training.recipe.curriculum import ALWAYS, CURRICULUM, HALF, NEVER, curriculum
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,13 @@ from training.recipe.curriculum import ALWAYS, CURRICULUM, HALF, NEVER
 )
 def test_the_published_curriculum_has_its_golden_values(progress, probability):
     assert CURRICULUM(progress) == pytest.approx(probability)
+
+
+@pytest.mark.parametrize("end", [0.05, 0.1, 0.5])
+def test_a_curriculum_ends_where_it_is_asked_to_and_rises_alike(end):
+    assert [curriculum(end)(progress) for progress in (0.8, 0.9, 1)] == pytest.approx([end] * 3)
+    for progress in (0.0, 0.1, 0.3, 0.4):
+        assert curriculum(end)(progress) == CURRICULUM(progress)
 
 
 @given(st.floats(0, 1))

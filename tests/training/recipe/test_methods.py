@@ -1,6 +1,8 @@
 from dataclasses import replace
 
-from training.recipe.curriculum import CURRICULUM
+import pytest
+
+from training.recipe.curriculum import CURRICULUM, curriculum
 from training.recipe.methods import METHODS
 
 
@@ -14,6 +16,16 @@ def test_the_controls_differ_from_eclip_in_one_thing_each():
         )  # fmt: skip
     assert METHODS["duplicate"].schedule == eclip.schedule == CURRICULUM
     assert METHODS["duplicate"].has_processor
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_another_end_changes_those_methods_alone_that_have_the_curriculum(name):
+    method = METHODS[name]
+    ended = method.ending_at(0.05)
+    if method.schedule == CURRICULUM:
+        assert ended == replace(method, schedule=curriculum(0.05))
+    else:
+        assert ended == method
 
 
 def test_the_controls_of_guided_attention_differ_from_it_in_one_thing_each():

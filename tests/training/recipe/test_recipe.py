@@ -2,13 +2,68 @@ import json
 
 import pytest
 
+from training.data.gaze import Sigma
 from training.data.spec import ManifestData, ShardData
-from training.recipe import CONFIGS, RecipeError, load_recipe, read_recipe, recipe_names
+from training.recipe import (
+    CONFIGS,
+    ExpertSpec,
+    ModelSpec,
+    OptimiserSpec,
+    RecipeError,
+    RunSpec,
+    load_recipe,
+    read_recipe,
+    recipe_names,
+)
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_of_the_project_is_valid(name):
     assert load_recipe(name, []).name == name
+
+
+def flat(recipe):
+    """The values of a recipe by their keys, such as `optimiser.epochs`."""
+    return {
+        f"{section}.{key}": value
+        for section, values in recipe.model_dump().items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+    }
+
+
+def test_the_papers_recipe_differs_from_ours_in_these_settings_alone():
+    """docs/training.md has the same table, with reasons."""
+    paper, ours = flat(load_recipe("paper", [])), flat(load_recipe("paper-adapted", []))
+    assert {key: (paper[key], ours[key]) for key in paper if paper[key] != ours[key]} == {
+        "model.name": ("swin-t-bioclinicalbert-cls", "swin-t-bioclinicalbert"),
+        "model.pixels": ({"mean": 0.58, "std": 0.26}, None),
+        "expert.batch": (256, 64),
+        "expert.curriculum_end": (0.05, 0.1),
+        "expert.alpha": (0.2, 0.3),
+        "expert.one_weight": (True, False),
+        "expert.processor": ("published", "adapted"),
+        "expert.processor_rate": (2.0, 1.0),
+        "expert.heads": (8, 4),
+        "expert.priming_weight": (0.3, 0.1),
+        "expert.priming_contrast": (0.7, 1.0),
+        "optimiser.weight_decay": (1e-3, 0.1),
+        "run.watched": ("loss", "recall@5"),
+        "run.patience": (10, None),
+        "run.weights": ("best", "last"),
+    }
+    assert paper["expert.batch"] == paper["optimiser.batch_size"] / 2
+
+
+def test_our_recipe_of_the_paper_keeps_its_settings():
+    recipe = load_recipe("paper-adapted", [])
+    assert (recipe.seed, recipe.method) == (0, "eclip")
+    assert recipe.model == ModelSpec(name="swin-t-bioclinicalbert", pretrained="towers")
+    assert recipe.expert == ExpertSpec(share=1.0, batch=64, sigma=Sigma(15, "pixel"))
+    assert recipe.optimiser == OptimiserSpec(
+        epochs=20, batch_size=512, learning_rate=1e-4, weight_decay=0.1, warmup=0.1
+    )
+    assert recipe.run == RunSpec(checkpoint_every=500, precision="bf16-mixed", workers=8, part=128)
 
 
 def test_overrides_take_the_type_of_what_they_override():

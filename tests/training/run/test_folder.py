@@ -11,9 +11,10 @@ import torch
 from tests.support.drafts import leave_drafts
 from tests.training.conftest import changed
 from training.fit.trainer import fit
-from training.recipe import RecipeError
+from training.model.pixels import NormalisePixels
+from training.recipe import ModelSpec, PixelStatistics, RecipeError
 from training.run.folder import RECIPE, WholeCheckpoints, load_run
-from training.run.models import image_input
+from training.run.models import image_input, open_clip_model
 
 
 def test_a_run_of_another_recipe_is_refused_and_left_alone(finished, tiny_recipe):
@@ -21,6 +22,20 @@ def test_a_run_of_another_recipe_is_refused_and_left_alone(finished, tiny_recipe
     with pytest.raises(RecipeError, match="another recipe"):
         fit(changed(tiny_recipe, optimiser={"weight_decay": 0.3}), finished.run)
     assert {path: path.stat().st_mtime_ns for path in finished.run.rglob("*")} == files
+
+
+def test_a_run_normalises_pixels_as_its_recipe_says(finished, tiny_recipe, tmp_path):
+    run = Path(shutil.copytree(finished.run, tmp_path / "run"))
+    pixels = PixelStatistics(mean=0.58, std=0.26)
+    recipe = changed(tiny_recipe, model={"pixels": pixels})
+    (run / RECIPE).write_text(recipe.model_dump_json())
+    _, loaded = load_run(run)
+    black_and_white = torch.tensor([[[0, 255]]], dtype=torch.uint8)
+    normalised = NormalisePixels(loaded.normalisation)(black_and_white)
+    expected = torch.tensor([-0.58 / 0.26, 0.42 / 0.26]).expand(1, 3, 1, 2)
+    torch.testing.assert_close(normalised, expected)
+    opened = open_clip_model(ModelSpec(name="RN50", pixels=pixels))
+    assert opened.normalisation == loaded.normalisation
 
 
 def test_a_loaded_run_encodes_as_the_trained_model(finished, tiny_recipe):
