@@ -195,8 +195,10 @@ class ClipTraining(lightning.LightningModule):
     def _groups(self) -> list[dict[str, Any]]:
         """Returns the trained weights by weight decay and, where it differs, learning rate."""
         trained = {n: p for n, p in self.expert_clip.named_parameters() if p.requires_grad}
-        quick = {name for name in trained if name.startswith("processor.")}
-        rates = {name: self.expert.processor_rate if name in quick else 1.0 for name in trained}
+        rates = {
+            name: self.expert.processor_rate if name.startswith("processor.") else 1.0
+            for name in trained
+        }
         return [
             {
                 "params": [p for n, p in trained.items() if (p.ndim >= 2, rates[n]) == group],

@@ -9,7 +9,7 @@ from training.data.pairs import Pairs
 from training.data.study import DataError
 from training.fit.plan import Plan, Steps, draw_weight
 from training.model.tokenizer import learn
-from training.recipe import ExpertSpec
+from training.recipe import ExpertSpec, load_recipe
 from training.recipe.curriculum import ALWAYS, CURRICULUM
 from training.recipe.methods import METHODS
 
@@ -184,8 +184,8 @@ def test_the_published_weight_is_beta_distributed():
     assert ((weight >= 0) & (weight <= 1)).all()
 
 
-def test_a_step_may_have_one_weight_for_all_its_experts():
-    expert = ExpertSpec(alpha=0.2, one_weight=True)
+def test_a_step_of_the_papers_recipe_has_one_weight_for_all_its_experts():
+    expert = load_recipe("paper", []).expert
     draws = [draw_weight("beta", np.random.default_rng(seed), 5, expert) for seed in range(4000)]
     assert {len(np.unique(weights)) for weights in draws} == {1}
     first = np.array([weights[0] for weights in draws])
