@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import pytorch_lightning as lightning
 from pytorch_lightning.callbacks import Callback
@@ -18,7 +18,7 @@ class Watched(NamedTuple):
     mode: Literal["min", "max"]
 
     @classmethod
-    def of(cls, run: RunSpec) -> "Watched":
+    def of(cls, run: RunSpec) -> Self:
         """Returns the metric that a recipe watches."""
         return cls(f"{VALIDATION}{run.watched}", "min" if run.watched == "loss" else "max")
 

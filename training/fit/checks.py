@@ -53,10 +53,10 @@ def check_pairs(pairs: int, validation: int | None, optimiser: OptimiserSpec, ru
             f"{pairs} training pairs do not fill a batch of {optimiser.batch_size}; lower "
             "optimiser.batch_size"
         )
-    wanting = {"run.patience": run.patience is not None, "run.weights=best": run.weights == "best"}
-    for key in (key for key, is_set in wanting.items() if is_set and validation is None):
+    watching = "run.weights=best" if run.weights == "best" else "run.patience"
+    if validation is None and (run.weights == "best" or run.patience is not None):
         raise RecipeError(
-            f"{key} needs a validation split; set some studies aside (data.validation or "
+            f"{watching} needs a validation split; set some studies aside (data.validation or "
             "data.fractions)"
         )
 

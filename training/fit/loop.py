@@ -6,6 +6,7 @@ epoch of a recipe is one pass over the training pairs.
 
 import itertools
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytorch_lightning as lightning
@@ -24,7 +25,7 @@ from training.fit.objective import Contrastive, gathered, priming_loss, rank, wo
 from training.fit.plan import Batch, Mixing, Plan, Steps
 from training.model.attention import attention_loss
 from training.model.clip import Clip
-from training.model.expert_clip import ExpertCLIP, joined, mixup
+from training.model.expert_clip import ExpertCLIP, mixup, with_experts
 from training.model.heatmap import HeatmapProcessor
 from training.model.views import expert_pixels
 from training.recipe import ExpertSpec, OptimiserSpec, RecipeError, RunSpec
@@ -62,6 +63,7 @@ class ClipTraining(lightning.LightningModule):
         self.expert_clip = ExpertCLIP(clip, processor, run.part)
         self.objective: Contrastive | None = None
         self._encoded: list[tuple[Tensor, Tensor]] = []
+        self._temperature = _temperature(clip.model)
 
     @property
     def processor(self) -> HeatmapProcessor | None:
@@ -86,7 +88,7 @@ class ClipTraining(lightning.LightningModule):
             drawn, words, heatmaps, weight = batch.experts
             view = self.method.view
             experts = expert_pixels(view, self.expert_clip, drawn, heatmaps, weight)
-            pixels, tokens = joined(pixels, experts), torch.cat([tokens, words])
+            pixels, tokens = with_experts(pixels, experts), torch.cat([tokens, words])
         texts = self.expert_clip.texts(tokens)
         if batch.experts is not None and self.method.attends:
             images, attention = self.expert_clip.attended(pixels)
@@ -107,7 +109,7 @@ class ClipTraining(lightning.LightningModule):
     def _contrast_of_mixtures(self, pixels: Tensor, mixing: Mixing) -> Tensor:
         """Returns the loss that pairs two mixtures of each image with others of the step; logs it.
 
-        Verma et al. 2021, section 3. The images' weights λ and partners are the plan's.
+        Verma et al. 2021 (DACL). The images' weights λ and partners are the plan's.
         """
         assert self.objective is not None  # noqa: S101 — setup() came first
         everyone = gathered(pixels).float()
@@ -126,7 +128,7 @@ class ClipTraining(lightning.LightningModule):
     def _priming(self, pixels: Tensor) -> Tensor:
         """Returns the weighted priming loss; logs it as a fraction of the pixels' variance."""
         assert self.processor is not None  # noqa: S101 — a primed method has one
-        images = self.expert_clip.processed(pixels)
+        images = self.expert_clip.processor_input(pixels)
         error = priming_loss(self.processor, images)
         self.log("priming", error.detach() / images.var())
         return self.expert.priming_weight * error
@@ -148,6 +150,7 @@ class ClipTraining(lightning.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             images, texts = self.expert_clip.images(pixels), self.expert_clip.texts(tokens)
         self._encoded.append((images.cpu(), texts.cpu()))
+        self._temperature = _temperature(self.clip.model)  # an average may be gone at the end
 
     def on_validation_epoch_end(self) -> None:
         """Measures and logs the encoded validation pairs, all together."""
@@ -155,7 +158,9 @@ class ClipTraining(lightning.LightningModule):
         images, texts = (torch.cat(parts).numpy() for parts in zip(*self._encoded, strict=True))
         self._encoded.clear()
         values = measures(images, texts, self.validation)
-        values["loss"] = validation_loss(images, texts, self.clip.model, self.optimiser.batch_size)
+        values["loss"] = validation_loss(
+            images, texts, self._temperature, self.optimiser.batch_size
+        )
         self.log_dict({f"{VALIDATION}{name}": value for name, value in values.items()})
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
@@ -234,14 +239,23 @@ def measures(images: FloatArray, texts: FloatArray, pairs: Pairs) -> dict[str, f
 def validation_loss(images: FloatArray, texts: FloatArray, model: Any, batch_size: int) -> float:
     """Returns the mean contrastive loss of N pairs in batches of the training's size.
 
-    images, texts: unit vectors float32[N,D]. A last batch that is not full is left out, as it is in
-    training, unless it is the only one.
+    images, texts: unit vectors float32[N,D]. model: gives the loss its logit scale and bias. A last
+    batch that is not full is left out, as it is in training, unless it is the only one.
     """
     objective = Contrastive(model, alone=True)
     pairs = [torch.from_numpy(each).to(model.logit_scale.device) for each in (images, texts)]
     starts = range(0, max(1, len(images) - batch_size + 1), batch_size)
     losses = [objective(*(each[at : at + batch_size] for each in pairs), model) for at in starts]
     return float(torch.stack(losses).mean())
+
+
+def _temperature(model: Any) -> SimpleNamespace:
+    """Returns a copy of a model's logit scale and bias, under the names that the model has."""
+    bias = getattr(model, "logit_bias", None)
+    return SimpleNamespace(
+        logit_scale=model.logit_scale.detach().clone(),
+        logit_bias=None if bias is None else bias.detach().clone(),
+    )
 
 
 def _processor(clip: Clip, expert: ExpertSpec) -> HeatmapProcessor:

@@ -21,7 +21,7 @@ def prime(model: ExpertCLIP, pairs: Pairs, steps: int, seed: int) -> None:
     rng = np.random.default_rng((seed, steps))
     for _ in range(steps):
         rows = rng.integers(0, len(pairs), BATCH)
-        loss = priming_loss(processor, model.processed(torch.from_numpy(pairs.images[rows])))
+        loss = priming_loss(processor, model.processor_input(torch.from_numpy(pairs.images[rows])))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         clip_grad_norm_(processor.parameters(), MAX_GRADIENT)

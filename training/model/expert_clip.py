@@ -59,10 +59,10 @@ class ExpertCLIP(nn.Module):
 
         The published processor's are float[N,3,H,W].
         """
-        expert: Tensor = self._processor(self.processed(pixels), heatmaps)
+        expert: Tensor = self._processor(self.processor_input(pixels), heatmaps)
         return self.normalise.inverse(expert) if self._processor.published else WHITE * expert
 
-    def processed(self, pixels: Tensor) -> Tensor:
+    def processor_input(self, pixels: Tensor) -> Tensor:
         """Returns pixels uint8[N,H,W] in the form of the processor's input (`HeatmapProcessor`)."""
         return self.normalise(pixels) if self._processor.published else pixels / WHITE
 
@@ -94,7 +94,7 @@ def mixup(pixels: Tensor, experts: Tensor, weight: Tensor) -> Tensor:
     return of_original * originals + (1 - of_original) * experts
 
 
-def joined(pixels: Tensor, experts: Tensor) -> Tensor:
+def with_experts(pixels: Tensor, experts: Tensor) -> Tensor:
     """Returns images [B,H,W] and the experts after them, float[B+N,…] in the experts' form."""
     originals = in_channels(pixels) if experts.ndim == 4 else pixels
     return torch.cat([originals.float(), experts])

@@ -36,7 +36,7 @@ class ModelSpec(FrozenSpec):
 
 
 class ExpertSpec(FrozenSpec):
-    """The `expert` section: the studies with gaze, and the heatmap processor's size."""
+    """The `expert` section: the studies with gaze, how they join, and the processor."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Fraction of the training studies with gaze that are experts, chosen by hash."""

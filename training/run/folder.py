@@ -78,8 +78,8 @@ def measured(folder: Path) -> dict[str, float]:
     """Returns the validation values of the weights that a run gives; {} without validation."""
     if not (folder / BEST).exists():
         return last_measured(folder)
-    steps = torch.load(folder / BEST, map_location="cpu", weights_only=True, mmap=True)
-    return last_measured(folder, steps["global_step"])
+    best = torch.load(folder / BEST, map_location="cpu", weights_only=True, mmap=True)
+    return last_measured(folder, best["global_step"])
 
 
 def _given(folder: Path) -> Path:

@@ -4,8 +4,10 @@ The towers are small ones in the published layouts. What each step computes is r
 """
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 import torch
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.slow
 PER_STEP, STEPS = 8, standin.TRAIN // 8
 SMALL = [
     "optimiser.epochs=1", f"optimiser.batch_size={PER_STEP}", f"expert.batch={PER_STEP // 2}",
-    "run.checkpoint_every=4", "run.workers=0", "run.precision=32-true", "data.augment=true",
+    "run.checkpoint_every=4", "run.workers=0", "run.precision=32-true",
 ]  # fmt: skip
 
 
@@ -47,19 +49,24 @@ def trained(towers, tmp_path_factory):
     return train
 
 
-def fit(towers, folder, processes, *overrides, recipe="paper"):
-    command = [sys.executable, "-m", "tests.training.fit.watched", "fit", recipe, folder / "run"]
+def fit(towers, folder, processes, *overrides):
+    command = [sys.executable, "-m", "tests.training.fit.watched", "fit", "paper", folder / "run"]
     data = [f"data.path={towers / 'studies.jsonl'}", f"run.devices={processes}"]
-    environment = {"MODELS": str(towers), "FACTS": str(folder), "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(
+    places = {"MODELS": str(towers), "FACTS": str(folder)}
+    process = subprocess.Popen(
         [*map(str, command), *SMALL, *data, *overrides],
         cwd=ROOT,
-        env=os.environ | environment | {"HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=280,
+        env=os.environ | places | {"GLOO_SOCKET_IFNAME": "lo", "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
-    assert done.returncode == 0, done.stderr
+    try:
+        _, complaint = process.communicate(timeout=280)
+        assert process.returncode == 0, complaint.decode()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # the other processes of a run that failed
     facts = [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(processes)]
     return folder / "run", facts
 

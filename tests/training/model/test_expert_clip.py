@@ -5,7 +5,7 @@ import torch
 
 from tests.training.conftest import MODELS
 from training.fit.objective import Contrastive
-from training.model.expert_clip import ExpertCLIP, joined, mixup
+from training.model.expert_clip import ExpertCLIP, mixup, with_experts
 from training.model.heatmap import HeatmapProcessor
 from training.model.views import expert_pixels
 
@@ -50,7 +50,7 @@ def test_the_published_processor_works_on_the_towers_own_input(expert_clip, toke
     model = expert_clip(published=True)
     pixels, heatmaps, _ = batch_of(model, tokenizer, 3)
     images = model.normalise(pixels)
-    assert torch.equal(model.processed(pixels), images)
+    assert torch.equal(model.processor_input(pixels), images)
     experts = model.experts(pixels, heatmaps)
     assert experts.shape == (3, 3, 64, 64)
     torch.testing.assert_close(
@@ -60,7 +60,7 @@ def test_the_published_processor_works_on_the_towers_own_input(expert_clip, toke
     torch.testing.assert_close(mixed[0], pixels[0].float().expand(3, -1, -1))
     torch.testing.assert_close(mixed[1], experts[1])
     torch.testing.assert_close(mixed[2], (pixels[2] + experts[2]) / 2)
-    both = joined(pixels, mixed)
+    both = with_experts(pixels, mixed)
     assert both.shape == (6, 3, 64, 64)
     torch.testing.assert_close(model.images(both)[:3], model.images(pixels))
 
