@@ -69,7 +69,10 @@ def data(
     destination: Annotated[Path, typer.Option("--out", help="Folder to write")],
     subset: Annotated[
         str | None,
-        typer.Option(help=f"{', '.join(SUBSETS)}, or a file with one study or image a line"),
+        typer.Option(
+            help=f"{', '.join(SUBSETS)}, or a published list: a text file with one study or image "
+            "a line, or a .csv that names them"
+        ),
     ] = None,
     gaze: Annotated[
         Path | None,
@@ -84,7 +87,8 @@ def data(
 
     if name not in SOURCES:
         raise typer.BadParameter(f"there are {', '.join(SOURCES)}", param_hint="NAME")
-    entries = track(SOURCES[name](root), "Reading", total=None, console=out)
+    by_list = subset is not None and subset not in SUBSETS
+    entries = track(SOURCES[name](root, lateral=by_list), "Reading", total=None, console=out)
     studies, skipped = gather(entries)
     if subset is not None:
         studies = choose(subset, name, studies)
