@@ -23,7 +23,7 @@ from training.data.labels import Uncertain
 from training.data.sources import SOURCES
 from training.data.subsets import SUBSETS, choose
 from training.errors import DATA_FAULT, OWN_FAULT, TrainingError
-from training.evaluate import MEASURES
+from training.evaluate import MEASURES, PromptMean
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 DEMO = Path("service/demo")
@@ -179,9 +179,22 @@ def evaluate(
     labels: Annotated[
         Path | None,
         typer.Option(
-            exists=True, dir_okay=False, help="labels.json with prompts. Default: the bundle's own"
+            exists=True,
+            dir_okay=False,
+            help="labels.json with prompts, or your copy of GLoRIA's constants.py. Default: the "
+            "bundle's own",
         ),
     ] = None,
+    label_set: Annotated[
+        str | None, typer.Option(help="Which label set of the labels. Default: the only one")
+    ] = None,
+    prompt_mean: Annotated[
+        PromptMean,
+        typer.Option(
+            help="Scale the mean of a label's prompts to unit length, as CLIP does, or leave it "
+            "plain, as eCLIP's authors do"
+        ),
+    ] = "unit",
     uncertain: Annotated[
         Uncertain,
         typer.Option(
@@ -207,7 +220,8 @@ def evaluate(
     measures = MEASURES if suite == "all" else tuple(suite.split(","))
     if unknown := sorted(set(measures) - set(MEASURES)):
         raise typer.BadParameter(f"no {', '.join(unknown)}", param_hint="--suite")
-    result = Evaluation(manifest, train_share, measures, labels, uncertain)(source, against)
+    job = Evaluation(manifest, train_share, measures, labels, uncertain, label_set, prompt_mean)
+    result = job(source, against)
     show_result(result)
     if destination is not None:
         write(result, destination)
