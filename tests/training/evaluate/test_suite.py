@@ -17,6 +17,7 @@ from training.data.phantom import PROMPTS, PhantomConfig, phantom
 from training.data.rendering import phantom_pairs
 from training.data.splits import LeakageError
 from training.data.study import DataError, Gaze, ManifestStudy, split_of
+from training.data.subsets import SUBSETS
 from training.evaluate.encode import BundleEncoder, TorchEncoder
 from training.evaluate.evaluation import Evaluation, gaze_sigma, one_set, validation_pairs
 from training.evaluate.page import page
@@ -208,9 +209,16 @@ def test_what_cannot_be_measured_is_said_and_the_rest_goes_on(bundle):
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.labels.json")), ids=lambda p: p.name)
-def test_the_prompts_that_come_with_the_project_are_one_set(path):
-    labels = one_set(LabelSets.model_validate_json(path.read_bytes()).root)
-    assert all(label.present and label.absent for label in labels.values())
+def test_the_prompts_that_come_with_the_project_say_and_deny(path):
+    sets = LabelSets.model_validate_json(path.read_bytes()).root
+    labels = [label for labels in sets.values() for label in labels.values()]
+    assert all(label.present and label.absent for label in labels)
+
+
+def test_each_published_test_has_prompts_for_its_findings_and_no_others():
+    sets = LabelSets.model_validate_json((CONFIGS / "published-tests.labels.json").read_bytes())
+    for name, subset in SUBSETS.items():
+        assert set(sets.root[name.split("-")[1]]) == set(subset.findings)
 
 
 def test_labels_of_several_sets_are_not_mixed():
