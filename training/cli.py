@@ -59,7 +59,7 @@ def _complain(error: Exception, status: int) -> NoReturn:
     sys.exit(status)
 
 
-cli.command()(data)
+cli.command(help="Turn a published data set into images, studies.parquet and studies.jsonl.")(data)
 
 
 @cli.command()

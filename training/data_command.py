@@ -38,7 +38,7 @@ def data(
         ),
     ] = None,
 ) -> None:
-    """Turn a published data set into images, studies.parquet and studies.jsonl."""
+    """Turns a published data set into images, studies.parquet and studies.jsonl."""
     from training.data.gather import gather, place, with_gaze, without_patients, write_manifests
     from training.data.manifest import read_manifest
     from training.data.study import DataError
