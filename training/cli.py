@@ -137,8 +137,8 @@ def evaluate(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="labels.json with prompts, or your copy of GLoRIA's constants.py. Default: the "
-            "bundle's own",
+            help="labels.json with prompts, or your copy of GLoRIA's constants.py or ConVIRT's "
+            "query.csv. Default: the bundle's own",
         ),
     ] = None,
     label_set: Annotated[
@@ -147,8 +147,8 @@ def evaluate(
     prompt_mean: Annotated[
         PromptMean,
         typer.Option(
-            help="Scale the mean of a label's prompts to unit length, as CLIP does, or leave it "
-            "plain, as eCLIP's authors do"
+            help="In zero_shot, scale the mean of a label's prompts to unit length, as CLIP does, "
+            "or leave it plain, as eCLIP's authors do"
         ),
     ] = "unit",
     uncertain: Annotated[

@@ -123,7 +123,7 @@ def _column(path: Path) -> Iterator[str]:
         if column is None:
             raise DataError(
                 f"{path.name} has none of the columns {', '.join(COLUMNS)}; name the images in one "
-                "of them"
+                "of them, or in a text file, one a line"
             )
         yield row.required(column)
 

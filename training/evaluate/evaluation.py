@@ -21,7 +21,7 @@ from training.data.study import DataError, ManifestStudy, Split
 from training.evaluate import PromptMean
 from training.evaluate.compare import differences
 from training.evaluate.encode import BundleEncoder, DualEncoder, int8_twin
-from training.evaluate.published_prompts import read_ensembles
+from training.evaluate.published_prompts import read_published
 from training.evaluate.result import Result
 from training.evaluate.source import named, open_encoder, trained_fractions
 from training.evaluate.suite import NEED_TRAINING, run_suite
@@ -38,7 +38,7 @@ class Evaluation:
 
     train_share: fraction of patients treated as training data if the manifest publishes no split.
     None: use the fractions of the source's recipe if known, else 0. labels: a labels.json, or a
-    Python file with phrases to combine; None: use the bundle's own. label_set: which set of them;
+    file of published prompts; None: use the bundle's own. label_set: which set of them;
     None: the only one. uncertain_as: what uncertain findings count as. prompt_mean: how zero-shot
     scores combine a label's prompts.
     """
@@ -121,8 +121,8 @@ class Evaluation:
         if self.labels is None:
             bundles = (e.bundle for e in encoders if isinstance(e, BundleEncoder))
             return next((one_set(b.label_sets.root, self.label_set) for b in bundles), {})
-        if self.labels.suffix == ".py":
-            return one_set(read_ensembles(self.labels), self.label_set)
+        if self.labels.suffix in (".py", ".csv"):
+            return one_set(read_published(self.labels), self.label_set)
         return one_set(read_labels(self.labels).root, self.label_set)
 
 

@@ -1,4 +1,4 @@
-"""Reads the prompts that authors publish as phrases to combine, from your own copy of their file.
+"""Reads prompts as authors publish them, from your own copy of their file.
 
 GLoRIA (Huang et al. 2021, doi 10.1109/ICCV48922.2021.00391) keeps them in `gloria/constants.py`, a
 Python file, and others copied its form. A dictionary whose name ends with `_CLASS_PROMPTS` maps
@@ -7,6 +7,9 @@ each list, in the order in which the file has the lists. The project ships none 
 
 Example: `{"Edema": {"severity": ["", "mild"], "subtype": ["edema"], "location": [""]}}` gives
 `edema` the prompts "edema" and "mild edema". The file is read as text and never run.
+
+ConVIRT (Zhang et al. 2020, arXiv 2010.00747) has sentences in a table, `text-retrieval/query.csv`
+with the columns Variable (a finding) and Text.
 """
 
 import ast
@@ -17,6 +20,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from service.bundle.labels import Prompt, Prompts
+from training.data.sources.table import rows
 from training.data.study import DataError
 
 _ENDING = "_CLASS_PROMPTS"
@@ -28,6 +32,26 @@ class Ensemble(Prompts):
 
     present: Annotated[tuple[Prompt, ...], Field(min_length=1)]
     absent: tuple[Prompt, ...] = ()
+
+
+def read_published(path: Path) -> dict[str, dict[str, Ensemble]]:
+    """Returns the label sets of a Python file or of a table, by the file's ending.
+
+    Raises DataError for a file that is not of its form.
+    """
+    return read_ensembles(path) if path.suffix == ".py" else {path.stem: read_sentences(path)}
+
+
+def read_sentences(path: Path) -> dict[str, Ensemble]:
+    """Returns the labels of a table with the columns Variable and Text, in lower case.
+
+    Raises DataError, with row and column, for a table that is not of this form.
+    """
+    sentences: dict[str, list[str]] = {}
+    for row in rows(path, ("Variable", "Text")):
+        label = " ".join(row.required("Variable").lower().split())
+        sentences.setdefault(label, []).append(row.required("Text"))
+    return _labels(path, sentences)
 
 
 def read_ensembles(path: Path) -> dict[str, dict[str, Ensemble]]:

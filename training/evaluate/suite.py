@@ -16,6 +16,7 @@ from training.evaluate.encode import DualEncoder, EmbeddedPairs
 from training.evaluate.geometry import geometry
 from training.evaluate.linear_probe import linear_probe
 from training.evaluate.maps import maps
+from training.evaluate.prompt_retrieval import prompt_retrieval
 from training.evaluate.reports import reports
 from training.evaluate.result import Measurement, NotMeasured, Result
 from training.evaluate.retrieval import retrieval
@@ -47,7 +48,7 @@ _MEASURE: dict[str, Callable[[SuiteInput], Measurement]] = {
         s.test, s.prompts, patient_counts(s.test.patients), s.prompt_mean
     ),
     "linear_probe": lambda s: linear_probe(s.needed_train(), s.test, tuple(s.prompts)),
-    "retrieval": lambda s: retrieval(s.test, tuple(s.prompts)),
+    "retrieval": lambda s: _retrieval(s.test, s.prompts),
     "geometry": lambda s: geometry(s.test),
     "reports": lambda s: reports(s.needed_train(), s.test),
     "maps": lambda s: maps(s.test, s.prompts, s.validation, s.train),
@@ -93,6 +94,11 @@ def run_suite(
         about=dict(about or {}) | _facts(subject) | _label_facts(test, uncertain_as),
         sections={name: _section(subject, name) for name in measures},
     )
+
+
+def _retrieval(test: EmbeddedPairs, prompts: Mapping[str, Prompts]) -> Measurement:
+    found = retrieval(test, tuple(prompts))
+    return replace(found, values=found.values | prompt_retrieval(test, prompts))
 
 
 def _resolved(pairs: Pairs, policy: Uncertain) -> Pairs:

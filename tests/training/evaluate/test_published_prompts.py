@@ -3,7 +3,7 @@ import json
 import pytest
 
 from training.data.study import DataError
-from training.evaluate.published_prompts import read_ensembles
+from training.evaluate.published_prompts import read_ensembles, read_published, read_sentences
 
 CONSTANTS = '''"""As authors publish it: other constants, and two tables."""
 from pathlib import Path
@@ -100,3 +100,26 @@ def test_the_file_is_never_run(written, tmp_path):
 def test_a_file_of_another_form_is_refused(written, text, said):
     with pytest.raises(DataError, match=said):
         read_ensembles(written(text))
+
+
+def test_sentences_of_a_table_are_one_label_set(written):
+    table = 'Variable,Text\nEdema,One edema.\nNo Finding,Clear.\nEdema,"Another, edema."\n'
+    (name,) = read_published(written(table, "query.csv"))
+    assert name == "query"
+    labels = read_sentences(written(table, "query.csv"))
+    assert labels["edema"].present == ("One edema.", "Another, edema.")
+    assert labels["no finding"].present == ("Clear.",)
+    assert list(read_published(written(CONSTANTS))) == ["chexpert", "rsna"]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("Variable\nEdema\n", "query.csv has no column Text"),
+        ("Variable,Text\nEdema,\n", "query.csv, row 2, column Text: the cell is blank"),
+        (f"Variable,Text\nEdema,{'c' * 600}\n", "query.csv: .*at most 512 characters"),
+    ],
+)
+def test_a_table_of_another_form_is_refused(written, table, said):
+    with pytest.raises(DataError, match=said):
+        read_sentences(written(table, "query.csv"))
