@@ -17,7 +17,7 @@ def test_each_prompt_searches_by_itself_and_is_right_by_its_finding(pairs, embed
     found = prompt_retrieval(test, {"nodule": NODULE, "mass": MASS})
     assert list(found) == ["precision@5/prompt-to-image"]
     five = found["precision@5/prompt-to-image"]
-    # "A nodule." and "Nodule." find the first five; "Mass." the last five, two of which have a mass.
+    # "A nodule." and "Nodule." find the first five; "Mass." the last five, two with a mass.
     assert five.value == pytest.approx((4 / 5 + 4 / 5 + 2 / 5) / 3)
     assert five.chance == pytest.approx((4 / 8 + 4 / 8 + 3 / 8) / 3)
     assert (five.n, five.low) == (3, None)
