@@ -176,7 +176,15 @@ def evaluate(
     measures = MEASURES if suite == "all" else tuple(suite.split(","))
     if unknown := sorted(set(measures) - set(MEASURES)):
         raise typer.BadParameter(f"no {', '.join(unknown)}", param_hint="--suite")
-    job = Evaluation(manifest, train_share, measures, labels, uncertain, label_set, prompt_mean)
+    job = Evaluation(
+        manifest,
+        train_share,
+        measures,
+        labels,
+        uncertain,
+        label_set=label_set,
+        prompt_mean=prompt_mean,
+    )
     result = job(source, against)
     show_result(result)
     if destination is not None:

@@ -125,7 +125,7 @@ def _column(path: Path) -> Iterator[str]:
                 f"{path.name} has none of the columns {', '.join(COLUMNS)}; name the images in one "
                 "of them, or in a text file, one a line"
             )
-        yield row.required(column)
+        yield row.identifier(column)
 
 
 def _lines(path: Path) -> list[str]:

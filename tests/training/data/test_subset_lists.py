@@ -84,6 +84,10 @@ def test_a_published_table_is_read_by_its_column(tmp_path, column):
     assert names_of(table(tmp_path / "list.csv.gz", *rows, opened=gzip.open)) == [SECOND]
 
 
+def test_ids_that_were_saved_as_numbers_are_read(tmp_path):
+    assert names_of(table(tmp_path / "list.csv", ["study_id"], ["50414267.0"])) == ["50414267"]
+
+
 def test_an_image_is_preferred_to_the_study_that_it_is_of(tmp_path):
     rows = [["subject_id", "study_id", "dicom_id"], ["10", "50", "aa-bb"]]
     assert names_of(table(tmp_path / "list.csv", *rows)) == ["aa-bb"]
