@@ -120,7 +120,10 @@ class Evaluation:
         """Returns the labels of the file, else of the first bundle, else none."""
         if self.labels is None:
             bundles = (e.bundle for e in encoders if isinstance(e, BundleEncoder))
-            return next((one_set(b.label_sets.root, self.label_set) for b in bundles), {})
+            own = next((bundle.label_sets.root for bundle in bundles), None)
+            if own is None and self.label_set is None:
+                return {}
+            return one_set(own or {}, self.label_set)
         if self.labels.suffix in (".py", ".csv"):
             return one_set(read_published(self.labels), self.label_set)
         return one_set(read_labels(self.labels).root, self.label_set)

@@ -230,6 +230,11 @@ def test_labels_of_several_sets_are_not_mixed():
         one_set(sets, "c")
 
 
+def test_a_run_has_no_label_set_to_choose(finished, manifest):
+    with pytest.raises(DataError, match="there is no label set 'b'; there are none"):
+        Evaluation(manifest, 0.5, ("zero_shot",), label_set="b")(finished.run)
+
+
 def test_a_published_file_of_phrases_measures_as_labels_do(bundle, evaluate, tmp_path):
     (tmp_path / "constants.py").write_text(
         'A_CLASS_PROMPTS = {"Mass": {"a": ["x"]}}\n'
