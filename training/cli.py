@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.progress import Progress, track
+from rich.progress import Progress
 
 from service.errors import EclipError
-from training.console import complain, counts, out, show_result, show_summary, show_unread
+from training.console import complain, out, show_result, show_unread
 from training.data.labels import Uncertain
-from training.data.sources import SOURCES
-from training.data.subsets import SUBSETS, choose
+from training.data_command import data
 from training.errors import DATA_FAULT, OWN_FAULT, TrainingError
-from training.evaluate import MEASURES
+from training.evaluate import MEASURES, PromptMean
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 DEMO = Path("service/demo")
@@ -60,46 +59,7 @@ def _complain(error: Exception, status: int) -> NoReturn:
     sys.exit(status)
 
 
-@cli.command()
-def data(
-    name: Annotated[str, typer.Argument(help=", ".join(SOURCES))],
-    root: Annotated[
-        Path, typer.Option(exists=True, file_okay=False, help="Folder of the download")
-    ],
-    destination: Annotated[Path, typer.Option("--out", help="Folder to write")],
-    subset: Annotated[
-        str | None,
-        typer.Option(help=f"{', '.join(SUBSETS)}, or a file with one study or image a line"),
-    ] = None,
-    gaze: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Manifest with gaze on the same images"),
-    ] = None,
-) -> None:
-    """Turn a published data set into images, studies.parquet and studies.jsonl."""
-    from training.data.gather import gather, place, with_gaze, write_manifests
-    from training.data.manifest import read_manifest
-    from training.data.study import DataError
-    from training.survey import summarise
-
-    if name not in SOURCES:
-        raise typer.BadParameter(f"there are {', '.join(SOURCES)}", param_hint="NAME")
-    entries = track(SOURCES[name](root), "Reading", total=None, console=out)
-    studies, skipped = gather(entries)
-    if subset is not None:
-        studies = choose(subset, name, studies)
-    if gaze is not None:
-        studies = with_gaze(studies, read_manifest(gaze))
-    if not studies:
-        raise DataError(
-            f"no study of {name} lies in {root} (skipped: {counts(skipped)}); see "
-            f"training/data/sources/{name}.py for the files that belong there"
-        )
-    images = [image for study in studies for image in study.images]
-    for image in track(images, "Copying", console=out):
-        place(root / image, destination / image)
-    write_manifests(destination, studies)
-    show_summary(summarise(studies), skipped)
+cli.command(help="Turn a published data set into images, studies.parquet and studies.jsonl.")(data)
 
 
 @cli.command()
@@ -175,9 +135,22 @@ def evaluate(
     labels: Annotated[
         Path | None,
         typer.Option(
-            exists=True, dir_okay=False, help="labels.json with prompts. Default: the bundle's own"
+            exists=True,
+            dir_okay=False,
+            help="labels.json with prompts, or your copy of GLoRIA's constants.py or ConVIRT's "
+            "query.csv. Default: the bundle's own",
         ),
     ] = None,
+    label_set: Annotated[
+        str | None, typer.Option(help="Which label set of the labels. Default: the only one")
+    ] = None,
+    prompt_mean: Annotated[
+        PromptMean,
+        typer.Option(
+            help="In zero_shot, scale the mean of a label's prompts to unit length, as CLIP does, "
+            "or leave it plain, as eCLIP's authors do"
+        ),
+    ] = "unit",
     uncertain: Annotated[
         Uncertain,
         typer.Option(
@@ -203,7 +176,16 @@ def evaluate(
     measures = MEASURES if suite == "all" else tuple(suite.split(","))
     if unknown := sorted(set(measures) - set(MEASURES)):
         raise typer.BadParameter(f"no {', '.join(unknown)}", param_hint="--suite")
-    result = Evaluation(manifest, train_share, measures, labels, uncertain)(source, against)
+    job = Evaluation(
+        manifest,
+        train_share,
+        measures,
+        labels,
+        uncertain,
+        label_set=label_set,
+        prompt_mean=prompt_mean,
+    )
+    result = job(source, against)
     show_result(result)
     if destination is not None:
         write(result, destination)

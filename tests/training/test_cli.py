@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from service.bundle.manifest import load
 from training import cli
+from training.data.labels import CHEXPERT
 from training.data.manifest import read_manifest
 from training.data.study import ManifestStudy, split_of, write_studies
 from training.errors import DATA_FAULT, OWN_FAULT, USAGE_FAULT
@@ -121,6 +122,38 @@ def test_a_listed_subset_is_all_that_is_written(invoke, downloaded, tmp_path):
     studies = list(read_manifest(out / "studies.parquet"))
     assert [(s.study_id, s.split) for s in studies] == [("3", "test"), ("5", "test")]
     assert {path.name for path in (out / "images").iterdir()} == {"3.png", "5.png"}
+
+
+def test_patients_of_a_test_are_kept_out_of_the_training(invoke, downloaded, tmp_path):
+    (tmp_path / "ids.txt").write_text("3\n5\n")
+    test, train = tmp_path / "test", tmp_path / "train"
+    arguments = ["covid_chestxray", "--root", downloaded, "--out"]
+    invoke("data", *arguments, test, "--subset", tmp_path / "ids.txt")
+    said = invoke("data", *arguments, train, "--without", test / "studies.parquet")
+    assert "2 of a patient of studies.parquet" in said
+    kept = {s.patient_id for s in read_manifest(train / "studies.parquet")}
+    assert len(kept) == PATIENTS - 2
+    assert kept.isdisjoint(s.patient_id for s in read_manifest(test / "studies.parquet"))
+
+
+def test_a_list_of_images_takes_each_and_lateral_ones_too(invoke, tmp_path):
+    views = ("view1_frontal", "view2_lateral")
+    folder = "train/patient00001/study1"
+    (tmp_path / folder).mkdir(parents=True)
+    for view in views:
+        Image.new("L", (32, 32)).save(tmp_path / folder / f"{view}.jpg")
+    columns = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT]
+    with (tmp_path / "train.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, columns, restval="")
+        table.writeheader()
+        for view, kind in zip(views, ("Frontal", "Lateral"), strict=True):
+            path = f"CheXpert-v1.0/{folder}/{view}.jpg"
+            table.writerow({"Path": path, "Frontal/Lateral": kind, "Edema": "1.0"})
+    arguments = ["chexpert", "--root", tmp_path, "--out", tmp_path / "out"]
+    invoke("data", *arguments, "--subset", tmp_path / "train.csv")
+    studies = list(read_manifest(tmp_path / "out" / "studies.parquet"))
+    assert [s.study_id for s in studies] == [f"patient00001-study1-{view}" for view in views]
+    assert all(s.findings == ("edema",) and len(s.images) == 1 for s in studies)
 
 
 def test_a_subset_that_cannot_be_drawn_is_refused(fails, downloaded, tmp_path):

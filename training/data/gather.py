@@ -54,6 +54,14 @@ def with_gaze(
     return joined
 
 
+def without_patients(
+    studies: Sequence[ManifestStudy], others: Iterable[ManifestStudy]
+) -> list[ManifestStudy]:
+    """Returns the studies of patients who have none among `others`."""
+    patients = {study.patient_id for study in others}
+    return [study for study in studies if study.patient_id not in patients]
+
+
 def _check_inside(study: ManifestStudy) -> None:
     for image in map(PurePosixPath, study.images):
         if image.is_absolute() or ".." in image.parts:

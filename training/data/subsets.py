@@ -1,22 +1,24 @@
-"""Draws evaluation subsets with equally many studies for each finding: 5x200, 8x200, 14x100.
+"""Draws the subsets that published comparisons use, or reads the lists of those who publish them.
 
-If the authors of a comparison published which images they drew, give their list as a file. A subset
-drawn here is another draw, so numbers on it compare with each other, but not with theirs.
+5x200, 8x200 and 14x100 are images with exactly one finding, equally many of each. The authors drew
+theirs at random, so only their own list gives their very images. What is drawn here follows their
+rule and is another draw: numbers on it compare with each other, and with theirs up to chance.
 
-A finding's class holds the studies with an image that have this finding, none of the subset's
-others, and none of them uncertain. They may have findings that the subset does not list. Drawn are
-the studies with the smallest sha256 of `SEED:study_id`, so the draw depends neither on the order of
-the files nor on a random generator. They become test studies. A model that is measured on them must
-not have been trained on their patients.
+An image belongs to a finding's class if its study has this one of the subset's `labels`, and the
+labeller was sure of all the others: neither present nor uncertain. Each image is a study of its
+own. Drawn are those with the smallest sha256 of `SEED:study_id`, so the draw depends neither on the
+order of the files nor on a random generator. They become test studies. A model that is measured on
+them must not have been trained on their patients.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from training.data.labels import NO_FINDING, present, uncertain
-from training.data.study import DataError, ManifestStudy
+from training.data.labels import CHEXPERT, NO_FINDING, present, uncertain
+from training.data.study import DataError, ManifestStudy, Split
+from training.data.subset_lists import listed, names_of, one_image_each
 
 SEED = 0
 
@@ -27,15 +29,21 @@ class SubsetError(DataError):
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """`each` studies of the data set `source` for each finding of `findings`."""
+    """`each` images of the data set `source` for each finding of `findings`.
+
+    labels: what no image may have besides its one finding. split: the published split that is drawn
+    from; None for all.
+    """
 
     source: str
     findings: tuple[str, ...]
     each: int
+    labels: tuple[str, ...]
+    split: Split | None = None
 
 
 _FIVE = ("atelectasis", "cardiomegaly", "consolidation", "edema", "pleural effusion")
-"""Findings that the CheXpert competition scored. 5x200: Huang et al. 2021 (GLoRIA)."""
+"""Findings that the CheXpert competition scored."""
 _EIGHT = (
     "atelectasis",
     "cardiomegaly",
@@ -46,7 +54,6 @@ _EIGHT = (
     "pneumothorax",
     NO_FINDING,
 )
-"""Categories of CheXpert 8x200 (Zhang et al. 2020, ConVIRT, arXiv 2010.00747)."""
 _FOURTEEN = (
     NO_FINDING,
     "atelectasis",
@@ -63,14 +70,24 @@ _FOURTEEN = (
     "fibrosis",
     "pleural thickening",
 )
-"""The 14 classes that eCLIP was scored on: no finding, and all labels except the rare hernia."""
+_ALL = tuple(name.lower() for name in CHEXPERT)
+_DISEASE = tuple(name for name in _ALL if name != NO_FINDING)
 
 SUBSETS = {
-    "chexpert-5x200": Subset("chexpert", _FIVE, 200),
-    "mimic-5x200": Subset("mimic_cxr", _FIVE, 200),
-    "mimic-8x200": Subset("mimic_cxr", _EIGHT, 200),
-    "chestxray14-14x100": Subset("nih_cxr14", _FOURTEEN, 100),
+    "chexpert-5x200": Subset("chexpert", _FIVE, 200, _DISEASE, "train"),
+    "chexpert-8x200": Subset("chexpert", _EIGHT, 200, _ALL, "train"),
+    "mimic-5x200": Subset("mimic_cxr", _FIVE, 200, _DISEASE),
+    "mimic-8x200": Subset("mimic_cxr", _EIGHT, 200, _ALL),
+    "chestxray14-14x100": Subset("nih_cxr14", _FOURTEEN, 100, (*_FOURTEEN, "hernia")),
 }
+"""Name → what is drawn.
+
+- 5x200: Huang et al. 2021 (GLoRIA), frontal images of `train.csv`; one of five findings is 1, the
+  other four and the eight further columns but No Finding are 0 or blank. On MIMIC-CXR the same.
+- 8x200: Zhang et al. 2020 (ConVIRT, arXiv 2010.00747); one of eight is 1, all other columns 0.
+- 14x100: Kumar and Marttinen 2024 (eCLIP, arXiv 2403.10153); all labels of ChestX-ray14 but the
+  rare hernia, and none.
+"""
 
 
 def choose(name_or_list: str, source: str, studies: Sequence[ManifestStudy]) -> list[ManifestStudy]:
@@ -81,7 +98,7 @@ def choose(name_or_list: str, source: str, studies: Sequence[ManifestStudy]) -> 
             raise SubsetError(f"{name_or_list} is a subset of {subset.source}, not of {source}")
         chosen = draw(subset, studies)
     elif Path(name_or_list).is_file():
-        chosen = listed(_lines(Path(name_or_list)), studies)
+        chosen = listed(names_of(Path(name_or_list)), studies)
     else:
         raise SubsetError(
             f"no subset or file {name_or_list!r}; the subsets are {', '.join(SUBSETS)}"
@@ -90,58 +107,32 @@ def choose(name_or_list: str, source: str, studies: Sequence[ManifestStudy]) -> 
 
 
 def draw(subset: Subset, studies: Iterable[ManifestStudy]) -> list[ManifestStudy]:
-    """Returns `subset.each` studies for each finding; raises SubsetError if one has too few."""
+    """Returns `subset.each` images for each finding; raises SubsetError if one has too few."""
     classes: dict[str, list[ManifestStudy]] = {finding: [] for finding in subset.findings}
-    for study in studies:
-        found = present(study) & classes.keys()
-        if study.images and len(found) == 1 and not uncertain(study) & classes.keys():
-            (finding,) = found
-            classes[finding].append(study)
+    for finding, study in _exclusive(subset, studies):
+        classes[finding] += one_image_each(study, study.images)
     few = {name: len(members) for name, members in classes.items() if len(members) < subset.each}
     if few:
         counts = ", ".join(f"{name} {count}" for name, count in few.items())
         raise SubsetError(
-            f"the subset needs {subset.each} studies for each finding; too few have: {counts}"
+            f"the subset needs {subset.each} images for each finding; too few have: {counts}"
         )
     return [
         study for members in classes.values() for study in sorted(members, key=_lot)[: subset.each]
     ]
 
 
-def listed(lines: Iterable[str], studies: Iterable[ManifestStudy]) -> list[ManifestStudy]:
-    """Returns the studies that `lines` name, each by its study id or by an image.
-
-    An image is named by its path, which may begin with the data set's own folder, or by its file
-    name if each study has one image. A study named by images keeps only those. Raises SubsetError
-    if a line names nothing.
-    """
-    wanted = {line.strip() for line in lines if line.strip()}
-    line_of = {key: line for line in wanted for key in _keys(line)}
-    chosen, matched = [], set()
+def _exclusive(
+    subset: Subset, studies: Iterable[ManifestStudy]
+) -> Iterator[tuple[str, ManifestStudy]]:
+    """Yields (finding, study) for each study that has one finding and surely no other."""
+    labels = frozenset(subset.labels)
     for study in studies:
-        images = tuple(image for image in study.images if image in line_of)
-        if images or study.study_id in line_of:
-            chosen.append(replace(study, images=images or study.images))
-            matched |= {line_of[name] for name in (*images, study.study_id) if name in line_of}
-    if missing := len(wanted - matched):
-        raise SubsetError(
-            f"{missing} of the {len(wanted)} lines name no study or image of the data set"
-        )
-    return chosen
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise SubsetError(f"{path.name} is not UTF-8 text; save it in that encoding") from None
-
-
-def _keys(line: str) -> tuple[str, ...]:
-    path = PurePosixPath(line)
-    if len(path.parts) == 1:
-        return (line, path.stem)
-    return (line, str(PurePosixPath(*path.parts[1:])))
+        found = present(study) & labels
+        if len(found) == 1 and not uncertain(study) & labels:
+            (finding,) = found
+            if finding in subset.findings and subset.split in (None, study.split):
+                yield finding, study
 
 
 def _lot(study: ManifestStudy) -> str:

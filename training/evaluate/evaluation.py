@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from service.bundle.labels import Label, LabelSets
+from service.bundle.labels import LabelSets, Prompts
 from service.bundle.preprocess import ImageSpec
 from service.studies.images import place_of_images
 from training.data.gaze import Sigma
@@ -18,8 +18,10 @@ from training.data.reading import study_pairs
 from training.data.spec import Fractions, PhantomData
 from training.data.splits import split_studies
 from training.data.study import DataError, ManifestStudy, Split
+from training.evaluate import PromptMean
 from training.evaluate.compare import differences
 from training.evaluate.encode import BundleEncoder, DualEncoder, int8_twin
+from training.evaluate.published_prompts import read_published
 from training.evaluate.result import Result
 from training.evaluate.source import named, open_encoder, trained_fractions
 from training.evaluate.suite import NEED_TRAINING, run_suite
@@ -35,8 +37,10 @@ class Evaluation:
     """Measures to take on a manifest's test studies.
 
     train_share: fraction of patients treated as training data if the manifest publishes no split.
-    None: use the fractions of the source's recipe if known, else 0. labels: a file with one set of
-    prompts; None: use the bundle's own. uncertain_as: what uncertain findings count as.
+    None: use the fractions of the source's recipe if known, else 0. labels: a labels.json, or a
+    file of published prompts; None: use the bundle's own. label_set: which set of them;
+    None: the only one. uncertain_as: what uncertain findings count as. prompt_mean: how zero-shot
+    scores combine a label's prompts.
     """
 
     manifest: Path
@@ -44,6 +48,8 @@ class Evaluation:
     measures: tuple[str, ...]
     labels: Path | None = None
     uncertain_as: Uncertain = "ignored"
+    label_set: str | None = None
+    prompt_mean: PromptMean = "unit"
 
     def __call__(self, source: Path, against: Path | None = None) -> Result:
         """Measures `source`, and its differences from `against` and from its own int8 graphs."""
@@ -72,7 +78,7 @@ class Evaluation:
         self,
         encoder: DualEncoder,
         source: Path,
-        labels: Mapping[str, Label],
+        labels: Mapping[str, Prompts],
         pairs: Mapping[Split, Pairs],
     ) -> Result:
         about = {"encoder": named(encoder, source), "manifest": self.manifest.name}
@@ -84,6 +90,7 @@ class Evaluation:
             validation=pairs.get("validation"),
             measures=self.measures,
             uncertain_as=self.uncertain_as,
+            prompt_mean=self.prompt_mean,
             about=about,
         )
 
@@ -109,12 +116,17 @@ class Evaluation:
         needed["test"] = splits["test"]
         return {split: study_pairs(each, folder, spec, sigma) for split, each in needed.items()}
 
-    def _labels(self, *encoders: DualEncoder | None) -> dict[str, Label]:
+    def _labels(self, *encoders: DualEncoder | None) -> Mapping[str, Prompts]:
         """Returns the labels of the file, else of the first bundle, else none."""
-        if self.labels is not None:
-            return one_set(read_labels(self.labels))
-        bundles = (e.bundle for e in encoders if isinstance(e, BundleEncoder))
-        return next((one_set(bundle.label_sets) for bundle in bundles), {})
+        if self.labels is None:
+            bundles = (e.bundle for e in encoders if isinstance(e, BundleEncoder))
+            own = next((bundle.label_sets.root for bundle in bundles), None)
+            if own is None and self.label_set is None:
+                return {}
+            return one_set(own or {}, self.label_set)
+        if self.labels.suffix in (".py", ".csv"):
+            return one_set(read_published(self.labels), self.label_set)
+        return one_set(read_labels(self.labels).root, self.label_set)
 
 
 def validation_pairs(source: Path, spec: ImageSpec, recipe: Recipe | None) -> Pairs:
@@ -146,15 +158,21 @@ def read_labels(path: Path) -> LabelSets:
         ) from error
 
 
-def one_set(label_sets: LabelSets) -> dict[str, Label]:
-    """Returns the labels of the only set; raises DataError if there are several or none."""
-    if len(label_sets.root) != 1:
+def one_set(
+    label_sets: Mapping[str, Mapping[str, Prompts]], name: str | None = None
+) -> Mapping[str, Prompts]:
+    """Returns the labels of the set `name`, or of the only one.
+
+    Raises DataError if there is none of that name, or if there are several and none is named.
+    """
+    known = ", ".join(label_sets) or "none"
+    if name is not None and name not in label_sets:
+        raise DataError(f"there is no label set {name!r}; there are {known}")
+    if name is None and len(label_sets) != 1:
         raise DataError(
-            f"one label set is needed, and there are {', '.join(label_sets.root) or 'none'}; "
-            "name a file with one of them as --labels"
+            f"one label set is needed, and there are {known}; name one of them as --label-set"
         )
-    (labels,) = label_sets.root.values()
-    return labels
+    return label_sets[name or next(iter(label_sets))]
 
 
 def gaze_sigma(studies: Iterable[ManifestStudy], spec: ImageSpec) -> Sigma | None:

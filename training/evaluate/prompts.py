@@ -6,32 +6,42 @@ import numpy as np
 
 from service.arrays import FloatArray
 from service.bundle.labels import Prompts
+from training.evaluate import PromptMean
 from training.evaluate.encode import DualEncoder
 
 
 def present_scores(
-    encoder: DualEncoder, images: FloatArray, prompts: Iterable[Prompts]
+    encoder: DualEncoder,
+    images: FloatArray,
+    prompts: Iterable[Prompts],
+    mean: PromptMean = "unit",
 ) -> FloatArray:
     """Returns float32[N,L]: similarity of N images to each label's present prompts."""
-    return _similarities(images, [ensemble(encoder, prompt.present) for prompt in prompts])
+    return _similarities(images, [ensemble(encoder, prompt.present, mean) for prompt in prompts])
 
 
-def margins(encoder: DualEncoder, images: FloatArray, prompts: Iterable[Prompts]) -> FloatArray:
+def margins(
+    encoder: DualEncoder,
+    images: FloatArray,
+    prompts: Iterable[Prompts],
+    mean: PromptMean = "unit",
+) -> FloatArray:
     """Returns float32[N,L]: similarity to the present minus that to the absent prompts."""
     directions = [
-        ensemble(encoder, prompt.present) - ensemble(encoder, prompt.absent)
+        ensemble(encoder, prompt.present, mean) - ensemble(encoder, prompt.absent, mean)
         if prompt.absent
-        else ensemble(encoder, prompt.present)
+        else ensemble(encoder, prompt.present, mean)
         for prompt in prompts
     ]
     return _similarities(images, directions)
 
 
-def ensemble(encoder: DualEncoder, prompts: tuple[str, ...]) -> FloatArray:
-    """Returns the mean of the prompts' vectors, float32[D], scaled to unit length."""
-    mean = encoder.texts(prompts).mean(axis=0)
-    unit: FloatArray = mean / np.linalg.norm(mean)
-    return unit
+def ensemble(
+    encoder: DualEncoder, prompts: tuple[str, ...], mean: PromptMean = "unit"
+) -> FloatArray:
+    """Returns the mean of the prompts' vectors, float32[D], of unit length unless `plain`."""
+    average: FloatArray = encoder.texts(prompts).mean(axis=0)
+    return average if mean == "plain" else average / np.linalg.norm(average)
 
 
 def _similarities(images: FloatArray, directions: list[FloatArray]) -> FloatArray:

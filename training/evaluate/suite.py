@@ -10,12 +10,13 @@ from training.data.labels import Uncertain, is_labelled, resolved, uncertain
 from training.data.pairs import Pairs
 from training.data.splits import check_disjoint
 from training.data.study import DataError, Split
-from training.evaluate import MEASURES
+from training.evaluate import MEASURES, PromptMean
 from training.evaluate.bootstrap import RESAMPLES, patient_counts
 from training.evaluate.encode import DualEncoder, EmbeddedPairs
 from training.evaluate.geometry import geometry
 from training.evaluate.linear_probe import linear_probe
 from training.evaluate.maps import maps
+from training.evaluate.prompt_retrieval import prompt_retrieval
 from training.evaluate.reports import reports
 from training.evaluate.result import Measurement, NotMeasured, Result
 from training.evaluate.retrieval import retrieval
@@ -33,6 +34,7 @@ class SuiteInput:
     train: EmbeddedPairs | None
     validation: EmbeddedPairs | None
     prompts: Mapping[str, Prompts]
+    prompt_mean: PromptMean = "unit"
 
     def needed_train(self) -> EmbeddedPairs:
         """Returns the training studies; raises NotMeasured if there are none."""
@@ -42,9 +44,11 @@ class SuiteInput:
 
 
 _MEASURE: dict[str, Callable[[SuiteInput], Measurement]] = {
-    "zero_shot": lambda s: zero_shot(s.test, s.prompts, patient_counts(s.test.patients)),
+    "zero_shot": lambda s: zero_shot(
+        s.test, s.prompts, patient_counts(s.test.patients), s.prompt_mean
+    ),
     "linear_probe": lambda s: linear_probe(s.needed_train(), s.test, tuple(s.prompts)),
-    "retrieval": lambda s: retrieval(s.test, tuple(s.prompts)),
+    "retrieval": lambda s: _retrieval(s.test, s.prompts),
     "geometry": lambda s: geometry(s.test),
     "reports": lambda s: reports(s.needed_train(), s.test),
     "maps": lambda s: maps(s.test, s.prompts, s.validation, s.train),
@@ -62,6 +66,7 @@ def run_suite(
     validation: Pairs | None = None,
     measures: Sequence[str] = MEASURES,
     uncertain_as: Uncertain = "ignored",
+    prompt_mean: PromptMean = "unit",
     about: Mapping[str, JsonValue] | None = None,
 ) -> Result:
     """Measures `encoder` on `test`. What these studies cannot answer becomes a note.
@@ -69,9 +74,9 @@ def run_suite(
     test, train, validation: pairs at the encoder's input size, with heatmaps and lesions if maps
     are measured; reports and findings may be missing. validation: what the thresholds of maps are
     chosen on. labels: name of a finding → its prompts, with its calibration if it is a Label.
-    uncertain_as: what uncertain findings of all three count as. about: facts to put into the
-    result. Raises LeakageError if two of the three share anything, DataError for an unknown
-    measure.
+    uncertain_as: what uncertain findings of all three count as. prompt_mean: how zero-shot scores
+    combine a label's prompts. about: facts to put into the result. Raises LeakageError if two of
+    the three share anything, DataError for an unknown measure.
     """
     if unknown := sorted(set(measures) - set(MEASURES)):
         raise DataError(f"unknown measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
@@ -83,12 +88,17 @@ def run_suite(
         for split, pairs in given.items()
     }
     subject = SuiteInput(
-        embedded["test"], embedded.get("train"), embedded.get("validation"), labels
+        embedded["test"], embedded.get("train"), embedded.get("validation"), labels, prompt_mean
     )
     return Result(
         about=dict(about or {}) | _facts(subject) | _label_facts(test, uncertain_as),
         sections={name: _section(subject, name) for name in measures},
     )
+
+
+def _retrieval(test: EmbeddedPairs, prompts: Mapping[str, Prompts]) -> Measurement:
+    found = retrieval(test, tuple(prompts))
+    return replace(found, values=found.values | prompt_retrieval(test, prompts))
 
 
 def _resolved(pairs: Pairs, policy: Uncertain) -> Pairs:
@@ -118,5 +128,6 @@ def _facts(subject: SuiteInput) -> dict[str, JsonValue]:
         "test studies with a report": len(test.reported),
         "training studies": 0 if train is None else len(train.pairs),
         "labels": ", ".join(subject.prompts),
+        "mean of a label's prompts": subject.prompt_mean,
         "intervals": f"95 % of {RESAMPLES} resamples of whole patients",
     }

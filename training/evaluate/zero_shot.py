@@ -1,39 +1,27 @@
 """Measures zero-shot findings: how well prompts rank studies and decide what they have.
 
 Ranking uses the present prompts alone, and the margin (present minus absent). Probabilities come
-from the margin by the label's own calibration; a decision is a probability above 0.5. Single-label
-numbers are over the studies with exactly one of the labels: each is given the label whose present
-prompts are nearest.
+from the margin by the label's own calibration; a decision is a probability above 0.5. Two-class
+numbers take every study with a known label: it is called positive if its present prompts are nearer
+than its absent ones. Single-label numbers are over the studies with exactly one of the labels: each
+is given the label whose present prompts are nearest.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.special import expit
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import (
-    accuracy_score,
-    average_precision_score,
-    brier_score_loss,
-    f1_score,
-    roc_auc_score,
-)
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from torchmetrics.functional.classification import binary_calibration_error
 
 from service.arrays import Bools
 from service.bundle.labels import Label, Prompts
-from training.evaluate.bootstrap import (
-    Counts,
-    aurocs,
-    average_precisions,
-    f1_scores,
-    interval,
-    means,
-)
+from training.evaluate import PromptMean
+from training.evaluate.bootstrap import Counts, aurocs, average_precisions, means
+from training.evaluate.calls import Floats, Measured, estimate, f1_of, single_label, two_class
 from training.evaluate.encode import EmbeddedPairs
 from training.evaluate.findings import Findings
 from training.evaluate.prompts import margins, present_scores
@@ -43,15 +31,6 @@ BINS = 10
 FEW = 10
 """Patients with, or without, a finding below which a note calls its interval too narrow."""
 MACRO = "macro"
-Floats = npt.NDArray[np.floating]
-
-
-class Measured(NamedTuple):
-    """A number, its values under resampling float64[B], and its chance."""
-
-    value: float
-    resampled: npt.NDArray[np.float64] | None
-    chance: float | None
 
 
 @dataclass(frozen=True)
@@ -63,24 +42,34 @@ class Scores:
     margin: Floats
 
     @classmethod
-    def of(cls, test: EmbeddedPairs, prompts: Mapping[str, Prompts]) -> "Scores":
+    def of(
+        cls, test: EmbeddedPairs, prompts: Mapping[str, Prompts], mean: PromptMean = "unit"
+    ) -> "Scores":
         """Scores the images of `test` with the labels' prompts."""
         return cls(
             Findings.of(test.pairs.studies, prompts),
-            present_scores(test.encoder, test.images, prompts.values()),
-            margins(test.encoder, test.images, prompts.values()),
+            present_scores(test.encoder, test.images, prompts.values(), mean),
+            margins(test.encoder, test.images, prompts.values(), mean),
         )
 
 
-def zero_shot(test: EmbeddedPairs, prompts: Mapping[str, Prompts], counts: Counts) -> Measurement:
+def zero_shot(
+    test: EmbeddedPairs,
+    prompts: Mapping[str, Prompts],
+    counts: Counts,
+    mean: PromptMean = "unit",
+) -> Measurement:
     """Returns the numbers of each label, their macro means, and those of single labels.
 
-    counts: float64[B,N], the patient bootstrap of the studies. Raises NotMeasured if no label can
-    be measured.
+    counts: float64[B,N], the patient bootstrap of the studies. mean: how a label's prompts are
+    combined; calibrations are for `unit` and are left out with `plain`. Raises NotMeasured if no
+    label can be measured.
     """
     if not prompts:
         raise NotMeasured("there are no labels")
-    scores = Scores.of(test, prompts)
+    if mean == "plain":
+        prompts = {name: _without_calibration(label) for name, label in prompts.items()}
+    scores = Scores.of(test, prompts, mean)
     findings = scores.findings
     rows = {
         label: _of_label(scores, at, prompts[label], test.encoder.logit_scale, counts)
@@ -91,12 +80,12 @@ def zero_shot(test: EmbeddedPairs, prompts: Mapping[str, Prompts], counts: Count
         raise NotMeasured("nobody labelled these studies")
     if not rows:
         raise NotMeasured("every label is in all or in none of the studies")
-    single, why_not = _single_label(scores, counts)
+    single, why_not = single_label(scores.present, findings, counts)
     return Measurement(
         values=_macro(rows, findings.counted) | single,
         by_label={
             label: {
-                name: _estimate(value, int(findings.known[:, findings.labels.index(label)].sum()))
+                name: estimate(value, int(findings.known[:, findings.labels.index(label)].sum()))
                 for name, value in row.items()
             }
             for label, row in rows.items()
@@ -148,18 +137,16 @@ def _of_label(
             float(truth.mean()),
         )
     if (probability := calibrated_probability(margin, label)) is not None:
-        row["f1"] = _f1(probability > 0.5, truth, counts)
+        row["f1"] = f1_of(probability > 0.5, truth, counts)
         row |= _honesty(probability, truth, counts, "")
     if label.absent:
+        row |= two_class(margin > 0, truth, counts)
         row |= _honesty(raw_probability(margin, logit_scale), truth, counts, "_uncalibrated")
     return row
 
 
-def _f1(called: Bools, truth: Bools, counts: Counts) -> Measured:
-    """Returns F1. Chance: as many calls at random (precision: prevalence; recall: their rate)."""
-    rate, prevalence = called.mean(), truth.mean()
-    chance = float(2 * rate * prevalence / (rate + prevalence))
-    return Measured(float(f1_score(truth, called)), f1_scores(counts, truth, called), chance)
+def _without_calibration(label: Prompts) -> Prompts:
+    return label.model_copy(update={"calibration": None}) if isinstance(label, Label) else label
 
 
 def _honesty(probability: Floats, truth: Bools, counts: Counts, suffix: str) -> dict[str, Measured]:
@@ -177,7 +164,7 @@ def _macro(rows: Mapping[str, dict[str, Measured]], studies: int) -> dict[str, E
     """Returns means over the labels with a measure. Resamples that lack one of them are NaN."""
     names = dict.fromkeys(name for row in rows.values() for name in row)
     return {
-        f"{name}/{MACRO}": _estimate(_mean([r[name] for r in rows.values() if name in r]), studies)
+        f"{name}/{MACRO}": estimate(_mean([r[name] for r in rows.values() if name in r]), studies)
         for name in names
     }
 
@@ -187,11 +174,6 @@ def _mean(measured: list[Measured]) -> Measured:
     drawn = None if resampled[0] is None else np.mean(resampled, axis=0)
     chance = None if chances[0] is None else float(np.mean(chances))
     return Measured(float(np.mean(values)), drawn, chance)
-
-
-def _estimate(measured: Measured, studies: int) -> Estimate:
-    low, high = (None, None) if measured.resampled is None else interval(measured.resampled)
-    return Estimate(value=measured.value, n=studies, low=low, high=high, chance=measured.chance)
 
 
 def _rare(findings: Findings, patients: Sequence[str]) -> Iterator[str]:
@@ -213,36 +195,6 @@ def _uncalibrated(
     one_sided = [label for label in rows if not prompts[label].absent]
     if one_sided:
         yield f"no uncalibrated probability without absent prompts: {', '.join(one_sided)}"
-
-
-def _single_label(scores: Scores, counts: Counts) -> tuple[dict[str, Estimate], tuple[str, ...]]:
-    """Returns accuracy and macro-F1. Chance: every study gets the commonest label."""
-    findings = scores.findings
-    single = findings.known.all(axis=1) & (findings.there.sum(axis=1) == 1)
-    truth = findings.there[single].argmax(axis=1)
-    classes = np.unique(truth)
-    if len(classes) < 2:
-        return {}, ("no single-label numbers: two labels must each be alone in some study",)
-    called, drawn = scores.present[single].argmax(axis=1), counts[:, single]
-    commonest = np.full_like(truth, np.bincount(truth).argmax())
-    f1s = np.mean([f1_scores(drawn, truth == c, called == c) for c in classes], axis=0)
-    resampled: dict[str, npt.NDArray[np.float64]] = {
-        "accuracy": means(drawn, truth == called),
-        "macro_f1": f1s,
-    }
-    score: dict[str, Callable[[npt.NDArray[np.intp]], float]] = {
-        "accuracy": lambda calls: float(accuracy_score(truth, calls)),
-        "macro_f1": lambda calls: float(
-            f1_score(truth, calls, labels=classes, average="macro", zero_division=0)
-        ),
-    }
-    return {
-        f"single_label/{name}": _estimate(
-            Measured(score[name](called), resampled[name], score[name](commonest)),
-            int(single.sum()),
-        )
-        for name in score
-    }, ()
 
 
 def _reliability(

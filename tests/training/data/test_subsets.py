@@ -5,11 +5,14 @@ import pytest
 
 from training.data.labels import CHEXPERT, NO_FINDING, as_uncertain
 from training.data.sources import SOURCES
+from training.data.sources.chexpert_labels import chexpert_findings, chexpert_metadata
 from training.data.sources.nih_cxr14 import SOURCE as NIH
+from training.data.sources.table import Row
 from training.data.study import ManifestStudy
-from training.data.subsets import SUBSETS, Subset, SubsetError, choose, draw, listed
+from training.data.subsets import SUBSETS, Subset, SubsetError, choose, draw
 
-SMALL = Subset("chexpert", ("edema", "consolidation", NO_FINDING), 3)
+LISTED = ("edema", "consolidation", NO_FINDING)
+SMALL = Subset("chexpert", LISTED, 3, (*LISTED, "support devices"))
 
 
 def study(number, *findings, **fields):
@@ -47,27 +50,73 @@ def test_a_study_drawn_stays_when_others_are_added():
     "unfit",
     [
         study("x", "edema", "consolidation"),
+        study("x", "edema", "support devices"),
+        study("x", "support devices"),
         study("x", "edema", images=()),
         study("x"),
         study("x", "edema", metadata=as_uncertain(CHEXPERT)),
     ],
-    ids=["two findings", "no image", "none", "uncertain of another"],
+    ids=["two findings", "another", "another alone", "no image", "none", "uncertain of another"],
 )
-def test_only_a_study_with_exactly_one_listed_finding_is_drawn(unfit):
+def test_only_a_study_with_one_finding_and_surely_no_other_is_drawn(unfit):
     studies = [s for s in pool(3) if s.study_id != "s0-edema"]
     with pytest.raises(SubsetError, match=r"too few have: edema 2$"):
         draw(SMALL, [*studies, unfit])
 
 
-def test_a_finding_that_the_subset_does_not_list_is_no_hindrance():
+def test_a_label_that_the_subset_does_not_name_is_no_hindrance():
     studies = [s for s in pool(3) if s.study_id != "s0-edema"]
-    with_devices = study("x", "edema", "support devices", metadata=as_uncertain(["Fracture"]))
-    assert with_devices in draw(SMALL, [*studies, with_devices])
+    broken = study("x", "edema", "fracture", metadata=as_uncertain(["Pneumonia"]))
+    assert broken in draw(SMALL, [*studies, broken])
+
+
+def test_images_are_drawn_each_as_a_study_of_its_own():
+    views = tuple(f"train/p9/study1/view{n}_frontal.jpg" for n in (1, 2, 3))
+    studies = [s for s in pool(3) if s.findings != ("edema",)]
+    drawn = draw(SMALL, [*studies, study(9, "edema", images=views, view="AP")])
+    edema = [s for s in drawn if s.findings == ("edema",)]
+    assert sorted(s.images for s in edema) == [(view,) for view in views]
+    assert {s.study_id for s in edema} == {f"s9-view{n}_frontal" for n in (1, 2, 3)}
+    assert {s.patient_id for s in edema} == {"p9"}
+    assert {s.images[0]: s.view for s in edema} == {views[0]: "AP", views[1]: None, views[2]: None}
+
+
+def test_only_the_published_split_is_drawn_from():
+    in_train = replace(SMALL, split="train")
+    studies = [replace(s, split="train") for s in pool(3)]
+    assert len(draw(in_train, studies)) == 9
+    with pytest.raises(SubsetError, match=r"edema 2$"):
+        draw(in_train, [replace(studies[0], split="validation"), *studies[1:]])
+
+
+FIVE_BY_ITS_RULE = {
+    "drawn": {"Edema": "1.0", "Fracture": "0.0"},
+    "of two of the five": {"Edema": "1.0", "Atelectasis": "1.0"},
+    "of the five, and another": {"Edema": "1.0", "Lung Opacity": "1.0"},
+    "of the five, and devices": {"Edema": "1.0", "Support Devices": "1.0"},
+    "of the five, and doubt": {"Edema": "1.0", "Pneumonia": "-1.0"},
+    "of another alone": {"Fracture": "1.0"},
+    "of none": {"No Finding": "1.0"},
+}
+
+
+def test_5x200_has_one_of_five_findings_and_nothing_in_the_other_twelve_columns():
+    """Huang et al. 2021: the eight further columns count too; a blank is 0, and -1 is not."""
+    subset = replace(SUBSETS["chexpert-5x200"], findings=("edema",), each=1)
+    assert len(subset.labels) == 13
+    studies = []
+    for name, cells in FIVE_BY_ITS_RULE.items():
+        row = Row(dict.fromkeys(CHEXPERT, "") | cells, "train.csv", 2)
+        found, doubt = chexpert_findings(row), chexpert_metadata(row)
+        studies.append(study(name, *found, metadata=doubt, split="train"))
+    with pytest.raises(SubsetError, match=r"edema 1$"):
+        draw(replace(subset, each=2), studies)
+    assert [s.study_id for s in draw(subset, studies)] == ["sdrawn"]
 
 
 def test_too_few_of_a_finding_is_said_for_each():
     studies = [s for s in pool(3) if s.study_id not in ("s0-edema", "s0-no finding")]
-    with pytest.raises(SubsetError, match=r"needs 3 studies .* edema 2, no finding 2$"):
+    with pytest.raises(SubsetError, match=r"needs 3 images .* edema 2, no finding 2$"):
         draw(SMALL, studies)
 
 
@@ -77,13 +126,15 @@ def test_every_subset_is_of_a_data_set_that_is_read_and_has_what_its_name_says(n
     assert subset.source in SOURCES
     assert name.endswith(f"{len(subset.findings)}x{subset.each}")
     assert len(set(subset.findings)) == len(subset.findings)
+    assert set(subset.findings) <= set(subset.labels)
     if subset.source != NIH:
-        assert set(subset.findings) <= {label.lower() for label in CHEXPERT}
+        assert set(subset.labels) <= {label.lower() for label in CHEXPERT}
 
 
 def test_a_subset_by_name_becomes_test_studies():
     subset = SUBSETS["chexpert-5x200"]
-    chosen = choose("chexpert-5x200", "chexpert", pool(210, subset))
+    studies = [replace(s, split="train") for s in pool(210, subset)]
+    chosen = choose("chexpert-5x200", "chexpert", studies)
     assert len(chosen) == 1000
     assert {s.split for s in chosen} == {"test"}
 
@@ -103,27 +154,3 @@ def test_a_file_lists_studies_by_id(tmp_path):
     chosen = choose(str(tmp_path / "ids.txt"), "chexpert", [study(n) for n in range(4)])
     assert [s.study_id for s in chosen] == ["s0", "s2"]
     assert {s.split for s in chosen} == {"test"}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "train/p1/study1/view2_frontal.jpg",
-        "CheXpert-v1.0/train/p1/study1/view2_frontal.jpg",
-    ],
-)
-def test_a_list_of_images_keeps_only_those(line):
-    views = tuple(f"train/p1/study1/view{n}_frontal.jpg" for n in (1, 2))
-    (chosen,) = listed([line], [study(1, images=views), study(2)])
-    assert chosen.images == views[1:]
-
-
-def test_a_file_name_will_do_where_a_study_is_one_image():
-    image = "images_001/images/00000001_000.png"
-    one = ManifestStudy("00000001_000", "1", NIH, (image,), "")
-    assert listed(["00000001_000.png"], [one]) == [one]
-
-
-def test_a_line_that_names_nothing_is_counted():
-    with pytest.raises(SubsetError, match="2 of the 3 lines name no study or image"):
-        listed(["s1", "s9", "train/p9/study1/view1_frontal.jpg"], [study(1)])

@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 
 from service.bundle.labels import Prompts
-from training.evaluate.prompts import margins, present_scores
+from training.evaluate.prompts import ensemble, margins, present_scores
 
 DIRECTIONS = {"A nodule.": (1, 0), "Nodule.": (0, 1), "No nodule.": (-1, 0), "Mass.": (0, 1)}
 NODULE = Prompts(present=("A nodule.", "Nodule."), absent=("No nodule.",))
@@ -25,3 +26,13 @@ def test_without_absent_prompts_the_margin_is_the_present_score(encoder):
     np.testing.assert_array_equal(
         margins(towers, IMAGES, [MASS]), present_scores(towers, IMAGES, [MASS])
     )
+
+
+def test_a_plain_mean_scores_by_the_mean_of_the_cosines(encoder):
+    towers = encoder({"A mass.": (1, 0), "Mass.": (0, 1)})
+    image = np.float32([0.6, 0.8])
+    texts = ("A mass.", "Mass.")
+    plain = ensemble(towers, texts, "plain")
+    assert image @ plain == pytest.approx(np.mean(towers.texts(texts) @ image))
+    assert np.linalg.norm(plain) == pytest.approx(np.sqrt(0.5))
+    np.testing.assert_allclose(ensemble(towers, texts), plain / np.linalg.norm(plain))

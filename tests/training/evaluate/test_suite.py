@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from service.bundle.labels import LabelSets
+from service.bundle.labels import LabelSets, Prompts
 from service.bundle.manifest import INT8, Int8, load, seal
 from service.bundle.preprocess import ImageSpec
 from training import cli
@@ -17,6 +17,7 @@ from training.data.phantom import PROMPTS, PhantomConfig, phantom
 from training.data.rendering import phantom_pairs
 from training.data.splits import LeakageError
 from training.data.study import DataError, Gaze, ManifestStudy, split_of
+from training.data.subsets import SUBSETS
 from training.evaluate.encode import BundleEncoder, TorchEncoder
 from training.evaluate.evaluation import Evaluation, gaze_sigma, one_set, validation_pairs
 from training.evaluate.page import page
@@ -208,14 +209,42 @@ def test_what_cannot_be_measured_is_said_and_the_rest_goes_on(bundle):
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.labels.json")), ids=lambda p: p.name)
-def test_the_prompts_that_come_with_the_project_are_one_set(path):
-    labels = one_set(LabelSets.model_validate_json(path.read_bytes()))
-    assert all(label.present and label.absent for label in labels.values())
+def test_the_prompts_that_come_with_the_project_say_and_deny(path):
+    sets = LabelSets.model_validate_json(path.read_bytes()).root
+    labels = [label for labels in sets.values() for label in labels.values()]
+    assert all(label.present and label.absent for label in labels)
+
+
+def test_each_published_test_has_prompts_for_its_findings_and_no_others():
+    sets = LabelSets.model_validate_json((CONFIGS / "published-tests.labels.json").read_bytes())
+    for name, subset in SUBSETS.items():
+        assert set(sets.root[name.split("-")[1]]) == set(subset.findings)
 
 
 def test_labels_of_several_sets_are_not_mixed():
-    with pytest.raises(DataError, match="there are a, b"):
-        one_set(LabelSets({"a": {}, "b": {}}))
+    sets = {"a": {"mass": Prompts(present=("A mass.",))}, "b": {}}
+    with pytest.raises(DataError, match="there are a, b; name one of them as --label-set"):
+        one_set(sets)
+    assert one_set(sets, "a") == sets["a"]
+    with pytest.raises(DataError, match="there is no label set 'c'; there are a, b"):
+        one_set(sets, "c")
+
+
+def test_a_run_has_no_label_set_to_choose(finished, manifest):
+    with pytest.raises(DataError, match="there is no label set 'b'; there are none"):
+        Evaluation(manifest, 0.5, ("zero_shot",), label_set="b")(finished.run)
+
+
+def test_a_published_file_of_phrases_measures_as_labels_do(bundle, evaluate, tmp_path):
+    (tmp_path / "constants.py").write_text(
+        'A_CLASS_PROMPTS = {"Mass": {"a": ["x"]}}\n'
+        'B_CLASS_PROMPTS = {"Nodule": {"a": ["", "large"], "b": ["nodule"]},'
+        ' "No Nodule": {"a": ["No nodule."]}}\n'
+    )
+    arguments = ["--suite", "zero_shot", "--labels", tmp_path / "constants.py", "--label-set", "b"]
+    said = " ".join(evaluate(bundle.path, *arguments, "--prompt-mean", "plain").split())
+    assert "labels: nodule, mean of a label's prompts: plain" in said
+    assert "two_class_accuracy/macro" in said
 
 
 def test_gaze_is_drawn_in_degrees_only_where_all_readings_state_them():

@@ -23,6 +23,7 @@ from training.evaluate.result import NotMeasured
 from training.evaluate.zero_shot import BINS, expected_calibration_error, zero_shot
 
 DIRECTIONS = {"A nodule.": (1, 0), "Nodule.": (1, 1), "No nodule.": (-1, 0), "Mass.": (0, 1)}
+SPREAD = DIRECTIONS | {"A nodule.": (1, 0), "Nodule.": (0, 1), "Mass.": (3, 1)}
 NODULE = Prompts(present=("A nodule.", "Nodule."), absent=("No nodule.",))
 MASS = Prompts(present=("Mass.",))
 CALIBRATED = Label(
@@ -131,6 +132,45 @@ def test_single_labels_are_called_by_the_nearest_present_prompts(pairs, embedded
     assert f1.value == pytest.approx(f1_score(truth, called, average="macro"))
     assert (accuracy.n, accuracy.chance) == (5, 0.6)
     assert f1.chance == pytest.approx(f1_score(truth, [1] * 5, average="macro", zero_division=0))
+
+
+def test_two_classes_are_all_studies_by_the_nearer_prompts(pairs, embedded):
+    """As RSNA's challenge is scored: whoever has no pneumonia is the other class, ill or not."""
+    vectors = [(9, 1), (-9, 1), (8, 2), (-8, 3), (-7, 2), (-5, 1)]
+    findings = [["nodule"], ["nodule"], ["mass"], ["mass"], [], ["no finding"]]
+    values = measure(embedded(pairs(vectors, findings), DIRECTIONS), {"nodule": NODULE}).by_label
+    truth, called = [1, 1, 0, 0, 0, 0], [1, 0, 1, 0, 0, 0]
+    accuracy, f1 = (values["nodule"][f"two_class_{name}"] for name in ("accuracy", "f1"))
+    assert (accuracy.value, accuracy.n) == (accuracy_score(truth, called), 6)
+    assert f1.value == f1_score(truth, called)
+    assert accuracy.chance == pytest.approx(4 / 6)
+    assert f1.chance == pytest.approx(1 / 3)
+
+
+def test_without_absent_prompts_there_are_no_two_classes(noisy, embedded):
+    row = measure(embedded(noisy(), DIRECTIONS), {"nodule": Prompts(present=NODULE.present)})
+    assert "two_class_f1" not in row.by_label["nodule"]
+
+
+def test_a_plain_mean_is_not_calibrated_and_calls_by_the_mean_of_the_cosines(pairs, embedded):
+    """Prompts that disagree lose by a plain mean, and not by one of unit length."""
+    vectors = [(6, 8), (8, 6), (1, 9), (9, 1)]
+    test = embedded(pairs(vectors, [["nodule"], ["nodule"], ["mass"], ["mass"]]), SPREAD)
+    prompts = {"nodule": CALIBRATED, "mass": MASS}
+    counts = patient_counts(test.patients)
+    unit, plain = (zero_shot(test, prompts, counts, mean) for mean in ("unit", "plain"))
+    assert "f1" in unit.by_label["nodule"]
+    assert "f1" not in plain.by_label["nodule"]
+    assert "brier" not in plain.by_label["nodule"]
+    images, texts = test.images, test.encoder.texts
+    cosines = np.stack(
+        [(images @ texts(CALIBRATED.present).T).mean(axis=1), images @ texts(MASS.present)[0]],
+        axis=1,
+    )
+    truth = np.array([0, 0, 1, 1])
+    expected = (cosines.argmax(axis=1) == truth).mean()
+    assert plain.values["single_label/accuracy"].value == expected
+    assert unit.values["single_label/accuracy"].value != expected
 
 
 def test_what_was_never_labelled_is_no_negative(pairs, embedded):

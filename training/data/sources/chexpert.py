@@ -28,8 +28,10 @@ _PARTS = 4
 _IS_FRONTAL = {"frontal": True, "lateral": False}
 
 
-def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
+def studies(root: Path, *, lateral: bool = False) -> Iterator[ManifestStudy | Skipped]:
     """Yields each study with its frontal images, in its published split (`valid`: validation).
+
+    lateral: with its lateral images too, behind the frontal ones.
 
     A finding is a label of 1. Uncertain labels (-1) are named in the metadata.
     """
@@ -41,8 +43,11 @@ def studies(root: Path) -> Iterator[ManifestStudy | Skipped]:
             continue
         for folder, views in _by_study(root / table).items():
             frontal = [row for row in views if row.choice("Frontal/Lateral", _IS_FRONTAL)]
-            there = [row for row in frontal if (root / _image(row, "Path")).is_file()]
-            if not frontal:
+            wanted = (
+                [*frontal, *(row for row in views if row not in frontal)] if lateral else frontal
+            )
+            there = [row for row in wanted if (root / _image(row, "Path")).is_file()]
+            if not wanted:
                 yield Skipped("no frontal view")
             elif not there:
                 yield Skipped("no image file")

@@ -5,16 +5,23 @@ doi 10.1038/s41597-021-00863-5. Download fixations.csv and master_sheet.csv of P
 or from MIMIC-CXR-JPG.
 
 Columns used. master_sheet.csv, one row an image: dicom_id; path, MIMIC-CXR's; patient_id;
-image_{left,right,top,bottom}_pad, the black margins in pixels of the 1920 × 1080 screen.
-fixations.csv, one row a fixation: DICOM_ID; FPOGX and FPOGY, fractions of the screen; FPOGD,
-seconds; FPOGV, 1 if the fixation is valid. The margins map the screen onto the image as they do in
-the publishers' X_ORIGINAL and Y_ORIGINAL.
+image_{left,right,top,bottom}_pad, the black margins in pixels. fixations.csv, one row a fixation:
+DICOM_ID; FPOGX and FPOGY, fractions of the screen; FPOGD, seconds; FPOGV, 1 if the fixation is
+valid.
 
-Some DICOM_ID lack their last five characters. These rows are fixations on calibration slides, white
-discs that were shown after every twentieth image (the publishers' image_preparation.py and
-validation.py). They are left out.
+Which screen? The publishers pad each image to 1920 × 1024 pixels (image_preparation.py), so that
+its height and margins add up to 1024. They map gaze as if these were 1080
+(map_eye_gaze_from_screen_to_image_coordinates.py). We do as they map, because then our fixations
+are their X_ORIGINAL and Y_ORIGINAL. How the viewer showed the canvas on its screen of 1080 rows is
+not published. If it put 28 black rows above and below, a fixation at the upper or lower edge is
+shifted by 28 / 1080 = 2.6 % of the screen's height, and one in the middle by nothing.
+
+After every twentieth image came a calibration slide, a white disc. Its DICOM_ID is that of the
+image without the last five characters (image_preparation.py), or ends with `_calibration`. Gaze on
+slides is left out.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -29,6 +36,8 @@ SHEET_COLUMNS = ("dicom_id", "path", "patient_id", *PADS)
 FIXATION_COLUMNS = ("DICOM_ID", "FPOGX", "FPOGY", "FPOGD", "FPOGV")
 _SCREEN = (1920, 1080)
 _CUT_FROM_SLIDES = 5
+_SLIDE_ENDING = "_calibration"
+_LOG = logging.getLogger(__name__)
 
 Fixation = tuple[float, float, float]
 """x and y as fractions of the screen, and milliseconds."""
@@ -38,7 +47,8 @@ def studies(root: Path) -> Iterator[ManifestStudy]:
     """Yields one study for each image that was downloaded; `study_id` is its dicom_id.
 
     Image paths are relative to `root`. Fixations outside of the image, or without a place, are left
-    out. Raises DataError if fixations.csv names an image that master_sheet.csv lacks.
+    out. Fixations on an image that master_sheet.csv lacks are left out too, with a warning that
+    counts them. Raises DataError if fixations.csv names no image of master_sheet.csv.
     """
     sheet = {
         row.required("dicom_id"): row for row in rows(root / "master_sheet.csv", SHEET_COLUMNS)
@@ -59,22 +69,31 @@ def studies(root: Path) -> Iterator[ManifestStudy]:
 
 
 def _fixations(path: Path, images: Collection[str]) -> Mapping[str, list[Fixation]]:
-    """Returns the valid fixations on each image and calibration slide, in their order."""
+    """Returns the valid fixations on each image, in their order."""
     fixations: dict[str, list[Fixation]] = defaultdict(list)
     for row in rows(path, FIXATION_COLUMNS):
         x, y = row.figure("FPOGX"), row.figure("FPOGY")
         if row.figure("FPOGV") and x is not None and y is not None:
             fixations[row["DICOM_ID"]].append((x, y, 1000 * row.least("FPOGD", 0)))
+    if fixations and fixations.keys().isdisjoint(images):
+        raise DataError(
+            f"{path.name} names no image of master_sheet.csv; download both files again"
+        )
     slides = {dicom_id[:-_CUT_FROM_SLIDES] for dicom_id in images}
-    unknown = fixations.keys() - images - slides
+    unknown = {
+        each for each in fixations.keys() - images - slides if not each.endswith(_SLIDE_ENDING)
+    }
     if unknown:
         count = sum(len(fixations[dicom_id]) for dicom_id in unknown)
-        raise DataError(
-            f"{path.name}: {count} fixations on {len(unknown)} images that are neither in "
-            f"master_sheet.csv nor calibration slides, for example {min(unknown)!r}; download both "
-            "files again"
+        _LOG.warning(
+            "%s: left out %d fixations on %d images that are neither in master_sheet.csv nor "
+            "calibration slides, for example %r",
+            path.name,
+            count,
+            len(unknown),
+            min(unknown),
         )
-    return fixations
+    return {dicom_id: fixations[dicom_id] for dicom_id in fixations.keys() & images}
 
 
 def _gaze(fixations: list[Fixation], row: Row) -> tuple[Gaze, ...]:

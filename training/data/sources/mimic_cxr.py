@@ -10,7 +10,7 @@ A part of the images will do; studies whose files are not there are counted as s
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from training.data.labels import CHEXPERT
@@ -25,8 +25,10 @@ FRONTAL = ("PA", "AP")
 _SPLITS: dict[str, Split] = {"train": "train", "validate": "validation", "test": "test"}
 
 
-def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[ManifestStudy | Skipped]:
-    """Yields one study for each report, with its images of `views`, in the order of `views`.
+def studies(root: Path, *, lateral: bool = False) -> Iterator[ManifestStudy | Skipped]:
+    """Yields one study for each report, with its frontal images, PA before AP.
+
+    lateral: with its images of all other views too, behind the frontal ones.
 
     The report is its findings and impression, else its impression, else its findings, else its
     last paragraph. Findings are the CheXpert labeller's on that report, None if its table has no
@@ -43,6 +45,7 @@ def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[ManifestStud
     for (patient, study), images in _images(root).items():
         folder = f"files/p{patient[:2]}/p{patient}"
         report = root / folder / f"s{study}.txt"
+        views = (*FRONTAL, *sorted(images.keys() - set(FRONTAL))) if lateral else FRONTAL
         wanted = [(view, name) for view in views for name in sorted(set(images[view]))]
         present = [
             (view, path)
@@ -67,7 +70,7 @@ def studies(root: Path, views: Sequence[str] = FRONTAL) -> Iterator[ManifestStud
                 source=SOURCE,
                 images=tuple(path for _, path in present),
                 report=text,
-                view=present[0][0],
+                view=present[0][0] or None,
                 findings=chexpert_findings(row) if row else None,
                 split=splits.get(study),
                 metadata=chexpert_metadata(row) if row else {},

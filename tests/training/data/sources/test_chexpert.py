@@ -1,6 +1,7 @@
 import pytest
 
 from training.data.labels import CHEXPERT, uncertain
+from training.data.sources import read_source
 from training.data.sources.chexpert import REPORTS, studies
 from training.data.study import DataError
 
@@ -49,6 +50,17 @@ def test_a_study_is_its_frontal_images_with_labels_and_no_report(write, read, la
     assert study.metadata == {"sex": "female", "age": 68, "uncertain": "edema"}
     assert study.split == "train"
     assert skipped == {"no frontal view": 1, "no image file": 1}
+
+
+def test_lateral_images_come_behind_the_frontal_ones_where_they_are_asked_for(write, read, layout):
+    layout["train.csv"].reverse()
+    layout["train/patient00001/study2/view1_lateral.jpg"] = None
+    found, skipped = read(read_source("chexpert", write(layout), lateral=True))
+    both = found["patient00001-study1"]
+    assert [image[-11:] for image in both.images] == ["frontal.jpg", "lateral.jpg"]
+    assert both.view == "AP"
+    assert found["patient00001-study2"].view is None
+    assert skipped == {"no image file": 1}
 
 
 def test_the_published_validation_set_keeps_its_place(write, read, layout):

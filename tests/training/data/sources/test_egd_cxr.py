@@ -86,6 +86,13 @@ def test_the_margins_map_the_screen_onto_the_image(tmp_path):
     assert gaze.y == pytest.approx([y for _, y in places])
 
 
+def test_the_screen_is_mapped_as_the_publishers_map_it(tmp_path):
+    """The canvas has 1,024 rows; X_ORIGINAL and Y_ORIGINAL count 1,080 between the margins."""
+    pads = {"left": 448, "right": 448, "top": 100, "bottom": 100}
+    study, _ = read(tmp_path, look(0.5, 0.25), **pads)
+    assert study.gaze[0].y == pytest.approx([(0.25 * 1080 - 100) / (1080 - 200)])
+
+
 def test_fixations_keep_their_order_and_their_image(tmp_path):
     first, second = read(
         tmp_path,
@@ -118,10 +125,25 @@ def test_gaze_on_a_calibration_slide_is_not_gaze_on_its_namesake(tmp_path):
     assert study.gaze[0].y == (0.25,)
 
 
+@pytest.mark.parametrize("slide", [f"{FIRST}_calibration", f"{FIRST[:-5]}_calibration"])
+def test_gaze_on_a_slide_named_calibration_is_left_out_silently(tmp_path, caplog, slide):
+    study, _ = read(tmp_path, look(0.5, 0.5, slide), look(0.6, 0.25))
+    assert study.gaze[0].y == (0.25,)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("strange", [FIRST[:-4], FIRST[:-6], "f" * 44, ""])
-def test_fixations_on_an_unknown_image_are_refused_with_their_number(tmp_path, strange):
-    write(tmp_path, [look(0.5, 0.5, strange)] * 3 + [look(0.5, 0.5)])
-    with pytest.raises(ValueError, match=f"3 fixations on 1 images .*'{strange}'"):
+def test_fixations_on_an_unknown_image_are_left_out_with_a_warning(tmp_path, caplog, strange):
+    study, _ = read(tmp_path, *[look(0.5, 0.5, strange)] * 3, look(0.6, 0.25))
+    assert study.gaze[0].y == (0.25,)
+    (warning,) = caplog.messages
+    assert warning.startswith("fixations.csv: left out 3 fixations on 1 images")
+    assert f"{strange!r}" in warning
+
+
+def test_fixations_on_no_image_of_the_sheet_are_another_data_sets(tmp_path):
+    write(tmp_path, [look(0.5, 0.5, "f" * 44)])
+    with pytest.raises(DataError, match=r"fixations\.csv names no image of master_sheet\.csv"):
         list(studies(tmp_path))
 
 

@@ -64,8 +64,10 @@ def test_a_study_is_its_frontal_images_and_what_its_report_describes(write, read
 
 
 def test_other_views_are_read_where_they_are_asked_for(write, read, layout):
-    found, skipped = read(studies(write(layout), views=("LATERAL", "LL")))
-    assert {study.view for study in found.values()} == {"LATERAL", "LL"}
+    found, skipped = read(studies(write(layout), lateral=True))
+    frontal = (f"{FOLDER}/s50414267/cc.jpg", f"{FOLDER}/s50414267/aa.jpg")
+    assert found["50414267"].images == (*frontal, f"{FOLDER}/s50414267/bb.jpg")
+    assert {study.view for study in found.values()} == {"PA", "LL"}
     assert found["53189527"].findings == ("no finding",)
     assert not skipped
 

@@ -10,6 +10,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 from service.imaging.libraries import decoding
 from training.data.sources.rsna_pneumonia import studies
 from training.data.study import DataError
+from training.evaluate.findings import Findings
 
 
 def write_dicom(path, view):
@@ -62,6 +63,14 @@ def test_a_target_is_pneumonia_and_only_the_normal_have_no_finding(root, read):
     found, _ = read(studies(root))
     assert [study.findings for study in found.values()] == [("pneumonia",), ("no finding",), ()]
     assert found["other"].metadata == {"class": "no lung opacity / not normal"}
+
+
+def test_every_image_is_of_one_of_two_classes(root, read):
+    """Target is the truth for all images: who is ill without pneumonia is of the other class."""
+    found, _ = read(studies(root))
+    pneumonia = Findings.of(list(found.values()), ["pneumonia"])
+    assert pneumonia.known.all()
+    assert pneumonia.there[:, 0].tolist() == [True, False, False]
 
 
 def test_the_view_is_the_dicom_headers(root, read):
