@@ -147,8 +147,9 @@ class Manifest(_Frozen):
         """Raises TextUnavailable if the bundle encodes no texts."""
         if not self.has_text:
             raise TextUnavailable(
-                f"Bundle {self.name} has no text model: it encodes images alone. Search images by "
-                "an image, or serve a bundle that encodes texts too."
+                f"Bundle {self.name} has no text model: it encodes images alone. Find images by "
+                "an image (target=image) or texts by their words (mode=sparse), or serve a bundle "
+                "that encodes texts too."
             )
 
     @property
