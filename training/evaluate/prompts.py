@@ -6,6 +6,7 @@ import numpy as np
 
 from service.arrays import FloatArray
 from service.bundle.labels import Prompts
+from service.bundle.scoring import Scorer
 from training.evaluate.encode import DualEncoder
 
 
@@ -18,13 +19,18 @@ def present_scores(
 
 def margins(encoder: DualEncoder, images: FloatArray, prompts: Iterable[Prompts]) -> FloatArray:
     """Returns float32[N,L]: similarity to the present minus that to the absent prompts."""
-    directions = [
-        ensemble(encoder, prompt.present) - ensemble(encoder, prompt.absent)
-        if prompt.absent
-        else ensemble(encoder, prompt.present)
-        for prompt in prompts
-    ]
-    return _similarities(images, directions)
+    return _scores(Scorer("softmax", 1.0, 0.0), encoder, images, prompts)
+
+
+def label_scores(
+    encoder: DualEncoder, images: FloatArray, prompts: Iterable[Prompts]
+) -> FloatArray:
+    """Returns float32[N,L]: what the encoder's probabilities are made of, as the service does.
+
+    It is the margin where labels are scored by softmax, the similarity to the present prompts where
+    by sigmoid.
+    """
+    return _scores(encoder.scorer, encoder, images, prompts)
 
 
 def ensemble(encoder: DualEncoder, prompts: tuple[str, ...]) -> FloatArray:
@@ -32,6 +38,19 @@ def ensemble(encoder: DualEncoder, prompts: tuple[str, ...]) -> FloatArray:
     mean = encoder.texts(prompts).mean(axis=0)
     unit: FloatArray = mean / np.linalg.norm(mean)
     return unit
+
+
+def _scores(
+    scorer: Scorer, encoder: DualEncoder, images: FloatArray, prompts: Iterable[Prompts]
+) -> FloatArray:
+    directions = [
+        scorer.direction(
+            ensemble(encoder, prompt.present),
+            ensemble(encoder, prompt.absent) if prompt.absent else None,
+        )
+        for prompt in prompts
+    ]
+    return _similarities(images, directions)
 
 
 def _similarities(images: FloatArray, directions: list[FloatArray]) -> FloatArray:

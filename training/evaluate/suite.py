@@ -118,5 +118,6 @@ def _facts(subject: SuiteInput) -> dict[str, JsonValue]:
         "test studies with a report": len(test.reported),
         "training studies": 0 if train is None else len(train.pairs),
         "labels": ", ".join(subject.prompts),
+        "scoring": test.encoder.scorer.kind,
         "intervals": f"95 % of {RESAMPLES} resamples of whole patients",
     }

@@ -1,7 +1,8 @@
 import numpy as np
 
 from service.bundle.labels import Prompts
-from training.evaluate.prompts import margins, present_scores
+from service.bundle.scoring import Scorer
+from training.evaluate.prompts import label_scores, margins, present_scores
 
 DIRECTIONS = {"A nodule.": (1, 0), "Nodule.": (0, 1), "No nodule.": (-1, 0), "Mass.": (0, 1)}
 NODULE = Prompts(present=("A nodule.", "Nodule."), absent=("No nodule.",))
@@ -25,3 +26,12 @@ def test_without_absent_prompts_the_margin_is_the_present_score(encoder):
     np.testing.assert_array_equal(
         margins(towers, IMAGES, [MASS]), present_scores(towers, IMAGES, [MASS])
     )
+
+
+def test_a_label_is_scored_as_the_encoder_says(encoder):
+    softmax = encoder(DIRECTIONS)
+    sigmoid = encoder(DIRECTIONS, scorer=Scorer("sigmoid", 10.0, -1.0))
+    for towers, expected in ((softmax, margins), (sigmoid, present_scores)):
+        np.testing.assert_array_equal(
+            label_scores(towers, IMAGES, [NODULE, MASS]), expected(towers, IMAGES, [NODULE, MASS])
+        )
