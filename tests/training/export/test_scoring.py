@@ -194,7 +194,7 @@ def bundle_of(model, spec, tokenizer, directory):
 
 
 def test_the_kind_may_be_chosen_and_the_bias_stays_on_record(siglip, tmp_path):
-    """As MedSigLIP's card does it: trained by sigmoid, used by softmax."""
+    """A model that was trained by sigmoid is often used by softmax."""
     bundle = write_bundle(
         siglip,
         tmp_path / "b",
