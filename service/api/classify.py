@@ -89,10 +89,11 @@ def _classifier(wired: Services, parameters: ClassifyParameters, deadline: Deadl
         return Classifier(_prompts(parameters.labels), wired.encoder, deadline)
     name = parameters.label_set or next(iter(wired.classifiers), "")
     if name not in wired.classifiers:
-        names = ", ".join(wired.classifiers) or "none"
+        names = " or ".join(wired.classifiers)
         raise LabelSetUnknown(
-            f"The bundle has no label set of this name. It has {names}. Use one of these, or send "
-            "your own `labels`."
+            f"The bundle has no label set of this name. Use {names}, or send your own `labels`."
+            if names
+            else "The bundle has no label set. Send your own `labels`."
         )
     return wired.classifiers[name]
 

@@ -41,8 +41,8 @@ def probe_texts(text: str, count: int) -> list[str]:
 def alone_and_gap(tower: Tower, items: npt.NDArray[Any]) -> tuple[FloatArray, float]:
     """Encodes N items in one batch; the first, the middle and the last also alone.
 
-    Returns the first item's vector alone,
-    float32[D], and the largest difference of any number of the three.
+    Returns the first item's vector alone, float32[D], and the largest difference of any number in
+    the three.
     """
     first = tower(items[:1])[0]
     if len(items) == 1:

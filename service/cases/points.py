@@ -115,11 +115,17 @@ def whole_studies(
 
 
 def _with_vectors(study: Study, vectors: Mapping[str, Vector | None]) -> EmbeddedStudy:
-    """vectors: by point id, None for a text without one. Raises KeyError if a point is missing."""
+    """vectors: by point id, None for a text without one. Raises KeyError if a point is missing.
+
+    Either all texts of a kind have a vector, or none has, as the bundle encodes texts or not.
+    """
 
     def of(part: Part, count: int) -> tuple[Vector, ...]:
         found = [vectors[_point_id(study, f"{part}/{index}")] for index in range(count)]
-        return tuple(vector for vector in found if vector is not None)
+        given = tuple(vector for vector in found if vector is not None)
+        if len(given) < count and (given or part == "image"):
+            raise KeyError(part)
+        return given
 
     reports = of("report", 1 if study.report else 0)
     images, passages = of("image", len(study.images)), of("passage", len(study.passages))
