@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.cases.points import to_hit, to_points, to_study
+from service.cases.points import to_hit, to_points, to_study, whole_studies
 from service.cases.schema import NOBODY, CaseFilter, Exclusion, Identity, Search
 from service.cases.soundness import require_found
 from service.errors import BundleMismatch, SchemaMismatch
@@ -349,6 +349,15 @@ def test_texts_without_vectors_are_stored_whole_and_found_by_their_words(store, 
     require_found(store)
     store.delete("a")
     assert store.get_many(["a"]) == {}
+
+
+@pytest.mark.parametrize("lost", ["image", "passage"])
+def test_a_study_that_lost_a_vector_is_not_whole(study, lost):
+    points = to_points(study("s", views=("PA", "LL")))
+    place = next(at for at, point in enumerate(points) if point.part == lost)
+    assert len(list(whole_studies(["s"], points))) == 1
+    points[place] = replace(points[place], vector=None)
+    assert list(whole_studies(["s"], points)) == []
 
 
 def test_words_of_reports_and_of_passages_are_apart(store, study):
