@@ -12,12 +12,11 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.progress import Progress, track
 
-from service.bundle.scoring import ScoringKind
 from service.errors import EclipError
 from training.console import complain, counts, out, show_result, show_summary, show_unread
 from training.data.labels import Uncertain
@@ -243,7 +242,7 @@ def export(
         ),
     ] = None,
     scoring: Annotated[
-        ScoringKind | None,
+        Literal["softmax", "sigmoid"] | None,
         typer.Option(
             help="softmax weighs present against absent prompts; sigmoid, for a model with a logit "
             "bias such as SigLIP, takes present prompts alone. Default: as the model was trained"
