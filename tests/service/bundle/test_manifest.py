@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from service.bundle.manifest import (
+    IMAGE_TOWER,
     INT8,
     MANIFEST,
     MODEL_CARD,
@@ -171,6 +172,14 @@ def test_a_bundle_without_texts_has_no_part_of_them(bundle_copy: Path):
     assert not set(OF_TEXT) & written.manifest.files.keys()
     with pytest.raises(TextUnavailable, match="encodes images alone"):
         _ = written.tokenizer
+
+
+def test_int8_of_a_bundle_without_texts_is_that_of_the_image_tower(bundle_copy: Path):
+    manifest = image_only(bundle_copy).manifest
+    (bundle_copy / INT8[IMAGE_TOWER]).touch()
+    change = Int8(golden=manifest.golden, studies=1, overlap_at_10=1, decisions=1)
+    sealed = seal(bundle_copy, manifest.model_copy(update={"int8": change}))
+    assert set(INT8.values()) & sealed.manifest.files.keys() == {INT8[IMAGE_TOWER]}
 
 
 @pytest.mark.parametrize("has_text", [True, False])
