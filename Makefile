@@ -109,7 +109,7 @@ bench-archive: $(DEV)/ready .venv-archive/ready
 openapi: $(DEV)/ready
 	$(DEV)/bin/python -m tests.contract.openapi_golden
 
-# docs/settings.md and docs/errors.md, from service/settings.py and service/errors.py.
+# docs/settings.md and docs/errors.md, from service/settings.py and service/errors.
 pages: $(DEV)/ready
 	$(DEV)/bin/python -m tests.contract.settings_page
 	$(DEV)/bin/python -m tests.contract.errors_page

@@ -53,7 +53,9 @@ def bundle_table(bundle: Bundle) -> Table:
     table.add_row("id", manifest.id)
     table.add_row("embedding", f"{manifest.dimension} dimensions")
     table.add_row("image", f"{manifest.image.height}×{manifest.image.width}")
-    table.add_row("text", f"{manifest.context_length} tokens")
+    if manifest.has_text:
+        table.add_row("text", f"{manifest.context_length} tokens")
+        table.add_row("scoring", manifest.scoring)
     for name, labels in bundle.label_sets.root.items():
         table.add_row(f"labels: {name}", ", ".join(labels))
     for name, value in manifest.metrics.items():

@@ -32,8 +32,10 @@ _OUTBOX_SHARE = 8
 def receiving(opened: Services) -> Iterator[Services]:
     """Gives the services with all that receives radiographs and sends draft reports.
 
-    On entry what waited on the disk is taken up again. Raises SettingInvalid, StoreUnavailable.
+    On entry what waited on the disk is taken up again. Raises SettingInvalid, StoreUnavailable, or
+    TextUnavailable if the bundle encodes no texts, without which no report is drafted.
     """
+    opened.bundle.manifest.require_text()
     settings = opened.settings
     with ExitStack() as stack:
         folder, key = settings.data_dir / "pacs", spool_key(settings)

@@ -79,6 +79,7 @@ def report(
     views = [path.read_bytes() for path in images or ()]
     headers = _headers(views, fhir) if fhir else []
     with open_services(settings) as wired:
+        wired.bundle.manifest.require_text()
         if replay:
             _replay(replay, wired.reporter, indication, comparison, deadline)
             return

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from service.bundle.batches import DEFAULT_BATCH
 from service.errors import SettingInvalid
 from service.pacs_settings import PacsSettings
 
@@ -107,7 +108,7 @@ class Settings(PacsSettings):
     threads: PositiveInt | None = None
     """ONNX Runtime threads per model call. Unset: 1, and from 16 cores up an eighth of the
     cores."""
-    max_batch: PositiveInt = 8
+    max_batch: PositiveInt = DEFAULT_BATCH
     """Images or texts in one model call. More raises throughput on a GPU, and the wait."""
     cache_items: NonNegativeInt = 4096
     """Images, and as many texts, whose vectors stay in memory. A repeated image or text costs no

@@ -30,7 +30,8 @@ from service.inference.admission import Admission
 from service.inference.batching import Bounds
 from service.inference.encoder import Encoder
 from service.inference.maps import Mapper
-from service.inference.session import Towers, self_test
+from service.inference.self_test import self_test
+from service.inference.session import Towers
 from service.inference.zero_shot import Classifier
 from service.memory import DecodingMemory, return_freed_memory
 from service.reporting.audit import AuditLog
@@ -63,7 +64,7 @@ def open_services(settings: Settings, *, bulk: bool = False) -> Iterator[Service
             for name, labels in bundle.label_sets.root.items()
         }
         with open_language_model(settings) as language_model:
-            first = next(iter(classifiers.values()))
+            first = next(iter(classifiers.values()), None)
             audit = AuditLog(_audit_folder(settings), library.pseudonyms)
             remove_drafts(audit.directory)
             mapper = Mapper(encoder)
@@ -158,13 +159,14 @@ def _open_encoder(settings: Settings) -> Encoder:
         threads=settings.threads,
         precision=settings.precision,
     )
-    self_test(bundle, towers)
+    batch = towers.max_batch(settings.max_batch)
+    self_test(bundle, towers, batch)
     return Encoder(
         bundle,
         towers,
         ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
         Bounds(
-            batch=towers.max_batch(settings.max_batch),
+            batch=batch,
             items=settings.queue_items,
             calls=towers.calls,
             hold=not towers.on_cpu,

@@ -12,7 +12,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.progress import Progress
@@ -223,11 +223,18 @@ def export(
             "int8 graphs and, if it has gaze, measures maps",
         ),
     ] = None,
+    scoring: Annotated[
+        Literal["softmax", "sigmoid"] | None,
+        typer.Option(
+            help="softmax weighs present against absent prompts; sigmoid, for a model with a logit "
+            "bias such as SigLIP, takes present prompts alone. Default: as the model was trained"
+        ),
+    ] = None,
 ) -> None:
     """Write a bundle from a run or from any open_clip model, checked against torch."""
     from training.export.export import Export
 
-    job = Export(labels, version, name, validation, pretrained, reducing_gap)
+    job = Export(labels, version, name, validation, pretrained, reducing_gap, scoring)
     exported = job(source, directory)
     for label, reason in exported.uncalibrated.items():
         out.print(f"not calibrated: {label} ({reason})", markup=False)

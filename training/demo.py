@@ -27,7 +27,7 @@ from training.evaluate.evaluation import GAZE_SPREAD
 from training.evaluate.figures import maps_figure
 from training.evaluate.findings import Findings
 from training.evaluate.page import write
-from training.evaluate.prompts import margins
+from training.evaluate.prompts import label_scores
 from training.evaluate.suite import run_suite
 from training.evaluate.zero_shot import calibrated_probability
 from training.export.bundle import annotate, write_bundle
@@ -118,8 +118,8 @@ def example_of(bundle: Bundle) -> int:
     labels, encoder = bundle.label_sets.root[LABEL_SET], BundleEncoder(bundle)
     indices = range(STUDIES, STUDIES + CANDIDATES)
     pairs = phantom_pairs(LIBRARY, indices, encoder.image_spec)
-    margin = margins(encoder, encoder.images(pairs.images), labels.values())
-    called = np.stack([_called(*each) for each in zip(margin.T, labels.values(), strict=True)], 1)
+    score = label_scores(encoder, encoder.images(pairs.images), labels.values())
+    called = np.stack([_called(*each) for each in zip(score.T, labels.values(), strict=True)], 1)
     there = Findings.of(pairs.studies, labels).there
     has_place = there[:, [label not in GLOBAL for label in labels]].any(axis=1)
     right = np.flatnonzero(has_place & (called == there).all(axis=1))
@@ -131,11 +131,11 @@ def example_of(bundle: Bundle) -> int:
     return indices[int(right[0])]
 
 
-def _called(margin: FloatArray, label: Label) -> Bools:
+def _called(score: FloatArray, label: Label) -> Bools:
     """Returns which of N images the service says have the label, bool[N]; none if uncalibrated."""
-    probability = calibrated_probability(margin, label)
+    probability = calibrated_probability(score, label)
     if probability is None or label.calibration is None:
-        return np.zeros(len(margin), bool)
+        return np.zeros(len(score), bool)
     low, high = label.calibration.abstain
     return (probability > 0.5) & ~((low < probability) & (probability < high))
 

@@ -50,7 +50,8 @@ class FindingOut(Answer):
     similarity: float
     """Cosine of the image and the prompts for presence."""
     probability: float | None
-    """Calibrated if `calibrated` is true, else a raw score; null without prompts for absence."""
+    """Calibrated if `calibrated` is true, else the model's own; null where the bundle's scoring is
+    softmax and the label has no prompts for absence."""
     calibrated: bool
     abstained: bool
     """True when the calibrated probability is too near to call."""

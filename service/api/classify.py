@@ -11,6 +11,7 @@ from service.api.inputs import AsJson, encode_uploads, read_input, some_images
 from service.api.parameters import Parameters
 from service.auth import reader
 from service.bundle.labels import Prompts
+from service.bundle.scoring import ScoringKind
 from service.deadline import Deadline
 from service.errors import EclipError, LabelsEmpty, LabelSetUnknown, LabelsInvalid
 from service.imaging.content import refusal
@@ -44,6 +45,9 @@ class Classification(Answer):
     """Answer of /classify. Items have the order of the request."""
 
     bundle: BundleName
+    scoring: ScoringKind
+    """What a probability is where it is not calibrated. softmax: present against absent prompts.
+    sigmoid: the model's own, that the image and the present prompts belong together."""
     items: list[Classified | FailedItem]
 
 
@@ -68,7 +72,9 @@ async def classify(request: Request, wired: Wired) -> Classification:
         answered,
         [upload.id for upload in uploads],
     )
-    return Classification(bundle=BundleName.of(wired.bundle), items=items)
+    return Classification(
+        bundle=BundleName.of(wired.bundle), scoring=classifier.scoring, items=items
+    )
 
 
 def _unless_refused(outcome: EncodedImage | EclipError) -> EncodedImage | EclipError:
@@ -78,13 +84,16 @@ def _unless_refused(outcome: EncodedImage | EclipError) -> EncodedImage | EclipE
 
 
 def _classifier(wired: Services, parameters: ClassifyParameters, deadline: Deadline) -> Classifier:
+    wired.bundle.manifest.require_text()
     if parameters.labels is not None:
         return Classifier(_prompts(parameters.labels), wired.encoder, deadline)
-    name = parameters.label_set or next(iter(wired.classifiers))
+    name = parameters.label_set or next(iter(wired.classifiers), "")
     if name not in wired.classifiers:
+        names = " or ".join(wired.classifiers)
         raise LabelSetUnknown(
-            f"The bundle has no label set of this name. Use {' or '.join(wired.classifiers)}, or "
-            "send your own `labels`."
+            f"The bundle has no label set of this name. Use {names}, or send your own `labels`."
+            if names
+            else "The bundle has no label set. Send your own `labels`."
         )
     return wired.classifiers[name]
 

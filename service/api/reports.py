@@ -109,6 +109,7 @@ async def generate_report(request: Request, wired: Wired) -> GeneratedReport | R
     most = min(MAX_VIEWS, wired.settings.max_images)
     uploads, parameters = await read_input(request, ReportParameters, most)
     kind = EVENT_STREAM if parameters.stream else _wanted(request)
+    wired.bundle.manifest.require_text()
     check_k(parameters.k, wired.settings.max_k)
     _check_filter(parameters.filter)
     views = [raised(upload.data) for upload in some_images(uploads)]

@@ -2,7 +2,11 @@
 
 from typing import Annotated
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+from service.bundle.scoring import Probabilities, sigmoid
 
 Prompt = Annotated[str, Field(min_length=1, max_length=512, pattern=r"\S")]
 
@@ -19,9 +23,9 @@ class Prompts(_Frozen):
 
 
 class Calibration(_Frozen):
-    """Platt scaling, fitted on a validation split: p = sigmoid(slope · margin + offset).
+    """Platt scaling, fitted on a validation split: p = sigmoid(slope · score + offset).
 
-    margin: similarity to the present prompts − similarity to the absent prompts (0 without any).
+    The score is the bundle's own: see `service.bundle.scoring.Scorer`.
     abstain: lower and upper probability; between them a finding is too uncertain to be called.
 
     Reference: J. Platt (1999), Probabilistic outputs for support vector machines.
@@ -30,6 +34,10 @@ class Calibration(_Frozen):
     slope: float
     offset: float
     abstain: tuple[float, float]
+
+    def probability(self, score: npt.ArrayLike) -> Probabilities:
+        """Returns the probability of each score."""
+        return sigmoid(self.slope * np.asarray(score, np.float64) + self.offset)
 
 
 class Label(Prompts):

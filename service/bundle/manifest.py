@@ -4,7 +4,6 @@ A bundle's id is the sha256 of its bundle.json, with the 64 digits of the id its
 The file records the sha256 of every other file, so that the id covers the whole bundle.
 """
 
-import base64
 import hashlib
 import json
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -23,13 +21,17 @@ from pydantic import (
     model_validator,
 )
 
-from service.arrays import FloatArray, UInt8
 from service.bundle.gate import Gate
+from service.bundle.golden import Golden as Golden
+from service.bundle.golden import golden_pixels as golden_pixels
+from service.bundle.golden import pack_vector as pack_vector
+from service.bundle.golden import unpack_vector as unpack_vector
 from service.bundle.labels import LabelSets
 from service.bundle.maps import MapChange, MapKind, MapQuality, PatchKind
 from service.bundle.preprocess import ImageSpec
+from service.bundle.scoring import Scorer, ScoringKind
 from service.bundle.tokenizer import Tokenizer
-from service.errors import BundleCorrupt
+from service.errors import BundleCorrupt, TextUnavailable
 
 MANIFEST = "bundle.json"
 IMAGE_TOWER = "image.onnx"
@@ -41,8 +43,10 @@ GATE = "gate.json"
 """The gate, in bundles that have one."""
 INT8 = {IMAGE_TOWER: "image.int8.onnx", TEXT_TOWER: "text.int8.onnx"}
 """A tower's file in fp32 → its file in int8."""
-REQUIRED = (IMAGE_TOWER, TEXT_TOWER, TOKENIZER, LABELS, MODEL_CARD)
+REQUIRED = (IMAGE_TOWER, LABELS, MODEL_CARD)
 """Files that every bundle has."""
+OF_TEXT = (TEXT_TOWER, TOKENIZER)
+"""Files of a bundle that encodes texts."""
 _UNSEALED = "0" * 64
 """The id of a manifest that has not been sealed."""
 
@@ -60,33 +64,6 @@ class FileEntry(_Frozen):
 
     sha256: Sha256
     bytes: int
-
-
-class Golden(_Frozen):
-    """The towers' answers at export, for a self-test before the first request.
-
-    text: what the text tower read; the image tower read `golden_pixels`. The embeddings are packed
-    by `pack_vector`.
-    """
-
-    text: str
-    image_embedding: str
-    text_embedding: str
-
-    @classmethod
-    def of(cls, text: str, image: FloatArray, text_vector: FloatArray) -> Self:
-        """Packs the two answers, each float32[D]."""
-        return cls(
-            text=text, image_embedding=pack_vector(image), text_embedding=pack_vector(text_vector)
-        )
-
-    def image_vector(self) -> FloatArray:
-        """Returns the image tower's answer, float32[D]."""
-        return unpack_vector(self.image_embedding)
-
-    def text_vector(self) -> FloatArray:
-        """Returns the text tower's answer, float32[D]."""
-        return unpack_vector(self.text_embedding)
 
 
 class Int8(_Frozen):
@@ -107,16 +84,20 @@ class Int8(_Frozen):
 class Manifest(_Frozen):
     """The content of bundle.json.
 
-    Format 1 knew no kind of patches but the last tokens, and no attention.
+    Format 1 knew no kind of patches but the last tokens, and no attention. Format 2 knew no scoring
+    but softmax, and no bundle without texts.
     """
 
-    format: Literal[1, 2] = 2
+    format: Literal[1, 2, 3] = 3
     id: Sha256 = _UNSEALED
     name: Annotated[str, Field(min_length=1, max_length=128)]
     version: Annotated[str, Field(min_length=1, max_length=32)]
     dimension: PositiveInt
     image: ImageSpec
-    context_length: PositiveInt
+    has_text: bool = True
+    """Whether the bundle encodes texts. Without, it has no text tower, tokenizer or label set."""
+    context_length: PositiveInt | None
+    """Tokens that the text tower reads; None without one."""
     patch_grid: tuple[PositiveInt, PositiveInt] | None
     """Rows and columns of the patches and the attention; None if the tower gives neither."""
     patches: PatchKind | None = None
@@ -128,7 +109,9 @@ class Manifest(_Frozen):
     logit_scale: float
     """The learned factor on cosines, already exponentiated."""
     logit_bias: float
-    """SigLIP's bias; 0 for softmax-trained models."""
+    """The learned number that a sigmoid-trained model (SigLIP) adds; 0 for others."""
+    scoring: ScoringKind = "softmax"
+    """How labels are scored: see `service.bundle.scoring.Scorer`."""
     golden: Golden
     image_mean: str | None = None
     """Mean image embedding of the validation studies, packed by `pack_vector`."""
@@ -148,15 +131,42 @@ class Manifest(_Frozen):
 
     @model_validator(mode="after")
     def _check_grid(self) -> Self:
-        if (self.patch_grid is not None) != bool(self.maps):
+        if (self.patch_grid is not None) != (self.has_attention or self.patches is not None):
             raise ValueError("patch_grid is given if and only if there are patches or attention")
         return self
+
+    @model_validator(mode="after")
+    def _check_text(self) -> Self:
+        goldens = [self.golden] if self.int8 is None else [self.golden, self.int8.golden]
+        of_text = (value for each in goldens for value in (each.text, each.text_embedding))
+        if any((value is not None) != self.has_text for value in (self.context_length, *of_text)):
+            raise ValueError("context_length and golden texts are given if and only if has_text")
+        return self
+
+    def require_text(self) -> None:
+        """Raises TextUnavailable if the bundle encodes no texts."""
+        if not self.has_text:
+            raise TextUnavailable(
+                f"Bundle {self.name} has no text model: it encodes images alone. Find images by "
+                "an image (target=image) or texts by their words (mode=sparse), or serve a bundle "
+                "that encodes texts too."
+            )
+
+    @property
+    def scorer(self) -> Scorer:
+        """What scores labels."""
+        return Scorer(self.scoring, self.logit_scale, self.logit_bias)
+
+    @property
+    def towers(self) -> tuple[str, ...]:
+        """File names of the towers in fp32."""
+        return (IMAGE_TOWER, TEXT_TOWER) if self.has_text else (IMAGE_TOWER,)
 
     @property
     def maps(self) -> tuple[MapKind, ...]:
         """The kinds of map that the image tower's outputs give."""
         maps: list[MapKind] = ["attention"] if self.has_attention else []
-        return (*maps, "text") if self.patches is not None else tuple(maps)
+        return (*maps, "text") if self.patches is not None and self.has_text else tuple(maps)
 
     @property
     def map_outputs(self) -> dict[str, tuple[int, ...]]:
@@ -164,7 +174,7 @@ class Manifest(_Frozen):
         if self.patch_grid is None:
             return {}
         attention = {"attention": self.patch_grid} if self.has_attention else {}
-        patches = {"patches": (*self.patch_grid, self.dimension)} if self.patches else {}
+        patches = {"patches": (*self.patch_grid, self.dimension)} if "text" in self.maps else {}
         return {**attention, **patches}
 
 
@@ -177,7 +187,9 @@ class Bundle:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer, which pads and truncates to the context length."""
+        """The tokenizer, which pads and truncates to the context length. Raises TextUnavailable."""
+        self.manifest.require_text()
+        assert self.manifest.context_length is not None  # noqa: S101 — the manifest was checked
         return Tokenizer.load(self.path / TOKENIZER, self.manifest.context_length)
 
     @cached_property
@@ -196,23 +208,17 @@ class Bundle:
         return (self.path / MODEL_CARD).read_text(encoding="utf-8")
 
 
-def golden_pixels(spec: ImageSpec) -> UInt8:
-    """Returns the image of the self-test, uint8[1, H, W]: a diagonal ramp of all gray levels."""
-    rows, columns = np.indices((spec.height, spec.width))
-    return ((rows * 3 + columns * 5) % 256).astype(np.uint8)[np.newaxis]
-
-
 def seal(directory: Path, manifest: Manifest) -> Bundle:
     """Hashes the files in `directory`, writes bundle.json and returns the verified bundle.
 
-    The manifest is written in format 2. Raises BundleCorrupt if a required file is missing.
+    The manifest is written in format 3. Raises BundleCorrupt if a required file is missing.
     """
     files = {
         path.name: FileEntry(sha256=_sha256(path), bytes=path.stat().st_size)
         for path in sorted(directory.iterdir())
         if path.name != MANIFEST
     }
-    changed = {"format": 2, "id": _UNSEALED, "files": files}
+    changed = {"format": 3, "id": _UNSEALED, "files": files}
     unsealed = manifest.model_copy(update=changed)
     text = json.dumps(unsealed.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
     identity = hashlib.sha256(text.encode()).hexdigest()
@@ -227,7 +233,8 @@ def load(directory: Path) -> Bundle:
     Raises BundleCorrupt, which names the first file that is missing or differs.
     """
     manifest = _read_manifest(directory / MANIFEST)
-    for name in (*REQUIRED, *(INT8.values() if manifest.int8 else ())):
+    int8 = [INT8[tower] for tower in manifest.towers] if manifest.int8 else []
+    for name in (*REQUIRED, *(OF_TEXT if manifest.has_text else ()), *int8):
         if name not in manifest.files:
             raise BundleCorrupt(f"{MANIFEST} lists no {name}. Export the bundle again.")
     for name, entry in manifest.files.items():
@@ -267,7 +274,8 @@ def _read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
         raise BundleCorrupt(
-            f"{MANIFEST} is not a manifest of format 1 or 2 (at {where}). Export the bundle again."
+            f"{MANIFEST} is not a manifest of format 1, 2 or 3 (at {where}). Export the bundle "
+            "again, or serve it with the version that wrote it."
         ) from error
     unsealed = raw.replace(f'"{manifest.id}"'.encode(), f'"{_UNSEALED}"'.encode(), 1)
     if hashlib.sha256(unsealed).hexdigest() != manifest.id:
@@ -278,13 +286,3 @@ def _read_manifest(path: Path) -> Manifest:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def pack_vector(vector: FloatArray) -> str:
-    """Returns base64 of the little-endian bytes of a float32[D]."""
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
-
-
-def unpack_vector(packed: str) -> FloatArray:
-    """Returns the float32[D] that `pack_vector` packed."""
-    return np.frombuffer(base64.b64decode(packed), dtype="<f4").astype(np.float32)

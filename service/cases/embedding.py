@@ -100,7 +100,12 @@ def embed(
 def embed_texts(
     groups: Sequence[Sequence[str]], encoder: StudyEncoder, deadline: Deadline
 ) -> list[list[Vector]]:
-    """Returns the vectors of each group's texts. All texts are one call of the encoder."""
+    """Returns the vectors of each group's texts. All texts are one call of the encoder.
+
+    A bundle that encodes no texts gives none: such texts are found by their words alone.
+    """
+    if not encoder.bundle.manifest.has_text:
+        return [[] for _ in groups]
     texts = [text for group in groups for text in group]
     encoded = iter(encoder.texts(texts, deadline) if texts else ())
     return [[text.vector for text in islice(encoded, len(group))] for group in groups]

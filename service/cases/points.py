@@ -1,7 +1,8 @@
 """Turns a study into the points that an engine stores, and points back into studies and hits.
 
 Each study is several points: one per image, report and passage (a dense vector; text points also a
-sparse vector of their words), plus one *record* that holds the whole Study and no vector.
+sparse vector of their words), plus one *record* that holds the whole Study and no vector. With a
+bundle that encodes no texts, text points have the sparse vector alone.
 A study is whole if and only if its record has a digest.
 """
 
@@ -32,7 +33,7 @@ Payload = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What an engine stores under an id: one vector of the kind `part`, or none for a record."""
+    """What an engine stores under an id: at most one dense vector, of the kind `part`."""
 
     id: str
     part: str
@@ -99,11 +100,11 @@ def to_hit(payload: Payload, score: float) -> Hit:
 def whole_studies(
     references: Iterable[StudyRef], points: Iterable[Point]
 ) -> Iterator[EmbeddedStudy]:
-    """Yields those studies whose record has a digest and whose vectors are all there."""
+    """Yields those studies whose record has a digest and whose other points are all there."""
     records: dict[StudyRef, Payload] = {}
-    vectors: dict[str, Vector] = {}
+    vectors: dict[str, Vector | None] = {}
     for point in points:
-        if point.vector is not None:
+        if point.part != RECORD:
             vectors[point.id] = point.vector
         elif point.payload["digest"]:
             records[point.payload["study_id"]] = point.payload
@@ -113,11 +114,18 @@ def whole_studies(
                 yield _with_vectors(to_study(records[reference]), vectors)
 
 
-def _with_vectors(study: Study, vectors: Mapping[str, Vector]) -> EmbeddedStudy:
-    """vectors: by point id. Raises KeyError if one is missing."""
+def _with_vectors(study: Study, vectors: Mapping[str, Vector | None]) -> EmbeddedStudy:
+    """vectors: by point id, None for a text without one. Raises KeyError if a point is missing.
+
+    Either all texts of a kind have a vector, or none has, as the bundle encodes texts or not.
+    """
 
     def of(part: Part, count: int) -> tuple[Vector, ...]:
-        return tuple(vectors[_point_id(study, f"{part}/{index}")] for index in range(count))
+        found = [vectors[_point_id(study, f"{part}/{index}")] for index in range(count)]
+        given = tuple(vector for vector in found if vector is not None)
+        if len(given) < count and (given or part == "image"):
+            raise KeyError(part)
+        return given
 
     reports = of("report", 1 if study.report else 0)
     images, passages = of("image", len(study.images)), of("passage", len(study.passages))
@@ -132,15 +140,14 @@ def _image_points(embedded: EmbeddedStudy) -> Iterator[Point]:
 
 def _report_points(embedded: EmbeddedStudy) -> Iterator[Point]:
     study = embedded.study
-    if embedded.report_vector is not None:
+    if study.report:
         yield _text_point(study, "report", 0, embedded.report_vector, text=study.report)
 
 
 def _passage_points(embedded: EmbeddedStudy) -> Iterator[Point]:
     study = embedded.study
-    for index, (passage, vector) in enumerate(
-        zip(study.passages, embedded.passage_vectors, strict=True)
-    ):
+    vectors = embedded.passage_vectors or (None,) * len(study.passages)
+    for index, (passage, vector) in enumerate(zip(study.passages, vectors, strict=True)):
         yield _text_point(
             study,
             "passage",
@@ -152,7 +159,9 @@ def _passage_points(embedded: EmbeddedStudy) -> Iterator[Point]:
         )
 
 
-def _text_point(study: Study, part: Part, index: int, vector: Vector, **payload: Any) -> Point:
+def _text_point(
+    study: Study, part: Part, index: int, vector: Vector | None, **payload: Any
+) -> Point:
     first = 0 if study.images else None
     point = _part_point(study, part, index, vector, first, views=study.images, **payload)
     return replace(point, words=stored_words(payload["text"]))
@@ -162,7 +171,7 @@ def _part_point(
     study: Study,
     part: Part,
     index: int,
-    vector: Vector,
+    vector: Vector | None,
     shown: int | None,
     *,
     views: Sequence[Image],

@@ -67,7 +67,10 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedStudy:
-    """A study with its vectors: image_vectors[i] belongs to images[i], and so on."""
+    """A study with its vectors: image_vectors[i] belongs to images[i], and so on.
+
+    With a bundle that encodes no texts, report_vector is None and passage_vectors is empty.
+    """
 
     study: Study
     image_vectors: tuple[Vector, ...]

@@ -55,7 +55,12 @@ class SearchRequest:
 def search(
     library: CaseLibrary, encoder: Encoder, wanted: SearchRequest, deadline: Deadline
 ) -> list[Hit]:
-    """Returns the best hits first. Raises what is wrong with the image or the text."""
+    """Returns the best hits first. Raises what is wrong with the image or the text.
+
+    Raises TextUnavailable if texts would be compared by a vector that the bundle does not give.
+    """
+    if wanted.query.target != "image" and wanted.mode != "sparse":
+        encoder.bundle.manifest.require_text()
     query = replace(
         wanted.query,
         words=None if wanted.mode == "dense" else wanted.text,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from qdrant_client import models
 
 from service.cases.operations import ALL_POINTS, BlankDigest, Operation, Remove, Selection, Upsert
-from service.cases.points import WORDS, Point
+from service.cases.points import RECORD, WORDS, Point
 from service.cases.schema import Search
 from service.cases.words import Words, sought_words
 
@@ -53,8 +53,8 @@ def update_operations(operation: Operation) -> list[models.UpdateOperation]:
             chosen = models.FilterSelector(filter=points_filter(selection))
             return [models.DeleteOperation(delete=chosen)]
         case Upsert(points):
-            parts = [point for point in points if point.vector is not None]
-            records = [point for point in points if point.vector is None]
+            parts = [point for point in points if point.part != RECORD]
+            records = [point for point in points if point.part == RECORD]
             return [_upsert(group) for group in (parts, records) if group]
 
 

@@ -69,7 +69,7 @@ def _illustrated(store: CaseStore, renditions: Renditions) -> bool:
 
 def _found(store: CaseStore, part: Part) -> bool:
     sample = store.sample(part)
-    if sample is None:
+    if sample is None or sample.vector is None:  # a text of a bundle that encodes none
         return True
     search = Search(part, sample.vector)
     hits = store.search(search, k=1, where=EVERYTHING, exclude=NOBODY)

@@ -140,8 +140,11 @@ class Encoder:
     def texts(self, texts: Sequence[str], deadline: Deadline) -> list[EncodedText]:
         """Returns one answer for each text, in order; the cache's if it knows the text.
 
-        Raises TextInvalid for a text that is empty or too long, QueueFull or DeadlineExceeded.
+        Raises TextUnavailable if the bundle encodes no texts, TextInvalid for a text that is empty
+        or too long, QueueFull or DeadlineExceeded.
         """
+        if texts:
+            self.bundle.manifest.require_text()
         self.check_texts(texts)
         return self._known_texts.get_or_encode(
             [text.encode() for text in texts],

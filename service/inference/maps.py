@@ -48,7 +48,8 @@ class Mapper:
 
         side: pixels of the longer side that the radiograph keeps, at most.
 
-        Raises MapUnavailable, TextInvalid, DeadlineExceeded, QueueFull, or the image's error.
+        Raises TextUnavailable, MapUnavailable, TextInvalid, DeadlineExceeded, QueueFull, or the
+        image's error.
         """
         check_available(self.manifest, texts)
         vectors = [text.vector for text in self._encoder.texts(texts, deadline)]
@@ -78,7 +79,12 @@ class Mapper:
 
 
 def check_available(manifest: Manifest, texts: Sequence[str]) -> None:
-    """Raises MapUnavailable or TextInvalid where a bundle has no map for a request with `texts`."""
+    """Raises an error where a bundle has no map for a request with `texts`.
+
+    It is TextUnavailable, MapUnavailable or TextInvalid.
+    """
+    if texts:
+        manifest.require_text()
     if not manifest.maps:
         raise MapUnavailable(
             f"The image tower of bundle {manifest.name} does not show where it looks. Export a "

@@ -1,4 +1,4 @@
-"""Opens a bundle's two towers in ONNX Runtime and tests them against the export's answers."""
+"""Opens a bundle's towers in ONNX Runtime."""
 
 import ctypes
 from collections.abc import Sequence
@@ -11,23 +11,12 @@ import numpy.typing as npt
 import onnxruntime
 
 from service.arrays import FloatArray, UInt8
-from service.bundle.manifest import (
-    IMAGE_TOWER,
-    INT8,
-    MANIFEST,
-    TEXT_TOWER,
-    Bundle,
-    Golden,
-    Precision,
-    golden_pixels,
-)
-from service.errors import BundleCorrupt, BundleNotReady
+from service.bundle.manifest import IMAGE_TOWER, INT8, TEXT_TOWER, Bundle, Precision
+from service.errors import BundleNotReady
 from service.telemetry import log
 
 Wanted = Precision | Literal["auto"]
 """The precision that a user asks for."""
-GOLDEN_COSINE = 0.999
-"""Least cosine between a golden embedding and the tower's answer today."""
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 DEFAULT_CALLS = 8
 """Calls side by side on a large machine. Default threads per call: `cores // 8`, at least 1."""
@@ -48,7 +37,7 @@ class Looked:
 
 
 class Towers:
-    """A bundle's image and text tower in one precision. Thread-safe, as the sessions are.
+    """A bundle's towers in one precision. Thread-safe, as the sessions are.
 
     Several threads can call a tower at once. On a CPU, `calls` of them with `threads` each encode
     more than one call with all cores, because a single call scales badly.
@@ -73,13 +62,13 @@ class Towers:
         chosen = choose_providers(providers, onnxruntime.get_available_providers())
         self.threads = threads or max(1, cores // DEFAULT_CALLS)
         self.precision = choose_precision(bundle, precision, on_cpu=chosen == [CPU])
-        names = INT8 if self.precision == "int8" else {t: t for t in (IMAGE_TOWER, TEXT_TOWER)}
-        self._image, self._text = (
-            _open(bundle.path / names[tower], chosen, self.threads)
-            for tower in (IMAGE_TOWER, TEXT_TOWER)
-        )
+        files = {t: INT8[t] if self.precision == "int8" else t for t in bundle.manifest.towers}
+        sessions = {
+            tower: _open(bundle.path / name, chosen, self.threads) for tower, name in files.items()
+        }
+        self._image, self._text = sessions[IMAGE_TOWER], sessions.get(TEXT_TOWER)
         _return_freed_memory()
-        for session in (self._image, self._text):
+        for session in sessions.values():
             check_in_use(providers, session.get_providers())
         self.on_cpu = self._image.get_providers() == [CPU]
         self.calls = max(1, cores // self.threads) if self.on_cpu else 1
@@ -87,8 +76,7 @@ class Towers:
             "towers opened",
             bundle=bundle.manifest.id[:12],
             precision=self.precision,
-            image=self._image.get_providers(),
-            text=self._text.get_providers(),
+            **{Path(tower).stem: each.get_providers() for tower, each in sessions.items()},
             calls=self.calls,
             threads=self.threads,
         )
@@ -122,7 +110,7 @@ class Towers:
         ]
 
     def text(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
-        """Returns unit float32[N, D] for token ids int64[N, L]."""
+        """Returns unit float32[N, D] for token ids int64[N, L]. The bundle encodes texts."""
         return _run(self._text, ["embedding"], {"tokens": tokens})[0]
 
 
@@ -158,12 +146,6 @@ def choose_precision(bundle: Bundle, wanted: Wanted, *, on_cpu: bool) -> Precisi
     return wanted
 
 
-def golden_answers(bundle: Bundle, precision: Precision) -> Golden:
-    """Returns what the towers of a precision answered at export."""
-    int8 = bundle.manifest.int8
-    return int8.golden if int8 is not None and precision == "int8" else bundle.manifest.golden
-
-
 def check_in_use(wanted: Sequence[str], in_use: Sequence[str]) -> None:
     """Raises BundleNotReady if a wanted provider is not in use.
 
@@ -175,44 +157,6 @@ def check_in_use(wanted: Sequence[str], in_use: Sequence[str]) -> None:
             f"ECLIP_PROVIDERS names {', '.join(missing)}, which onnxruntime could not load. It "
             f"would run on {', '.join(in_use)}. Check the driver and its libraries, or choose "
             "others."
-        )
-
-
-def self_test(bundle: Bundle, towers: Towers) -> None:
-    """Raises BundleNotReady if a tower no longer gives the golden embedding of the export.
-
-    Raises BundleCorrupt if the image tower does not give the maps that the manifest names.
-    """
-    golden = golden_answers(bundle, towers.precision)
-    image = towers.image(golden_pixels(bundle.manifest.image))[0]
-    text = towers.text(bundle.tokenizer([golden.text]).ids)[0]
-    for tower, answer, expected in (
-        ("image", image, golden.image_vector()),
-        ("text", text, golden.text_vector()),
-    ):
-        cosine = float(answer @ expected)
-        if not cosine >= GOLDEN_COSINE:
-            raise BundleNotReady(
-                f"The {tower} tower's golden embedding differs from the export's: cosine "
-                f"{cosine:.4f}, at least {GOLDEN_COSINE} needed. Choose other ECLIP_PROVIDERS, or "
-                "another ECLIP_PRECISION."
-            )
-    if bundle.manifest.maps:
-        _check_maps(bundle, towers)
-
-
-def _check_maps(bundle: Bundle, towers: Towers) -> None:
-    """Raises BundleCorrupt if the image tower does not give what the manifest says of its maps."""
-    outputs = bundle.manifest.map_outputs
-    looked = Looked()
-    if towers.image_outputs >= outputs.keys():
-        (looked,) = towers.looked(golden_pixels(bundle.manifest.image))
-    answers = [(getattr(looked, output), shape) for output, shape in outputs.items()]
-    if any(a is None or a.shape != shape or not np.isfinite(a).all() for a, shape in answers):
-        said = " and ".join(f"`{output}` {shape}" for output, shape in outputs.items())
-        raise BundleCorrupt(
-            f"{MANIFEST} says that the image tower gives {said} in finite numbers. It does not. "
-            "Export the bundle again."
         )
 
 

@@ -1,6 +1,5 @@
 """Classifies images without training: by prompts, with calibrated probabilities and abstention."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from service.arrays import FloatArray
 from service.bundle.labels import Calibration, Label, Prompts
+from service.bundle.scoring import ScoringKind
 from service.deadline import Deadline
 from service.errors import LabelsEmpty, LabelsInvalid
 from service.inference.encoder import Encoder
@@ -21,7 +21,8 @@ class Finding:
     """The verdict on one label for one image.
 
     similarity: cosine to the mean of the present prompts. probability: calibrated if `calibrated`;
-    else the softmax of present against absent prompts, and None without absent prompts.
+    else as the bundle scores (`service.bundle.scoring.Scorer`); None where that needs absent
+    prompts and the label has none.
     abstained: the probability lies strictly inside the calibration's interval of doubt.
     """
 
@@ -33,10 +34,11 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scorer:
+class _ScoredLabel:
     label: str
     present: FloatArray
-    absent: FloatArray | None
+    direction: FloatArray
+    has_probability: bool
     calibration: Calibration | None
 
 
@@ -48,36 +50,47 @@ class Classifier:
 
     def __init__(self, labels: Mapping[str, Prompts], encoder: Encoder, deadline: Deadline) -> None:
         check_labels(labels)
-        self._scale = encoder.bundle.manifest.logit_scale
-        self._scorers = [
-            _Scorer(
-                name,
-                ensemble(prompts.present, encoder, deadline),
-                ensemble(prompts.absent, encoder, deadline) if prompts.absent else None,
-                prompts.calibration if isinstance(prompts, Label) else None,
-            )
-            for name, prompts in labels.items()
+        self._scorer = encoder.bundle.manifest.scorer
+        self._labels = [
+            self._scored(name, prompts, encoder, deadline) for name, prompts in labels.items()
         ]
+
+    @property
+    def scoring(self) -> ScoringKind:
+        """How uncalibrated probabilities are made."""
+        return self._scorer.kind
 
     @property
     def stated(self) -> dict[str, FloatArray]:
         """Label → the vector of the prompts that state it, unit float32[D]."""
-        return {scorer.label: scorer.present for scorer in self._scorers}
+        return {scored.label: scored.present for scored in self._labels}
 
     def __call__(self, vector: FloatArray) -> list[Finding]:
         """Returns one finding for each label, in the label set's order, for a unit float32[D]."""
-        return [self._score(scorer, vector) for scorer in self._scorers]
+        return [self._finding(scored, vector) for scored in self._labels]
 
-    def _score(self, scorer: _Scorer, vector: FloatArray) -> Finding:
-        similarity = float(scorer.present @ vector)
-        margin = similarity - (float(scorer.absent @ vector) if scorer.absent is not None else 0.0)
-        calibration = scorer.calibration
-        if calibration is not None:
-            probability = _sigmoid(calibration.slope * margin + calibration.offset)
-            low, high = calibration.abstain
-            return Finding(scorer.label, similarity, probability, True, low < probability < high)
-        raw = _sigmoid(self._scale * margin) if scorer.absent is not None else None
-        return Finding(scorer.label, similarity, raw, False, False)
+    def _scored(
+        self, label: str, prompts: Prompts, encoder: Encoder, deadline: Deadline
+    ) -> _ScoredLabel:
+        scorer, present = self._scorer, ensemble(prompts.present, encoder, deadline)
+        weighed = prompts.absent and scorer.needs_absent
+        absent = ensemble(prompts.absent, encoder, deadline) if weighed else None
+        return _ScoredLabel(
+            label=label,
+            present=present,
+            direction=scorer.direction(present, absent),
+            has_probability=absent is not None or not scorer.needs_absent,
+            calibration=prompts.calibration if isinstance(prompts, Label) else None,
+        )
+
+    def _finding(self, scored: _ScoredLabel, vector: FloatArray) -> Finding:
+        similarity, score = float(scored.present @ vector), float(scored.direction @ vector)
+        if scored.calibration is not None:
+            probability = float(scored.calibration.probability(score))
+            low, high = scored.calibration.abstain
+            return Finding(scored.label, similarity, probability, True, low < probability < high)
+        raw = float(self._scorer.probability(score)) if scored.has_probability else None
+        return Finding(scored.label, similarity, raw, False, False)
 
 
 def check_labels(labels: Mapping[str, Prompts]) -> None:
@@ -95,7 +108,3 @@ def ensemble(prompts: tuple[str, ...], encoder: Encoder, deadline: Deadline) -> 
     mean = encoder.text_matrix(prompts, deadline).mean(axis=0)
     unit: FloatArray = mean / np.linalg.norm(mean)
     return unit
-
-
-def _sigmoid(value: float) -> float:
-    return 1 / (1 + math.exp(-value)) if value > -700 else 0.0

@@ -42,7 +42,8 @@ class Reporter:
 
     encoder: Encoder
     library: CaseLibrary
-    classifier: Classifier
+    classifier: Classifier | None
+    """Of the bundle's first label set; None where it has none."""
     mapper: Mapper
     language_model: Writer | None
     audit: AuditLog
@@ -60,7 +61,7 @@ class Reporter:
         deadline: Deadline,
         pointing: Pointing | None = None,
     ) -> Report:
-        """Returns the report on the views of one study. Raises ImageNotARadiograph."""
+        """Returns the report on the views of one study. Raises what `events` raises."""
         return final_report(self.events(images, request, deadline, pointing))
 
     def events(
@@ -74,8 +75,10 @@ class Reporter:
 
         The audit log has the report before it is yielded. Only the report counts: if a writer had
         to begin again, sentences of its first draft were yielded that are not in the report. Raises
-        ImageNotARadiograph.
+        ImageNotARadiograph, or TextUnavailable if the bundle encodes no texts: then the library has
+        no vectors of reports to find evidence by, nor of sentences to ground them by.
         """
+        self.encoder.bundle.manifest.require_text()
         require_radiographs([image.facts for image in images])
         embedding = mean_unit([image.vector for image in images])
         background = read_background(self.library, request.subject)
@@ -122,7 +125,7 @@ class Reporter:
         task = WritingTask(
             evidence=EvidenceSet(evidence),
             prior=background.prior,
-            classification=self.classifier(embedding),
+            classification=() if self.classifier is None else self.classifier(embedding),
             indication=request.indication,
             comparison=request.comparison,
             seed=request.seed,

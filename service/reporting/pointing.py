@@ -19,20 +19,22 @@ def pointing_in(
     read: Callable[[int], bytes],
     images: Sequence[EncodedImage],
     mapper: Mapper,
-    classifier: Classifier,
+    classifier: Classifier | None,
     deadline: Deadline,
 ) -> Pointing | None:
     """Returns the maps of the classifier's findings in the frontal view of one study.
 
     read: returns the file of the view of a number; at most one is read. images: what the views were
-    encoded to. Returns None if the bundle's map of texts is not validated, or no view is known to
-    be frontal.
+    encoded to. Returns None if the bundle's map of texts is not validated, it has no label set, or
+    no view is known to be frontal.
 
     Raises DeadlineExceeded or QueueFull: the view passes the image tower once more.
     """
     manifest = mapper.manifest
     view = _frontal([image.facts for image in images])
-    if view is None or "text" not in manifest.maps or caution(manifest, "text") is not None:
+    if classifier is None or view is None:
+        return None
+    if "text" not in manifest.maps or caution(manifest, "text") is not None:
         return None
     findings = classifier.stated
     maps = mapper.of_vectors(read(view), list(findings.values()), deadline, SIDE)

@@ -1,4 +1,4 @@
-"""Writes docs/errors.md from service/errors.py: run `make pages` after an error was changed."""
+"""Writes docs/errors.md from service/errors: run `make pages` after an error was changed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ what was wrong and what to do. An item of a batch that failed has the same `type
 Paths and methods that do not exist answer 404 and 405 with the type `about:blank`. A defect of the
 service answers 500 with the type `urn:eclip:internal`; report it with its `request_id`.
 
-This page is generated from [service/errors.py](../service/errors.py) by `make pages`.
+This page is generated from [service/errors](../service/errors) by `make pages`.
 
 | type | status | title | meaning |
 |---|---|---|---|
@@ -25,7 +25,8 @@ This page is generated from [service/errors.py](../service/errors.py) by `make p
 
 def document() -> str:
     """Returns the page for the errors as they are in the code."""
-    errors = (each for each in _descendants(EclipError) if each.__module__ == EclipError.__module__)
+    package = "service.errors"
+    errors = (each for each in _descendants(EclipError) if each.__module__.startswith(package))
     rows = sorted((error.status, error.type, error) for error in errors)
     return HEAD + "".join(
         f"| `urn:eclip:{kind}` | {status} | {error.title} "

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from service import cli, index_command
 from service.cases.edge import EdgeStore
 from service.settings import DEMO, DEMO_BUNDLE
+from tests.support.changed_bundles import image_only
 from tests.support.pictures import file_of, hand
 
 REPORTS = {
@@ -390,3 +391,25 @@ def test_the_files_of_a_qdrant_server_are_its_own(monkeypatch, capsys):
     code, complaint = fails(monkeypatch, capsys, "erase")
     assert code == 1
     assert "keeps its own files" in complaint
+
+
+@pytest.mark.slow
+def test_a_bundle_of_images_alone_indexes_and_searches_a_folder(
+    tmp_path, manifest, radiograph, monkeypatch, capsys
+):
+    image_only(shutil.copytree(DEMO_BUNDLE, tmp_path / "bundle"))
+    monkeypatch.setenv("ECLIP_BUNDLE", str(tmp_path / "bundle"))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "chest.png").write_bytes(radiograph)
+    (folder / "chest.txt").write_text(REPORTS["s1"])
+    for source, studies in ((manifest, 3), (folder, 1)):
+        said = f"{studies} studies of this source in the library, 0 rejected"
+        assert said in invoke("index", source)
+        assert said in invoke("index", source)
+    assert "Moderate cardiomegaly." in invoke("search", "cardiomegaly", "--mode", "sparse")
+    assert "1.000" in invoke("search", tmp_path / "s1.png", "--target", "image")
+    assert "tokens" not in invoke("bundle")
+    for command in (["search", "cardiomegaly"], ["report", tmp_path / "s1.png"]):
+        code, complaint = fails(monkeypatch, capsys, *command)
+        assert (code, "no text model" in complaint) == (1, True)

@@ -57,7 +57,6 @@ def bright_bundle(directory: Path, spec: ImageSpec) -> Bundle:
     (directory / LABELS).write_text(json.dumps({"small": LABELLED}))
     demo = load(DEMO_BUNDLE)
     changes = {
-        "format": 2,
         "image": spec,
         "patch_grid": (GRID, GRID),
         "patches": "value_path",

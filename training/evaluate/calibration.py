@@ -1,4 +1,4 @@
-"""Fits probabilities to margins on a validation split: Platt scaling and abstention."""
+"""Fits probabilities to scores on a validation split: Platt scaling and abstention."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from service.arrays import Bools
 from service.bundle.labels import Calibration, Label, LabelSets, Prompts
 from training.evaluate.encode import EmbeddedPairs
 from training.evaluate.findings import Findings
-from training.evaluate.prompts import margins
+from training.evaluate.prompts import label_scores
 
 TOLERATED_ERROR = 0.1
 """Fraction of the decisions on one side of the band that may be wrong."""
@@ -33,12 +33,12 @@ def calibrate(
     Every label is in the first, whether it has a calibration or not.
     """
     findings = Findings.of(validation.pairs.studies, prompts)
-    margin = margins(validation.encoder, validation.images, prompts.values())
+    score = label_scores(validation.encoder, validation.images, prompts.values())
     labels, left = {}, {}
     for at, (name, prompt) in enumerate(prompts.items()):
         known = findings.known[:, at]
         try:
-            calibration = fit(margin[known, at], findings.there[known, at])
+            calibration = fit(score[known, at], findings.there[known, at])
         except Uncalibrated as reason:
             calibration, left[name] = None, str(reason)
         labels[name] = Label(present=prompt.present, absent=prompt.absent, calibration=calibration)
@@ -60,18 +60,18 @@ def calibrate_sets(
     )
 
 
-def fit(margin: Floats, truth: Bools) -> Calibration:
-    """Fits Platt's two parameters and the band to N margins; raises Uncalibrated."""
+def fit(score: Floats, truth: Bools) -> Calibration:
+    """Fits Platt's two parameters and the band to the N scores of a label; raises Uncalibrated."""
     fewer = min(int(truth.sum()), int((~truth).sum()))
     if fewer < LEAST_STUDIES:
         raise Uncalibrated(
             f"only {fewer} studies have it, or do not have it; {LEAST_STUDIES} are needed"
         )
-    platt = LogisticRegression(C=1e6).fit(margin[:, None], truth)
+    platt = LogisticRegression(C=1e6).fit(score[:, None], truth)
     slope, offset = float(platt.coef_[0, 0]), float(platt.intercept_[0])
     if slope <= 0:
-        raise Uncalibrated("its margin is not higher in studies with the finding")
-    probability = platt.predict_proba(margin[:, None])[:, 1]
+        raise Uncalibrated("its score is not higher in studies with the finding")
+    probability = platt.predict_proba(score[:, None])[:, 1]
     return Calibration(slope=slope, offset=offset, abstain=abstention_band(probability, truth))
 
 

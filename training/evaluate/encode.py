@@ -16,8 +16,10 @@ from service.arrays import FloatArray
 from service.bundle.manifest import IMAGE_TOWER, INT8, TEXT_TOWER, Bundle
 from service.bundle.maps import PatchKind
 from service.bundle.preprocess import ImageSpec
+from service.bundle.scoring import Scorer, ScoringKind
 from training.data.pairs import Levels, Pairs
 from training.model.clip import Clip
+from training.model.scoring import scorer_of
 from training.model.towers import ImageTower, TextTower
 
 BATCH = 64
@@ -42,8 +44,8 @@ class DualEncoder(Protocol):
         """How a radiograph is prepared for the image tower."""
 
     @property
-    def logit_scale(self) -> float:
-        """The learned factor on cosines."""
+    def scorer(self) -> Scorer:
+        """What scores labels."""
 
     def images(self, pixels: Levels) -> FloatArray:
         """Encodes uint8[N,H,W] at the input size as float32[N,D]."""
@@ -74,9 +76,9 @@ class BundleEncoder:
         return self.bundle.manifest.image
 
     @property
-    def logit_scale(self) -> float:
+    def scorer(self) -> Scorer:
         """See DualEncoder."""
-        return self.bundle.manifest.logit_scale
+        return self.bundle.manifest.scorer
 
     def images(self, pixels: Levels) -> FloatArray:
         """See DualEncoder."""
@@ -118,10 +120,14 @@ class BundleEncoder:
 
 @dataclass(frozen=True)
 class TorchEncoder:
-    """The towers that export writes as graphs, run in torch."""
+    """The towers that export writes as graphs, run in torch.
+
+    scoring: how labels are scored; None: as the model was trained (`scorer_of`).
+    """
 
     clip: Clip
     device: torch.device = torch.device("cpu")
+    scoring: ScoringKind | None = None
 
     @property
     def image_spec(self) -> ImageSpec:
@@ -129,9 +135,9 @@ class TorchEncoder:
         return self.clip.image
 
     @property
-    def logit_scale(self) -> float:
-        """See DualEncoder."""
-        return float(self.clip.model.logit_scale.detach().exp())
+    def scorer(self) -> Scorer:
+        """See DualEncoder. Raises ScoringError."""
+        return scorer_of(self.clip.model, self.scoring)
 
     def images(self, pixels: Levels) -> FloatArray:
         """See DualEncoder."""

@@ -129,5 +129,6 @@ def _facts(subject: SuiteInput) -> dict[str, JsonValue]:
         "training studies": 0 if train is None else len(train.pairs),
         "labels": ", ".join(subject.prompts),
         "mean of a label's prompts": subject.prompt_mean,
+        "scoring": test.encoder.scorer.kind,
         "intervals": f"95 % of {RESAMPLES} resamples of whole patients",
     }

@@ -1,10 +1,11 @@
 """Measures zero-shot findings: how well prompts rank studies and decide what they have.
 
 Ranking uses the present prompts alone, and the margin (present minus absent). Probabilities come
-from the margin by the label's own calibration; a decision is a probability above 0.5. Two-class
-numbers take every study with a known label: it is called positive if its present prompts are nearer
-than its absent ones. Single-label numbers are over the studies with exactly one of the labels: each
-is given the label whose present prompts are nearest.
+from the encoder's own score (`service.bundle.scoring.Scorer`) by the label's calibration; a
+decision is a probability above 0.5. Two-class numbers take every study with a known label: it is
+called positive if its present prompts are nearer than its absent ones. Single-label numbers are
+over the studies with exactly one of the labels: each is given the label whose present prompts are
+nearest.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,19 +13,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.special import expit
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from torchmetrics.functional.classification import binary_calibration_error
 
 from service.arrays import Bools
 from service.bundle.labels import Label, Prompts
+from service.bundle.scoring import Scorer
 from training.evaluate import PromptMean
 from training.evaluate.bootstrap import Counts, aurocs, average_precisions, means
 from training.evaluate.calls import Floats, Measured, estimate, f1_of, single_label, two_class
 from training.evaluate.encode import EmbeddedPairs
 from training.evaluate.findings import Findings
-from training.evaluate.prompts import margins, present_scores
+from training.evaluate.prompts import label_scores, margins, present_scores
 from training.evaluate.result import Estimate, Measurement, NotMeasured
 
 BINS = 10
@@ -35,11 +36,15 @@ MACRO = "macro"
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of N studies for L labels, with their findings. present, margin: float32[N,L]."""
+    """Scores of N studies for L labels, with their findings.
+
+    present, margin, score: float32[N,L]. score: what the encoder's probabilities are made of.
+    """
 
     findings: Findings
     present: Floats
     margin: Floats
+    score: Floats
 
     @classmethod
     def of(
@@ -50,6 +55,7 @@ class Scores:
             Findings.of(test.pairs.studies, prompts),
             present_scores(test.encoder, test.images, prompts.values(), mean),
             margins(test.encoder, test.images, prompts.values(), mean),
+            label_scores(test.encoder, test.images, prompts.values(), mean),
         )
 
 
@@ -72,7 +78,7 @@ def zero_shot(
     scores = Scores.of(test, prompts, mean)
     findings = scores.findings
     rows = {
-        label: _of_label(scores, at, prompts[label], test.encoder.logit_scale, counts)
+        label: _of_label(scores, at, prompts[label], test.encoder.scorer, counts)
         for at, label in enumerate(findings.labels)
         if findings.answered(at)
     }
@@ -94,24 +100,22 @@ def zero_shot(
             *findings.left_out(),
             *findings.unanswered(),
             *_rare(findings, test.patients),
-            *_uncalibrated(rows, prompts),
+            *_uncalibrated(rows, prompts, test.encoder.scorer),
             *why_not,
         ),
-        points=_reliability(scores, prompts, test.encoder.logit_scale),
+        points=_reliability(scores, prompts, test.encoder.scorer),
     )
 
 
-def raw_probability(margin: Floats, logit_scale: float) -> Floats:
-    """Returns the softmax of present against absent, as served without a calibration."""
-    return np.asarray(expit(logit_scale * margin))
+def raw_probability(score: Floats, label: Prompts, scorer: Scorer) -> Floats | None:
+    """Returns the probability as served without a calibration; None if it is served none."""
+    return scorer.probability(score) if label.absent or not scorer.needs_absent else None
 
 
-def calibrated_probability(margin: Floats, label: Prompts) -> Floats | None:
+def calibrated_probability(score: Floats, label: Prompts) -> Floats | None:
     """Returns the probability by the label's calibration; None if it has none."""
     calibration = label.calibration if isinstance(label, Label) else None
-    if calibration is None:
-        return None
-    return np.asarray(expit(calibration.slope * margin + calibration.offset))
+    return None if calibration is None else calibration.probability(score)
 
 
 def expected_calibration_error(probability: Floats, truth: Bools) -> float:
@@ -121,27 +125,29 @@ def expected_calibration_error(probability: Floats, truth: Bools) -> float:
 
 
 def _of_label(
-    scores: Scores, at: int, label: Prompts, logit_scale: float, counts: Counts
+    scores: Scores, at: int, label: Prompts, scorer: Scorer, counts: Counts
 ) -> dict[str, Measured]:
     known = scores.findings.known[:, at]
     truth, counts = scores.findings.there[known, at], counts[:, known]
-    margin = scores.margin[known, at]
+    score = scores.score[known, at]
     row = {}
-    for name, score in (("present", scores.present[known, at]), ("margin", margin)):
+    for name, ranks in (("present", scores.present), ("margin", scores.margin)):
+        rank = ranks[known, at]
         row[f"auroc_{name}"] = Measured(
-            float(roc_auc_score(truth, score)), aurocs(counts, truth, score), 0.5
+            float(roc_auc_score(truth, rank)), aurocs(counts, truth, rank), 0.5
         )
         row[f"average_precision_{name}"] = Measured(
-            float(average_precision_score(truth, score)),
-            average_precisions(counts, truth, score),
+            float(average_precision_score(truth, rank)),
+            average_precisions(counts, truth, rank),
             float(truth.mean()),
         )
-    if (probability := calibrated_probability(margin, label)) is not None:
+    if (probability := calibrated_probability(score, label)) is not None:
         row["f1"] = f1_of(probability > 0.5, truth, counts)
         row |= _honesty(probability, truth, counts, "")
     if label.absent:
-        row |= two_class(margin > 0, truth, counts)
-        row |= _honesty(raw_probability(margin, logit_scale), truth, counts, "_uncalibrated")
+        row |= two_class(scores.margin[known, at] > 0, truth, counts)
+    if (raw := raw_probability(score, label, scorer)) is not None:
+        row |= _honesty(raw, truth, counts, "_uncalibrated")
     return row
 
 
@@ -187,28 +193,28 @@ def _rare(findings: Findings, patients: Sequence[str]) -> Iterator[str]:
 
 
 def _uncalibrated(
-    rows: Mapping[str, dict[str, Measured]], prompts: Mapping[str, Prompts]
+    rows: Mapping[str, dict[str, Measured]], prompts: Mapping[str, Prompts], scorer: Scorer
 ) -> Iterator[str]:
     without = [label for label, row in rows.items() if "f1" not in row]
     if without:
         yield f"no decision and no probability without calibration: {', '.join(without)}"
-    one_sided = [label for label in rows if not prompts[label].absent]
+    one_sided = [label for label in rows if scorer.needs_absent and not prompts[label].absent]
     if one_sided:
         yield f"no uncalibrated probability without absent prompts: {', '.join(one_sided)}"
 
 
 def _reliability(
-    scores: Scores, prompts: Mapping[str, Prompts], logit_scale: float
+    scores: Scores, prompts: Mapping[str, Prompts], scorer: Scorer
 ) -> dict[str, list[list[float]]]:
     """Returns (mean probability, fraction with the finding) of each bin, all labels together."""
     pooled: dict[str, list[tuple[Floats, Bools]]] = {"calibrated": [], "uncalibrated": []}
     for at, label in enumerate(prompts.values()):
         known = scores.findings.known[:, at]
-        truth, margin = scores.findings.there[known, at], scores.margin[known, at]
-        if (probability := calibrated_probability(margin, label)) is not None:
+        truth, score = scores.findings.there[known, at], scores.score[known, at]
+        if (probability := calibrated_probability(score, label)) is not None:
             pooled["calibrated"].append((probability, truth))
-        if label.absent:
-            pooled["uncalibrated"].append((raw_probability(margin, logit_scale), truth))
+        if (raw := raw_probability(score, label, scorer)) is not None:
+            pooled["uncalibrated"].append((raw, truth))
     return {
         f"reliability/{name}": _curve(*map(np.concatenate, zip(*parts, strict=True)))
         for name, parts in pooled.items()

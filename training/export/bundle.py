@@ -25,12 +25,14 @@ from service.bundle.manifest import (
     seal,
 )
 from service.bundle.maps import MapKind, MapQuality
+from service.bundle.scoring import Scorer, ScoringKind
 from service.files import remove_drafts, written_atomically
 from training.evaluate.quality import map_quality
 from training.evaluate.result import Result
 from training.export.card import model_card
 from training.export.graphs import check_parity, write_graphs
 from training.model.clip import Clip
+from training.model.scoring import scorer_of
 from training.model.tokenizer import PROBES
 from training.model.towers import ImageTower
 
@@ -46,20 +48,23 @@ def write_bundle(
     image_mean: FloatArray | None = None,
     gate: Gate | None = None,
     quality: Mapping[MapKind, MapQuality] | None = None,
+    scoring: ScoringKind | None = None,
 ) -> Bundle:
     """Writes a bundle to `directory`, which must not exist yet.
 
     metrics, the quality of maps, and image_mean, the mean vector of validation images float32[D],
-    go into the manifest; the gate, fitted on them, into a file of its own.
+    go into the manifest; the gate, fitted on them, into a file of its own. scoring: how labels are
+    scored; None: as the model was trained. Raises ScoringError if it cannot be scored so.
     Raises ParityError, and writes nothing, if the graphs differ from torch by more than
     `TOLERANCE` or rank texts differently; FileExistsError if the directory exists.
     """
     make_room(directory)
+    scorer = scorer_of(clip.model, scoring)
     clip.model.eval()
     with written_atomically(directory) as draft:
         draft.mkdir()
         write_graphs(clip, draft)
-        manifest = _manifest(clip, draft, name, bundle_version, metrics or {}, image_mean)
+        manifest = _manifest(clip, draft, name, bundle_version, metrics or {}, image_mean, scorer)
         manifest = manifest.model_copy(update={"map_quality": dict(quality or {})})
         clip.tokenizer.save(draft / TOKENIZER)
         if gate is not None:
@@ -112,11 +117,11 @@ def _manifest(
     bundle_version: str,
     metrics: Mapping[str, float],
     image_mean: FloatArray | None,
+    scorer: Scorer,
 ) -> Manifest:
     parity = check_parity(clip, directory)
     maps = {name: answer for name, answer in parity.image.items() if name != "embedding"}
     grids = {answer.shape[1:3] for answer in maps.values()}
-    logit_bias = getattr(clip.model, "logit_bias", None)
     return Manifest(
         name=name,
         version=bundle_version,
@@ -126,8 +131,9 @@ def _manifest(
         patch_grid=grids.pop() if grids else None,
         patches=ImageTower(clip).patch_kind,
         has_attention="attention" in maps,
-        logit_scale=float(clip.model.logit_scale.detach().exp()),
-        logit_bias=0.0 if logit_bias is None else float(logit_bias.detach()),
+        logit_scale=scorer.scale,
+        logit_bias=scorer.bias,
+        scoring=scorer.kind,
         golden=Golden.of(PROBES[1], parity.image["embedding"][0], parity.text[1]),
         metrics=dict(metrics),
         image_mean=None if image_mean is None else pack_vector(image_mean),

@@ -9,6 +9,7 @@ from service.bundle.gate import Gate
 from service.bundle.labels import LabelSets
 from service.bundle.manifest import Int8, Manifest
 from service.bundle.maps import MapQuality
+from service.bundle.scoring import ScoringKind
 from training.evaluate.result import COLUMNS, Result
 
 TEMPLATE = """---
@@ -26,6 +27,7 @@ research use only.
 | text | {context_length} tokens |
 | grid of maps | {grid} |
 | label sets | {label_sets} |
+| scoring | {scoring} |
 | precisions | {precisions} |
 
 ## Intended use
@@ -48,7 +50,7 @@ zero-shot scores of findings, and evidence for draft reports that a radiologist 
 - The model knows the population, devices, exposure and reporting habits of its data, and no others.
   It may be worse for groups that are rare there; nothing here was measured by age, sex or origin.
 - Calibrated probabilities hold for the prevalence of the validation studies. Labels without
-  calibration give raw softmax values.
+  calibration give the raw values of the scoring above.
 - Reports longer than {context_length} tokens are cut.
 - Measure it on your own patients before you rely on anything it says.
 
@@ -68,6 +70,11 @@ zero-shot scores of findings, and evidence for draft reports that a radiologist 
 
 {provenance}
 """
+SCORING: dict[ScoringKind, str] = {
+    "softmax": "softmax of present against absent prompts",
+    "sigmoid": "sigmoid of the similarity to present prompts, with the learned scale and bias",
+}
+"""How labels are scored, in words."""
 TAGS = ("radiology", "chest-x-ray", "clip", "zero-shot", "image-text-retrieval", "onnx")
 METRIC_IDS = {
     "auroc": "roc_auc",
@@ -102,6 +109,7 @@ def model_card(
         context_length=manifest.context_length,
         grid="×".join(map(str, manifest.patch_grid)) if manifest.patch_grid else "none",
         label_sets=", ".join(f"`{name}` ({len(s)})" for name, s in label_sets.root.items()),
+        scoring=SCORING[manifest.scoring],
         precisions="fp32" if manifest.int8 is None else f"fp32; {_int8(manifest.int8)}",
         data=_data(manifest.provenance),
         metrics=_of_manifest(manifest) if result is None else _of_suite(result),

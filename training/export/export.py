@@ -6,6 +6,7 @@ from pathlib import Path
 
 from service.bundle.labels import LabelSets
 from service.bundle.manifest import Bundle
+from service.bundle.scoring import ScoringKind
 from training.data.pairs import Pairs
 from training.evaluate.calibration import calibrate_sets
 from training.evaluate.encode import EmbeddedPairs, TorchEncoder
@@ -45,7 +46,7 @@ class Export:
     labels: a labels.json. name: the bundle's; None: the recipe's or the model's. validation: a
     manifest or a run, whose validation split calibrates probabilities, admits int8 graphs and, with
     gaze or lesions, measures maps; None: none of it. pretrained, reducing_gap: for a model of
-    open_clip.
+    open_clip. scoring: how labels are scored; None: as the model was trained.
     """
 
     labels: Path
@@ -54,12 +55,14 @@ class Export:
     validation: Path | None = None
     pretrained: str | None = None
     reducing_gap: float | None = None
+    scoring: ScoringKind | None = None
 
     def __call__(self, source: str, directory: Path) -> Exported:
         """Writes the bundle of a run's folder, or of a model that open_clip names.
 
         Raises FileExistsError if `directory` exists, RecipeError if `source` is neither a run nor
-        a model, ParityError if ONNX differs from torch.
+        a model, ScoringError if it cannot be scored as asked, ParityError if ONNX differs from
+        torch.
         """
         make_room(directory)
         model = self._open(source)
@@ -87,7 +90,7 @@ class Export:
         self, model: Exportable, directory: Path, label_sets: LabelSets, pairs: Pairs
     ) -> Exported:
         """Calibrates on the pairs, then writes the bundle, with int8 graphs if admitted."""
-        embedded = EmbeddedPairs(TorchEncoder(model.clip), pairs)
+        embedded = EmbeddedPairs(TorchEncoder(model.clip, scoring=self.scoring), pairs)
         calibrated, uncalibrated = calibrate_sets(embedded, label_sets)
         with tempfile.TemporaryDirectory() as scratch:
             draft = self._write(model, Path(scratch) / "bundle", calibrated, embedded)
@@ -110,4 +113,5 @@ class Export:
             image_mean=None if embedded is None else embedded.images.mean(axis=0),
             gate=None if embedded is None else fit_gate(embedded.pairs.images),
             quality=None if embedded is None else quality_on(embedded, label_sets),
+            scoring=self.scoring,
         )

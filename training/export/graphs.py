@@ -1,4 +1,4 @@
-"""Writes a model's towers as ONNX graphs, and checks them against torch.
+"""Writes a model's towers as ONNX graphs, and checks them against torch and against themselves.
 
 Scaling, channel replication, normalisation and unit length are part of the graphs: `image.onnx`
 takes pixels uint8[N,H,W], `text.onnx` takes tokens int64[N,L].
@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from service.arrays import FloatArray
-from service.bundle.manifest import IMAGE_TOWER, TEXT_TOWER, golden_pixels
-from service.bundle.preprocess import ImageSpec
+from service.bundle.batches import DEFAULT_BATCH, alone_and_gap, probe_pixels
+from service.bundle.batches import TOLERANCE as APART
+from service.bundle.manifest import IMAGE_TOWER, TEXT_TOWER
 from training.errors import TrainingError
 from training.model.clip import Clip
 from training.model.tokenizer import PROBES
@@ -32,8 +33,10 @@ A map's numbers are small, since they add up over the patches. Theirs is relativ
 number of the image's map, if that is below 1.
 """
 TRACE_BATCH = 2
-CHECKED_BATCHES = (1, 2, 7)
-"""Batch sizes at which the graphs are compared with torch."""
+CHECKED_BATCHES = (1, 2, DEFAULT_BATCH)
+"""Batch sizes at which the graphs are compared with torch; the last also with items alone."""
+PROBE_TEXTS = (*PROBES, "The lungs are clear.")
+"""As many as the largest of these batches."""
 STACK_TRACE = "pkg.torch.onnx.stack_trace"
 """Key under which the exporter writes where in the code a node comes from."""
 RANKED = 10
@@ -53,7 +56,7 @@ class Parity(NamedTuple):
 
 
 class ParityError(TrainingError, RuntimeError):
-    """ONNX Runtime does not reproduce torch. No bundle was written."""
+    """ONNX Runtime does not reproduce torch, or a batch not its items. No bundle was written."""
 
 
 def write_graphs(clip: Clip, directory: Path) -> None:
@@ -94,19 +97,22 @@ def _drop_traces(model: onnx_ir.Model) -> None:
 
 
 def _name_outputs(graph: onnx_ir.Graph, names: tuple[str, ...]) -> None:
-    """Renames the outputs, since the exporter may have given their names to an inner value."""
-    for node in graph:
-        for value in node.outputs:
-            if value.name in names:
-                value.name = f"{value.name}_inner"
+    """Renames the outputs, since the exporter may have given their names to another value."""
+    inner = [value for node in graph for value in node.outputs]
+    for value in (*inner, *graph.initializers.values()):
+        if value.name in names:
+            value.name = f"{value.name}_inner"
     for value, name in zip(graph.outputs, names, strict=True):
         value.name = name
 
 
 def check_parity(clip: Clip, directory: Path) -> Parity:
-    """Compares the graphs in `directory` with torch; raises ParityError if they differ."""
-    pixels = _probe_pixels(clip.image, max(CHECKED_BATCHES))
-    tokens = clip.tokenizer(PROBES).ids
+    """Compares the graphs in `directory` with torch, and a batch with its items alone.
+
+    Raises ParityError if they differ.
+    """
+    pixels = probe_pixels(clip.image, max(CHECKED_BATCHES))
+    tokens = clip.tokenizer(PROBE_TEXTS).ids
     tower = ImageTower(clip).eval()
     images, image_gap = _compare(tower, directory / IMAGE_TOWER, pixels)
     texts, text_gap = _compare(TextTower(clip.model).eval(), directory / TEXT_TOWER, tokens)
@@ -140,6 +146,13 @@ def _compare(tower: nn.Module, path: Path, inputs: npt.NDArray[Any]) -> tuple[li
                     f"{size} ({TOLERANCE:.0e} is allowed); no bundle was written"
                 )
             worst = max(worst, gap)
+    _, gap = alone_and_gap(lambda items: session.run(["embedding"], {name: items})[0], inputs)
+    if not gap <= APART:
+        raise ParityError(
+            f"{path.name} mixes the items of a batch: among {len(inputs)}, a vector differs by "
+            f"{gap:.2e} from the item's own ({APART:.0e} is allowed); no bundle was written. Give "
+            "the model layers that keep items apart, such as batch norm with fixed statistics"
+        )
     return both, worst
 
 
@@ -171,11 +184,6 @@ def same_ranking(scores: FloatArray, reference: FloatArray, ties: float = 1e-5) 
     in_order = np.take_along_axis(reference, order, axis=1)
     best = np.sort(reference, axis=1)[:, ::-1][:, :RANKED]
     return bool(np.all(np.abs(in_order - best) <= ties))
-
-
-def _probe_pixels(spec: ImageSpec, count: int) -> npt.NDArray[np.uint8]:
-    noise = np.random.default_rng(0).integers(0, 256, (count - 1, spec.height, spec.width))
-    return np.concatenate([golden_pixels(spec), noise.astype(np.uint8)])
 
 
 @contextmanager

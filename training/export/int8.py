@@ -20,7 +20,7 @@ from service.bundle.maps import MapChange, MapKind, text_map
 from service.files import written_atomically
 from training.data.pairs import Levels, Pairs
 from training.evaluate.encode import BATCH, BundleEncoder, DualEncoder, EmbeddedPairs, int8_encoder
-from training.evaluate.prompts import ensemble, margins
+from training.evaluate.prompts import ensemble, label_scores
 from training.evaluate.zero_shot import calibrated_probability
 from training.export.bundle import write_words
 
@@ -75,7 +75,9 @@ def measure(draft: Bundle, label_sets: LabelSets, validation: Pairs) -> Int8:
     text = draft.manifest.golden.text
     return Int8(
         golden=Golden.of(
-            text, small.images(golden_pixels(draft.manifest.image))[0], small.texts([text])[0]
+            text,
+            small.images(golden_pixels(draft.manifest.image))[0],
+            None if text is None else small.texts([text])[0],
         ),
         studies=len(validation),
         overlap_at_10=overlap((ours.images, ours.reports), (theirs.images, theirs.reports)),
@@ -171,11 +173,12 @@ def calls(studies: EmbeddedPairs, label_sets: LabelSets) -> Bools:
 
 
 def _called(studies: EmbeddedPairs, labels: Mapping[str, Label]) -> list[Bools]:
-    margin = margins(studies.encoder, studies.images, labels.values())
+    scores = label_scores(studies.encoder, studies.images, labels.values()).T
     probabilities = (
-        calibrated_probability(margin[:, at], label) for at, label in enumerate(labels.values())
+        (score, calibrated_probability(score, label))
+        for score, label in zip(scores, labels.values(), strict=True)
     )
     return [
-        margin[:, at] > 0 if probability is None else probability > 0.5
-        for at, probability in enumerate(probabilities)
+        (studies.encoder.scorer.probability(score) if calibrated is None else calibrated) > 0.5
+        for score, calibrated in probabilities
     ]

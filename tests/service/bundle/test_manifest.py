@@ -10,9 +10,11 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from service.bundle.manifest import (
+    IMAGE_TOWER,
     INT8,
     MANIFEST,
     MODEL_CARD,
+    OF_TEXT,
     REQUIRED,
     Golden,
     Int8,
@@ -23,8 +25,9 @@ from service.bundle.manifest import (
 )
 from service.bundle.maps import MapQuality, Measured
 from service.bundle.preprocess import ImageSpec
-from service.errors import BundleCorrupt
+from service.errors import BundleCorrupt, TextUnavailable
 from service.settings import DEMO_BUNDLE
+from tests.support.changed_bundles import image_only
 
 FILES = sorted(path.name for path in DEMO_BUNDLE.iterdir())
 
@@ -55,7 +58,7 @@ def test_a_flipped_bit_in_any_file_is_refused_with_the_files_name(
     load(bundle_copy)
 
 
-@pytest.mark.parametrize("name", [MANIFEST, *REQUIRED])
+@pytest.mark.parametrize("name", [MANIFEST, *REQUIRED, *OF_TEXT])
 def test_a_missing_file_is_named(bundle_copy: Path, name: str):
     (bundle_copy / name).unlink()
     with pytest.raises(BundleCorrupt, match=name):
@@ -77,7 +80,7 @@ def test_a_file_name_cannot_leave_the_folder(bundle_copy: Path):
         load(bundle_copy)
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", [*REQUIRED, *OF_TEXT])
 def test_a_manifest_without_a_required_file_is_refused(bundle_copy: Path, name: str):
     manifest = load(bundle_copy).manifest
     (bundle_copy / name).unlink()
@@ -113,6 +116,7 @@ CHANGES = {
     "map_quality": {"attention": QUALITY},
     "logit_scale": 1.5,
     "logit_bias": -1.5,
+    "scoring": "sigmoid",
     "golden": Golden(text="other", image_embedding="", text_embedding=""),
     "image_mean": "other",
     "int8": Int8(
@@ -126,7 +130,11 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("field", sorted(set(Manifest.model_fields) - {"format", "id", "files"}))
+def test_every_field_is_changed_below_that_can_change_alone():
+    assert set(Manifest.model_fields) - set(CHANGES) == {"format", "id", "files", "has_text"}
+
+
+@pytest.mark.parametrize("field", sorted(CHANGES))
 def test_the_identity_covers_every_field(bundle_copy: Path, field: str):
     for small in INT8.values():
         (bundle_copy / small).touch()
@@ -147,6 +155,48 @@ def test_a_bundle_of_format_1_is_read_as_what_it_was():
 
 NEW = ("patches", "has_attention", "map_quality")
 """The fields that format 2 added."""
+
+
+def test_a_bundle_of_format_2_is_read_as_what_it_was():
+    old = json.loads((DEMO_BUNDLE / MANIFEST).read_text())
+    assert old["format"] == 2
+    assert not {"scoring", "has_text"} & old.keys()
+    manifest = load(DEMO_BUNDLE).manifest
+    assert (manifest.scoring, manifest.has_text) == ("softmax", True)
+
+
+def test_a_bundle_without_texts_has_no_part_of_them(bundle_copy: Path):
+    written = image_only(bundle_copy)
+    assert (written.manifest.has_text, written.manifest.maps) == (False, ("attention",))
+    assert written.manifest.map_outputs == {"attention": (8, 8)}
+    assert not set(OF_TEXT) & written.manifest.files.keys()
+    with pytest.raises(TextUnavailable, match="encodes images alone"):
+        _ = written.tokenizer
+
+
+def test_int8_of_a_bundle_without_texts_is_that_of_the_image_tower(bundle_copy: Path):
+    manifest = image_only(bundle_copy).manifest
+    (bundle_copy / INT8[IMAGE_TOWER]).touch()
+    change = Int8(golden=manifest.golden, studies=1, overlap_at_10=1, decisions=1)
+    sealed = seal(bundle_copy, manifest.model_copy(update={"int8": change}))
+    assert set(INT8.values()) & sealed.manifest.files.keys() == {INT8[IMAGE_TOWER]}
+
+
+@pytest.mark.parametrize("has_text", [True, False])
+@pytest.mark.parametrize("part", ["context_length", "golden.text", "golden.text_embedding"])
+def test_parts_of_texts_without_a_text_tower_or_the_reverse_are_refused(
+    bundle_copy: Path, part: str, has_text: bool
+):
+    with_texts, without = load(DEMO_BUNDLE).manifest, image_only(bundle_copy).manifest
+    ours, other = (with_texts, without) if has_text else (without, with_texts)
+    content, wrong = ours.model_dump(), other.model_dump()
+    name, *inner = part.split(".")
+    if inner:
+        content[name] |= {inner[0]: wrong[name][inner[0]]}
+    else:
+        content[name] = wrong[name]
+    with pytest.raises(ValidationError, match="if and only if has_text"):
+        Manifest.model_validate(content)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +236,7 @@ def test_sealing_the_same_content_gives_the_same_identity(bundle_copy: Path, tmp
     other = Path(shutil.copytree(bundle_copy, tmp_path / "other"))
     manifest = seal(bundle_copy, load(bundle_copy).manifest).manifest
     assert seal(other, manifest).manifest.id == manifest.id
-    assert manifest.format == 2
+    assert manifest.format == 3
     renamed = seal(other, manifest.model_copy(update={"name": "other"}))
     assert renamed.manifest.id != manifest.id
 

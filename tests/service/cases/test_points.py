@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.cases.points import to_hit, to_points, to_study
+from service.cases.points import to_hit, to_points, to_study, whole_studies
 from service.cases.schema import NOBODY, CaseFilter, Exclusion, Identity, Search
+from service.cases.soundness import require_found
 from service.errors import BundleMismatch, SchemaMismatch
 from tests.service.cases.conftest import unit_vector
 
@@ -332,6 +333,31 @@ def test_words_find_what_was_written_and_nothing_else(store, study):
     assert found_texts(store, Search("passage", words="enlarged hearts")) == [OTHER]
     assert found_texts(store, Search("passage", words="nodule")) == []
     assert found_texts(store, Search("passage", words="?")) == []
+
+
+def test_texts_without_vectors_are_stored_whole_and_found_by_their_words(store, study):
+    """As a bundle writes them that encodes images alone."""
+    plain = written(study, "a", DENIED, OTHER)
+    silent = replace(plain, report_vector=None, passage_vectors=())
+    store.put([silent])
+    (whole,) = store.get_many(["a"]).values()
+    assert (whole.study, whole.report_vector, whole.passage_vectors) == (plain.study, None, ())
+    np.testing.assert_allclose(whole.image_vectors, plain.image_vectors, atol=1e-6)
+    assert found_texts(store, Search("passage", words="pneumothorax")) == [DENIED]
+    assert found_studies(store, plain.image_vectors[0], "image") == ["a"]
+    assert found_studies(store, plain.report_vector, "report") == []
+    require_found(store)
+    store.delete("a")
+    assert store.get_many(["a"]) == {}
+
+
+@pytest.mark.parametrize("lost", ["image", "passage"])
+def test_a_study_that_lost_a_vector_is_not_whole(study, lost):
+    points = to_points(study("s", views=("PA", "LL")))
+    place = next(at for at, point in enumerate(points) if point.part == lost)
+    assert len(list(whole_studies(["s"], points))) == 1
+    points[place] = replace(points[place], vector=None)
+    assert list(whole_studies(["s"], points)) == []
 
 
 def test_words_of_reports_and_of_passages_are_apart(store, study):

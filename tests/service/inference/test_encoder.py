@@ -21,11 +21,11 @@ from service.errors import (
 )
 from service.imaging.decode import ImageLimits, decode
 from service.inference.encoder import EncodedImage
+from service.inference.self_test import self_test
 from service.inference.session import (
     Towers,
     choose_precision,
     choose_providers,
-    self_test,
 )
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture
@@ -92,7 +92,7 @@ def test_a_bundle_whose_towers_answer_otherwise_is_not_ready(tmp_path):
     )
     wrong = seal(copy, manifest.model_copy(update={"golden": golden}))
     with pytest.raises(BundleNotReady, match="image tower's golden embedding"):
-        self_test(wrong, Towers(wrong))
+        self_test(wrong, Towers(wrong), 1)
 
 
 def test_a_provider_that_is_not_there_is_named_and_not_replaced():

@@ -26,7 +26,8 @@ from service.errors import (
     TextInvalid,
 )
 from service.inference.maps import Mapper, caution, check_drawable
-from service.inference.session import Looked, Towers, self_test
+from service.inference.self_test import self_test
+from service.inference.session import Looked, Towers
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset, picture
 from tests.service.inference.conftest import open_encoder
 from tests.support.map_bundles import BRIGHT, GRID, bright_bundle, quality, with_maps
@@ -188,11 +189,11 @@ def test_a_validated_map_is_drawn_and_a_missing_one_never(bright):
 
 @pytest.mark.parametrize("changes", [{}, {"has_attention": False}, {"patches": None}])
 def test_a_tower_with_another_grid_is_found_out(bright, changes):
-    self_test(bright, Towers(bright))
+    self_test(bright, Towers(bright), 8)
     update = {"patch_grid": (4, 4)} | changes
     wrong = replace(bright, manifest=bright.manifest.model_copy(update=update))
     with pytest.raises(BundleCorrupt, match="says that the image tower gives"):
-        self_test(wrong, Towers(wrong))
+        self_test(wrong, Towers(wrong), 1)
 
 
 @pytest.mark.parametrize("output", ["attention", "patches"])
@@ -202,7 +203,7 @@ def test_a_tower_without_the_output_of_a_map_is_found_out(bright, tmp_path, outp
     tower.graph.output.remove(next(each for each in tower.graph.output if each.name == output))
     onnx.save(tower, copy.path / IMAGE_TOWER)
     with pytest.raises(BundleCorrupt, match="says that the image tower gives"):
-        self_test(copy, Towers(copy))
+        self_test(copy, Towers(copy), 1)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from service.bundle.labels import Calibration, Label, Prompts
 from service.errors import LabelsEmpty, LabelsInvalid
 from service.inference.zero_shot import MAX_LABELS, Classifier
+from tests.service.inference.conftest import open_encoder
 
 PRESENT, ABSENT = ("There is an effusion.", "Effusion is seen."), ("No effusion.",)
 
@@ -58,6 +60,19 @@ def test_without_absent_prompts_there_is_no_probability(encoder, vector, deadlin
     expected = float(ensemble(encoder, PRESENT, deadline) @ vector)
     assert finding.probability is None
     assert finding.similarity == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_bundle_of_sigmoid_needs_no_absent_prompts(encoder, vector, deadline):
+    manifest = encoder.bundle.manifest
+    changes = {"scoring": "sigmoid", "logit_bias": -2.0}
+    learned = replace(encoder.bundle, manifest=manifest.model_copy(update=changes))
+    with open_encoder(learned, cache_items=0) as sigmoid:
+        similarity = float(ensemble(sigmoid, PRESENT, deadline) @ vector)
+        expected = 1 / (1 + math.exp(2 - manifest.logit_scale * similarity))
+        for absent in ((), ABSENT):
+            finding = verdict(Prompts(present=PRESENT, absent=absent), sigmoid, vector, deadline)
+            assert finding.probability == pytest.approx(expected, abs=1e-5)
+            assert finding.similarity == pytest.approx(similarity, abs=1e-6)
 
 
 def test_label_sets_out_of_bounds_are_refused(encoder, deadline):

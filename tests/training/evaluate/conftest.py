@@ -8,6 +8,7 @@ import pytest
 
 from service.arrays import Bools
 from service.bundle.preprocess import ImageSpec
+from service.bundle.scoring import Scorer
 from training.data.pairs import Pairs
 from training.data.study import ManifestStudy
 from training.evaluate.encode import EmbeddedPairs, Maps
@@ -24,7 +25,7 @@ class PlaneEncoder:
 
     directions: dict[str, tuple[float, float]] = field(default_factory=dict)
     image_spec: ImageSpec = ImageSpec(height=SIDE, width=SIDE)
-    logit_scale: float = 10.0
+    scorer: Scorer = Scorer("softmax", 10.0, 0.0)
     has_patches: bool = True
 
     def images(self, pixels):

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.bundle.labels import LabelSets, Prompts
+from service.bundle.scoring import Scorer
 from tests.training.evaluate.conftest import has_nodule
 from training.evaluate.calibration import (
     LEAST_STUDIES,
@@ -12,7 +13,7 @@ from training.evaluate.calibration import (
     calibrate,
     calibrate_sets,
 )
-from training.evaluate.prompts import margins
+from training.evaluate.prompts import margins, present_scores
 
 NODULE = Prompts(present=("Nodule.",), absent=("None.",))
 DIRECTIONS = {"Nodule.": (1, 0), "None.": (-1, 0)}
@@ -29,6 +30,18 @@ def test_calibration_rises_with_the_margin_and_keeps_the_prevalence(noisy, embed
     assert left == {}
     assert calibration.slope > 0
     assert probability.mean() == pytest.approx(has_nodule(data.pairs).mean(), abs=1e-3)
+
+
+def test_a_model_scored_by_sigmoid_is_calibrated_to_its_similarities(noisy, embedded):
+    """An absent prompt that is near to everything would shift a margin, and changes nothing."""
+    aside = {"Nodule.": (1, 0), "None.": (1, 1)}
+    data = embedded(noisy(), aside, scorer=Scorer("sigmoid", 10.0, -1.0))
+    labels, _ = calibrate(data, {"nodule": NODULE})
+    similarity = present_scores(data.encoder, data.images, [NODULE])[:, 0]
+    probability = labels["nodule"].calibration.probability(similarity)
+    assert probability.mean() == pytest.approx(has_nodule(data.pairs).mean(), abs=1e-3)
+    alone, _ = calibrate(data, {"nodule": Prompts(present=NODULE.present)})
+    assert alone["nodule"].calibration == labels["nodule"].calibration
 
 
 def test_a_label_with_too_few_on_one_side_stays_uncalibrated_and_says_so(pairs, embedded):

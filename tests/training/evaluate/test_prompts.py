@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from service.bundle.labels import Prompts
-from training.evaluate.prompts import ensemble, margins, present_scores
+from service.bundle.scoring import Scorer
+from training.evaluate.prompts import ensemble, label_scores, margins, present_scores
 
 DIRECTIONS = {"A nodule.": (1, 0), "Nodule.": (0, 1), "No nodule.": (-1, 0), "Mass.": (0, 1)}
 NODULE = Prompts(present=("A nodule.", "Nodule."), absent=("No nodule.",))
@@ -36,3 +37,12 @@ def test_a_plain_mean_scores_by_the_mean_of_the_cosines(encoder):
     assert image @ plain == pytest.approx(np.mean(towers.texts(texts) @ image))
     assert np.linalg.norm(plain) == pytest.approx(np.sqrt(0.5))
     np.testing.assert_allclose(ensemble(towers, texts), plain / np.linalg.norm(plain))
+
+
+def test_a_label_is_scored_as_the_encoder_says(encoder):
+    softmax = encoder(DIRECTIONS)
+    sigmoid = encoder(DIRECTIONS, scorer=Scorer("sigmoid", 10.0, -1.0))
+    for towers, expected in ((softmax, margins), (sigmoid, present_scores)):
+        np.testing.assert_array_equal(
+            label_scores(towers, IMAGES, [NODULE, MASS]), expected(towers, IMAGES, [NODULE, MASS])
+        )

@@ -14,6 +14,7 @@ from sklearn.metrics import (
 )
 
 from service.bundle.labels import Calibration, Label, Prompts
+from service.bundle.scoring import Scorer
 from tests.training.evaluate.conftest import has_nodule
 from training.data.pairs import Pairs
 from training.data.study import ManifestStudy
@@ -74,12 +75,23 @@ def test_calls_and_probabilities_are_the_calibrations(noisy, embedded):
     row = measure(test, {"nodule": CALIBRATED}).by_label["nodule"]
     truth = has_nodule(test.pairs)
     margin = margins(test.encoder, test.images, [NODULE])[:, 0]
-    said, raw = expit(2 * margin - 1), expit(test.encoder.logit_scale * margin)
+    said, raw = expit(2 * margin - 1), expit(10 * margin)
     assert row["f1"].value == pytest.approx(f1_score(truth, said > 0.5))
     assert row["brier"].value == pytest.approx(brier_score_loss(truth, said))
     assert row["brier_uncalibrated"].value == pytest.approx(brier_score_loss(truth, raw))
     assert row["ece"].value != row["ece_uncalibrated"].value
     assert row["brier"].chance == pytest.approx(truth.mean() * (1 - truth.mean()))
+
+
+def test_sigmoid_gives_probabilities_without_absent_prompts(noisy, embedded):
+    test = embedded(noisy(), DIRECTIONS, scorer=Scorer("sigmoid", 5.0, -2.0))
+    section = measure(test, {"nodule": Prompts(present=NODULE.present)})
+    row, truth = section.by_label["nodule"], has_nodule(test.pairs)
+    similarity = present_scores(test.encoder, test.images, [NODULE])[:, 0]
+    raw = brier_score_loss(truth, expit(5 * similarity - 2))
+    assert row["brier_uncalibrated"].value == pytest.approx(raw)
+    assert section.points.keys() == {"reliability/uncalibrated"}
+    assert not any("absent prompts" in note for note in section.notes)
 
 
 def test_a_random_caller_of_the_same_rate_is_f1s_chance(noisy, embedded):

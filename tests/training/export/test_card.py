@@ -74,6 +74,11 @@ def test_it_says_what_the_model_was_trained_on(manifest, provenance, says):
     assert says in text[text.index("## Data") : text.index("## Bias")]
 
 
+def test_the_card_says_how_labels_are_scored(manifest):
+    assert "| scoring | softmax of present against absent prompts |" in card(manifest)
+    assert "| scoring | sigmoid of the similarity" in card(manifest, scoring="sigmoid")
+
+
 def test_the_card_says_what_the_gate_refuses_and_that_it_only_warns_where_it_is_bad(manifest):
     gate = load(DEMO_BUNDLE).gate
     written = model_card(manifest, LabelSets({}), gate=gate)

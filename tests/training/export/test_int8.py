@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from service.bundle.manifest import INT8, Int8, load
 from service.bundle.maps import MapChange
-from service.inference.session import Towers, self_test
+from service.inference.self_test import self_test
+from service.inference.session import Towers
 from service.settings import DEMO_BUNDLE
 from training.data.pairs import Pairs
 from training.evaluate.encode import BundleEncoder, EmbeddedPairs, Maps, int8_encoder
@@ -38,7 +39,7 @@ def test_the_service_opens_them_on_a_cpu_and_they_pass_their_own_self_test(int8_
     towers = Towers(int8_demo, ["CPUExecutionProvider"])
     assert towers.precision == "int8"
     assert towers.max_batch(8) == 1
-    self_test(int8_demo, towers)
+    self_test(int8_demo, towers, towers.max_batch(8))
     pixels = demo_pairs.images[:4]
     alone = np.concatenate([towers.image(one[np.newaxis]) for one in pixels])
     np.testing.assert_allclose(alone, int8_encoder(int8_demo).images(pixels), atol=1e-6)

@@ -4,30 +4,15 @@ Domain code raises these; `service.api` alone makes RFC 9457 problems of them. A
 was wrong and what to do. It has no patient identifier, no caller's file name, no words of a report.
 """
 
-from typing import Any, ClassVar
-
-
-class EclipError(Exception):
-    """Base of all errors of the service.
-
-    type: the stable end of the URN. status: the HTTP status. detail: what was wrong and what to do.
-    retry_after_s: seconds after which it may succeed. extensions: further members of the problem.
-    """
-
-    type: ClassVar[str]
-    title: ClassVar[str]
-    status: ClassVar[int]
-
-    def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.retry_after_s = retry_after_s
-        self.extensions: dict[str, Any] = {}
-
-    @property
-    def urn(self) -> str:
-        """The stable identifier that a client may switch on."""
-        return f"urn:eclip:{self.type}"
+from service.errors.base import EclipError as EclipError
+from service.errors.bundle import BundleCorrupt as BundleCorrupt
+from service.errors.bundle import BundleMismatch as BundleMismatch
+from service.errors.bundle import BundleNotReady as BundleNotReady
+from service.errors.bundle import BundleUnknown as BundleUnknown
+from service.errors.bundle import MapUnavailable as MapUnavailable
+from service.errors.bundle import MapUnvalidated as MapUnvalidated
+from service.errors.bundle import SchemaMismatch as SchemaMismatch
+from service.errors.bundle import TextUnavailable as TextUnavailable
 
 
 class RequestMalformed(EclipError):
@@ -94,48 +79,6 @@ class SettingInvalid(EclipError):
     """A setting is unknown, unsafe or names a file that cannot be read (command line only)."""
 
     type, title, status = "setting/invalid", "Invalid setting", 422
-
-
-class BundleUnknown(EclipError):
-    """The server does not serve the bundle that the request names."""
-
-    type, title, status = "bundle/unknown", "Unknown bundle", 404
-
-
-class BundleMismatch(EclipError):
-    """The case library was written by another bundle, or with another key of the references."""
-
-    type, title, status = "bundle/mismatch", "Case library belongs to another bundle", 409
-
-
-class SchemaMismatch(BundleMismatch):
-    """Another version of this program wrote the case library."""
-
-    type, title = "library/schema", "Case library of another schema version"
-
-
-class MapUnavailable(EclipError):
-    """The bundle's image model has no output from which the map could be made."""
-
-    type, title, status = "bundle/no-patches", "Bundle has no such map", 422
-
-
-class MapUnvalidated(MapUnavailable):
-    """The map was measured no better than the middle of the image, or never measured."""
-
-    type, title = "map/unvalidated", "Map is not validated"
-
-
-class BundleNotReady(EclipError):
-    """The bundle cannot be loaded here, or failed its self-test."""
-
-    type, title, status = "bundle/not-ready", "Bundle not ready", 503
-
-
-class BundleCorrupt(BundleNotReady):
-    """A file of the bundle is missing, or differs from what the manifest records."""
-
-    type, title = "bundle/corrupt", "Corrupt bundle"
 
 
 class ImageTooLarge(EclipError):
