@@ -41,8 +41,10 @@ GATE = "gate.json"
 """The gate, in bundles that have one."""
 INT8 = {IMAGE_TOWER: "image.int8.onnx", TEXT_TOWER: "text.int8.onnx"}
 """A tower's file in fp32 → its file in int8."""
-REQUIRED = (IMAGE_TOWER, TEXT_TOWER, TOKENIZER, LABELS, MODEL_CARD)
+REQUIRED = (IMAGE_TOWER, LABELS, MODEL_CARD)
 """Files that every bundle has."""
+OF_TEXT = (TEXT_TOWER, TOKENIZER)
+"""Files of a bundle that encodes texts."""
 _UNSEALED = "0" * 64
 """The id of a manifest that has not been sealed."""
 
@@ -66,27 +68,26 @@ class Golden(_Frozen):
     """The towers' answers at export, for a self-test before the first request.
 
     text: what the text tower read; the image tower read `golden_pixels`. The embeddings are packed
-    by `pack_vector`.
+    by `pack_vector`. text and its embedding are None in a bundle that encodes no texts.
     """
 
-    text: str
+    text: str | None
     image_embedding: str
-    text_embedding: str
+    text_embedding: str | None
 
     @classmethod
-    def of(cls, text: str, image: FloatArray, text_vector: FloatArray) -> Self:
+    def of(cls, text: str | None, image: FloatArray, text_vector: FloatArray | None) -> Self:
         """Packs the two answers, each float32[D]."""
-        return cls(
-            text=text, image_embedding=pack_vector(image), text_embedding=pack_vector(text_vector)
-        )
+        packed = None if text_vector is None else pack_vector(text_vector)
+        return cls(text=text, image_embedding=pack_vector(image), text_embedding=packed)
 
     def image_vector(self) -> FloatArray:
         """Returns the image tower's answer, float32[D]."""
         return unpack_vector(self.image_embedding)
 
-    def text_vector(self) -> FloatArray:
-        """Returns the text tower's answer, float32[D]."""
-        return unpack_vector(self.text_embedding)
+    def text_vector(self) -> FloatArray | None:
+        """Returns the text tower's answer, float32[D]; None without a text tower."""
+        return None if self.text_embedding is None else unpack_vector(self.text_embedding)
 
 
 class Int8(_Frozen):
@@ -116,7 +117,9 @@ class Manifest(_Frozen):
     version: Annotated[str, Field(min_length=1, max_length=32)]
     dimension: PositiveInt
     image: ImageSpec
-    context_length: PositiveInt
+    has_text: bool = True
+    """Whether the bundle encodes texts. Without, it has no text tower, tokenizer or label set."""
+    context_length: PositiveInt | None
     patch_grid: tuple[PositiveInt, PositiveInt] | None
     """Rows and columns of the patches and the attention; None if the tower gives neither."""
     patches: PatchKind | None = None
@@ -153,6 +156,11 @@ class Manifest(_Frozen):
         return self
 
     @property
+    def towers(self) -> tuple[str, ...]:
+        """File names of the towers in fp32."""
+        return (IMAGE_TOWER, TEXT_TOWER) if self.has_text else (IMAGE_TOWER,)
+
+    @property
     def maps(self) -> tuple[MapKind, ...]:
         """The kinds of map that the image tower's outputs give."""
         maps: list[MapKind] = ["attention"] if self.has_attention else []
@@ -178,6 +186,7 @@ class Bundle:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, which pads and truncates to the context length."""
+        assert self.manifest.context_length is not None  # noqa: S101 — asked of one with texts
         return Tokenizer.load(self.path / TOKENIZER, self.manifest.context_length)
 
     @cached_property
@@ -227,7 +236,8 @@ def load(directory: Path) -> Bundle:
     Raises BundleCorrupt, which names the first file that is missing or differs.
     """
     manifest = _read_manifest(directory / MANIFEST)
-    for name in (*REQUIRED, *(INT8.values() if manifest.int8 else ())):
+    int8 = [INT8[tower] for tower in manifest.towers] if manifest.int8 else []
+    for name in (*REQUIRED, *(OF_TEXT if manifest.has_text else ()), *int8):
         if name not in manifest.files:
             raise BundleCorrupt(f"{MANIFEST} lists no {name}. Export the bundle again.")
     for name, entry in manifest.files.items():

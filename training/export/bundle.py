@@ -61,7 +61,8 @@ def write_bundle(
         write_graphs(clip, draft)
         manifest = _manifest(clip, draft, name, bundle_version, metrics or {}, image_mean)
         manifest = manifest.model_copy(update={"map_quality": dict(quality or {})})
-        clip.tokenizer.save(draft / TOKENIZER)
+        if clip.tokenizer is not None:
+            clip.tokenizer.save(draft / TOKENIZER)
         if gate is not None:
             (draft / GATE).write_text(gate.model_dump_json(indent=1), encoding="utf-8")
         write_words(draft, manifest, label_sets)
@@ -117,18 +118,20 @@ def _manifest(
     maps = {name: answer for name, answer in parity.image.items() if name != "embedding"}
     grids = {answer.shape[1:3] for answer in maps.values()}
     logit_bias = getattr(clip.model, "logit_bias", None)
+    golden_text = (None, None) if parity.text is None else (PROBES[1], parity.text[1])
     return Manifest(
         name=name,
         version=bundle_version,
-        dimension=parity.text.shape[1],
+        dimension=parity.image["embedding"].shape[1],
         image=clip.image,
+        has_text=clip.tokenizer is not None,
         context_length=clip.context_length,
         patch_grid=grids.pop() if grids else None,
         patches=ImageTower(clip).patch_kind,
         has_attention="attention" in maps,
         logit_scale=float(clip.model.logit_scale.detach().exp()),
         logit_bias=0.0 if logit_bias is None else float(logit_bias.detach()),
-        golden=Golden.of(PROBES[1], parity.image["embedding"][0], parity.text[1]),
+        golden=Golden.of(golden_text[0], parity.image["embedding"][0], golden_text[1]),
         metrics=dict(metrics),
         image_mean=None if image_mean is None else pack_vector(image_mean),
         provenance={

@@ -44,11 +44,11 @@ class Parity(NamedTuple):
     """ONNX Runtime's answers to the probes, and their largest difference from torch.
 
     image: output → answer to all probe images, of which the first is the golden one. text:
-    float32[N,D].
+    float32[N,D], None without a text tower.
     """
 
     image: dict[str, FloatArray]
-    text: FloatArray
+    text: FloatArray | None
     difference: float
 
 
@@ -57,13 +57,14 @@ class ParityError(TrainingError, RuntimeError):
 
 
 def write_graphs(clip: Clip, directory: Path) -> None:
-    """Writes the image and the text tower's graph into `directory`."""
+    """Writes the graphs of the image tower and of the text tower, if any, into `directory`."""
     pixels = torch.zeros(TRACE_BATCH, clip.image.height, clip.image.width, dtype=torch.uint8)
     tower = ImageTower(clip).eval()
     write_graph(tower, pixels, directory / IMAGE_TOWER, "pixels", tower.outputs)
-    tokens = torch.from_numpy(clip.tokenizer(PROBES[:TRACE_BATCH]).ids)
-    text_tower = TextTower(clip.model).eval()
-    write_graph(text_tower, tokens, directory / TEXT_TOWER, "tokens", ("embedding",))
+    if clip.tokenizer is not None:
+        tokens = torch.from_numpy(clip.tokenizer(PROBES[:TRACE_BATCH]).ids)
+        text_tower = TextTower(clip.model).eval()
+        write_graph(text_tower, tokens, directory / TEXT_TOWER, "tokens", ("embedding",))
 
 
 def write_graph(
@@ -94,11 +95,11 @@ def _drop_traces(model: onnx_ir.Model) -> None:
 
 
 def _name_outputs(graph: onnx_ir.Graph, names: tuple[str, ...]) -> None:
-    """Renames the outputs, since the exporter may have given their names to an inner value."""
-    for node in graph:
-        for value in node.outputs:
-            if value.name in names:
-                value.name = f"{value.name}_inner"
+    """Renames the outputs, since the exporter may have given their names to another value."""
+    inner = [value for node in graph for value in node.outputs]
+    for value in (*inner, *graph.initializers.values()):
+        if value.name in names:
+            value.name = f"{value.name}_inner"
     for value, name in zip(graph.outputs, names, strict=True):
         value.name = name
 
@@ -106,13 +107,16 @@ def _name_outputs(graph: onnx_ir.Graph, names: tuple[str, ...]) -> None:
 def check_parity(clip: Clip, directory: Path) -> Parity:
     """Compares the graphs in `directory` with torch; raises ParityError if they differ."""
     pixels = _probe_pixels(clip.image, max(CHECKED_BATCHES))
-    tokens = clip.tokenizer(PROBES).ids
     tower = ImageTower(clip).eval()
-    images, image_gap = _compare(tower, directory / IMAGE_TOWER, pixels)
+    images, gap = _compare(tower, directory / IMAGE_TOWER, pixels)
+    ours = dict(zip(tower.outputs, (mine for mine, _ in images), strict=True))
+    if clip.tokenizer is None:
+        _check_ranking(images[0], images[0])
+        return Parity(ours, None, gap)
+    tokens = clip.tokenizer(PROBES).ids
     texts, text_gap = _compare(TextTower(clip.model).eval(), directory / TEXT_TOWER, tokens)
     _check_ranking(images[0], texts[0])
-    ours = dict(zip(tower.outputs, (mine for mine, _ in images), strict=True))
-    return Parity(ours, texts[0][0], max(image_gap, text_gap))
+    return Parity(ours, texts[0][0], max(gap, text_gap))
 
 
 Both = tuple[FloatArray, FloatArray]
@@ -152,13 +156,13 @@ def difference(mine: FloatArray, reference: FloatArray) -> float:
     return float(gap.max())
 
 
-def _check_ranking(image: Both, text: Both) -> None:
+def _check_ranking(image: Both, other: Both) -> None:
     """Raises ParityError if a search, either way, ranks two scores that differ in another order."""
-    ours, theirs = image[0] @ text[0].T, image[1] @ text[1].T
+    ours, theirs = image[0] @ other[0].T, image[1] @ other[1].T
     for mine, reference in ((ours, theirs), (ours.T, theirs.T)):
         if not same_ranking(mine, reference):
             raise ParityError(
-                "ONNX Runtime and torch rank the probe texts differently; no bundle was written"
+                "ONNX Runtime and torch rank the probes differently; no bundle was written"
             )
 
 
