@@ -120,10 +120,12 @@ def dinov2(folder: Path) -> None:
     )
 
 
-def vit(folder: Path, *, pooler: bool = True) -> None:
+def vit(folder: Path, *, pooler: bool = True, side: int = SIDE) -> None:
     """ViTModel with its pooler, or without, as DINO's are published."""
-    save(transformers.ViTModel(transformers.ViTConfig(**VISION), add_pooling_layer=pooler), folder)
-    transformers.ViTImageProcessor(size=SQUARE).save_pretrained(folder)
+    config = transformers.ViTConfig(**VISION | {"image_size": side})
+    save(transformers.ViTModel(config, add_pooling_layer=pooler), folder)
+    processor = transformers.ViTImageProcessor(size={"height": side, "width": side})
+    processor.save_pretrained(folder)
 
 
 PUBLISHED: dict[str, Callable[[Path], None]] = {

@@ -5,6 +5,7 @@ CLIPModel, SiglipModel and VisionTextDualEncoderModel, the class token after the
 Dinov2Model. ViTModel gives its pooler's answer if the checkpoint has a pooler, or else that token.
 """
 
+import logging
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -35,6 +36,8 @@ CAUSAL = ("clip", "clip_text_model")
 """Text towers that read no token after the one that they pool, so that they need no mask."""
 WITHOUT_MASK = ("siglip", "siglip_text_model", *CAUSAL)
 """Text towers that are given no mask. SigLIP was trained to read its padding."""
+
+log = logging.getLogger(__name__)
 
 
 class UnsupportedModel(TrainingError, ValueError):
@@ -157,6 +160,11 @@ def _text_side(name: str, config: Any) -> tuple[Tokenizer | None, int | None, in
     if config.model_type in IMAGES_ALONE:
         return None, None, None
     tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+    if config.model_type == "siglip" and isinstance(tokenizer, transformers.GemmaTokenizer):
+        log.warning(
+            "SigLIP 2 was trained on lower-case texts, and GemmaTokenizer keeps capitals. Set "
+            "tokenizer_class to Siglip2Tokenizer in tokenizer_config.json, and export again"
+        )
     text = config.text_config
     context_length = min(tokenizer.model_max_length, text.max_position_embeddings)
     converted = convert_tokenizer(tokenizer, context_length)

@@ -167,13 +167,9 @@ def test_the_manifest_says_what_was_exported(case):
     assert manifest.logit_bias == pytest.approx(0 if bias is None else bias.item())
     if case.kind.startswith("ViT"):
         assert facts["image_vector"] == ("pooler" if case.kind == "ViT" else "class token")
-
-
-def test_a_model_of_images_alone_has_nothing_for_texts(case):
-    if case.reads_text:
-        pytest.skip("it reads texts")
-    manifest = case.bundle.manifest
-    assert manifest.context_length is manifest.golden.text is manifest.golden.text_embedding is None
-    assert not {TEXT_TOWER, TOKENIZER} & set(manifest.files)
-    assert case.bundle.label_sets.root == {}
-    assert "encodes images alone" in case.bundle.model_card
+    golden = manifest.golden
+    of_text = (manifest.context_length, golden.text, golden.text_embedding)
+    assert {value is not None for value in of_text} == {case.reads_text}
+    assert ({TEXT_TOWER, TOKENIZER} <= set(manifest.files)) == case.reads_text
+    assert bool(case.bundle.label_sets.root) == case.reads_text
+    assert ("encodes images alone" in case.bundle.model_card) != case.reads_text
