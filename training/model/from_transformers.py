@@ -1,9 +1,4 @@
-"""Loads models of transformers from its published layout, with what export needs to know of them.
-
-The vectors are those that the library defines: `get_image_features` and `get_text_features` of
-CLIPModel, SiglipModel and VisionTextDualEncoderModel, the class token after the last norm of
-Dinov2Model. ViTModel gives its pooler's answer if the checkpoint has a pooler, or else that token.
-"""
+"""Loads models in transformers' published layout, with what export needs to know about them."""
 
 import logging
 from collections.abc import Sequence
@@ -12,78 +7,27 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor, nn
 
 from service.arrays import UInt8
 from service.bundle.tokenizer import Tokenizer
-from training.errors import TrainingError
 from training.model.clip import Clip, without_folder
 from training.model.processor import prove, read_processor
 from training.model.tokenizer import PROBES
 from training.model.tokenizer import from_transformers as convert_tokenizer
+from training.model.transformers_model import (
+    IMAGES_ALONE,
+    TAKEN,
+    TransformersModel,
+    UnsupportedModel,
+)
 
 PREFIX = "transformers:"
-WITH_TEXT = {
-    "clip": transformers.CLIPModel,
-    "siglip": transformers.SiglipModel,
-    "vision-text-dual-encoder": transformers.VisionTextDualEncoderModel,
-}
-"""Type of a config → its class, for models of images and texts."""
-IMAGES_ALONE = {"dinov2": transformers.Dinov2Model, "vit": transformers.ViTModel}
-"""Type of a config → its class, for models of images."""
-TAKEN = WITH_TEXT | IMAGES_ALONE
 CAUSAL = ("clip", "clip_text_model")
 """Text towers that read no token after the one that they pool, so that they need no mask."""
 WITHOUT_MASK = ("siglip", "siglip_text_model", *CAUSAL)
 """Text towers that are given no mask. SigLIP was trained to read its padding."""
 
 log = logging.getLogger(__name__)
-
-
-class UnsupportedModel(TrainingError, ValueError):
-    """A model of transformers that cannot become a bundle; the message says why."""
-
-
-class Visual(nn.Module):
-    """images float[N,3,H,W] → the library's vectors float[N,D], not scaled to unit length."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Encodes one batch; see the class."""
-        has_text = type(self.model) in WITH_TEXT.values()
-        encode = self.model.get_image_features if has_text else self.model
-        answer = encode(pixel_values=images)
-        if not has_text and answer.pooler_output is None:
-            token: Tensor = answer.last_hidden_state[:, 0]
-            return token
-        return _pooled(answer)
-
-
-class TransformersModel(nn.Module):
-    """A model of transformers with the methods and numbers that open_clip's models have.
-
-    pad_id: the token that the text tower is told to pass over; None if it is given no mask.
-    """
-
-    def __init__(self, model: Any, pad_id: int | None) -> None:
-        super().__init__()
-        self.visual = Visual(model)
-        self.pad_id = pad_id
-        self.logit_scale: Tensor = getattr(model, "logit_scale", torch.zeros(()))
-        self.logit_bias: Tensor | None = getattr(model, "logit_bias", None)
-
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Encodes float[N,3,H,W] as float[N,D]."""
-        vectors: Tensor = self.visual(images)
-        return vectors
-
-    def encode_text(self, tokens: Tensor) -> Tensor:
-        """Encodes int64[N,L] as float[N,D]."""
-        mask = None if self.pad_id is None else (tokens != self.pad_id).long()
-        return _pooled(self.visual.model.get_text_features(input_ids=tokens, attention_mask=mask))
 
 
 def from_transformers(name: str, radiographs: Sequence[UInt8]) -> Clip:
@@ -104,7 +48,7 @@ def from_transformers(name: str, radiographs: Sequence[UInt8]) -> Clip:
     prove(processors, image, normalisation, radiographs)
     tokenizer, context_length, pad_id = _text_side(name, model.config)
     clip = Clip(
-        model=TransformersModel(model, pad_id).eval(),
+        model=TransformersModel(model, (image.height, image.width), pad_id).eval(),
         tokenizer=tokenizer,
         context_length=context_length,
         image=image,
@@ -190,10 +134,3 @@ def _try_out(clip: Clip) -> None:
             f"the model does not fit its preprocessor_config.json ({clip.image.height}×"
             f"{clip.image.width} pixels) or its tokenizer ({clip.context_length} tokens): {error}"
         ) from error
-
-
-def _pooled(answer: Any) -> Tensor:
-    pooled: Tensor | None = getattr(answer, "pooler_output", None)
-    if pooled is None:
-        raise UnsupportedModel("the model was published without its pooling layer")
-    return pooled

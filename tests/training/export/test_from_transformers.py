@@ -23,12 +23,16 @@ from tests.training.published import PUBLISHED, reports
 from training.data.phantom import PhantomConfig, phantom
 from training.export.export import Export
 from training.export.graphs import TOLERANCE, same_ranking
-from training.model.from_transformers import IMAGES_ALONE, TAKEN
+from training.model.transformers_model import IMAGES_ALONE, TAKEN
 from training.recipe import CONFIGS
 
 pytestmark = pytest.mark.slow
 
 LABELS = CONFIGS / "chexpert.labels.json"
+MAPS = {kind: ("attention",) for kind in PUBLISHED} | {
+    kind: ("attention", "text") for kind in ("CLIP", "SigLIP", "SigLIP 2")
+}
+"""A pooler that is not linear, as of the dual encoder's ViT, and images alone have no text map."""
 SENTENCES = 2_000
 RADIOGRAPHS = 32
 
@@ -167,6 +171,7 @@ def test_the_manifest_says_what_was_exported(case):
     assert manifest.logit_bias == pytest.approx(0 if bias is None else bias.item())
     if case.kind.startswith("ViT"):
         assert facts["image_vector"] == ("pooler" if case.kind == "ViT" else "class token")
+    assert manifest.maps == MAPS[case.kind]
     golden = manifest.golden
     of_text = (manifest.context_length, golden.text, golden.text_embedding)
     assert {value is not None for value in of_text} == {case.reads_text}
