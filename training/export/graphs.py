@@ -36,6 +36,8 @@ CHECKED_BATCHES = (1, 2, 7)
 """Batch sizes at which the graphs are compared with torch."""
 STACK_TRACE = "pkg.torch.onnx.stack_trace"
 """Key under which the exporter writes where in the code a node comes from."""
+LARGEST_FILE = 2**31
+"""Bytes below which an ONNX file with its weights must stay: protobuf's limit."""
 RANKED = 10
 """Nearest texts whose order must be the same."""
 
@@ -50,6 +52,10 @@ class Parity(NamedTuple):
     image: dict[str, FloatArray]
     text: FloatArray | None
     difference: float
+
+
+class GraphTooLarge(TrainingError, ValueError):
+    """A tower's weights do not fit into an ONNX file. No bundle was written."""
 
 
 class ParityError(TrainingError, RuntimeError):
@@ -70,7 +76,7 @@ def write_graphs(clip: Clip, directory: Path) -> None:
 def write_graph(
     tower: nn.Module, example: Tensor, path: Path, input_name: str, outputs: tuple[str, ...]
 ) -> None:
-    """Writes one tower as an ONNX graph, for batches of any size."""
+    """Writes one tower as an ONNX graph, for batches of any size; raises GraphTooLarge."""
     with torch.no_grad(), _quiet_exporter():
         program = torch.onnx.export(
             tower,
@@ -81,6 +87,12 @@ def write_graph(
             verbose=False,
         )
     assert program is not None  # noqa: S101 — dynamo=True always returns a program
+    weights = sum(w.const_value.nbytes for w in program.model.graph.initializers.values())
+    if weights >= LARGEST_FILE:
+        raise GraphTooLarge(
+            f"{path.name} would have {weights / 1e9:.1f} GB of weights, and an ONNX file holds "
+            f"{LARGEST_FILE / 1e9:.1f} GB; export a smaller model. No bundle was written"
+        )
     _name_outputs(program.model.graph, outputs)
     _drop_traces(program.model)
     program.save(path, external_data=False)

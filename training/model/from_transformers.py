@@ -1,7 +1,8 @@
 """Loads models in transformers' published layout, with what export needs to know about them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -81,9 +82,10 @@ def _load(name: str) -> tuple[Any, dict[str, str]]:
             f"a model of type {config.model_type!r} cannot be exported; a bundle is made from "
             f"{', '.join(kind.__name__ for kind in TAKEN.values())}"
         )
-    model, info = TAKEN[config.model_type].from_pretrained(
-        name, dtype=torch.float32, output_loading_info=True
-    )
+    with _quiet_library():
+        model, info = TAKEN[config.model_type].from_pretrained(
+            name, dtype=torch.float32, output_loading_info=True
+        )
     missing = sorted(info["missing_keys"])
     facts = {}
     if config.model_type == "vit":
@@ -120,6 +122,17 @@ def _text_side(name: str, config: Any) -> tuple[Tokenizer | None, int | None, in
             "it; export a model whose tokenizer has a pad_token of its own"
         )
     return converted, context_length, tokenizer.pad_token_id
+
+
+@contextmanager
+def _quiet_library() -> Iterator[None]:
+    """Hides transformers' table of missing weights, of which `_load` says what matters."""
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
 
 
 @torch.no_grad()

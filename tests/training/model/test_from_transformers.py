@@ -94,6 +94,40 @@ def test_settings_in_the_files_of_a_whole_processor_are_read(dual_encoder):
     )
 
 
+def test_the_layout_of_older_checkpoints_is_read(tmp_path):
+    """As openai/clip-vit-base-patch32 has it: numbers as sizes, two files of tokens, a pickle."""
+    published.clip(tmp_path)
+    newer = from_transformers(str(tmp_path), RADIOGRAPHS)
+    weights = newer.model.visual.model.state_dict()
+    torch.save(
+        {name: value.clone() for name, value in weights.items()}, tmp_path / "pytorch_model.bin"
+    )
+    (tmp_path / "model.safetensors").unlink()
+    words = json.loads((tmp_path / "tokenizer.json").read_text())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(words["vocab"]))
+    merges = ["#version: 0.2", *(" ".join(pair) for pair in words["merges"])]
+    (tmp_path / "merges.txt").write_text("\n".join(merges))
+    (tmp_path / "tokenizer.json").unlink()
+    settings = {
+        "crop_size": 64,
+        "do_center_crop": True,
+        "do_normalize": True,
+        "do_resize": True,
+        "feature_extractor_type": "CLIPFeatureExtractor",
+        "image_mean": newer.normalisation.mean,
+        "image_std": newer.normalisation.std,
+        "resample": 3,
+        "size": 64,
+    }
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    older = from_transformers(str(tmp_path), RADIOGRAPHS)
+    assert (older.image, older.normalisation) == (newer.image, newer.normalisation)
+    np.testing.assert_array_equal(older.tokenizer(PROBES).ids, newer.tokenizer(PROBES).ids)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(older.model.encode_image(images), newer.model.encode_image(images))
+
+
 def test_texts_are_never_longer_than_the_tower_reads(dual_encoder):
     change(dual_encoder / "tokenizer_config.json", model_max_length=10**30)
     assert from_transformers(str(dual_encoder), RADIOGRAPHS).context_length == 64
