@@ -87,7 +87,8 @@ def write_graph(
             verbose=False,
         )
     assert program is not None  # noqa: S101 — dynamo=True always returns a program
-    weights = sum(w.const_value.nbytes for w in program.model.graph.initializers.values())
+    values = (each.const_value for each in program.model.graph.initializers.values())
+    weights = sum(value.nbytes for value in values if value is not None)
     if weights >= LARGEST_FILE:
         raise GraphTooLarge(
             f"{path.name} would have {weights / 1e9:.1f} GB of weights, and an ONNX file holds "

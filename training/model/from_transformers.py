@@ -23,10 +23,8 @@ from training.model.transformers_model import (
 )
 
 PREFIX = "transformers:"
-CAUSAL = ("clip", "clip_text_model")
-"""Text towers that read no token after the one that they pool, so that they need no mask."""
-WITHOUT_MASK = ("siglip", "siglip_text_model", *CAUSAL)
-"""Text towers that are given no mask. SigLIP was trained to read its padding."""
+UNUSED = "embeddings.mask_token"
+"""A weight of DINOv2 and ViT that only their training uses; some checkpoints lack it."""
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +40,7 @@ def from_transformers(name: str, radiographs: Sequence[UInt8]) -> Clip:
     """
     model, facts = _load(name)
     processors = [
-        transformers.AutoImageProcessor.from_pretrained(name, backend=backend)
-        for backend in (None, "pil")
+        _open(transformers.AutoImageProcessor, name, backend=backend) for backend in (None, "pil")
     ]
     image, normalisation = read_processor(processors[0])
     prove(processors, image, normalisation, radiographs)
@@ -67,10 +64,7 @@ def from_transformers(name: str, radiographs: Sequence[UInt8]) -> Clip:
 
 def _load(name: str) -> tuple[Any, dict[str, str]]:
     """Returns the model in float32 and, if it has a choice, how it pools."""
-    try:
-        config = transformers.AutoConfig.from_pretrained(name)
-    except ValueError as error:
-        raise UnsupportedModel(f"transformers does not know this model: {error}") from error
+    config = _open(transformers.AutoConfig, name)
     if config.model_type == "siglip2":
         raise UnsupportedModel(
             "Siglip2Model is NaFlex: the grid of its patches follows each image's shape, and a "
@@ -86,7 +80,7 @@ def _load(name: str) -> tuple[Any, dict[str, str]]:
         model, info = TAKEN[config.model_type].from_pretrained(
             name, dtype=torch.float32, output_loading_info=True
         )
-    missing = sorted(info["missing_keys"])
+    missing = sorted(key for key in info["missing_keys"] if not key.endswith(UNUSED))
     facts = {}
     if config.model_type == "vit":
         if missing and all(key.startswith("pooler.") for key in missing):
@@ -102,10 +96,14 @@ def _load(name: str) -> tuple[Any, dict[str, str]]:
 
 
 def _text_side(name: str, config: Any) -> tuple[Tokenizer | None, int | None, int | None]:
-    """Returns the tokenizer, its context length, and the token that its mask leaves out."""
+    """Returns the tokenizer, its context length, and the token that its mask leaves out.
+
+    SigLIP was trained to read its padding. CLIP's text tower reads no token after the one that it
+    pools. So neither is given a mask.
+    """
     if config.model_type in IMAGES_ALONE:
         return None, None, None
-    tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+    tokenizer = _open(transformers.AutoTokenizer, name)
     if config.model_type == "siglip" and isinstance(tokenizer, transformers.GemmaTokenizer):
         log.warning(
             "SigLIP 2 was trained on lower-case texts, and GemmaTokenizer keeps capitals. Set "
@@ -114,7 +112,7 @@ def _text_side(name: str, config: Any) -> tuple[Tokenizer | None, int | None, in
     text = config.text_config
     context_length = min(tokenizer.model_max_length, text.max_position_embeddings)
     converted = convert_tokenizer(tokenizer, context_length)
-    if text.model_type in WITHOUT_MASK:
+    if config.model_type == "siglip" or text.model_type == "clip_text_model":
         return converted, context_length, None
     if tokenizer.pad_token_id in (tokenizer.eos_token_id, tokenizer.sep_token_id):
         raise UnsupportedModel(
@@ -124,11 +122,22 @@ def _text_side(name: str, config: Any) -> tuple[Tokenizer | None, int | None, in
     return converted, context_length, tokenizer.pad_token_id
 
 
+def _open(kind: Any, name: str, **options: Any) -> Any:
+    """Opens a part of a model with one of transformers' Auto classes."""
+    try:
+        return kind.from_pretrained(name, **options)
+    except ValueError as error:
+        raise UnsupportedModel(
+            f"transformers does not know this model's part for {kind.__name__}; export one that "
+            f"needs no code of its own: {error}"
+        ) from error
+
+
 @contextmanager
 def _quiet_library() -> Iterator[None]:
     """Hides transformers' table of missing weights, of which `_load` says what matters."""
     verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
+    transformers.logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:

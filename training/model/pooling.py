@@ -244,6 +244,7 @@ def _of_transformers(visual: Visual) -> Pooler | None:
     if type(tower) is transformers.SiglipVisionModel:
         return Multihead(grid, tower.head.attention, tower.head, (projection,))
     module: Any
+    after: Inputs
     scale = None
     if type(tower) is transformers.CLIPVisionModel:
         last: Any = tower.encoder.layers[-1]

@@ -84,8 +84,8 @@ def prove(
                 raise UnsupportedProcessor(
                     f"{type(processor).__name__} and a bundle prepare an image of {shape} pixels "
                     f"differently, by up to {gap.max():.2f} gray levels ({gap.mean():.2f} in the "
-                    f"mean; {largest:g} and {mean:g} are allowed), though every setting was read; "
-                    "the processor does what its settings do not say"
+                    f"mean; {largest:g} and {mean:g} are allowed): the processor does what its "
+                    "settings do not say. Export a model with another processor"
                 )
 
 

@@ -154,7 +154,7 @@ def _from_siglip(tokenizer: Any) -> tokenizers.Tokenizer:
     The tokenizer puts ▁ before the text and then removes ASCII punctuation. So a space after a
     leading hyphen stays: `- clear` begins with two ▁.
     """
-    proto = import_protobuf().ModelProto()
+    proto = import_protobuf().ModelProto()  # type: ignore[no-untyped-call]
     proto.ParseFromString(Path(tokenizer.vocab_file).read_bytes())
     pieces = [(piece.piece, piece.score) for piece in proto.pieces]
     trained = proto.trainer_spec

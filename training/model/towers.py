@@ -24,8 +24,9 @@ class ImageTower(nn.Module):
         self.model = clip.model
         self.normalise = NormalisePixels(clip.normalisation)
         self.reader = reader(clip.model.visual)
-        of_texts = self.reader is not None and clip.tokenizer is not None
-        self.patch_kind: PatchKind | None = self.reader.kind if of_texts else None
+        self.patch_kind: PatchKind | None = None
+        if self.reader is not None and clip.tokenizer is not None:
+            self.patch_kind = self.reader.kind
         has_attention = self.reader is not None and self.reader.has_attention
         has = {"embedding": True, "attention": has_attention, "patches": self.patch_kind}
         self.outputs = tuple(name for name in has if has[name])
@@ -38,8 +39,8 @@ class ImageTower(nn.Module):
         pooled, attention, patches = self.reader(images)
         if patches is not None:
             patches = patches / pooled.norm(dim=-1)[:, None, None, None]
-        answers = {"embedding": _unit(pooled), "attention": attention, "patches": patches}
-        return tuple(answers[name] for name in self.outputs)
+        answers = (_unit(pooled), attention, patches if self.patch_kind else None)
+        return tuple(answer for answer in answers if answer is not None)
 
 
 class TextTower(nn.Module):

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from training.errors import TrainingError
 
-WITH_TEXT = {
+WITH_TEXT: dict[str, Any] = {
     "clip": transformers.CLIPModel,
     "siglip": transformers.SiglipModel,
     "vision-text-dual-encoder": transformers.VisionTextDualEncoderModel,
 }
 """Type of a config → its class, for models of images and texts."""
-IMAGES_ALONE = {"dinov2": transformers.Dinov2Model, "vit": transformers.ViTModel}
+IMAGES_ALONE: dict[str, Any] = {"dinov2": transformers.Dinov2Model, "vit": transformers.ViTModel}
 """Type of a config → its class, for models of images."""
 TAKEN = WITH_TEXT | IMAGES_ALONE
 

@@ -13,6 +13,7 @@ from service.bundle.manifest import (
     INT8,
     MANIFEST,
     MODEL_CARD,
+    OF_TEXT,
     REQUIRED,
     Golden,
     Int8,
@@ -55,7 +56,7 @@ def test_a_flipped_bit_in_any_file_is_refused_with_the_files_name(
     load(bundle_copy)
 
 
-@pytest.mark.parametrize("name", [MANIFEST, *REQUIRED])
+@pytest.mark.parametrize("name", [MANIFEST, *REQUIRED, *OF_TEXT])
 def test_a_missing_file_is_named(bundle_copy: Path, name: str):
     (bundle_copy / name).unlink()
     with pytest.raises(BundleCorrupt, match=name):
@@ -77,7 +78,7 @@ def test_a_file_name_cannot_leave_the_folder(bundle_copy: Path):
         load(bundle_copy)
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", [*REQUIRED, *OF_TEXT])
 def test_a_manifest_without_a_required_file_is_refused(bundle_copy: Path, name: str):
     manifest = load(bundle_copy).manifest
     (bundle_copy / name).unlink()

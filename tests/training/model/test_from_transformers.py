@@ -41,7 +41,24 @@ def test_another_class_is_refused_with_those_that_are_taken(kind, tmp_path):
 
 def test_a_class_that_the_library_lacks_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "of-ones-own"}))
-    refused(tmp_path, UnsupportedModel, "transformers does not know this model")
+    refused(tmp_path, UnsupportedModel, "does not know this model's part for AutoConfig")
+
+
+def test_a_processor_that_the_library_lacks_is_refused(tmp_path):
+    published.vit(tmp_path)
+    change(tmp_path / "preprocessor_config.json", image_processor_type="OfOnesOwn")
+    change(tmp_path / "config.json", model_type="vit", image_processor_type="OfOnesOwn")
+    code = {"AutoImageProcessor": "code.OfOnesOwn"}
+    change(tmp_path / "preprocessor_config.json", auto_map=code)
+    refused(tmp_path, UnsupportedModel, "does not know this model's part for AutoImageProcessor")
+
+
+def test_a_weight_of_training_alone_may_be_missing(tmp_path):
+    published.dinov2(tmp_path)
+    model = transformers.Dinov2Model.from_pretrained(tmp_path)
+    state = {name: value for name, value in model.state_dict().items() if "mask" not in name}
+    model.save_pretrained(tmp_path, state_dict=state)
+    assert from_transformers(str(tmp_path), RADIOGRAPHS).provenance["transformers_class"]
 
 
 def test_a_siglip_2_of_any_shape_is_refused_with_the_reason(tmp_path):
