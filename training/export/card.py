@@ -243,9 +243,11 @@ def _int8(change: Int8) -> str:
         "maxima at the same patch"
         for kind, each in change.maps.items()
     )
+    has_text = change.golden.text is not None
+    decisions = f" and {change.decisions:.4f} of the decisions" if has_text else ""
     return (
         f"int8 (of {change.studies} validation studies {change.overlap_at_10:.3f} of the ten "
-        f"nearest and {change.decisions:.4f} of the decisions are those of fp32{maps})"
+        f"nearest{decisions} are those of fp32{maps})"
     )
 
 

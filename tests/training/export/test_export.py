@@ -80,6 +80,7 @@ def test_images_alone_are_validated_without_texts(tmp_path, demo_pairs, monkeypa
     assert INT8[IMAGE_TOWER] in manifest.files
     assert INT8[TEXT_TOWER] not in manifest.files
     assert manifest.image_mean is not None
+    assert "of the ten nearest are those of fp32" in exported.bundle.model_card
     with pytest.raises(NotMeasured, match="encodes images alone"):
         BundleEncoder(exported.bundle).texts(["No effusion."])
 
