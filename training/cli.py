@@ -196,7 +196,13 @@ def evaluate(
 
 @cli.command()
 def export(
-    source: Annotated[str, typer.Argument(help="A run's folder, or a model as open_clip names it")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A run's folder, a model as open_clip names it, or `transformers:` with the "
+            "folder or hub name of a CLIP, SigLIP, dual encoder, DINOv2 or ViT"
+        ),
+    ],
     directory: Annotated[Path, typer.Argument(help="Where to write the bundle")],
     pretrained: Annotated[
         str | None,
@@ -212,7 +218,8 @@ def export(
         typer.Option(
             min=1,
             max=8,
-            help="For an open_clip model: first shrink large images to this multiple of its input",
+            help="For a model that is no run: first shrink large images to this multiple of its "
+            "input",
         ),
     ] = None,
     validation: Annotated[
@@ -231,7 +238,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a bundle from a run or from any open_clip model, checked against torch."""
+    """Write a bundle from a run or a model of open_clip or transformers, checked against torch."""
     from training.export.export import Export
 
     job = Export(labels, version, name, validation, pretrained, reducing_gap, scoring)

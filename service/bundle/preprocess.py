@@ -1,18 +1,19 @@
 """Turns display pixels into the image tower's input. Training and service share this code.
 
-Up to the normalisation, which is inside image.onnx, the result equals open_clip's evaluation
-transform of the grayscale image. So the whole image is resized before it is cropped: Pillow's
-`box` is in float32, and cropping by it gives other levels. The decoder limits how long a side is.
-A bundle with a reducing gap gives up that equality for less work on large images.
+Up to the normalisation, which is inside image.onnx, the result equals that of open_clip's
+evaluation transform, or of transformers' processor with Pillow, for the grayscale image. So the
+whole image is resized before it is cropped: Pillow's `box` is in float32, and cropping by it gives
+other levels. The decoder limits how long a side is. A bundle with a reducing gap gives up that
+equality for less work on large images.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _STRIP = 256
@@ -54,6 +55,13 @@ class ImageSpec(BaseModel):
     fit: `shortest` scales the shorter side and crops the centre, `longest` scales the longer side
     and pads with the gray level `fill`, `squash` ignores the aspect ratio.
 
+    scaled: what the shorter side (`shortest`) or both sides (`squash`) are scaled to before the
+    centre is cropped. Example: DINOv2 scales the shorter side to 256 and crops 224 × 224. None: to
+    the input itself.
+
+    odd_margin: where half a pixel of a crop's margin goes: `even` rounds it to an even number of
+    pixels, as open_clip does, `down` rounds it down, as transformers does.
+
     reducing_gap (Pillow's term): first shrink, by whole factors, to no less than this many times
     the scaled size: JPEG, JPEG 2000 and HTJ2K while they are decoded, other images to the mean of
     each block. 2 is fast; from 3 on the result hardly differs. Without it every pixel is resampled,
@@ -67,7 +75,18 @@ class ImageSpec(BaseModel):
     fit: Literal["shortest", "longest", "squash"] = "shortest"
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     fill: Annotated[int, Field(ge=0, le=255)] = 0
+    scaled: Side | None = None
+    odd_margin: Literal["even", "down"] = "even"
     reducing_gap: ReducingGap | None = None
+
+    @model_validator(mode="after")
+    def _check_scaled(self) -> Self:
+        if self.scaled is not None:
+            if self.fit == "longest":
+                raise ValueError("scaled is for an image that is cropped, not for fit longest")
+            if self.scaled < max(self.height, self.width):
+                raise ValueError("scaled is at least as long as the sides of the input")
+        return self
 
 
 def preprocess(
@@ -91,15 +110,16 @@ def preprocess(
 def scaled_size(size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
     """Returns (width, height) of an image after scaling, before it is cropped or padded.
 
-    The longer side of a square crop is truncated, as torchvision's Resize does; otherwise both
-    sides are rounded. Example: 300 × 200 to 64 × 64 is (96, 64) for `shortest`.
+    The longer side is truncated where the shorter one has a given length, as torchvision's Resize
+    does: for a square crop, or if `scaled` says it. Otherwise both sides are rounded. Example:
+    300 × 200 to 64 × 64 is (96, 64) for `shortest`.
     """
     if spec.fit == "squash":
-        return spec.width, spec.height
+        return spec.scaled or spec.width, spec.scaled or spec.height
     width, height = size
-    if spec.fit == "shortest" and spec.width == spec.height:
-        short = min(size)
-        return spec.width * width // short, spec.width * height // short
+    if spec.fit == "shortest" and (spec.scaled is not None or spec.width == spec.height):
+        short, side = min(size), spec.scaled or spec.width
+        return side * width // short, side * height // short
     ratios = (width / spec.width, height / spec.height)
     ratio = min(ratios) if spec.fit == "shortest" else max(ratios)
     return max(1, round(width / ratio)), max(1, round(height / ratio))
@@ -113,7 +133,7 @@ def shown_part(size: tuple[int, int], spec: ImageSpec) -> Rectangle:
     """
     scaled = scaled_size(size, spec)
     (left, width), (top, height) = (
-        (-_offset(small, shown) * whole / small, shown * whole / small)
+        (-_offset(small, shown, spec) * whole / small, shown * whole / small)
         for whole, small, shown in zip(size, scaled, (spec.width, spec.height), strict=True)
     )
     return Rectangle(left, top, width, height)
@@ -179,13 +199,17 @@ def _placed(
 
 
 def _centre(image: Image.Image, spec: ImageSpec) -> Image.Image:
-    """Crops or pads around the centre, with open_clip's rounding of odd margins."""
+    """Crops or pads around the centre."""
     fill = spec.fill if image.mode == "L" else spec.fill * 257
     canvas = Image.new(image.mode, (spec.width, spec.height), fill)
-    left, top = (_offset(image.size[axis], canvas.size[axis]) for axis in (0, 1))
+    left, top = (_offset(image.size[axis], canvas.size[axis], spec) for axis in (0, 1))
     canvas.paste(image, (left, top))
     return canvas
 
 
-def _offset(size: int, target: int) -> int:
-    return (target - size) // 2 if target > size else -round((size - target) / 2)
+def _offset(size: int, target: int, spec: ImageSpec) -> int:
+    """Returns where the scaled image begins in the input; negative where it is cropped."""
+    if target > size:
+        return (target - size) // 2
+    margin = (size - target) / 2
+    return -(round(margin) if spec.odd_margin == "even" else int(margin))

@@ -18,12 +18,15 @@ from service.bundle.maps import PatchKind
 from service.bundle.preprocess import ImageSpec
 from service.bundle.scoring import Scorer, ScoringKind
 from training.data.pairs import Levels, Pairs
+from training.evaluate.result import NotMeasured
 from training.model.clip import Clip
 from training.model.scoring import scorer_of
 from training.model.towers import ImageTower, TextTower
 
 BATCH = 64
 """Images or texts encoded in one call."""
+NO_TEXT = "the model encodes images alone"
+"""Why nothing that needs texts is measured or calibrated."""
 
 
 class Maps(NamedTuple):
@@ -51,7 +54,7 @@ class DualEncoder(Protocol):
         """Encodes uint8[N,H,W] at the input size as float32[N,D]."""
 
     def texts(self, texts: Sequence[str]) -> FloatArray:
-        """Encodes N texts as float32[N,D]."""
+        """Encodes N texts as float32[N,D]; raises NotMeasured if the model encodes no texts."""
 
     @property
     def patch_kind(self) -> PatchKind | None:
@@ -86,6 +89,8 @@ class BundleEncoder:
 
     def texts(self, texts: Sequence[str]) -> FloatArray:
         """See DualEncoder."""
+        if not self.bundle.manifest.has_text:
+            raise NotMeasured(NO_TEXT)
         return self._run(self._text_tower, ["embedding"], self.bundle.tokenizer(texts).ids)[0]
 
     @property
@@ -145,6 +150,8 @@ class TorchEncoder:
 
     def texts(self, texts: Sequence[str]) -> FloatArray:
         """See DualEncoder."""
+        if self.clip.tokenizer is None:
+            raise NotMeasured(NO_TEXT)
         return self._run(self._text_tower, self.clip.tokenizer(texts).ids)[0]
 
     @property

@@ -66,7 +66,8 @@ def write_bundle(
         write_graphs(clip, draft)
         manifest = _manifest(clip, draft, name, bundle_version, metrics or {}, image_mean, scorer)
         manifest = manifest.model_copy(update={"map_quality": dict(quality or {})})
-        clip.tokenizer.save(draft / TOKENIZER)
+        if clip.tokenizer is not None:
+            clip.tokenizer.save(draft / TOKENIZER)
         if gate is not None:
             (draft / GATE).write_text(gate.model_dump_json(indent=1), encoding="utf-8")
         write_words(draft, manifest, label_sets)
@@ -122,11 +123,13 @@ def _manifest(
     parity = check_parity(clip, directory)
     maps = {name: answer for name, answer in parity.image.items() if name != "embedding"}
     grids = {answer.shape[1:3] for answer in maps.values()}
+    golden_text = (None, None) if parity.text is None else (PROBES[1], parity.text[1])
     return Manifest(
         name=name,
         version=bundle_version,
-        dimension=parity.text.shape[1],
+        dimension=parity.image["embedding"].shape[1],
         image=clip.image,
+        has_text=clip.tokenizer is not None,
         context_length=clip.context_length,
         patch_grid=grids.pop() if grids else None,
         patches=ImageTower(clip).patch_kind,
@@ -134,7 +137,7 @@ def _manifest(
         logit_scale=scorer.scale,
         logit_bias=scorer.bias,
         scoring=scorer.kind,
-        golden=Golden.of(PROBES[1], parity.image["embedding"][0], parity.text[1]),
+        golden=Golden.of(golden_text[0], parity.image["embedding"][0], golden_text[1]),
         metrics=dict(metrics),
         image_mean=None if image_mean is None else pack_vector(image_mean),
         provenance={

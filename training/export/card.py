@@ -17,14 +17,13 @@ TEMPLATE = """---
 
 # {name} {version}
 
-A contrastive image–text encoder for chest radiographs, as ONNX graphs. **Not a medical device**:
-research use only.
+{kind} for chest radiographs, as ONNX graphs. **Not a medical device**: research use only.
 
 | | |
 |---|---|
 | embedding | {dimension} dimensions, unit length |
 | image | {height}×{width} grayscale, fit `{fit}` |
-| text | {context_length} tokens |
+| text | {text} |
 | grid of maps | {grid} |
 | label sets | {label_sets} |
 | scoring | {scoring} |
@@ -32,8 +31,7 @@ research use only.
 
 ## Intended use
 
-Research on chest radiographs: embeddings of images and report sentences, search for similar cases,
-zero-shot scores of findings, and evidence for draft reports that a radiologist reads and corrects.
+Research on chest radiographs: {uses}.
 
 ## Out of scope
 
@@ -49,10 +47,7 @@ zero-shot scores of findings, and evidence for draft reports that a radiologist 
 
 - The model knows the population, devices, exposure and reporting habits of its data, and no others.
   It may be worse for groups that are rare there; nothing here was measured by age, sex or origin.
-- Calibrated probabilities hold for the prevalence of the validation studies. Labels without
-  calibration give the raw values of the scoring above.
-- Reports longer than {context_length} tokens are cut.
-- Measure it on your own patients before you rely on anything it says.
+{limits_of_text}- Measure it on your own patients before you rely on anything it says.
 
 ## Measured
 
@@ -75,7 +70,18 @@ SCORING: dict[ScoringKind, str] = {
     "sigmoid": "sigmoid of the similarity to present prompts, with the learned scale and bias",
 }
 """How labels are scored, in words."""
+USES = (
+    "embeddings of images and report sentences, search for similar cases,\nzero-shot scores of "
+    "findings, and evidence for draft reports that a radiologist reads and corrects"
+)
+USES_OF_IMAGES = "embeddings of images, and search for similar images"
+LIMITS_OF_TEXT = """\
+- Calibrated probabilities hold for the prevalence of the validation studies. Labels without
+  calibration give the raw values of the scoring above.
+- Reports longer than {context_length} tokens are cut.
+"""
 TAGS = ("radiology", "chest-x-ray", "clip", "zero-shot", "image-text-retrieval", "onnx")
+TAGS_OF_IMAGES = ("radiology", "chest-x-ray", "onnx")
 METRIC_IDS = {
     "auroc": "roc_auc",
     "bleu": "bleu",
@@ -98,6 +104,7 @@ def model_card(
     gate: Gate | None = None,
 ) -> str:
     """Returns the card as Markdown with YAML front matter. result: what the suite measured."""
+    has_text, length = manifest.has_text, manifest.context_length
     return TEMPLATE.format(
         front_matter=_front_matter(manifest),
         name=manifest.name,
@@ -106,9 +113,13 @@ def model_card(
         height=manifest.image.height,
         width=manifest.image.width,
         fit=manifest.image.fit,
-        context_length=manifest.context_length,
+        kind="A contrastive image–text encoder" if has_text else "An image encoder",
+        text=f"{length} tokens" if has_text else "none: it encodes images alone",
+        uses=USES if has_text else USES_OF_IMAGES,
+        limits_of_text=LIMITS_OF_TEXT.format(context_length=length) if has_text else "",
         grid="×".join(map(str, manifest.patch_grid)) if manifest.patch_grid else "none",
-        label_sets=", ".join(f"`{name}` ({len(s)})" for name, s in label_sets.root.items()),
+        label_sets=", ".join(f"`{name}` ({len(s)})" for name, s in label_sets.root.items())
+        or "none",
         scoring=SCORING[manifest.scoring],
         precisions="fp32" if manifest.int8 is None else f"fp32; {_int8(manifest.int8)}",
         data=_data(manifest.provenance),
@@ -169,8 +180,10 @@ def _front_matter(manifest: Manifest) -> str:
     facts: dict[str, Any] = {
         "license": manifest.provenance.get("license", "unknown"),
         "library_name": "onnx",
-        "pipeline_tag": "zero-shot-image-classification",
-        "tags": list(TAGS),
+        "pipeline_tag": "zero-shot-image-classification"
+        if manifest.has_text
+        else "image-feature-extraction",
+        "tags": list(TAGS if manifest.has_text else TAGS_OF_IMAGES),
     }
     if metrics := sorted(set(_metric_ids(manifest.metrics))):
         facts["metrics"] = metrics
@@ -198,6 +211,8 @@ def _data(provenance: Mapping[str, Any]) -> str:
             lines.append(f"Training data: {train} synthetic phantoms.")
         case {"recipe": {"data": {"path": path}}}:
             lines.append(f"Training data: the studies of `{path}`, which its owner can describe.")
+        case {"transformers_model": model, "transformers_class": kind}:
+            lines.append(f"The model is `{model}`, a {kind} of transformers; see its own card.")
         case _ if not lines:
             lines.append(
                 f"The model is open_clip's `{provenance.get('open_clip_model')}`; see its own card."
@@ -236,9 +251,11 @@ def _int8(change: Int8) -> str:
         "maxima at the same patch"
         for kind, each in change.maps.items()
     )
+    has_text = change.golden.text is not None
+    decisions = f" and {change.decisions:.4f} of the decisions" if has_text else ""
     return (
         f"int8 (of {change.studies} validation studies {change.overlap_at_10:.3f} of the ten "
-        f"nearest and {change.decisions:.4f} of the decisions are those of fp32{maps})"
+        f"nearest{decisions} are those of fp32{maps})"
     )
 
 

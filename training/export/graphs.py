@@ -39,6 +39,8 @@ PROBE_TEXTS = (*PROBES, "The lungs are clear.")
 """As many as the largest of these batches."""
 STACK_TRACE = "pkg.torch.onnx.stack_trace"
 """Key under which the exporter writes where in the code a node comes from."""
+LARGEST_FILE = 2**31
+"""Bytes below which an ONNX file with its weights must stay: protobuf's limit."""
 RANKED = 10
 """Nearest texts whose order must be the same."""
 
@@ -47,12 +49,16 @@ class Parity(NamedTuple):
     """ONNX Runtime's answers to the probes, and their largest difference from torch.
 
     image: output → answer to all probe images, of which the first is the golden one. text:
-    float32[N,D].
+    float32[N,D], None without a text tower.
     """
 
     image: dict[str, FloatArray]
-    text: FloatArray
+    text: FloatArray | None
     difference: float
+
+
+class GraphTooLarge(TrainingError, ValueError):
+    """A tower's weights do not fit into an ONNX file. No bundle was written."""
 
 
 class ParityError(TrainingError, RuntimeError):
@@ -60,19 +66,20 @@ class ParityError(TrainingError, RuntimeError):
 
 
 def write_graphs(clip: Clip, directory: Path) -> None:
-    """Writes the image and the text tower's graph into `directory`."""
+    """Writes the graphs of the image tower and of the text tower, if any, into `directory`."""
     pixels = torch.zeros(TRACE_BATCH, clip.image.height, clip.image.width, dtype=torch.uint8)
     tower = ImageTower(clip).eval()
     write_graph(tower, pixels, directory / IMAGE_TOWER, "pixels", tower.outputs)
-    tokens = torch.from_numpy(clip.tokenizer(PROBES[:TRACE_BATCH]).ids)
-    text_tower = TextTower(clip.model).eval()
-    write_graph(text_tower, tokens, directory / TEXT_TOWER, "tokens", ("embedding",))
+    if clip.tokenizer is not None:
+        tokens = torch.from_numpy(clip.tokenizer(PROBES[:TRACE_BATCH]).ids)
+        text_tower = TextTower(clip.model).eval()
+        write_graph(text_tower, tokens, directory / TEXT_TOWER, "tokens", ("embedding",))
 
 
 def write_graph(
     tower: nn.Module, example: Tensor, path: Path, input_name: str, outputs: tuple[str, ...]
 ) -> None:
-    """Writes one tower as an ONNX graph, for batches of any size."""
+    """Writes one tower as an ONNX graph, for batches of any size; raises GraphTooLarge."""
     with torch.no_grad(), _quiet_exporter():
         program = torch.onnx.export(
             tower,
@@ -83,6 +90,13 @@ def write_graph(
             verbose=False,
         )
     assert program is not None  # noqa: S101 — dynamo=True always returns a program
+    values = (each.const_value for each in program.model.graph.initializers.values())
+    weights = sum(value.nbytes for value in values if value is not None)
+    if weights >= LARGEST_FILE:
+        raise GraphTooLarge(
+            f"{path.name} would have {weights / 1e9:.1f} GB of weights, and an ONNX file holds "
+            f"{LARGEST_FILE / 1e9:.1f} GB; export a smaller model. No bundle was written"
+        )
     _name_outputs(program.model.graph, outputs)
     _drop_traces(program.model)
     program.save(path, external_data=False)
@@ -112,13 +126,16 @@ def check_parity(clip: Clip, directory: Path) -> Parity:
     Raises ParityError if they differ.
     """
     pixels = probe_pixels(clip.image, max(CHECKED_BATCHES))
-    tokens = clip.tokenizer(PROBE_TEXTS).ids
     tower = ImageTower(clip).eval()
-    images, image_gap = _compare(tower, directory / IMAGE_TOWER, pixels)
+    images, gap = _compare(tower, directory / IMAGE_TOWER, pixels)
+    ours = dict(zip(tower.outputs, (mine for mine, _ in images), strict=True))
+    if clip.tokenizer is None:
+        _check_ranking(images[0], images[0])
+        return Parity(ours, None, gap)
+    tokens = clip.tokenizer(PROBE_TEXTS).ids
     texts, text_gap = _compare(TextTower(clip.model).eval(), directory / TEXT_TOWER, tokens)
     _check_ranking(images[0], texts[0])
-    ours = dict(zip(tower.outputs, (mine for mine, _ in images), strict=True))
-    return Parity(ours, texts[0][0], max(image_gap, text_gap))
+    return Parity(ours, texts[0][0], max(gap, text_gap))
 
 
 Both = tuple[FloatArray, FloatArray]
@@ -165,13 +182,13 @@ def difference(mine: FloatArray, reference: FloatArray) -> float:
     return float(gap.max())
 
 
-def _check_ranking(image: Both, text: Both) -> None:
+def _check_ranking(image: Both, other: Both) -> None:
     """Raises ParityError if a search, either way, ranks two scores that differ in another order."""
-    ours, theirs = image[0] @ text[0].T, image[1] @ text[1].T
+    ours, theirs = image[0] @ other[0].T, image[1] @ other[1].T
     for mine, reference in ((ours, theirs), (ours.T, theirs.T)):
         if not same_ranking(mine, reference):
             raise ParityError(
-                "ONNX Runtime and torch rank the probe texts differently; no bundle was written"
+                "ONNX Runtime and torch rank the probes differently; no bundle was written"
             )
 
 

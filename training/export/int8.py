@@ -40,13 +40,13 @@ def with_int8(bundle: Bundle, directory: Path, label_sets: LabelSets, validation
     with written_atomically(directory) as folder:
         draft = Bundle(folder, bundle.manifest)
         shutil.copytree(bundle.path, folder)
-        for tower, small in INT8.items():
-            quantise(folder / tower, folder / small)
+        for tower in bundle.manifest.towers:
+            quantise(folder / tower, folder / INT8[tower])
         change = measure(draft, label_sets, validation)
         if (reason := too_much(change)) is not None:
             log.warning("int8 is not admitted: %s", reason)
-            for small in INT8.values():
-                (folder / small).unlink()
+            for tower in bundle.manifest.towers:
+                (folder / INT8[tower]).unlink()
         manifest = bundle.manifest.model_copy(update={"int8": None if reason else change})
         write_words(folder, manifest, label_sets)
         sealed = seal(folder, manifest)
@@ -69,7 +69,10 @@ def quantise(source: Path, target: Path) -> None:
 
 
 def measure(draft: Bundle, label_sets: LabelSets, validation: Pairs) -> Int8:
-    """Measures what the int8 graphs in the draft's folder change on these studies."""
+    """Measures what the int8 graphs in the draft's folder change on these studies.
+
+    Without labels no decision changes.
+    """
     small = int8_encoder(draft)
     ours, theirs = (EmbeddedPairs(each, validation) for each in (BundleEncoder(draft), small))
     text = draft.manifest.golden.text
@@ -80,10 +83,17 @@ def measure(draft: Bundle, label_sets: LabelSets, validation: Pairs) -> Int8:
             None if text is None else small.texts([text])[0],
         ),
         studies=len(validation),
-        overlap_at_10=overlap((ours.images, ours.reports), (theirs.images, theirs.reports)),
-        decisions=float(np.mean(calls(ours, label_sets) == calls(theirs, label_sets))),
+        overlap_at_10=overlap(_vectors(ours, text), _vectors(theirs, text)),
+        decisions=float(np.mean(calls(ours, label_sets) == calls(theirs, label_sets)))
+        if label_sets.root
+        else 1.0,
         maps=map_changes(ours, theirs, label_sets),
     )
+
+
+def _vectors(studies: EmbeddedPairs, text: str | None) -> tuple[FloatArray, FloatArray]:
+    """Returns the images' and the reports' vectors; no report's without a text tower."""
+    return studies.images, studies.images[:0] if text is None else studies.reports
 
 
 def map_changes(

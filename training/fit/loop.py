@@ -181,6 +181,7 @@ class ClipTraining(lightning.LightningModule):
         if self.validation is None:
             return []
         pixels = torch.from_numpy(self.validation.images[:])
+        assert self.clip.tokenizer is not None  # noqa: S101 — a recipe names no model of images alone
         tokens = torch.from_numpy(self.clip.tokenizer(self.validation.reports).ids)
         return DataLoader(TensorDataset(pixels, tokens), batch_size=VALIDATION_BATCH)
 

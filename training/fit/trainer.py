@@ -70,6 +70,7 @@ def fit(recipe: Recipe, folder: Path) -> Clip:
     open_run(folder, recipe)
     lightning.seed_everything(recipe.seed)
     start = _read(recipe, folder)
+    assert start.clip.tokenizer is not None  # noqa: S101 — a recipe names no model of images alone
     plan = _plan(recipe, start.train, start.clip.tokenizer)
     return _train(recipe, folder, start, plan)
 

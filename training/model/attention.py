@@ -53,7 +53,10 @@ class PoolingAttention:
         seen: list[Inputs] = []
         ends: list[Tensor] = []
         hooks = (
-            self.pooler.module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs)),
+            self.pooler.module.register_forward_pre_hook(
+                lambda _, inputs, named: seen.append(inputs or (named["hidden_states"],)),
+                with_kwargs=True,
+            ),
             self.pooler.end.register_forward_hook(lambda _, __, answer: ends.append(answer)),
         )
         try:

@@ -1,4 +1,4 @@
-"""Loads open_clip models, with what training and export need to know about them."""
+"""Loads open_clip's models, with what training and export need to know about them."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -30,12 +30,15 @@ class WeightsIgnored(TrainingError, ValueError):
 
 @dataclass(frozen=True)
 class Clip:
-    """A model, its tokenizer, and how its input is prepared."""
+    """A model, its tokenizer, and how its input is prepared.
+
+    model: any with open_clip's encode_image and encode_text, which ships no types. A model of
+    images alone has no tokenizer and no context length.
+    """
 
     model: Any
-    """Any of open_clip's models with encode_image and encode_text; open_clip ships no types."""
-    tokenizer: Tokenizer
-    context_length: int
+    tokenizer: Tokenizer | None
+    context_length: int | None
     image: ImageSpec
     normalisation: Normalisation
     provenance: dict[str, JsonValue] = field(default_factory=dict)
@@ -56,7 +59,7 @@ def from_open_clip(name: str, pretrained: str | None = None) -> Clip:
     _register_published()
     if pretrained and name.startswith(WITH_WEIGHTS):
         raise WeightsIgnored(
-            f"{_without_folder(name)} comes with its own weights; leave `pretrained` out"
+            f"{without_folder(name)} comes with its own weights; leave `pretrained` out"
         )
     each_tower = pretrained == TOWERS
     model, _, _ = open_clip.create_model_and_transforms(
@@ -81,8 +84,8 @@ def from_open_clip(name: str, pretrained: str | None = None) -> Clip:
         ),
         normalisation=Normalisation(tuple(preprocess["mean"]), tuple(preprocess["std"])),
         provenance={
-            "open_clip_model": _without_folder(name),
-            "pretrained": pretrained and _without_folder(pretrained),
+            "open_clip_model": without_folder(name),
+            "pretrained": pretrained and without_folder(pretrained),
         },
     )
 
@@ -125,6 +128,12 @@ def image_spec(name: str) -> ImageSpec:
     return ImageSpec(height=size, width=size)
 
 
+def without_folder(name: str) -> str:
+    """Returns the last part of a path: its folders may name a machine or a person."""
+    path = Path(name.removeprefix(LOCAL))
+    return path.absolute().name if path.exists() else name
+
+
 @cache
 def _register_published() -> None:
     open_clip.add_model_config(PUBLISHED)
@@ -137,9 +146,3 @@ def _config(name: str) -> dict[str, Any]:
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
-def _without_folder(name: str) -> str:
-    """Returns the last part of a path: its folders may name a machine or a person."""
-    path = Path(name.removeprefix(LOCAL))
-    return path.name if path.exists() else name

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
@@ -18,6 +19,9 @@ from timm.models.vision_transformer import Block
 from timm.models.vision_transformer import VisionTransformer as TimmViT
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.models.clip.modeling_clip import CLIPAttention
+
+from training.model.transformers_model import Visual
 
 Grid = tuple[int, int]
 RESNET_STRIDE = 32
@@ -105,6 +109,29 @@ class TimmClassToken(Pooler):
         return [_by_head(tokens, self.module.num_heads) for tokens in parts]
 
 
+class TransformersClassToken(Pooler):
+    """The self-attention of the last layer of transformers' CLIP, DINOv2 and ViT."""
+
+    def logits(self, inputs: Inputs) -> Tensor:
+        """See the base class."""
+        query = self._by_head(self.module.q_proj(inputs[0][:, :1]))
+        return _scaled(query, self._by_head(self.module.k_proj(inputs[0])))
+
+    def values(self, inputs: Inputs) -> Tensor:
+        """See the base class."""
+        return self._by_head(self.module.v_proj(inputs[0]))
+
+    @property
+    def output(self) -> Tensor:
+        """See the base class."""
+        is_clip = isinstance(self.module, CLIPAttention)
+        weight: Tensor = (self.module.out_proj if is_clip else self.module.o_proj).weight
+        return weight
+
+    def _by_head(self, tokens: Tensor) -> Tensor:
+        return _by_head(tokens, tokens.shape[-1] // self.module.head_dim)
+
+
 class TimmLatent(Pooler):
     """timm's pooler with a learned query, as in SigLIP's towers."""
 
@@ -159,6 +186,8 @@ def pooler(visual: Any) -> Pooler:
         found = _of_open_clip(visual)
     elif isinstance(visual, TimmModel):
         found = _of_timm(visual)
+    elif isinstance(visual, Visual):
+        found = _of_transformers(visual)
     elif isinstance(visual, ModifiedResNet):
         side = visual.image_size // RESNET_STRIDE
         found = ResNetPooler((side, side), visual.attnpool, visual.attnpool, ())
@@ -201,6 +230,34 @@ def _of_timm(visual: Any) -> Pooler | None:
     if type(last.attn) is not Attention or _gated(last.attn):
         return None
     return TimmClassToken(grid, last.attn, last, (trunk.norm, *head), last.ls1)
+
+
+def _of_transformers(visual: Visual) -> Pooler | None:
+    """The image towers of transformers that the export takes, alone or in a dual encoder."""
+    tower: Any = getattr(visual.model, "vision_model", visual.model)
+    rows, columns = visual.size
+    patch = tower.config.patch_size
+    if not isinstance(patch, int):
+        return None
+    grid = rows // patch, columns // patch
+    projection = getattr(visual.model, "visual_projection", None)
+    if type(tower) is transformers.SiglipVisionModel:
+        return Multihead(grid, tower.head.attention, tower.head, (projection,))
+    module: Any
+    after: Inputs
+    scale = None
+    if type(tower) is transformers.CLIPVisionModel:
+        last: Any = tower.encoder.layers[-1]
+        module, after = last.self_attn, (tower.post_layernorm, projection)
+    elif type(tower) is transformers.Dinov2Model:
+        last = tower.encoder.layer[-1]
+        module, after, scale = last.attention, (tower.layernorm, projection), last.layer_scale1
+    elif type(tower) is transformers.ViTModel:
+        last = tower.layers[-1]
+        module, after = last.attention, (tower.layernorm, tower.pooler, projection)
+    else:
+        return None
+    return TransformersClassToken(grid, module, last, after, scale)
 
 
 def _drops(patches: nn.Module) -> bool:

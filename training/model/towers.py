@@ -16,7 +16,7 @@ class ImageTower(nn.Module):
 
     attention: float32[N,G,G], where the tower looks when it pools, which sums to 1. patches:
     float32[N,G,G,D], what each patch adds to the embedding, so that its product with a text is
-    what the patch adds to the cosine.
+    what the patch adds to the cosine; none without a text tower.
     """
 
     def __init__(self, clip: Clip) -> None:
@@ -24,7 +24,9 @@ class ImageTower(nn.Module):
         self.model = clip.model
         self.normalise = NormalisePixels(clip.normalisation)
         self.reader = reader(clip.model.visual)
-        self.patch_kind: PatchKind | None = None if self.reader is None else self.reader.kind
+        self.patch_kind: PatchKind | None = None
+        if self.reader is not None and clip.tokenizer is not None:
+            self.patch_kind = self.reader.kind
         has_attention = self.reader is not None and self.reader.has_attention
         has = {"embedding": True, "attention": has_attention, "patches": self.patch_kind}
         self.outputs = tuple(name for name in has if has[name])
@@ -37,7 +39,7 @@ class ImageTower(nn.Module):
         pooled, attention, patches = self.reader(images)
         if patches is not None:
             patches = patches / pooled.norm(dim=-1)[:, None, None, None]
-        answers = (_unit(pooled), attention, patches)
+        answers = (_unit(pooled), attention, patches if self.patch_kind else None)
         return tuple(answer for answer in answers if answer is not None)
 
 

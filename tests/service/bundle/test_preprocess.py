@@ -96,6 +96,49 @@ def test_the_input_shows_the_middle_and_what_pads_it(fit, part):
     assert shown_part((320, 160), ImageSpec(height=64, width=64, fit=fit)) == part
 
 
+@pytest.mark.parametrize(
+    ("fit", "scaled", "part"),
+    [
+        ("shortest", (160, 80), Rectangle(96, 16, 128, 128)),
+        ("squash", (80, 80), Rectangle(32, 16, 256, 128)),
+    ],
+)
+def test_the_centre_may_be_cropped_from_more_than_the_input(fit, scaled, part):
+    """The part of an image, and the heatmap or map on it, follow."""
+    spec = ImageSpec(height=64, width=64, fit=fit, scaled=80)
+    assert scaled_size((320, 160), spec) == scaled
+    assert shown_part((320, 160), spec) == part
+    pixels = np.zeros((160, 320), np.uint8)
+    left, top = round(part.left), round(part.top)
+    pixels[top : top + round(part.height), left : left + round(part.width)] = 255
+    assert (preprocess(pixels, spec)[2:-2, 2:-2] == 255).all()
+    around = preprocess(255 - pixels, spec)
+    assert (around[2:-2, 2:-2] == 0).all()
+
+
+def test_a_larger_scaled_side_is_shrunk_less_before():
+    spec = ImageSpec(height=64, width=64, scaled=128, reducing_gap=2)
+    assert shrink_factor((1024, 2048), spec) == 4
+
+
+@pytest.mark.parametrize(("margin", "even", "down"), [(1, 0, 0), (3, 2, 1), (5, 2, 2), (7, 4, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_half_a_pixel_of_a_margin_goes_where_the_bundle_says(margin, even, down, dtype):
+    pixels = (np.arange(32 + margin) * np.ones((32, 1))).astype(dtype) * (
+        np.iinfo(dtype).max // 255
+    )
+    for odd_margin, start in (("even", even), ("down", down)):
+        spec = ImageSpec(height=32, width=32, odd_margin=odd_margin)
+        np.testing.assert_array_equal(preprocess(pixels, spec)[0], np.arange(start, start + 32))
+        assert shown_part((32 + margin, 32), spec).left == start
+
+
+@pytest.mark.parametrize("wrong", [{"scaled": 60}, {"scaled": 80, "fit": "longest"}])
+def test_a_scaled_side_that_cannot_be_cropped_is_refused(wrong):
+    with pytest.raises(ValueError, match="scaled is"):
+        ImageSpec(height=64, width=64, **wrong)
+
+
 @given(
     size=st.tuples(st.integers(32, 3000), st.integers(32, 3000)),
     spec=st.builds(ImageSpec, height=st.integers(16, 400), width=st.integers(16, 400), fit=FITS),

@@ -163,6 +163,15 @@ def test_a_graph_that_differs_from_torch_is_never_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_tower_that_no_onnx_file_holds_is_refused(make_clip, label_sets, tmp_path, monkeypatch):
+    monkeypatch.setattr(graphs, "LARGEST_FILE", 100)
+    with pytest.raises(graphs.GraphTooLarge, match=r"image\.onnx would have .* GB of weights"):
+        write_bundle(
+            make_clip("vit"), tmp_path / "b", name="x", bundle_version="1", label_sets=label_sets
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_export_removes_what_killed_ones_left(tmp_path):
     leave_drafts(tmp_path / "b")
     make_room(tmp_path / "b")

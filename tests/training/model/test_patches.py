@@ -3,11 +3,28 @@
 import open_clip
 import pytest
 import torch
+import transformers
 from open_clip.timm_model import TimmModel
 
 from tests.training.conftest import DIMENSION, TEXT, VIT, resnet, timm, vit
+from tests.training.published import TOWER, VISION
 from training.model.attention import PoolingAttention
 from training.model.patches import AttentionReader, MeanReader, reader
+from training.model.transformers_model import Visual
+
+DINOV2 = transformers.Dinov2Config(
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    image_size=96,
+    patch_size=16,
+    layerscale_value=0.5,
+)
+
+
+def of_transformers(model):
+    return Visual(model, (64, 64))
+
 
 ATTENDING = {
     "class token": lambda: vit(layers=2).visual,
@@ -22,6 +39,27 @@ ATTENDING = {
         "test_vit3", 96, 160, pool="map", proj="none"
     ),
     "ResNet of open_clip": lambda: resnet().visual,
+    "transformers CLIP": lambda: of_transformers(
+        transformers.CLIPModel(
+            transformers.CLIPConfig(
+                vision_config=VISION | {"num_hidden_layers": 2}, text_config=TOWER
+            )
+        )
+    ),
+    "transformers SigLIP": lambda: of_transformers(
+        transformers.SiglipModel(transformers.SiglipConfig(vision_config=VISION, text_config=TOWER))
+    ),
+    "transformers DINOv2, scaled": lambda: of_transformers(transformers.Dinov2Model(DINOV2)),
+    "transformers ViT": lambda: of_transformers(
+        transformers.ViTModel(transformers.ViTConfig(**VISION), add_pooling_layer=False)
+    ),
+    "dual encoder of DINOv2": lambda: of_transformers(
+        transformers.VisionTextDualEncoderModel(
+            transformers.VisionTextDualEncoderConfig.from_vision_text_configs(
+                DINOV2, transformers.BertConfig(**TOWER), projection_dim=24
+            )
+        )
+    ),
 }
 AVERAGING = {
     "mean": lambda: vit(pool_type="avg").visual,
