@@ -109,7 +109,6 @@ CHANGES = {
     "version": "2000",
     "dimension": 7,
     "image": ImageSpec(height=32, width=32),
-    "has_text": False,
     "context_length": 7,
     "patch_grid": (1, 1),
     "patches": "class_activation",
