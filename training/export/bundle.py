@@ -118,6 +118,7 @@ def _manifest(
     maps = {name: answer for name, answer in parity.image.items() if name != "embedding"}
     grids = {answer.shape[1:3] for answer in maps.values()}
     logit_bias = getattr(clip.model, "logit_bias", None)
+    golden_text = (None, None) if parity.text is None else (PROBES[1], parity.text[1])
     return Manifest(
         name=name,
         version=bundle_version,
@@ -130,11 +131,7 @@ def _manifest(
         has_attention="attention" in maps,
         logit_scale=float(clip.model.logit_scale.detach().exp()),
         logit_bias=0.0 if logit_bias is None else float(logit_bias.detach()),
-        golden=Golden.of(
-            None if parity.text is None else PROBES[1],
-            parity.image["embedding"][0],
-            None if parity.text is None else parity.text[1],
-        ),
+        golden=Golden.of(golden_text[0], parity.image["embedding"][0], golden_text[1]),
         metrics=dict(metrics),
         image_mean=None if image_mean is None else pack_vector(image_mean),
         provenance={
