@@ -123,9 +123,9 @@ def _text_side(name: str, config: Any) -> tuple[Tokenizer | None, int | None, in
 
 
 def _open(kind: Any, name: str, **options: Any) -> Any:
-    """Opens a part of a model with one of transformers' Auto classes."""
+    """Opens a part of a model with one of transformers' Auto classes, and runs no code of it."""
     try:
-        return kind.from_pretrained(name, **options)
+        return kind.from_pretrained(name, trust_remote_code=False, **options)
     except ValueError as error:
         raise UnsupportedModel(
             f"transformers does not know this model's part for {kind.__name__}; export one that "
