@@ -65,8 +65,8 @@ def listed(names: Iterable[str], studies: Sequence[ManifestStudy]) -> list[Manif
     if missing:
         raise DataError(
             f"{len(missing)} of the {len(wanted)} names in the list name no study or image of the "
-            f"data set, for example {missing[0]!r}; download what is missing, or take the names out "
-            "of the list"
+            f"data set, for example {missing[0]!r}; download what is missing, or take the names "
+            "out of the list"
         )
     return [
         each
