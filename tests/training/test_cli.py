@@ -152,8 +152,13 @@ def test_a_list_of_images_takes_each_and_lateral_ones_too(invoke, tmp_path):
     arguments = ["chexpert", "--root", tmp_path, "--out", tmp_path / "out"]
     invoke("data", *arguments, "--subset", tmp_path / "train.csv")
     studies = list(read_manifest(tmp_path / "out" / "studies.parquet"))
-    assert [s.study_id for s in studies] == [f"patient00001-study1-{view}" for view in views]
+    ids = ["patient00001-study1", "patient00001-study1-lateral"]
+    assert [s.study_id for s in studies] == ids
     assert all(s.findings == ("edema",) and len(s.images) == 1 for s in studies)
+    (tmp_path / "ids.txt").write_text(ids[0])
+    invoke("data", *arguments, "--subset", tmp_path / "ids.txt")
+    (study,) = read_manifest(tmp_path / "out" / "studies.parquet")
+    assert study.images == (f"{folder}/{views[0]}.jpg",)
 
 
 def test_a_subset_that_cannot_be_drawn_is_refused(fails, downloaded, tmp_path):

@@ -20,7 +20,13 @@ LINES = [
     for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     for line in block.splitlines()
 ]
-NOT_OURS = {"constants.py", "chexpert_5x200.csv", "candidate.csv", "query.csv"}
+NOT_OURS = {
+    "constants.py",
+    "chexpert_5x200.csv",
+    "mimic_5x200_ids.csv",
+    "candidate.csv",
+    "query.csv",
+}
 """Files that the reader of the page downloads into the folder of the commands."""
 PROGRAM = typer.main.get_command(cli.cli)
 

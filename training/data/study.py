@@ -14,6 +14,8 @@ from service.studies.gaze import Gaze as Gaze
 from training.errors import TrainingError
 
 Scalar = str | int | float | bool
+LATERAL = "-lateral"
+"""What stands behind the id of a study of lateral images, so that its frontal ones keep theirs."""
 
 
 class DataError(TrainingError, ValueError):

@@ -1,7 +1,7 @@
 """Finds the studies and images that a published list names.
 
-A list is a text file with one name a line, or a table (.csv, plain or gzipped) as its authors
-publish it. Of a table the first of these columns is read, whatever its case: `COLUMNS`.
+A list is a text file with one name a line, or a table (.csv or .tsv, plain or gzipped) as its
+authors publish it. Of a table the first of these columns is read, whatever its case: `COLUMNS`.
 
 A name is a study's id, the path of an image with any folders before it, or the file name of an
 image if no other image of the data set has it. Endings (.dcm, .jpg, .jpeg, .png) may differ:
@@ -18,17 +18,20 @@ from training.data.sources.table import rows
 from training.data.study import DataError, ManifestStudy
 
 COLUMNS = (
+    "dicom_id",
     "path",
     "imgpath",
-    "dicom_id",
+    "image_path",
     "image index",
     "imageid",
     "image_id",
     "patientid",
     "study_id",
 )
-"""Columns that name an image, before those that name a study, in the words of each data set."""
-_TABLE = (".csv", ".csv.gz")
+"""Columns that name an image, before those that name a study, in the words of each data set.
+
+`dicom_id` comes before paths: BenchX's mimic_5x200_ids.csv has one path for all images."""
+_TABLE = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _ENDING = re.compile(r"\.(?:dcm|jpe?g|png)$", re.IGNORECASE)
 
 
@@ -50,7 +53,7 @@ def listed(names: Iterable[str], studies: Sequence[ManifestStudy]) -> list[Manif
     index = _Index(studies)
     whole: set[str] = set()
     images: set[str] = set()
-    missing = 0
+    missing: list[str] = []
     for name in wanted:
         found = index.image(name)
         if name in index.ids:
@@ -58,11 +61,12 @@ def listed(names: Iterable[str], studies: Sequence[ManifestStudy]) -> list[Manif
         elif found is not None:
             images.add(found)
         else:
-            missing += 1
+            missing.append(name)
     if missing:
         raise DataError(
-            f"{missing} of the {len(wanted)} names in the list name no study or image of the data "
-            "set; download what is missing, or take the names out of the list"
+            f"{len(missing)} of the {len(wanted)} names in the list name no study or image of the "
+            f"data set, for example {missing[0]!r}; download what is missing, or take the names "
+            "out of the list"
         )
     return [
         each

@@ -124,7 +124,7 @@ class Evaluation:
             if own is None and self.label_set is None:
                 return {}
             return one_set(own or {}, self.label_set)
-        if self.labels.suffix in (".py", ".csv"):
+        if self.labels.suffix.lower() in (".py", ".csv"):
             return one_set(read_published(self.labels), self.label_set)
         return one_set(read_labels(self.labels).root, self.label_set)
 

@@ -39,7 +39,9 @@ def read_published(path: Path) -> dict[str, dict[str, Ensemble]]:
 
     Raises DataError for a file that is not of its form.
     """
-    return read_ensembles(path) if path.suffix == ".py" else {path.stem: read_sentences(path)}
+    if path.suffix.lower() == ".py":
+        return read_ensembles(path)
+    return {path.stem: read_sentences(path)}
 
 
 def read_sentences(path: Path) -> dict[str, Ensemble]:
@@ -78,7 +80,7 @@ def _assigned(path: Path) -> list[tuple[str, ast.expr]]:
     """Returns the names that the file assigns at its top, and to what."""
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise DataError(f"{path.name} is not Python: {error}. Download the file again") from None
     return [
         (target.id, node.value)
@@ -111,11 +113,13 @@ def _prompts(path: Path, name: str, value: ast.expr) -> dict[str, list[str]]:
 
 def _labels(path: Path, prompts: dict[str, list[str]]) -> dict[str, Ensemble]:
     denied = {f"no {label}" for label in prompts} & prompts.keys()
-    try:
-        return {
-            label: Ensemble(present=tuple(present), absent=tuple(prompts.get(f"no {label}", ())))
-            for label, present in prompts.items()
-            if label not in denied
-        }
-    except ValidationError as error:
-        raise DataError(f"{path.name}: {error.errors()[0]['msg']}") from None
+    labels = {}
+    for label in (each for each in prompts if each not in denied):
+        absent = prompts.get(f"no {label}", ())
+        try:
+            labels[label] = Ensemble(present=tuple(prompts[label]), absent=tuple(absent))
+        except ValidationError as error:
+            raise DataError(
+                f"{path.name}, prompts of {label!r}: {error.errors()[0]['msg']}. Correct the file"
+            ) from None
+    return labels

@@ -20,7 +20,8 @@ def study(number, *images, source="chexpert", **fields):
 
 
 STUDIES = [
-    study(1, FRONTAL, SECOND, LATERAL, view="PA"),
+    study(1, FRONTAL, SECOND, view="PA"),
+    replace(study(1, LATERAL), study_id="s1-lateral"),
     study(2, "train/patient00002/study1/view1_frontal.jpg", view="AP"),
 ]
 
@@ -49,7 +50,7 @@ def test_an_image_is_found_by_its_path_or_by_a_name_that_no_other_has(name):
 
 def test_each_listed_image_is_a_study_of_its_own():
     chosen = listed([LATERAL, FRONTAL], STUDIES)
-    assert [s.study_id for s in chosen] == ["s1-view1_frontal", "s1-view3_lateral"]
+    assert [s.study_id for s in chosen] == ["s1", "s1-lateral"]
     assert [s.images for s in chosen] == [(FRONTAL,), (LATERAL,)]
     assert [s.view for s in chosen] == ["PA", None]
     assert {s.patient_id for s in chosen} == {"p1"}
@@ -70,18 +71,31 @@ def test_images_of_mimic_are_found_by_dicom_id_as_dicom_or_jpeg():
     "name", ["s9", "view1_frontal.jpg", "x/view2_frontal.jpg", "patient00001/study1"]
 )
 def test_a_name_of_nothing_or_of_several_is_counted(name):
-    with pytest.raises(DataError, match="1 of the 2 names in the list name no study or image"):
+    with pytest.raises(DataError, match="1 of the 2 names in the list name no study") as raised:
         listed(["s1", name], STUDIES)
+    assert f"for example {name!r}" in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    "column", ["Path", "imgpath", "dicom_id", "Image Index", "ImageId", "patientId", "study_id"]
+    "column",
+    ["Path", "image_path", "dicom_id", "Image Index", "ImageId", "patientId", "study_id"],
 )
 def test_a_published_table_is_read_by_its_column(tmp_path, column):
     """GLoRIA's has an index, labels, and reports that run over several lines."""
     rows = [["", column, "Edema", "Report"], ["17", SECOND, "1.0", "Edema.\nStable."]]
     assert names_of(table(tmp_path / "list.csv", *rows)) == [SECOND]
     assert names_of(table(tmp_path / "list.csv.gz", *rows, opened=gzip.open)) == [SECOND]
+
+
+def test_tabs_may_separate_the_cells(tmp_path):
+    (tmp_path / "list.tsv").write_text(f"Path\tEdema\n{SECOND}\t1\n")
+    assert names_of(tmp_path / "list.tsv") == [SECOND]
+
+
+def test_a_dicom_id_is_preferred_to_a_path_that_stands_for_all(tmp_path):
+    """BenchX's mimic_5x200_ids.csv has the same path in each row."""
+    rows = [["Path", "dicom_id", "subject_id", "study_id"], ["path/of/images", "aa-bb", "10", "50"]]
+    assert names_of(table(tmp_path / "list.csv", *rows)) == ["aa-bb"]
 
 
 def test_ids_that_were_saved_as_numbers_are_read(tmp_path):
@@ -96,7 +110,7 @@ def test_an_image_is_preferred_to_the_study_that_it_is_of(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("list.csv", "name,label\na,b\n", "list.csv has none of the columns path, imgpath, "),
+        ("list.csv", "name,label\na,b\n", "list.csv has none of the columns dicom_id, path, "),
         ("list.csv", "Path,label\n,b\n", "list.csv, row 2, column Path: the cell is blank"),
         ("list.csv", "Path,label\n", "list.csv names no study or image; write one a line"),
         ("list.txt", "\n \n", "list.txt names no study or image; write one a line"),

@@ -131,11 +131,12 @@ def test_every_subset_is_of_a_data_set_that_is_read_and_has_what_its_name_says(n
         assert set(subset.labels) <= {label.lower() for label in CHEXPERT}
 
 
-def test_a_subset_by_name_becomes_test_studies():
-    subset = SUBSETS["chexpert-5x200"]
-    studies = [replace(s, split="train") for s in pool(210, subset)]
-    chosen = choose("chexpert-5x200", "chexpert", studies)
-    assert len(chosen) == 1000
+@pytest.mark.parametrize("name", SUBSETS)
+def test_a_subset_by_name_becomes_test_studies(name):
+    subset = SUBSETS[name]
+    studies = [replace(s, split="train") for s in pool(subset.each + 1, subset)]
+    chosen = choose(name, subset.source, studies)
+    assert len(chosen) == len(subset.findings) * subset.each
     assert {s.split for s in chosen} == {"test"}
 
 

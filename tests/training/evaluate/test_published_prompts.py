@@ -89,10 +89,11 @@ def test_the_file_is_never_run(written, tmp_path):
         ("", "constants.py assigns no name that ends with _CLASS_PROMPTS"),
         ("x = (", "constants.py is not Python: "),
         ("\0", "constants.py is not Python: "),
+        (f"x = {'-' * 20_000}1", "constants.py is not Python: "),
         ("X_CLASS_PROMPTS = {'a': ['b']}", "X_CLASS_PROMPTS is not a dictionary of classes"),
         ("X_CLASS_PROMPTS = {[]: 1}", "X_CLASS_PROMPTS is not a dictionary of classes"),
         ("X_CLASS_PROMPTS = {'a': {'b': []}}", "X_CLASS_PROMPTS is not a dictionary of classes"),
-        ("X_CLASS_PROMPTS = {'a': {'b': ['']}}", "constants.py: .*at least 1 item"),
+        ("X_CLASS_PROMPTS = {'a': {'b': ['']}}", "constants.py, prompts of 'a': .*at least 1 item"),
         ("X_CLASS_PROMPTS = {'a': {'b': ['c' * 600]}}", "X_CLASS_PROMPTS is not a dictionary"),
         (f"X_CLASS_PROMPTS = {{'a': {{'b': ['{'c' * 600}']}}}}", "at most 512 characters"),
     ],
@@ -117,7 +118,7 @@ def test_sentences_of_a_table_are_one_label_set(written):
     [
         ("Variable\nEdema\n", "query.csv has no column Text"),
         ("Variable,Text\nEdema,\n", "query.csv, row 2, column Text: the cell is blank"),
-        (f"Variable,Text\nEdema,{'c' * 600}\n", "query.csv: .*at most 512 characters"),
+        (f"Variable,Text\nEdema,{'c' * 600}\n", "query.csv, prompts of 'edema': .*at most 512 c"),
     ],
 )
 def test_a_table_of_another_form_is_refused(written, table, said):

@@ -10,13 +10,14 @@ images will do; what is missing is counted as skipped.
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from training.data.labels import CHEXPERT
 from training.data.report import titled
 from training.data.sources.chexpert_labels import chexpert_findings, chexpert_metadata
 from training.data.sources.table import Row, present, rows
-from training.data.study import ManifestStudy, Scalar, Skipped, Split
+from training.data.study import LATERAL, ManifestStudy, Scalar, Skipped, Split
 
 SOURCE = "chexpert"
 REPORTS = "df_chexpert_plus_240401.csv"
@@ -31,7 +32,7 @@ _IS_FRONTAL = {"frontal": True, "lateral": False}
 def studies(root: Path, *, lateral: bool = False) -> Iterator[ManifestStudy | Skipped]:
     """Yields each study with its frontal images, in its published split (`valid`: validation).
 
-    lateral: with its lateral images too, behind the frontal ones.
+    lateral: its lateral images too, as a study of their own with `-lateral` behind its id.
 
     A finding is a label of 1. Uncertain labels (-1) are named in the metadata.
     """
@@ -42,17 +43,20 @@ def studies(root: Path, *, lateral: bool = False) -> Iterator[ManifestStudy | Sk
             yield Skipped(f"no table {table}")
             continue
         for folder, views in _by_study(root / table).items():
-            frontal = [row for row in views if row.choice("Frontal/Lateral", _IS_FRONTAL)]
-            wanted = (
-                [*frontal, *(row for row in views if row not in frontal)] if lateral else frontal
-            )
-            there = [row for row in wanted if (root / _image(row, "Path")).is_file()]
-            if not wanted:
-                yield Skipped("no frontal view")
-            elif not there:
-                yield Skipped("no image file")
-            else:
-                yield _study(there, folder, reports.get(folder, ""), split)
+            for frontal in (True, False) if lateral else (True,):
+                wanted = [
+                    row for row in views if row.choice("Frontal/Lateral", _IS_FRONTAL) == frontal
+                ]
+                there = [row for row in wanted if (root / _image(row, "Path")).is_file()]
+                if there:
+                    study = _study(there, folder, reports.get(folder, ""), split)
+                    yield (
+                        study if frontal else replace(study, study_id=f"{study.study_id}{LATERAL}")
+                    )
+                elif wanted:
+                    yield Skipped("no image file")
+                elif frontal:
+                    yield Skipped("no frontal view")
 
 
 def _study(views: list[Row], folder: str, report: str, split: Split) -> ManifestStudy:

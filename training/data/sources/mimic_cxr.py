@@ -18,7 +18,7 @@ from training.data.report import description
 from training.data.sources.chexpert_labels import chexpert_findings, chexpert_metadata
 from training.data.sources.mimic_files import read_text
 from training.data.sources.table import rows
-from training.data.study import DataError, ManifestStudy, Skipped, Split
+from training.data.study import LATERAL, DataError, ManifestStudy, Skipped, Split
 
 SOURCE = "mimic_cxr"
 FRONTAL = ("PA", "AP")
@@ -28,7 +28,8 @@ _SPLITS: dict[str, Split] = {"train": "train", "validate": "validation", "test":
 def studies(root: Path, *, lateral: bool = False) -> Iterator[ManifestStudy | Skipped]:
     """Yields one study for each report, with its frontal images, PA before AP.
 
-    lateral: with its images of all other views too, behind the frontal ones.
+    lateral: its images of all other views too, as a study of their own with `-lateral` behind its
+    id.
 
     The report is its findings and impression, else its impression, else its findings, else its
     last paragraph. Findings are the CheXpert labeller's on that report, None if its table has no
@@ -45,36 +46,38 @@ def studies(root: Path, *, lateral: bool = False) -> Iterator[ManifestStudy | Sk
     for (patient, study), images in _images(root).items():
         folder = f"files/p{patient[:2]}/p{patient}"
         report = root / folder / f"s{study}.txt"
-        views = (*FRONTAL, *sorted(images.keys() - set(FRONTAL))) if lateral else FRONTAL
-        wanted = [(view, name) for view in views for name in sorted(set(images[view]))]
-        present = [
-            (view, path)
-            for view, name in wanted
-            if (root / (path := f"{folder}/s{study}/{name}.jpg")).is_file()
-        ]
-        if not wanted:
-            yield Skipped(f"no image of view {' or '.join(views)}")
-        elif not present:
-            yield Skipped("no image file")
-        elif not report.is_file():
-            yield Skipped("no report file")
-        elif (text := _description(report)) is None:
-            yield Skipped("report is not UTF-8 text")
-        elif not text:
-            yield Skipped("empty report")
-        else:
-            row = labels.get(study)
-            yield ManifestStudy(
-                study_id=study,
-                patient_id=patient,
-                source=SOURCE,
-                images=tuple(path for _, path in present),
-                report=text,
-                view=present[0][0] or None,
-                findings=chexpert_findings(row) if row else None,
-                split=splits.get(study),
-                metadata=chexpert_metadata(row) if row else {},
-            )
+        others = sorted(images.keys() - set(FRONTAL)) if lateral else ()
+        for ending, views in (("", FRONTAL), (LATERAL, others)):
+            wanted = [(view, name) for view in views for name in sorted(set(images[view]))]
+            present = [
+                (view, path)
+                for view, name in wanted
+                if (root / (path := f"{folder}/s{study}/{name}.jpg")).is_file()
+            ]
+            if not wanted:
+                if views:
+                    yield Skipped(f"no image of view {' or '.join(FRONTAL)}")
+            elif not present:
+                yield Skipped("no image file")
+            elif not report.is_file():
+                yield Skipped("no report file")
+            elif (text := _description(report)) is None:
+                yield Skipped("report is not UTF-8 text")
+            elif not text:
+                yield Skipped("empty report")
+            else:
+                row = labels.get(study)
+                yield ManifestStudy(
+                    study_id=f"{study}{ending}",
+                    patient_id=patient,
+                    source=SOURCE,
+                    images=tuple(path for _, path in present),
+                    report=text,
+                    view=present[0][0] or None,
+                    findings=chexpert_findings(row) if row else None,
+                    split=splits.get(study),
+                    metadata=chexpert_metadata(row) if row else {},
+                )
 
 
 def _description(report: Path) -> str | None:

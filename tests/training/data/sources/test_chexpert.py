@@ -52,15 +52,19 @@ def test_a_study_is_its_frontal_images_with_labels_and_no_report(write, read, la
     assert skipped == {"no frontal view": 1, "no image file": 1}
 
 
-def test_lateral_images_come_behind_the_frontal_ones_where_they_are_asked_for(write, read, layout):
-    layout["train.csv"].reverse()
+def test_lateral_images_are_studies_of_their_own_where_they_are_asked_for(write, read, layout):
     layout["train/patient00001/study2/view1_lateral.jpg"] = None
-    found, skipped = read(read_source("chexpert", write(layout), lateral=True))
-    both = found["patient00001-study1"]
-    assert [image[-11:] for image in both.images] == ["frontal.jpg", "lateral.jpg"]
-    assert both.view == "AP"
-    assert found["patient00001-study2"].view is None
-    assert skipped == {"no image file": 1}
+    root = write(layout)
+    frontal, _ = read(studies(root))
+    found, skipped = read(read_source("chexpert", root, lateral=True))
+    assert found.items() >= frontal.items()
+    lateral = {study: found[study] for study in found.keys() - frontal.keys()}
+    assert lateral.keys() == {"patient00001-study1-lateral", "patient00001-study2-lateral"}
+    assert lateral["patient00001-study1-lateral"].images == (
+        "train/patient00001/study1/view2_lateral.jpg",
+    )
+    assert {study.patient_id for study in lateral.values()} == {"patient00001"}
+    assert skipped == {"no frontal view": 1, "no image file": 1}
 
 
 def test_the_published_validation_set_keeps_its_place(write, read, layout):
