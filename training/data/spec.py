@@ -9,9 +9,12 @@ from training.data.phantom import Reader
 
 
 class FrozenSpec(BaseModel):
-    """A section of a recipe: it cannot be changed, and it refuses keys that it does not know."""
+    """A section of a recipe: it cannot be changed, and it refuses keys that it does not know.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Its numbers are finite.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _sum_to_one(fractions: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -17,6 +17,8 @@ from training.recipe.sections import ExpertSpec, ModelSpec, OptimiserSpec, RunSp
 CONFIGS = Path(__file__).parents[1] / "configs"
 """Folder of the recipes that come with the project."""
 SECTIONS = ("data", "model", "expert", "optimiser", "run")
+OPTIONAL = "pixels"
+"""The section, inside `model`, that may be null."""
 
 
 class RecipeError(TrainingError, ValueError):
@@ -104,7 +106,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
     place: Any = values
     for part in (*parents, leaf):
         if not isinstance(place, dict):
-            raise RecipeError(f"unknown key {key!r}; {part!r} would be inside a single value")
+            raise RecipeError(
+                f"unknown key {key!r}; {part!r} would be inside a single value, or in a section "
+                "that has to be set whole"
+            )
         if part not in place:
             raise _unknown(key, values)
         section, place = place, place[part]
@@ -112,7 +117,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise RecipeError(f"{override!r} has a value that is not YAML") from None
-    if isinstance(place, dict) and not isinstance(value, dict):
+    unset = value is None and leaf == OPTIONAL
+    if isinstance(place, dict) and not isinstance(value, dict) and not unset:
         raise RecipeError(
             f"{key!r} is a section; set a key of it, such as {key}.{next(iter(place))}"
         )

@@ -75,11 +75,9 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
 
 def measured(folder: Path) -> dict[str, float]:
-    """Returns the validation values of the weights that a run gives; {} without validation."""
-    if not (folder / BEST).exists():
-        return last_measured(folder)
-    best = torch.load(folder / BEST, map_location="cpu", weights_only=True, mmap=True)
-    return last_measured(folder, best["global_step"])
+    """Returns the validation values of the weights that a run gives; {} if none were recorded."""
+    given = torch.load(_given(folder), map_location="cpu", weights_only=True, mmap=True)
+    return last_measured(folder, given["global_step"])
 
 
 def _given(folder: Path) -> Path:

@@ -96,12 +96,13 @@ class RunRecord(Logger):
 def last_measured(run: Path, steps: int | None = None) -> dict[str, float]:
     """Returns the validation values at the last checkpoint; {} without a validation split.
 
-    steps: the last checkpoint of the run's first steps, so many. None: of all.
+    steps: at the checkpoint after so many steps, {} if nothing was recorded at it. None: at the
+    last.
     """
     if not (run / METRICS).exists():
         return {}
     rows = pq.read_table(run / METRICS).to_pylist()
-    rows = rows if steps is None else [row for row in rows if row["step"] < steps]
+    rows = rows if steps is None else [row for row in rows if row["step"] == steps - 1]
     measured = [row for row in rows if row["metric"].startswith(VALIDATION)]
     return {row["metric"]: row["value"] for row in sorted(measured, key=lambda row: row["step"])}
 

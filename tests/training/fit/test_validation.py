@@ -1,5 +1,7 @@
 """What is measured at a checkpoint, the average of the weights, and stopping early."""
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from training.fit import loop
 from training.fit.trainer import fit
 from training.model.expert_clip import ExpertCLIP
 from training.run.folder import BEST, CHECKPOINT, load_run, measured
-from training.run.record import last_measured
+from training.run.record import METRICS, last_measured
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +71,18 @@ def test_a_run_gives_the_weights_of_its_best_checkpoint(
     assert_same_weights(weights(fit(changed(tiny_recipe, **changes), run)), weights(given))
     last = torch.load(run / CHECKPOINT, weights_only=True)["state_dict"]
     assert not torch.equal(last["expert_clip.model.visual.proj"], projection)
+
+
+def test_what_was_measured_before_the_best_checkpoint_is_not_taken_for_its_own(
+    rendered, tiny_recipe, tmp_path, monkeypatch
+):
+    """The power fails after best.ckpt is written and before metrics.parquet is."""
+    scripted(monkeypatch, 2.0, 1.0, 3.0, 3.0)
+    run, _ = run_with(rendered, tmp_path, tiny_recipe, run={"watched": "loss", "weights": "best"})
+    assert measured(run)["validation/loss"] == 1.0
+    table = pq.read_table(run / METRICS)
+    pq.write_table(table.filter(pc.field("step") < 11), run / METRICS)
+    assert measured(run) == {}
 
 
 def test_patience_counts_checkpoints_without_a_lower_loss(

@@ -170,6 +170,16 @@ def test_a_section_cannot_be_set_to_a_single_value(override, example):
     assert str(refused.value) == f"{key!r} is a section; set a key of it, such as {example}"
 
 
+@pytest.mark.parametrize("override", ["model.pixels=null", "pixels=null"])
+def test_an_optional_section_can_be_unset(override):
+    assert load_recipe("paper", [override]).model.pixels is None
+
+
+def test_a_section_that_is_not_set_is_to_be_set_whole():
+    with pytest.raises(RecipeError, match="or in a section that has to be set whole"):
+        load_recipe("phantom-tiny", ["model.pixels.mean=0.58"])
+
+
 def test_an_override_without_a_value_is_refused():
     with pytest.raises(RecipeError, match="not key=value"):
         load_recipe("phantom-tiny", ["optimiser.epochs"])
@@ -177,7 +187,15 @@ def test_an_override_without_a_value_is_refused():
 
 @pytest.mark.parametrize(
     "override",
-    ["optimiser.epochs=0", "optimiser.warmup=1", "data.train=many", "data.source=x", "seed=-1"],
+    [
+        "optimiser.epochs=0",
+        "optimiser.warmup=1",
+        "optimiser.weight_decay=.nan",
+        "expert.alpha=.inf",
+        "data.train=many",
+        "data.source=x",
+        "seed=-1",
+    ],
 )
 def test_a_value_out_of_bounds_names_its_key(override):
     with pytest.raises(RecipeError, match=rf"^{override.split('=')[0].split('.')[0]}[.:]"):
