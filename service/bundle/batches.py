@@ -20,9 +20,9 @@ DEFAULT_BATCH = 8
 TOLERANCE = 1e-5
 """Largest difference in any number of a unit vector.
 
-Measured on a CPU in fp32: 0, for a ViT-B/16 and for both towers of the demo, these with one to eight
-threads a call. In int8 it is 3e-3, since a batch shares one scale: so no call of int8 has more than
-one item.
+Measured on a CPU in fp32: 0, for a ViT-B/16 and for both towers of the demo, these with one to
+eight threads a call. In int8 it is 3e-3, since a batch shares one scale: so no call of int8 has
+more than one item.
 """
 
 
