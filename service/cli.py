@@ -111,7 +111,7 @@ def copy(
         show_outcome(out, err, done, "copied")
         if store.identity.same_vectors(target.identity):
             alike, searches = copying.searched_alike(store, target, SEARCHES)
-            out.print(f"{alike} of {searches} searches find the same ten reports in both libraries")
+            out.print(f"{alike} of {searches} searches find the same ten studies in both libraries")
         lacking = copying.missing(store, target)
     if lacking:
         err.print(f"{lacking} studies were not copied. Correct them, then run this again.")

@@ -159,7 +159,7 @@ def _open_encoder(settings: Settings) -> Encoder:
         threads=settings.threads,
         precision=settings.precision,
     )
-    batch = towers.max_batch(settings.max_batch)
+    batch = towers.max_batch(min(settings.max_batch, settings.queue_items))
     self_test(bundle, towers, batch)
     return Encoder(
         bundle,

@@ -71,14 +71,20 @@ def missing(source: CaseStore, target: CaseStore) -> int:
 
 
 def searched_alike(source: CaseStore, target: CaseStore, searches: int) -> tuple[int, int]:
-    """Searches both libraries by the reports of some studies.
+    """Searches both libraries by the reports of some studies, by images where these have no vector.
 
     Returns how many searches find the same ten studies in both, and how many were made.
     """
-    reports = [embedded.report_vector for embedded in islice(source.studies(), searches)]
-    asked = [Search("report", vector) for vector in reports if vector is not None]
+    some = islice(source.studies(), searches)
+    asked = [search for embedded in some if (search := _search_of(embedded)) is not None]
     alike = sum(_studies_of(source, search) == _studies_of(target, search) for search in asked)
     return alike, len(asked)
+
+
+def _search_of(embedded: EmbeddedStudy) -> Search | None:
+    if embedded.report_vector is not None:
+        return Search("report", embedded.report_vector)
+    return Search("image", embedded.image_vectors[0]) if embedded.image_vectors else None
 
 
 def _studies_of(store: CaseStore, search: Search) -> list[StudyRef]:

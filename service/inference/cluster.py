@@ -178,7 +178,7 @@ def on_cluster(
     """Starts the encoders on the cluster, each made there by `build`, and stops them at the end.
 
     Raises ClusterUnavailable if the cluster does not answer, does not start all encoders within
-    `START_S`, or has another bundle at this bundle's path.
+    `START_S`, or has another bundle at this bundle's path; or what `build` raised there.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports usage to its makers
     local = cluster.address == "local"
@@ -201,10 +201,22 @@ def on_cluster(
 
 
 class _Worker:
-    """A process of the cluster with its own encoder."""
+    """A process of the cluster with its own encoder, or with the reason why it has none.
+
+    Ray tells of a process that ends in __init__ that it ended, and not of what error.
+    """
 
     def __init__(self, build: Callable[[], Encoder]) -> None:
-        self._encoder = build()
+        try:
+            self._built: Encoder | EclipError = build()
+        except EclipError as error:
+            self._built = error
+
+    @property
+    def _encoder(self) -> Encoder:
+        if isinstance(self._built, EclipError):
+            raise self._built
+        return self._built
 
     @ray.method(max_task_retries=-1)
     def bundle_id(self) -> str:

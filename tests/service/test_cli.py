@@ -269,7 +269,7 @@ def test_a_library_is_copied_into_another_place(manifest, monkeypatch, data_dir,
     monkeypatch.setenv("ECLIP_DATA_DIR", str(tmp_path / "new"))
     copied = invoke("copy", data_dir / "studies")
     assert "3 studies copied, 0 rejected" in copied
-    assert "3 of 3 searches find the same ten reports in both" in copied
+    assert "3 of 3 searches find the same ten studies in both" in copied
     assert "Moderate cardiomegaly." in invoke("search", REPORTS["s3"], "--k", "1")
     assert "0 studies copied, 0 rejected" in invoke("copy", data_dir / "studies")
 

@@ -26,6 +26,13 @@ def image_only(directory: Path) -> Bundle:
     return seal(directory, manifest.model_copy(update=changes))
 
 
+def unlabelled(directory: Path) -> Bundle:
+    """Takes the label sets out of the bundle in `directory`."""
+    manifest = load(directory).manifest
+    (directory / LABELS).write_text("{}")
+    return seal(directory, manifest.model_copy(update={"name": "unlabelled"}))
+
+
 def mix_rows(path: Path, share: float) -> None:
     """Adds to each vector of a tower's graph a share of the mean over its batch.
 

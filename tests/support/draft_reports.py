@@ -17,7 +17,7 @@ PROVENANCE = Provenance(
 CLASSIFICATION = (
     Finding("pleural effusion", 0.41, 0.8125, True, False),
     Finding("pneumothorax", 0.2, 0.5, True, True),
-    Finding("cardiomegaly", 0.1, 0.25, False, False),
+    Finding("cardiomegaly", 0.1, 4.53612e-05, False, False),
     Finding("Swan-Ganz catheter", 0.3, None, False, False),
 )
 

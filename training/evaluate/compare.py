@@ -1,6 +1,9 @@
 """Compares two encoders that should be the same, such as a checkpoint and its bundle."""
 
+from dataclasses import replace
+
 from training.errors import TrainingError
+from training.evaluate.encode import BundleEncoder, DualEncoder, TorchEncoder
 from training.evaluate.result import Result
 
 TOLERANCE = 1e-4
@@ -9,6 +12,27 @@ TOLERANCE = 1e-4
 
 class Disagreement(TrainingError, RuntimeError):
     """Two encoders that should be the same give different numbers."""
+
+
+def scored_alike(encoder: DualEncoder, other: DualEncoder) -> tuple[DualEncoder, DualEncoder]:
+    """Returns the two with one scoring, since the calibrations of one of them serve both.
+
+    A run is scored as its bundle is. Raises Disagreement if two bundles, or two runs, are scored
+    differently.
+    """
+    ours, theirs = encoder.scorer.kind, other.scorer.kind
+    if ours == theirs:
+        return encoder, other
+    match encoder, other:
+        case TorchEncoder(), BundleEncoder():
+            return replace(encoder, scoring=theirs), other
+        case BundleEncoder(), TorchEncoder():
+            return encoder, replace(other, scoring=ours)
+    raise Disagreement(
+        f"labels are scored by {ours} in the first and by {theirs} in the second, so their "
+        "probabilities do not compare; export both with the same --scoring, or leave zero_shot "
+        "out of --suite"
+    )
 
 
 def differences(reference: Result, other: Result) -> dict[str, float]:

@@ -19,7 +19,7 @@ from training.data.spec import Fractions, PhantomData
 from training.data.splits import split_studies
 from training.data.study import DataError, ManifestStudy, Split
 from training.evaluate import PromptMean
-from training.evaluate.compare import differences
+from training.evaluate.compare import differences, scored_alike
 from training.evaluate.encode import BundleEncoder, DualEncoder, int8_twin
 from training.evaluate.published_prompts import read_published
 from training.evaluate.result import Result
@@ -52,9 +52,14 @@ class Evaluation:
     prompt_mean: PromptMean = "unit"
 
     def __call__(self, source: Path, against: Path | None = None) -> Result:
-        """Measures `source`, and its differences from `against` and from its own int8 graphs."""
+        """Measures `source`, and its differences from `against` and from its own int8 graphs.
+
+        Raises Disagreement if the zero-shot labels of the two are scored differently.
+        """
         encoder = open_encoder(source)
         other = None if against is None else open_encoder(against)
+        if other is not None and "zero_shot" in self.measures:
+            encoder, other = scored_alike(encoder, other)
         labels = self._labels(encoder, other)
         fractions = self._fractions(encoder)
         pairs = self._read(encoder.image_spec, fractions)

@@ -20,7 +20,7 @@ from service.bundle.maps import MapChange, MapKind, text_map
 from service.files import written_atomically
 from training.data.pairs import Levels, Pairs
 from training.evaluate.encode import BATCH, BundleEncoder, DualEncoder, EmbeddedPairs, int8_encoder
-from training.evaluate.prompts import ensemble, label_scores
+from training.evaluate.prompts import ensemble, label_scores, margins
 from training.evaluate.zero_shot import calibrated_probability
 from training.export.bundle import write_words
 
@@ -177,18 +177,23 @@ def nearest(queries: FloatArray, candidates: FloatArray) -> list[list[int]]:
 
 
 def calls(studies: EmbeddedPairs, label_sets: LabelSets) -> Bools:
-    """Returns bool[N,L]: whether each label of every set is called, by its calibration if any."""
+    """Returns bool[N,L]: whether each label of every set is called.
+
+    It is called by its calibration, or without one where its present prompts are nearer than its
+    absent ones: a probability by sigmoid that is not calibrated seldom passes a half.
+    """
     columns = [column for labels in label_sets.root.values() for column in _called(studies, labels)]
     return np.stack(columns, axis=1)
 
 
 def _called(studies: EmbeddedPairs, labels: Mapping[str, Label]) -> list[Bools]:
     scores = label_scores(studies.encoder, studies.images, labels.values()).T
+    margin = margins(studies.encoder, studies.images, labels.values()).T
     probabilities = (
-        (score, calibrated_probability(score, label))
+        calibrated_probability(score, label)
         for score, label in zip(scores, labels.values(), strict=True)
     )
     return [
-        (studies.encoder.scorer.probability(score) if calibrated is None else calibrated) > 0.5
-        for score, calibrated in probabilities
+        nearer > 0 if probability is None else probability > 0.5
+        for nearer, probability in zip(margin, probabilities, strict=True)
     ]

@@ -100,7 +100,7 @@ _CONTAINS, _HAS = RelationshipTypeValues.CONTAINS, RelationshipTypeValues.HAS_PR
 _INFERRED = RelationshipTypeValues.INFERRED_FROM
 _OBSERVED = RelationshipTypeValues.HAS_OBS_CONTEXT
 _DIGITS = 4
-"""Digits after the point of probabilities and similarities."""
+"""Significant digits of probabilities and similarities: a probability by sigmoid can be small."""
 
 
 def content_of(report: Report, images: Sequence[Dataset], written: datetime) -> ContentItem:
@@ -220,5 +220,5 @@ def _code(name: Code, value: Code, relation: RelationshipTypeValues) -> ContentI
 
 
 def _number(name: Code, value: float, relation: RelationshipTypeValues) -> ContentItem:
-    number = round(float(value), _DIGITS)
+    number = float(f"{value:.{_DIGITS}g}")
     return NumContentItem(name, number, _ONE, relationship_type=relation)

@@ -243,7 +243,7 @@ def _probability(finding: Finding) -> Resource:
     code = {"text": "Probability of the finding"}
     if finding.probability is None:
         return {"code": code, "dataAbsentReason": {"coding": [_NOT_KNOWN]}}
-    value = {"value": round(finding.probability, 4), "system": "http://unitsofmeasure.org"}
+    value = {"value": float(f"{finding.probability:.4g}"), "system": "http://unitsofmeasure.org"}
     return {"code": code, "valueQuantity": value | {"code": "1"}}
 
 

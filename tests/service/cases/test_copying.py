@@ -16,6 +16,7 @@ from service.errors import BundleMismatch, StoreUnavailable
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
 from service.wiring import open_other_library, open_services
 from tests.service.cases.conftest import KEY
+from tests.support.changed_bundles import image_only
 
 pytestmark = [
     pytest.mark.slow,
@@ -77,6 +78,15 @@ def test_a_library_moves_to_another_engine_as_it_is(library, on_server, renditio
     assert on_server.store.facets(CaseFilter()) == library.store.facets(CaseFilter())
     copied(library.store, renditions, on_server)
     assert on_server.store.count() == STUDIES
+
+
+def test_a_library_of_images_alone_is_compared_by_its_images(library, on_server):
+    """The copy's proof: its studies have no vectors of reports."""
+    whole = library.store.studies()
+    silent = [replace(each, report_vector=None, passage_vectors=()) for each in whole]
+    for store in (library.store, on_server.store):
+        store.put(silent)
+    assert searched_alike(library.store, on_server.store, STUDIES) == (STUDIES, STUDIES)
 
 
 def test_a_copy_finds_the_same_of_studies_that_are_alike(library, on_server, renditions, deadline):
@@ -160,6 +170,25 @@ def test_a_study_whose_image_is_gone_harms_no_other_study(
         outcome = copied(library.store, renditions, wired.library)
     assert outcome.stored == STUDIES - 1
     assert "not on this disk" in outcome.rejected[0].reason
+
+
+def test_a_library_gains_and_loses_its_vectors_of_texts(library, renditions, tmp_path):
+    """It moves to a bundle of images alone, and back."""
+    (tmp_path / "identifiers.key").write_text(KEY.hex())
+    silent = image_only(shutil.copytree(DEMO_BUNDLE, tmp_path / "images-alone"))
+    settings = Settings(data_dir=tmp_path, collection="silent", bundle=silent.path)
+    back = Settings(data_dir=tmp_path, collection="back")
+    with open_services(settings) as alone, open_services(back) as again:
+        outcome = copied(library.store, renditions, alone.library)
+        assert (outcome.stored, outcome.rejected) == (STUDIES, ())
+        for one in alone.library.store.studies():
+            assert (one.report_vector, one.passage_vectors) == (None, ())
+            assert one.study.passages
+        outcome = copied(alone.library.store, renditions_of(tmp_path, "silent"), again.library)
+        assert (outcome.stored, outcome.rejected) == (STUDIES, ())
+        for one in again.library.store.studies():
+            assert one.report_vector is not None
+            assert len(one.passage_vectors) == len(one.study.passages)
 
 
 def test_a_library_of_another_key_is_refused(library, renditions, tmp_path):

@@ -1,4 +1,5 @@
 import os
+import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,17 +12,18 @@ import psutil
 import pytest
 import ray
 
-from service.bundle.manifest import load
+from service.bundle.manifest import IMAGE_TOWER, load, seal
 from service.cases.ingest import Outcome, ingest, ingest_in_batches, total
 from service.cases.library import Query
 from service.cases.records import NewStudy, StudyRecord
 from service.cases.schema import EVERYTHING, NOBODY
 from service.cases.sources import open_source
 from service.deadline import Deadline
-from service.errors import ClusterUnavailable, DeadlineExceeded, StudyInvalid
+from service.errors import BundleNotReady, ClusterUnavailable, DeadlineExceeded, StudyInvalid
 from service.inference import cluster
 from service.settings import DEMO_BUNDLE, DEMO_LIBRARY, Settings
 from service.wiring import _open_encoder, open_library_on_ray, open_services
+from tests.support.changed_bundles import mix_rows
 
 pytestmark = pytest.mark.slow
 
@@ -185,6 +187,19 @@ def test_a_node_that_has_another_bundle_there_is_refused(settings):
     with (
         pytest.raises(ClusterUnavailable, match="another bundle"),
         cluster.on_cluster(where, other, partial(_open_encoder, settings), 100),
+    ):
+        pass
+
+
+def test_a_bundle_that_no_encoder_would_serve_is_refused_with_the_encoders_reason(
+    settings, tmp_path
+):
+    folder = shutil.copytree(DEMO_BUNDLE, tmp_path / "bundle")
+    mix_rows(folder / IMAGE_TOWER, 1)
+    mixing = settings.model_copy(update={"bundle": seal(folder, load(DEMO_BUNDLE).manifest).path})
+    with (
+        pytest.raises(BundleNotReady, match=r"mixes the items of a batch.*ECLIP_MAX_BATCH=1"),
+        open_library_on_ray(mixing, "local", encoders=1, gpus=0),
     ):
         pass
 

@@ -30,6 +30,7 @@ def sealed(copy: Path):
 
 def test_probes_differ_and_begin_with_what_the_export_encoded():
     assert len(np.unique(PIXELS, axis=0)) == BATCH
+    assert PIXELS.dtype == np.uint8
     texts = probe_texts("Clear lungs.", BATCH)
     assert texts[:3] == ["Clear lungs.", "1 Clear lungs.", "2 Clear"]
     assert len(set(texts)) == BATCH
@@ -102,3 +103,11 @@ def test_the_service_tests_the_batch_that_it_is_set_to(copy: Path, tmp_path: Pat
         pass
     with open_services(settings.model_copy(update={"max_batch": 1})) as wired:
         assert wired.encoder.healthy
+
+
+def test_no_larger_batch_is_tested_than_the_queue_can_hold(copy: Path, tmp_path: Path):
+    mix_rows(copy / IMAGE_TOWER, 1)
+    sealed(copy)
+    settings = Settings(data_dir=tmp_path / "var", bundle=copy, max_batch=4096, queue_items=16)
+    with pytest.raises(BundleNotReady, match="in a call of 16"), open_services(settings):
+        pass

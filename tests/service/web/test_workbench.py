@@ -35,6 +35,31 @@ def test_a_dropped_radiograph_becomes_a_cited_report(page, radiograph, choose):
     assert "not a medical device" in page.inner_text("header")
 
 
+def test_with_a_bundle_of_images_alone_similar_cases_are_shown(page, radiograph, choose):
+    problem = {"type": "urn:eclip:bundle/no-text", "title": "Bundle has no text model"}
+    answer = {"status": 422, "json": problem | {"detail": "It encodes images alone."}}
+    page.route("**/generate-report", lambda route: route.fulfill(**answer))
+    choose(page, "radiograph.png", radiograph)
+    expect(page.locator("#report")).to_have_text("No report: the bundle encodes images alone.")
+    expect(page.locator("#cases figure")).to_have_count(6)
+    expect(page.locator("#findings tr")).to_have_count(0)
+    expect(page.get_by_role("alert")).to_have_text("")
+
+
+def test_a_small_probability_is_not_shown_as_none(page, radiograph, choose):
+    """As a bundle scored by sigmoid gives without calibration."""
+
+    def lessen(route):
+        written = route.fetch().json()
+        for finding in written["classification"]:
+            finding["probability"] = 4.54e-5
+        route.fulfill(json=written)
+
+    page.route("**/generate-report", lessen)
+    choose(page, "radiograph.png", radiograph)
+    expect(page.locator("#findings tr").first).to_contain_text("0.000045", timeout=20_000)
+
+
 def test_a_dicom_that_the_browser_cannot_show_is_read_all_the_same(page, choose):
     choose(page, "a.dcm", dicom_bytes(dicom_dataset()), "application/dicom")
     expect(page.get_by_role("status")).to_have_text("Done.", timeout=20_000)

@@ -33,12 +33,15 @@ from service.settings import DEMO_BUNDLE
 from tests.service.inference.conftest import open_encoder
 from tests.training.conftest import CONTEXT, DIMENSION, NORMALISATION, SIDE, TEXT, VIT
 from training.data.pairs import Pairs
-from training.evaluate.encode import BundleEncoder, TorchEncoder
+from training.evaluate.compare import Disagreement, scored_alike
+from training.evaluate.encode import BundleEncoder, EmbeddedPairs, TorchEncoder
+from training.evaluate.evaluation import Evaluation
 from training.evaluate.suite import run_suite
 from training.export import export as module
 from training.export.bundle import write_bundle
 from training.export.export import Export
 from training.export.graphs import ParityError, write_graph
+from training.export.int8 import calls
 from training.model.clip import Clip
 from training.model.pixels import NormalisePixels
 from training.model.scoring import ScoringError, scorer_of
@@ -237,6 +240,41 @@ def test_the_suite_says_how_labels_were_scored_by_torch_and_by_the_bundle(siglip
     for encoder in (TorchEncoder(siglip), BundleEncoder(exported)):
         about = run_suite(encoder, nothing, None, {}, measures=()).about
         assert about["scoring"] == "sigmoid"
+
+
+def test_two_scorings_are_not_compared_and_a_run_is_scored_as_its_bundle(
+    siglip, exported, tmp_path
+):
+    """The calibrations of one bundle hold for its own score alone."""
+    old = shutil.copytree(exported.path, tmp_path / "old")
+    softmax = BundleEncoder(seal(old, exported.manifest.model_copy(update={"scoring": "softmax"})))
+    sigmoid, run = BundleEncoder(exported), TorchEncoder(siglip)
+    assert scored_alike(sigmoid, run) == (sigmoid, run)
+    assert [each.scorer.kind for each in scored_alike(run, softmax)] == ["softmax", "softmax"]
+    assert [each.scorer.kind for each in scored_alike(softmax, run)] == ["softmax", "softmax"]
+    job = Evaluation(tmp_path / "studies.jsonl", 0.0, ("zero_shot",))
+    with pytest.raises(Disagreement, match="by sigmoid in the first and by softmax in the second"):
+        job(exported.path, old)
+
+
+def test_calls_of_labels_without_calibration_differ_among_images(siglip):
+    """The model's own probabilities are all small, so int8 could change none of such calls."""
+    labels = LabelSets.model_validate(
+        {"set": {PROMPTS[0]: {"present": [PROMPTS[0]], "absent": [PROMPTS[1]]}}}
+    )
+    vectors = np.eye(2, DIMENSION, dtype=np.float32)
+
+    class Fixed(TorchEncoder):
+        def images(self, _):
+            return 0.6 * vectors
+
+        def texts(self, texts):
+            return vectors[[PROMPTS.index(text) for text in texts]]
+
+    encoder = Fixed(siglip)
+    assert encoder.scorer.kind == "sigmoid"
+    called = calls(EmbeddedPairs(encoder, Pairs(noise(siglip.image, 2), ())), labels)
+    assert called.tolist() == [[True], [False]]
 
 
 class Mixing(nn.Module):

@@ -34,7 +34,7 @@ FINDINGS = (
     Finding("effusion", 0.2, 0.9, True, False),
     Finding("nodule", 0.1, 0.04, True, False),
     Finding("edema", 0.1, 0.5, True, True),
-    Finding("mass", 0.1, 0.7, False, False),
+    Finding("mass", 0.1, 4.53612e-05, False, False),
     Finding("device", 0.1, None, False, False),
 )
 
@@ -125,7 +125,7 @@ def test_each_finding_says_what_its_calibration_allows():
         "effusion": ("POS", 0.9),
         "nodule": ("NEG", 0.04),
         "edema": ("IND", 0.5),
-        "mass": (None, 0.7),
+        "mass": (None, 4.536e-05),
         "device": (None, None),
     }
     *_, unknown = of_kind(entries(), "Observation")

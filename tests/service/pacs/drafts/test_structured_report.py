@@ -123,6 +123,7 @@ def test_probabilities_are_coded_and_a_doubtful_one_is_uncertain():
     ]  # fmt: skip
     assert said[0].MeasuredValueSequence[0].NumericValue == 0.8125
     assert said[1].ConceptCodeSequence[0].CodeMeaning == "Uncertain"
+    assert said[2].MeasuredValueSequence[0].NumericValue == 4.536e-05
     assert said[3].ConceptNameCodeSequence[0].CodeValue == "SIMILARITY"
 
 
