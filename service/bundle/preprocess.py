@@ -129,8 +129,8 @@ def shown_part(size: tuple[int, int], spec: ImageSpec, grid: tuple[int, int] = (
     """Returns what the tower's input shows of an image of (width, height).
 
     grid: rows and columns of patches. What is left below and to the right of them, because it is
-    smaller than a patch, does not belong to the part. Example: of 320 × 160 the input of 64 × 64 shows (80, 0, 160, 160) for `shortest` and
-    (0, -80, 320, 320) for `longest`.
+    smaller than a patch, does not belong to the part. Example: of 320 × 160 the input of 64 × 64
+    shows (80, 0, 160, 160) for `shortest` and (0, -80, 320, 320) for `longest`.
     """
     scaled = scaled_size(size, spec)
     (left, width), (top, height) = (
