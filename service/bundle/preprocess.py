@@ -125,16 +125,19 @@ def scaled_size(size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
     return max(1, round(width / ratio)), max(1, round(height / ratio))
 
 
-def shown_part(size: tuple[int, int], spec: ImageSpec) -> Rectangle:
+def shown_part(size: tuple[int, int], spec: ImageSpec, grid: tuple[int, int] = (1, 1)) -> Rectangle:
     """Returns what the tower's input shows of an image of (width, height).
 
-    Example: of 320 × 160 the input of 64 × 64 shows (80, 0, 160, 160) for `shortest` and
-    (0, -80, 320, 320) for `longest`.
+    grid: rows and columns of patches. What is left below and to the right of them, because it is
+    smaller than a patch, does not belong to the part. Example: of 320 × 160 the input of 64 × 64
+    shows (80, 0, 160, 160) for `shortest` and (0, -80, 320, 320) for `longest`.
     """
     scaled = scaled_size(size, spec)
     (left, width), (top, height) = (
-        (-_offset(small, shown, spec) * whole / small, shown * whole / small)
-        for whole, small, shown in zip(size, scaled, (spec.width, spec.height), strict=True)
+        (-_offset(small, shown, spec) * whole / small, (shown - shown % patches) * whole / small)
+        for whole, small, shown, patches in zip(
+            size, scaled, (spec.width, spec.height), reversed(grid), strict=True
+        )
     )
     return Rectangle(left, top, width, height)
 

@@ -70,9 +70,10 @@ class Mapper:
         The bundle has the maps.
         """
         radiograph, looked = self._encoder.looked(image, deadline, side)
+        size = (radiograph.columns, radiograph.rows)
         return ImageMaps(
             radiograph=radiograph,
-            part=shown_part((radiograph.columns, radiograph.rows), self.manifest.image),
+            part=shown_part(size, self.manifest.image, self.manifest.patch_grid or (1, 1)),
             attention=looked.attention,
             texts=tuple(_of_text(looked, vector) for vector in vectors),
         )

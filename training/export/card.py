@@ -120,7 +120,7 @@ def model_card(
         grid="×".join(map(str, manifest.patch_grid)) if manifest.patch_grid else "none",
         label_sets=", ".join(f"`{name}` ({len(s)})" for name, s in label_sets.root.items())
         or "none",
-        scoring=SCORING[manifest.scoring],
+        scoring=SCORING[manifest.scoring] if has_text else "none",
         precisions="fp32" if manifest.int8 is None else f"fp32; {_int8(manifest.int8)}",
         data=_data(manifest.provenance),
         metrics=_of_manifest(manifest) if result is None else _of_suite(result),

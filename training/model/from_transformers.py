@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from service.arrays import UInt8
 from service.bundle.tokenizer import Tokenizer
@@ -76,9 +77,19 @@ def _load(name: str) -> tuple[Any, dict[str, str]]:
             f"a model of type {config.model_type!r} cannot be exported; a bundle is made from "
             f"{', '.join(kind.__name__ for kind in TAKEN.values())}"
         )
-    with _quiet_library():
-        model, info = TAKEN[config.model_type].from_pretrained(
-            name, dtype=torch.float32, output_loading_info=True
+    try:
+        with _quiet_library():
+            model, info = TAKEN[config.model_type].from_pretrained(
+                name, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+    except (RuntimeError, SafetensorError) as error:
+        raise UnsupportedModel(
+            f"transformers cannot read the weights; download them again: {error}"
+        ) from error
+    for key, found, expected in sorted(info["mismatched_keys"]):
+        raise UnsupportedModel(
+            f"the checkpoint's {key} is {_shape(found)}, and config.json says {_shape(expected)}; "
+            "export it with the config.json that it was saved with"
         )
     missing = sorted(key for key in info["missing_keys"] if not key.endswith(UNUSED))
     facts = {}
@@ -93,6 +104,10 @@ def _load(name: str) -> tuple[Any, dict[str, str]]:
             "that was saved from this class"
         )
     return model, facts
+
+
+def _shape(sides: Sequence[int]) -> str:
+    return "×".join(map(str, sides))
 
 
 def _text_side(name: str, config: Any) -> tuple[Tokenizer | None, int | None, int | None]:
@@ -111,6 +126,11 @@ def _text_side(name: str, config: Any) -> tuple[Tokenizer | None, int | None, in
         )
     text = config.text_config
     context_length = min(tokenizer.model_max_length, text.max_position_embeddings)
+    if unknown := sorted(t for t, at in tokenizer.get_vocab().items() if at >= text.vocab_size):
+        raise UnsupportedModel(
+            f"the tokenizer gives {len(unknown)} tokens of which the text tower has no vector; the "
+            f"first is {unknown[0]!r}. Export the tokenizer that the model was trained with"
+        )
     converted = convert_tokenizer(tokenizer, context_length)
     if config.model_type == "siglip" or text.model_type == "clip_text_model":
         return converted, context_length, None
@@ -151,6 +171,8 @@ def _try_out(clip: Clip) -> None:
         clip.model.encode_image(torch.zeros(1, 3, clip.image.height, clip.image.width))
         if clip.tokenizer is not None:
             clip.model.encode_text(torch.from_numpy(clip.tokenizer(PROBES).ids))
+    except UnsupportedModel:
+        raise
     except (AttributeError, IndexError, RuntimeError, ValueError) as error:
         raise UnsupportedModel(
             f"the model does not fit its preprocessor_config.json ({clip.image.height}×"

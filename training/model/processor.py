@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from service.arrays import UInt8
 from service.bundle.preprocess import ImageSpec, preprocess
@@ -41,17 +42,20 @@ def read_processor(processor: Any) -> tuple[ImageSpec, Normalisation]:
             "resample", processor.resample, "a bundle has 2 (bilinear) and 3 (cubic)"
         )
     factor = 255 * processor.rescale_factor
+    given = (processor.image_mean, processor.image_std) if processor.do_normalize else (0.0, 1.0)
     mean, std = (
-        (processor.image_mean, processor.image_std) if processor.do_normalize else (0.0, 1.0)
+        _channels(setting, values, factor)
+        for setting, values in zip(("image_mean", "image_std"), given, strict=True)
     )
-    return (
-        ImageSpec(
+    try:
+        spec = ImageSpec(
             **_size(processor),
             interpolation=INTERPOLATION[processor.resample],
             odd_margin="down",
-        ),
-        Normalisation(_channels(mean, factor), _channels(std, factor)),
-    )
+        )
+    except ValidationError as error:
+        raise _unsupported("size", dict(processor.size), error.errors()[0]["msg"]) from error
+    return spec, Normalisation(mean, std)
 
 
 def prove(
@@ -119,7 +123,9 @@ def _given(size: Any) -> Mapping[str, int]:
     return {name: pixels for name, pixels in dict(size or {}).items() if pixels}
 
 
-def _channels(values: Any, factor: float) -> tuple[float, float, float]:
+def _channels(setting: str, values: Any, factor: float) -> tuple[float, float, float]:
+    if np.shape(values) not in ((), (3,)):
+        raise _unsupported(setting, values, "a bundle's images have three channels")
     first, second, third = np.broadcast_to(np.asarray(values, float) / factor, 3).tolist()
     return first, second, third
 

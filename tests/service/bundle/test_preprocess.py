@@ -96,6 +96,13 @@ def test_the_input_shows_the_middle_and_what_pads_it(fit, part):
     assert shown_part((320, 160), ImageSpec(height=64, width=64, fit=fit)) == part
 
 
+def test_patches_show_no_rest_that_is_smaller_than_a_patch():
+    """SigLIP's 27 patches of 14 pixels cover 378 of the input's 384."""
+    spec = ImageSpec(height=384, width=384, fit="squash")
+    assert shown_part((768, 384), spec, (27, 27)) == Rectangle(0, 0, 756, 378)
+    assert shown_part((768, 384), spec, (24, 24)) == shown_part((768, 384), spec)
+
+
 @pytest.mark.parametrize(
     ("fit", "scaled", "part"),
     [

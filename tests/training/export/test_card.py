@@ -53,6 +53,11 @@ def test_every_section_is_there_in_order(manifest):
     assert [line.removeprefix("## ") for line in lines if line.startswith("## ")] == SECTIONS
 
 
+def test_a_bundle_of_images_alone_scores_nothing(manifest):
+    assert "| scoring | none |" in card(manifest, has_text=False)
+    assert "| scoring | softmax" in card(manifest)
+
+
 @pytest.mark.parametrize(
     ("provenance", "says"),
     [

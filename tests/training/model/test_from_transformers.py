@@ -74,6 +74,34 @@ def test_weights_that_the_library_would_draw_are_refused(tmp_path):
     refused(tmp_path, UnsupportedModel, r"lacks \d+ weights of ViTModel")
 
 
+def test_weights_of_another_shape_than_the_config_says_are_refused(tmp_path):
+    published.clip(tmp_path)
+    change(tmp_path / "config.json", projection_dim=512)
+    refused(tmp_path, UnsupportedModel, r"text_projection.weight is 24×32, .* 512×32")
+
+
+def test_weights_that_came_incomplete_are_refused(tmp_path):
+    published.vit(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    refused(tmp_path, UnsupportedModel, "cannot read the weights")
+
+
+def test_an_image_tower_without_a_pooler_is_refused(tmp_path):
+    published.siglip(tmp_path)
+    config = transformers.SiglipConfig.from_pretrained(tmp_path)
+    config.vision_config.vision_use_head = False
+    published.save(transformers.SiglipModel(config), tmp_path)
+    refused(tmp_path, UnsupportedModel, "^the model was published without its pooling layer")
+
+
+def test_a_token_that_the_text_tower_lacks_is_refused(dual_encoder):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(dual_encoder)
+    tokenizer.add_tokens(["silhouette sign"])
+    tokenizer.save_pretrained(dual_encoder)
+    refused(dual_encoder, UnsupportedModel, "'silhouette sign'")
+
+
 def test_a_classifier_gives_its_class_token(tmp_path):
     """It has no pooler, which transformers would draw at random."""
     published.vit(tmp_path)

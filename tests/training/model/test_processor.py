@@ -113,6 +113,10 @@ def test_another_normalisation_is_noticed(radiographs):
         ({"size": {"shortest_edge": 64, "longest_edge": 80}}, "size="),
         ({"size": {"height": 80, "width": 96}}, "size="),
         ({"size": {"shortest_edge": 48}}, "crop_size="),
+        ({"size": {"shortest_edge": 8}, "crop_size": square(8)}, "size="),
+        ({"size": {"shortest_edge": 5000}}, "size="),
+        ({"image_mean": [0.5]}, "image_mean="),
+        ({"image_std": [0.5, 0.5]}, "image_std="),
     ],
 )
 def test_a_setting_that_a_bundle_cannot_keep_is_named(settings, named):
