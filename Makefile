@@ -14,9 +14,11 @@ COMPILE = $(DEV)/bin/uv pip compile --quiet --generate-hashes --universal --pyth
   --no-annotate --custom-compile-command "make pins" $(UPGRADE)
 IMAGES := deploy/service.Dockerfile docker-compose.yml deploy/compose.gpu.yaml
 
+# Without the prefix cache: with it, vLLM may answer the same request otherwise the second time.
 SERVE_VLLM = HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 \
   $(VLLM)/bin/python -m vllm.entrypoints.openai.api_server --model $(VLLM)/weights --enforce-eager \
   --served-model-name smollm2-135m-instruct --max-model-len 4096 --host 127.0.0.1 --port 8010 \
+  --no-enable-prefix-caching \
   --structured-outputs-config '{"backend": "xgrammar", "disable_any_whitespace": true}'
 
 # Each file's tests run in one process, so that they share what its fixtures make. Many wait for
