@@ -66,6 +66,9 @@ class ImageSpec(BaseModel):
     the scaled size: JPEG, JPEG 2000 and HTJ2K while they are decoded, other images to the mean of
     each block. 2 is fast; from 3 on the result hardly differs. Without it every pixel is resampled,
     as open_clip does.
+
+    scaled and odd_margin are left out where they are written with their default: shards and caches
+    from before they came know their spec by how it was written.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,8 +78,10 @@ class ImageSpec(BaseModel):
     fit: Literal["shortest", "longest", "squash"] = "shortest"
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     fill: Annotated[int, Field(ge=0, le=255)] = 0
-    scaled: Side | None = None
-    odd_margin: Literal["even", "down"] = "even"
+    scaled: Annotated[Side | None, Field(exclude_if=lambda scaled: scaled is None)] = None
+    odd_margin: Annotated[
+        Literal["even", "down"], Field(exclude_if=lambda margin: margin == "even")
+    ] = "even"
     reducing_gap: ReducingGap | None = None
 
     @model_validator(mode="after")

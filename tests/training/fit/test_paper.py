@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 import torch
@@ -69,6 +69,17 @@ def fit(towers, folder, processes, *overrides):
             os.killpg(process.pid, signal.SIGTERM)  # the other processes of a run that failed
     facts = [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(processes)]
     return folder / "run", facts
+
+
+@contextmanager
+def published_in(folder, monkeypatch):
+    """Lets open_clip know the models of a folder by the names of the published ones."""
+    with monkeypatch.context() as patch:
+        patch.setattr(clip_module, "PUBLISHED", folder)
+        clip_module._register_published.cache_clear()
+        yield
+    clip_module._register_published.cache_clear()
+    clip_module._register_published()
 
 
 both = pytest.mark.parametrize("processes", [1, 2])
@@ -186,8 +197,8 @@ def test_the_best_checkpoint_by_validation_loss_is_given_after_a_patience_of_ten
     assert len(losses) == 3
     kept = torch.load(run / BEST, weights_only=True)
     assert kept["global_step"] == losses[min(losses)] + 1
-    monkeypatch.setattr(clip_module, "PUBLISHED", towers)
-    _, clip = load_run(run)
+    with published_in(towers, monkeypatch):
+        _, clip = load_run(run)
     projection = kept["state_dict"]["expert_clip.model.text.proj.weight"]
     assert torch.equal(clip.model.text.proj.weight, projection)
 

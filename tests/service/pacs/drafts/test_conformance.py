@@ -110,8 +110,10 @@ SENTENCES = st.builds(
     NUMBERS,
     st.sampled_from([None, "agrees", "disagrees"]),
 )
+LABELS = TEXTS.map(lambda text: text[:16]) | st.text("ab ", max_size=300)
+"""Where a label is cut to 64 characters, it has 64 bytes: dciodvfy counts bytes."""
 FINDINGS = st.builds(
-    Finding, TEXTS, st.floats(-1, 1), st.none() | st.floats(0, 1), st.booleans(), st.booleans()
+    Finding, LABELS, st.floats(-1, 1), st.none() | st.floats(0, 1), st.booleans(), st.booleans()
 )
 
 
