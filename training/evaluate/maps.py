@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from service.arrays import FloatArray
 from service.bundle.labels import Prompts
 from service.bundle.maps import MapKind, upsampled
 from training.evaluate.bootstrap import Counts, interval, means, patient_counts
@@ -97,7 +98,7 @@ def score(drawn: Drawn, kind: MapKind, against: Against, priors: Priors) -> Scor
     insides = [region.inside for region, _ in chosen]
     height, width = insides[0].shape
     heats: dict[str, Iterable[Heat]] = {
-        kind: (Heat(upsampled(grid, height, width)) for _, grid in chosen)
+        kind: (Heat(on_input(grid, height, width)) for _, grid in chosen)
     }
     heats |= {name: [prior] * len(chosen) for name, prior in priors.items()}
     fits, overlaps = {}, {}
@@ -110,6 +111,17 @@ def score(drawn: Drawn, kind: MapKind, against: Against, priors: Priors) -> Scor
         fits,
         overlaps,
     )
+
+
+def on_input(grid: FloatArray, height: int, width: int) -> FloatArray:
+    """Spreads a map float[G,G] over the tower's input, float32[height,width].
+
+    What is left below and to the right of the patches, because it is smaller than a patch, gets the
+    map's least value: the tower does not see it.
+    """
+    below, right = height % grid.shape[0], width % grid.shape[1]
+    seen = upsampled(grid, height - below, width - right)
+    return np.pad(seen, ((0, below), (0, right)), constant_values=seen.min())
 
 
 def _priors(test: EmbeddedPairs, train: EmbeddedPairs | None) -> dict[str, Heat]:
@@ -174,5 +186,5 @@ def _examples(drawn: Drawn) -> Iterator[MapExample]:
             region.finding or "gaze",
             drawn.studies.pairs.images[region.row],
             region.inside,
-            {k: upsampled(grid, height, width) for k, grid in grids.items() if grid is not None},
+            {k: on_input(grid, height, width) for k, grid in grids.items() if grid is not None},
         )

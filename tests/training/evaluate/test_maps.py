@@ -7,7 +7,7 @@ import pytest
 
 from service.bundle.labels import Label, LabelSets, Prompts
 from training.evaluate import maps as module
-from training.evaluate.maps import maps
+from training.evaluate.maps import maps, on_input
 from training.evaluate.quality import map_quality, quality_on
 from training.evaluate.result import NotMeasured, Result
 
@@ -187,3 +187,13 @@ def test_the_figure_shows_the_first_lesion_of_each_finding(top_left, embedded, m
     without = replace(studies, pairs=replace(studies.pairs, lesions=None))
     monkeypatch.setattr(module, "EXAMPLES", 3)
     assert [example.title for example in maps(without, prompts).examples] == ["gaze"] * 3
+
+
+def test_a_map_covers_no_more_of_the_input_than_its_patches():
+    """Of an input of 16, three patches of 5 pixels leave one pixel."""
+    grid = np.full((3, 3), 2.0, np.float32)
+    grid[0, 0] = 1.0
+    spread = on_input(grid, 16, 16)
+    assert spread.shape == (16, 16)
+    np.testing.assert_array_equal(spread[:15, :15], on_input(grid, 15, 15))
+    assert set(np.r_[spread[15], spread[:, 15]]) == {spread[:15, :15].min()}
