@@ -4,7 +4,7 @@
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,23 +112,34 @@ def example_of(bundle: Bundle) -> int:
     """Returns the index of the README's example: the first phantom that the classifier gets right.
 
     It is the first after the library's with a finding that has a place, all of whose findings are
-    called, without abstaining, and no other. Where a map points plays no part. Raises RecipeError
-    if none of `CANDIDATES` is such a phantom.
+    called, without abstaining, and no other. If none of `CANDIDATES` is, it is the one whose
+    findings stand out most: the least probability of its own less the largest of the others. Where
+    a map points plays no part.
     """
     labels, encoder = bundle.label_sets.root[LABEL_SET], BundleEncoder(bundle)
     indices = range(STUDIES, STUDIES + CANDIDATES)
     pairs = phantom_pairs(LIBRARY, indices, encoder.image_spec)
     score = label_scores(encoder, encoder.images(pairs.images), labels.values())
-    called = np.stack([_called(*each) for each in zip(score.T, labels.values(), strict=True)], 1)
     there = Findings.of(pairs.studies, labels).there
-    has_place = there[:, [label not in GLOBAL for label in labels]].any(axis=1)
+    has_place = np.asarray(there[:, [label not in GLOBAL for label in labels]].any(axis=1))
+    called = np.stack([_called(*each) for each in zip(score.T, labels.values(), strict=True)], 1)
     right = np.flatnonzero(has_place & (called == there).all(axis=1))
-    if not len(right):
-        raise RecipeError(
-            f"the model reads none of {CANDIDATES} phantoms rightly, so the README would have no "
-            "example; train it longer"
-        )
-    return indices[int(right[0])]
+    if len(right):
+        return indices[int(right[0])]
+    return indices[_clearest(score, labels, there, has_place)]
+
+
+def _clearest(score: FloatArray, labels: Mapping[str, Label], there: Bools, allowed: Bools) -> int:
+    """Returns the row, of those allowed, whose findings stand out most; see `example_of`.
+
+    A label without a calibration counts as never probable.
+    """
+    found = [calibrated_probability(*each) for each in zip(score.T, labels.values(), strict=True)]
+    never = np.zeros(len(score))
+    probability = np.stack([never if each is None else each for each in found], axis=1)
+    least = np.where(there, probability, np.inf).min(axis=1)
+    gap = least - np.where(there, -np.inf, probability).max(axis=1)
+    return int(np.where(allowed, gap, -np.inf).argmax())
 
 
 def _called(score: FloatArray, label: Label) -> Bools:
