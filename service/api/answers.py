@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.problems import describe
 from service.arrays import FloatArray
-from service.bundle.manifest import Bundle, pack_vector
+from service.bundle.golden import pack_vector
+from service.bundle.manifest import Bundle
 from service.errors import AllItemsFailed, EclipError
 
 RETRYABLE = frozenset({429, 503, 504})

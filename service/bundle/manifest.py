@@ -22,10 +22,7 @@ from pydantic import (
 )
 
 from service.bundle.gate import Gate
-from service.bundle.golden import Golden as Golden
-from service.bundle.golden import golden_pixels as golden_pixels
-from service.bundle.golden import pack_vector as pack_vector
-from service.bundle.golden import unpack_vector as unpack_vector
+from service.bundle.golden import Golden
 from service.bundle.labels import LabelSets
 from service.bundle.maps import MapChange, MapKind, MapQuality, PatchKind
 from service.bundle.preprocess import ImageSpec

@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from service.arrays import FloatArray, UInt8
-from service.bundle.manifest import Bundle, unpack_vector
+from service.bundle.golden import unpack_vector
+from service.bundle.manifest import Bundle
 from service.deadline import Deadline
 from service.errors import EclipError, TextInvalid
 from service.imaging.decode import ImageLimits, decode

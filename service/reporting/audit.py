@@ -25,7 +25,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from service.bundle.manifest import pack_vector, unpack_vector
+from service.bundle.golden import pack_vector, unpack_vector
 from service.cases.schema import CaseFilter, Vector
 from service.errors import RecordUnknown
 from service.files import disk_errors, make_folder, probe, sync

@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from service.bundle.manifest import INT8, LABELS, OF_TEXT, Bundle, Golden, load, seal
+from service.bundle.golden import Golden
+from service.bundle.manifest import INT8, LABELS, OF_TEXT, Bundle, load, seal
 
 
 def image_only(directory: Path) -> Bundle:

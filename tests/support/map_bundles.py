@@ -10,16 +10,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from service.arrays import FloatArray
-from service.bundle.manifest import (
-    GATE,
-    IMAGE_TOWER,
-    LABELS,
-    Bundle,
-    Golden,
-    golden_pixels,
-    load,
-    seal,
-)
+from service.bundle.golden import Golden, golden_pixels
+from service.bundle.manifest import GATE, IMAGE_TOWER, LABELS, Bundle, load, seal
 from service.bundle.maps import MapKind, MapQuality, Measured
 from service.bundle.preprocess import ImageSpec
 from service.inference.encoder import Encoder

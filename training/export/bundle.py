@@ -11,6 +11,7 @@ import onnxruntime
 
 from service.arrays import FloatArray
 from service.bundle.gate import Gate
+from service.bundle.golden import Golden, pack_vector
 from service.bundle.labels import LabelSets
 from service.bundle.manifest import (
     GATE,
@@ -18,9 +19,7 @@ from service.bundle.manifest import (
     MODEL_CARD,
     TOKENIZER,
     Bundle,
-    Golden,
     Manifest,
-    pack_vector,
     read_gate,
     seal,
 )

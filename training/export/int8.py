@@ -14,8 +14,9 @@ import numpy.typing as npt
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from service.arrays import Bools, FloatArray
+from service.bundle.golden import Golden, golden_pixels
 from service.bundle.labels import Label, LabelSets
-from service.bundle.manifest import INT8, Bundle, Golden, Int8, golden_pixels, seal
+from service.bundle.manifest import INT8, Bundle, Int8, seal
 from service.bundle.maps import MapChange, MapKind, text_map
 from service.files import written_atomically
 from training.data.pairs import Levels, Pairs

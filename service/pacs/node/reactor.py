@@ -2,7 +2,8 @@
 
 The thread, its reactor, takes requests off the queue on which answers come too. While a caller asks
 something it is paused, but pynetdicom 3.0 holds it for paused while it still wakes from the pause
-before: it then drops the answer. On a busy machine one query in a hundred lost a study so.
+before: it then drops the answer, and a study or an object is missing from a list
+(findings/pynetdicom-lost-answer.sh).
 """
 
 import threading

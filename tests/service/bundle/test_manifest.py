@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
+from service.bundle.golden import Golden, golden_pixels
 from service.bundle.manifest import (
     IMAGE_TOWER,
     INT8,
@@ -16,10 +17,8 @@ from service.bundle.manifest import (
     MODEL_CARD,
     OF_TEXT,
     REQUIRED,
-    Golden,
     Int8,
     Manifest,
-    golden_pixels,
     load,
     seal,
 )

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from structlog.testing import capture_logs
 
-from service.bundle.manifest import Golden, Int8, load, seal
+from service.bundle.golden import Golden
+from service.bundle.manifest import Int8, load, seal
 from service.deadline import Deadline
 from service.errors import (
     BundleNotReady,

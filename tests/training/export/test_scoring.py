@@ -12,18 +12,9 @@ from rich.console import Console
 from torch import nn
 from torch.nn import functional
 
+from service.bundle.golden import Golden, golden_pixels
 from service.bundle.labels import LabelSets
-from service.bundle.manifest import (
-    GATE,
-    IMAGE_TOWER,
-    LABELS,
-    TEXT_TOWER,
-    TOKENIZER,
-    Golden,
-    golden_pixels,
-    load,
-    seal,
-)
+from service.bundle.manifest import GATE, IMAGE_TOWER, LABELS, TEXT_TOWER, TOKENIZER, load, seal
 from service.bundle.preprocess import ImageSpec
 from service.deadline import Deadline
 from service.inference.self_test import self_test
