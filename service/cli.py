@@ -39,6 +39,7 @@ from service.listen_command import listen
 from service.permissions import write_privately
 from service.report_command import report
 from service.settings import DEMO_LIBRARY
+from service.switch_command import switch
 from service.telemetry import log
 from service.wiring import open_other_library, open_services
 
@@ -54,6 +55,7 @@ cli.command(help="Write a cited report for the images of one study, or repeat on
     report
 )
 cli.command(help="Erase deleted content from the files now. Stop the server first.")(erase)
+cli.command(help="Make an alias of the Qdrant server stand for another collection.")(switch)
 cli.command(help="Receive radiographs and send draft reports back; serve the HTTP API as well.")(
     listen
 )

@@ -124,7 +124,7 @@ class Settings(PacsSettings):
     deleted. 0 keeps nothing."""
     collection: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "studies"
     """Name of the case library: a directory in `ECLIP_DATA_DIR`, or a collection of the Qdrant
-    server."""
+    server, or an alias there (`eclip switch`)."""
     qdrant_url: HttpUrl | None = None
     """Address of a Qdrant server, such as http://qdrant:6333. Unset: the case library is embedded
     in `ECLIP_DATA_DIR`, for one process at a time."""
@@ -140,9 +140,13 @@ class Settings(PacsSettings):
     qdrant_on_disk: bool = False
     """Whether a collection that is created keeps its vectors on disk. Saves memory, and searches
     are slower."""
-    qdrant_quantization: Literal["scalar", "product"] | None = None
+    qdrant_number: Literal["float32", "float16"] | None = None
+    """Format of the vectors when a collection is created. `float16` halves them; a score moves by
+    less than .001. Unset: the server's choice, float32."""
+    qdrant_quantization: Literal["scalar", "turbo", "product"] | None = None
     """Compression of the vectors in memory when a collection is created: `scalar` to a quarter,
-    `product` to a sixteenth. The exact vectors rank the hits. Unset: none."""
+    `turbo` to an eighth, `product` to a sixteenth of float32. The stored vectors rank the hits.
+    Unset: none."""
 
     llm_url: Annotated[tuple[HttpUrl, ...], NoDecode, BeforeValidator(_split)] = ()
     """Base addresses of OpenAI-compatible servers (vLLM) of one model, separated by spaces, such as

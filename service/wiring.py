@@ -11,6 +11,7 @@ from qdrant_client import QdrantClient
 
 from service.api.context import Services
 from service.bundle.manifest import Bundle, load
+from service.cases.aliases import collection_behind
 from service.cases.base import CaseStore
 from service.cases.copying import require_same_key
 from service.cases.edge import EdgeStore
@@ -19,7 +20,8 @@ from service.cases.library import CaseLibrary
 from service.cases.places import holds_library, open_existing, renditions_of, sweep
 from service.cases.renditions import Renditions
 from service.cases.schema import Identity
-from service.cases.server import CollectionLayout, ServerStore, connect
+from service.cases.server import ServerStore, connect
+from service.cases.server_layout import CollectionLayout
 from service.cases.tally import Tally
 from service.deadline import Deadline
 from service.errors import ClusterUnavailable, StoreUnavailable
@@ -135,7 +137,7 @@ def open_other_library(settings: Settings, name: str) -> Iterator[tuple[CaseStor
 
     Raises BundleMismatch if it has another hash key. Nothing of the settings' own is made before.
     """
-    connecting = None if settings.qdrant_url is None else partial(_connect, settings)
+    connecting = None if settings.qdrant_url is None else partial(connect_to_qdrant, settings)
     with open_existing(name, settings.data_dir, connecting) as (store, renditions):
         require_same_key(store, _key_fingerprint(settings.data_dir))
         yield store, renditions
@@ -183,11 +185,11 @@ def open_library(
     settings: Settings, encoder: StudyEncoder, *, bulk: bool = False
 ) -> Iterator[CaseLibrary]:
     """Gives the settings' case library, written through this encoder. bulk: see `EdgeStore`."""
-    data_dir, name, reserve = settings.data_dir, settings.collection, settings.disk_reserve_bytes
+    data_dir, reserve = settings.data_dir, settings.disk_reserve_bytes
     _require_key(data_dir)
     with disk_errors("the key of the references"):
         key = Pseudonymiser(load_or_create_key(_key_file(data_dir)))
-    store = _open_store(settings, encoder.bundle, key.fingerprint, bulk=bulk)
+    store, name = _open_store(settings, encoder.bundle, key.fingerprint, bulk=bulk)
     store.tally = Tally(data_dir / f"{name}.count")
     try:
         renditions = renditions_of(data_dir, name, reserve)
@@ -220,22 +222,28 @@ def _require_key(data_dir: Path) -> None:
 
 def _open_store(
     settings: Settings, bundle: Bundle, key_fingerprint: str, *, bulk: bool
-) -> CaseStore:
+) -> tuple[CaseStore, str]:
+    """Returns the store and its name: of its directory, or of its collection behind an alias."""
     identity = Identity(bundle.manifest.id, key_fingerprint, bundle.manifest.dimension)
     if settings.qdrant_url is None:
-        library = settings.data_dir / settings.collection
-        return EdgeStore(library, identity, settings.disk_reserve_bytes, bulk=bulk)
+        name = settings.collection
+        path, reserve = settings.data_dir / name, settings.disk_reserve_bytes
+        return EdgeStore(path, identity, reserve, bulk=bulk), name
     layout = CollectionLayout(
         shards=settings.qdrant_shards,
         replicas=settings.qdrant_replicas,
         write_consistency_factor=settings.qdrant_written,
         on_disk=settings.qdrant_on_disk,
+        number=settings.qdrant_number,
         quantization=settings.qdrant_quantization,
     )
-    return ServerStore(_connect(settings), settings.collection, identity, layout)
+    client = connect_to_qdrant(settings)
+    name = collection_behind(client, settings.collection)
+    return ServerStore(client, name, identity, layout), name
 
 
-def _connect(settings: Settings) -> QdrantClient:
+def connect_to_qdrant(settings: Settings) -> QdrantClient:
+    """Returns a client of the settings' Qdrant server. The settings must name one."""
     return connect(str(settings.qdrant_url), api_key=_plain(settings.qdrant_api_key))
 
 

@@ -131,6 +131,12 @@ class CaseStore(ABC):
         for page in self._pages(records, _STUDIES_A_REQUEST):
             yield from self.get_many(record.payload["study_id"] for record in page).values()
 
+    def references(self) -> Iterator[StudyRef]:
+        """Yields the references of the whole studies."""
+        for record in self.points(Selection(must={"part": [RECORD]})):
+            if record.payload["digest"]:
+                yield record.payload["study_id"]
+
     def points(self, selection: Selection = ALL_POINTS) -> Iterator[Point]:
         """Yields the selected points in order of id, with their dense vectors."""
         for page in self._pages(selection, _POINTS_A_REQUEST):

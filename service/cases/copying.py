@@ -29,6 +29,8 @@ from service.deadline import Deadline
 from service.errors import BundleMismatch, EclipError, StudyInvalid
 from service.imaging.deidentify import Pseudonymiser, StudyRef
 
+_COMPARED = 1000
+"""Studies whose references are compared at a time."""
 SEARCHED = 10
 """Hits that `searched_alike` compares."""
 
@@ -67,7 +69,9 @@ def require_same_key(source: CaseStore, fingerprint: str | None) -> None:
 
 def missing(source: CaseStore, target: CaseStore) -> int:
     """Counts the studies of `source` that the target lacks."""
-    return sum(1 for _ in _lacking(source, target))
+    references = source.references()
+    batches = iter(lambda: list(islice(references, _COMPARED)), [])
+    return sum(len(batch) - len(target.digests(batch)) for batch in batches)
 
 
 def searched_alike(source: CaseStore, target: CaseStore, searches: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient
 
+from service.cases.aliases import collection_behind
 from service.cases.base import CaseStore
 from service.cases.edge import EdgeStore
 from service.cases.operations import Selection
@@ -56,14 +57,18 @@ def open_existing(
     """Opens a library that exists, of any bundle and key, with its renditions.
 
     name: directory of an embedded library, such as var/studies, or else a collection of the Qdrant
-    server that `connect` reaches. Raises StoreUnavailable if there is no such library.
+    server that `connect` reaches, or an alias there. Raises StoreUnavailable if there is no such
+    library.
     """
     path = Path(name)
     store: CaseStore
     if path.is_dir():
         store, renditions = EdgeStore.existing(path), renditions_of(path.parent, path.name)
     elif connect is not None:
-        store, renditions = ServerStore.existing(connect(), name), renditions_of(data_dir, name)
+        client = connect()
+        collection = collection_behind(client, name)
+        store = ServerStore.existing(client, collection)
+        renditions = renditions_of(data_dir, collection)
     else:
         raise StoreUnavailable(
             "There is no directory of that name, and ECLIP_QDRANT_URL is not set. Name the "

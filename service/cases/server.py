@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Literal, Self
+from typing import Self
 
 import grpc  # type: ignore[import-untyped]
 from qdrant_client import QdrantClient, models
@@ -15,8 +14,6 @@ from service.cases.engine import engine_errors
 from service.cases.operations import Operation, Selection
 from service.cases.points import (
     INDEXED,
-    PARTS,
-    WORDS,
     Payload,
     Point,
     ScoredPoint,
@@ -24,6 +21,7 @@ from service.cases.points import (
     stored_point,
 )
 from service.cases.schema import Identity, Search
+from service.cases.server_layout import SERVER_DEFAULTS, CollectionLayout
 from service.cases.server_requests import (
     points_filter,
     ranking,
@@ -31,41 +29,6 @@ from service.cases.server_requests import (
     update_operations,
 )
 from service.errors import BundleMismatch, StoreUnavailable
-
-_QUANTIZATION: dict[str, models.QuantizationConfig] = {
-    "scalar": models.ScalarQuantization(
-        scalar=models.ScalarQuantizationConfig(
-            type=models.ScalarType.INT8, quantile=0.99, always_ram=True
-        )
-    ),
-    "product": models.ProductQuantization(
-        product=models.ProductQuantizationConfig(
-            compression=models.CompressionRatio.X16, always_ram=True
-        )
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionLayout:
-    """How a server or cluster keeps a collection. It applies when the collection is made.
-
-    None leaves the server's own default.
-    """
-
-    shards: int | None = None
-    replicas: int | None = None
-    write_consistency_factor: int | None = None
-    """Replicas that must have a write before it is acknowledged."""
-    on_disk: bool = False
-    """Whether the exact vectors stay on disk instead of in memory."""
-    quantization: Literal["scalar", "product"] | None = None
-    """Kind of the small vectors that are searched in memory: a quarter (scalar) or a sixteenth
-    (product) of the size. The exact vectors rank what these return.
-    """
-
-
-SERVER_DEFAULTS = CollectionLayout()
 
 
 def connect(
@@ -107,10 +70,10 @@ class ServerStore(CaseStore):
         super().__init__(identity)
         self._client = client
         self._collection = collection
-        with _engine():
+        with server_engine():
             self._create_if_missing(layout)
         self.check()
-        with _engine():
+        with server_engine():
             for key in INDEXED:
                 client.create_payload_index(
                     collection, key, models.PayloadSchemaType.KEYWORD, wait=True
@@ -122,7 +85,7 @@ class ServerStore(CaseStore):
 
         Raises StoreUnavailable if there is none, SchemaMismatch if its version cannot be read.
         """
-        with _engine():
+        with server_engine():
             exists = client.collection_exists(collection)
         if not exists:
             raise StoreUnavailable(
@@ -147,25 +110,8 @@ class ServerStore(CaseStore):
     def _create_if_missing(self, layout: CollectionLayout) -> None:
         if self._client.collection_exists(self._collection):
             return
-        params = models.VectorParams(
-            size=self.identity.dimension,
-            distance=models.Distance.COSINE,
-            on_disk=layout.on_disk or None,
-        )
-        quantization = _QUANTIZATION[layout.quantization] if layout.quantization else None
         try:
-            self._client.create_collection(
-                self._collection,
-                vectors_config=dict.fromkeys(PARTS, params),
-                sparse_vectors_config={
-                    WORDS: models.SparseVectorParams(modifier=models.Modifier.IDF)
-                },
-                metadata=asdict(self.identity),
-                shard_number=layout.shards,
-                replication_factor=layout.replicas,
-                write_consistency_factor=layout.write_consistency_factor,
-                quantization_config=quantization,
-            )
+            self._client.create_collection(self._collection, **layout.creation(self.identity))
         except (ApiException, grpc.RpcError):
             made_by_another_replica = self._client.collection_exists(self._collection)
             if not made_by_another_replica:
@@ -173,13 +119,13 @@ class ServerStore(CaseStore):
 
     def _write(self, operations: Sequence[Operation]) -> None:
         updates = [update for operation in operations for update in update_operations(operation)]
-        with _engine():
+        with server_engine():
             self._client.batch_update_points(self._collection, updates, wait=True)
 
     def _select(
         self, selection: Selection, *, limit: int, fields: list[str] | None = None
     ) -> list[Payload]:
-        with _engine():
+        with server_engine():
             records, _ = self._client.scroll(
                 self._collection,
                 scroll_filter=points_filter(selection),
@@ -191,7 +137,7 @@ class ServerStore(CaseStore):
     def _page(
         self, selection: Selection, limit: int, after: str | None
     ) -> tuple[list[Point], str | None]:
-        with _engine():
+        with server_engine():
             records, further = self._client.scroll(
                 self._collection,
                 scroll_filter=points_filter(selection),
@@ -207,7 +153,7 @@ class ServerStore(CaseStore):
         self, search: Search, selection: Selection, limit: int, *, above: float | None
     ) -> list[ScoredPoint]:
         query, using = ranking(search)
-        with _engine():
+        with server_engine():
             answer = self._client.query_points(
                 self._collection,
                 query=query,
@@ -224,18 +170,18 @@ class ServerStore(CaseStore):
         ]
 
     def _payloads(self, ids: Sequence[str]) -> dict[str, Payload]:
-        with _engine():
+        with server_engine():
             records = self._client.retrieve(self._collection, ids, with_payload=True)
         return {str(record.id): record.payload or {} for record in records}
 
     def _count(self, selection: Selection) -> int:
-        with _engine():
+        with server_engine():
             return self._client.count(
                 self._collection, count_filter=points_filter(selection), exact=True
             ).count
 
     def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
-        with _engine():
+        with server_engine():
             answer = self._client.facet(
                 self._collection,
                 key,
@@ -247,7 +193,7 @@ class ServerStore(CaseStore):
 
 
 def _read_identity(client: QdrantClient, collection: str) -> Identity:
-    with _engine():
+    with server_engine():
         stored = client.get_collection(collection).config.metadata
     try:
         return Identity(**(stored or {}))
@@ -258,7 +204,8 @@ def _read_identity(client: QdrantClient, collection: str) -> Identity:
 
 
 @contextmanager
-def _engine() -> Iterator[None]:
+def server_engine() -> Iterator[None]:
+    """Turns what a Qdrant server or its client raises into StoreUnavailable or StoreFull."""
     with engine_errors(
         (ApiException, grpc.RpcError),
         "The Qdrant server does not answer or refuses the request. Check that it runs, "

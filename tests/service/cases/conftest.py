@@ -16,7 +16,8 @@ from service.cases.edge import EdgeStore
 from service.cases.library import CaseLibrary
 from service.cases.places import renditions_of
 from service.cases.schema import EmbeddedStudy, Identity, Image, Passage, Study, Vector
-from service.cases.server import SERVER_DEFAULTS, CollectionLayout, ServerStore, connect
+from service.cases.server import ServerStore, connect
+from service.cases.server_layout import SERVER_DEFAULTS, CollectionLayout
 from service.imaging.deidentify import Pseudonymiser
 from service.inference.encoder import Encoder
 

@@ -9,7 +9,8 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from service.cases.schema import CaseFilter, Exclusion, Search
-from service.cases.server import CollectionLayout, connect
+from service.cases.server import connect
+from service.cases.server_layout import CollectionLayout
 from service.errors import BundleMismatch, StoreUnavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
@@ -108,12 +109,18 @@ def creation(client, monkeypatch):
 
 def test_a_collection_is_made_with_its_layout(client, open_server, creation, vector):
     layout = CollectionLayout(
-        shards=6, replicas=2, write_consistency_factor=2, on_disk=True, quantization="scalar"
+        shards=6,
+        replicas=2,
+        write_consistency_factor=2,
+        on_disk=True,
+        number="float16",
+        quantization="scalar",
     )
     store = open_server(client, layout=layout)
     names = ("shard_number", "replication_factor", "write_consistency_factor")
     assert [creation[name] for name in names] == [6, 2, 2]
     assert {params.on_disk for params in creation["vectors_config"].values()} == {True}
+    assert {params.datatype for params in creation["vectors_config"].values()} == {"float16"}
     assert creation["quantization_config"].scalar.type == "int8"
     assert store.search(Search("report", vector("any")), k=1, **ANYTHING) == []
 
