@@ -33,7 +33,7 @@ VLLM_ANSWERS = $(DEV)/bin/python -c \
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: serve test check lint licences sbom pins digests demo experiment-smoke vllm-cpu test-vllm bench \
-  bench-archive openapi pages clean
+  bench-archive bench-library openapi pages clean
 
 serve: $(SERVE)/ready
 	$(SERVE)/bin/eclip serve --demo

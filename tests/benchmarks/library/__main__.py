@@ -28,7 +28,7 @@ from tests.support.paths import ROOT
 
 SIZES = (10_000, 100_000, 300_000, 1_000_000)
 SLOW = {BEFORE: 300_000}
-"""Studies up to which a contestant takes part unless it is named."""
+"""Studies up to which a contestant takes part unless it is named: more would take it hours."""
 GOAL = 0.99
 """Recall that the others must reach where ours has not been measured."""
 
@@ -48,20 +48,24 @@ def main(
     """Measures every contestant at every size, and draws the figure."""
     if not (peers.exists() or {*PEERS}.isdisjoint(contestants or PEERS)):
         raise typer.BadParameter(f"There is no {peers}. `make bench-library` makes it.")
+    if unknown := set(contestants or ()) - set(CONTESTANTS):
+        raise typer.BadParameter(f"There is no contestant {', '.join(unknown)}.")
     results = Results(out / "library.json")
     for size in sizes or SIZES:
-        chosen = [name for name in CONTESTANTS if takes_part(name, size, contestants)]
-        missing = [name for name in chosen if again or results.of(size, name) is None]
+        slow = [name for name, most in SLOW.items() if size > most and not contestants]
+        for name in slow:
+            typer.echo(f"{size:,} studies: without {name}; `--contestant {name}` measures it.")
+        missing = [
+            name
+            for name in CONTESTANTS
+            if name in (contestants or CONTESTANTS) and name not in slow
+            if again or results.of(size, name) is None
+        ]
         if missing:
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 measure_size(Path(scratch), size, missing, peers, results)
     typer.echo(table(results.rows))
     draw(results.rows, out / "library.png")
-
-
-def takes_part(name: str, size: int, contestants: list[str] | None) -> bool:
-    """Tells whether a contestant is measured at a size."""
-    return name in contestants if contestants else size <= SLOW.get(name, size)
 
 
 def measure_size(scratch: Path, size: int, names: list[str], peers: Path, results: Results) -> None:
