@@ -8,7 +8,7 @@ new vectors, and searched while a thread adds more (`phase.py`). FAISS, hnswlib 
 with the least effort whose recall is no less than ours.
 
 Each result goes to library.json as it comes, and is not measured again unless asked for. The
-figure is drawn from all of them. The folder must have room for 9 KB a study and the largest index.
+figure is drawn from all of them. The folder must have room for 4 KB a study and the largest index.
 """
 
 import shutil
