@@ -106,13 +106,22 @@ class CaseStore(ABC):
         """Returns the whole studies among `references` with their vectors, in the order given.
 
         A study that is unknown, or that is being replaced or deleted, is absent. The engine gets
-        one request for each 64 studies, or more if these have thousands of passages.
+        a few requests for each 64 studies, or more if these have thousands of passages.
         """
         return {
             embedded.study.study_id: embedded
             for batch in _batches(dict.fromkeys(references), _STUDIES_A_REQUEST)
-            for embedded in whole_studies(batch, self.points(Selection(must={"study_id": batch})))
+            for embedded in self._whole(batch)
         }
+
+    def _whole(self, references: Sequence[StudyRef]) -> Iterator[EmbeddedStudy]:
+        """Yields the whole studies among these. Those that were replaced meanwhile are left out."""
+        points = self.points(Selection(must={"study_id": references}))
+        found = list(whole_studies(references, points))
+        digests = self.digests(each.study.study_id for each in found)
+        for embedded in found:
+            if digests.get(embedded.study.study_id) == embedded.study.digest:
+                yield embedded
 
     def digests(self, references: Iterable[StudyRef]) -> dict[StudyRef, str]:
         """Returns the digests of the studies that are stored whole."""
@@ -132,7 +141,7 @@ class CaseStore(ABC):
             yield from self.get_many(record.payload["study_id"] for record in page).values()
 
     def points(self, selection: Selection = ALL_POINTS) -> Iterator[Point]:
-        """Yields the selected points in order of id, with their dense vectors."""
+        """Yields the selected points with their dense vectors, always in the same order."""
         for page in self._pages(selection, _POINTS_A_REQUEST):
             yield from page
 
@@ -190,12 +199,13 @@ class CaseStore(ABC):
         if search.words is not None:  # words of reports and of passages share one sparse vector
             selection = selection.of_part(search.target)
         nearest = self._ranking(search, min_score)
+        read = partial(self._payloads, search.target)
         points = (
-            best_of_each_study(nearest, self._payloads, selection, k)
+            best_of_each_study(nearest, read, selection, k)
             if group_by_study
             else nearest(selection, k)
         )
-        payloads = self._payloads([point.id for point in points])
+        payloads = read([point.id for point in points])
         found = [point for point in points if point.id in payloads]  # not deleted meanwhile
         return [to_hit(payloads[point.id], point.score) for point in found]
 
@@ -235,6 +245,9 @@ class CaseStore(ABC):
     def check_room(self) -> None:  # noqa: B027 - a server has a disk of its own
         """Raises StoreFull while no study can be written for lack of room."""
 
+    def build_graphs(self) -> None:  # noqa: B027 - a server decides itself
+        """Builds what searches are faster with, after much was written."""
+
     @abstractmethod
     def close(self) -> None:
         """Releases the engine."""
@@ -267,8 +280,8 @@ class CaseStore(ABC):
         """
 
     @abstractmethod
-    def _payloads(self, ids: Sequence[str]) -> dict[str, Payload]:
-        """Returns the payloads of these points by id, without those that are not stored."""
+    def _payloads(self, kind: str, ids: Sequence[str]) -> dict[str, Payload]:
+        """Returns the payloads of points of a kind by id, without those that are not stored."""
 
     @abstractmethod
     def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:

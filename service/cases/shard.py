@@ -1,7 +1,7 @@
 """Opens the files of Qdrant Edge, and rewrites them so that nothing deleted stays in them.
 
 What the engine deletes stays in its files: in its segments until it writes them again, and in its
-write-ahead log. `Shard.rewrite` renews the segments, `Shard.roll_log` the log.
+write-ahead log. `Shard.rewrite` renews both.
 
 Next to the folder of the shard there are, for a time:
 
@@ -16,23 +16,15 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import qdrant_edge as qdrant
 
 from service.cases import vacuum
-from service.cases.points import INDEXED, PARTS, WORDS
 from service.files import sync
 
-_SCANNED_KB = 100_000
-"""Kilobytes: a smaller segment is scanned exactly, a larger one gets an HNSW graph."""
-_FILLING = 8 * 2**20
-"""Bytes of one entry that fills the log. The engine drops a file of the log (32 MiB) once the next
-one is full too."""
-_FILLINGS = 16
-"""Entries after which the log must have dropped its older files. Measured: 7 or 8."""
 _NO_POINT = str(uuid.UUID(int=0))
 """Id of a point that no study has."""
 
@@ -40,12 +32,14 @@ _NO_POINT = str(uuid.UUID(int=0))
 class Shard:
     """The engine's shard in a folder, which is exchanged for a rewritten one while others read.
 
-    Thread-safe, except that nobody may write during `rewrite`. Raises what the engine raises.
+    Thread-safe. Writers exclude each other and wait during `rewrite`. Raises what the engine does.
     There must be room for what is written: the engine is ended by a signal where there is none.
     """
 
-    def __init__(self, path: Path, dimension: int) -> None:
-        self._path, self._config = path, _config(dimension)
+    def __init__(self, path: Path, config: qdrant.EdgeConfig | None = None) -> None:
+        self.path, self._config = path, config
+        self._updating = threading.Lock()
+        self._vacuum: subprocess.Popen[bytes] | None = None
         self._retired = path.with_name("retired")
         self._undo_exchange()
         self._open = self._load()
@@ -65,12 +59,34 @@ class Shard:
                 self._users -= 1
                 self._turn.notify_all()
 
+    def update(self, operation: qdrant.UpdateOperation) -> None:
+        """Changes the shard. The change is in its log on return, but not synced."""
+        with self._updating, self.use() as shard:
+            shard.update(operation)
+
+    @property
+    def unindexed(self) -> int:
+        """Number of points whose vectors are in no graph."""
+        with self.use() as shard:
+            info = shard.info()
+        return info.points_count - info.indexed_vectors_count
+
+    def flush(self) -> None:
+        """Syncs every file."""
+        with self.use() as shard:
+            shard.flush()
+
+    def stop_rewriting(self) -> None:
+        """Ends a rewriting that is under way, which raises then."""
+        if self._vacuum is not None:
+            self._vacuum.kill()
+
     def sync_log(self) -> None:
         """Syncs the write-ahead log alone, from which the rest is made again after a power cut.
 
         `flush` syncs every file and keeps the interpreter meanwhile; this lets it go.
         """
-        log = self._path / "wal"
+        log = self.path / "wal"
         try:
             for each in (*log.iterdir(), log):
                 sync(each)
@@ -91,57 +107,36 @@ class Shard:
         room: gives room to open the shard. Raises what it raises, OSError or CalledProcessError,
         and leaves the shard as it was.
         """
-        with self.use() as shard:
-            _litter(shard)
-            shard.flush()
-        try:
-            rewritten = self._linked()
-            _vacuum(rewritten)
-            _sync_new_files(rewritten / "segments", self._path / "segments")
-            with room():
-                self._exchange(rewritten)
-        finally:
-            self._remove_leftovers()
+        with self._updating:
+            with self.use() as shard:
+                _litter(shard)
+                shard.flush()
+            try:
+                rewritten = self._linked()
+                self._vacuumed(rewritten)
+                _sync_new_files(rewritten / "segments", self.path / "segments")
+                with room():
+                    self._exchange(rewritten)
+            finally:
+                self._remove_leftovers()
 
-    def roll_log(self, require_room: Callable[[], None]) -> None:
-        """Fills the write-ahead log until the engine has dropped all that was in it.
-
-        require_room: is called before each entry. Raises what it raises, and RuntimeError if the
-        engine keeps the log.
-        """
-        mark = uuid.uuid4().hex
-        require_room()
-        self._log(mark)
-        for _ in range(_FILLINGS):
-            require_room()
-            self._log("0" * _FILLING)
-            if not self._log_holds(mark.encode()):
-                return
-        raise RuntimeError("The engine keeps its write-ahead log.")
-
-    def _log(self, text: str) -> None:
-        """Writes an entry that changes nothing, and flushes it."""
-        nothing = qdrant.Filter(must=[qdrant.HasIdCondition({_NO_POINT})])
-        with self.use() as shard:
-            shard.update(qdrant.UpdateOperation.set_payload_by_filter(nothing, {"filling": text}))
-            shard.flush()
-
-    def _log_holds(self, mark: bytes) -> bool:
-        for file in (self._path / "wal").iterdir():
-            with suppress(FileNotFoundError):  # the engine dropped it
-                if mark in file.read_bytes():
-                    return True
-        return False
+    def _vacuumed(self, shard: Path) -> None:
+        command = [sys.executable, "-P", vacuum.__file__, str(shard), str(os.getpid())]
+        null = subprocess.DEVNULL
+        with subprocess.Popen(command, stdin=null, stdout=null, stderr=null) as self._vacuum:  # noqa: S603 - our own file
+            if self._vacuum.wait():
+                raise subprocess.CalledProcessError(self._vacuum.returncode, command)
+        self._vacuum = None
 
     def _load(self) -> qdrant.EdgeShard:
-        return qdrant.EdgeShard.load(str(self._path), self._config)
+        return qdrant.EdgeShard.load(str(self.path), self._config)
 
     def _linked(self) -> Path:
         """Makes another shard of the same segments, with an empty log."""
-        rewritten = self._path.with_name(f"rewritten-{uuid.uuid4().hex}")
+        rewritten = self.path.with_name(f"rewritten-{uuid.uuid4().hex}")
         rewritten.mkdir()
-        shutil.copy(self._path / "edge_config.json", rewritten)
-        shutil.copytree(self._path / "segments", rewritten / "segments", copy_function=os.link)
+        shutil.copy(self.path / "edge_config.json", rewritten)
+        shutil.copytree(self.path / "segments", rewritten / "segments", copy_function=os.link)
         return rewritten
 
     def _exchange(self, rewritten: Path) -> None:
@@ -152,9 +147,10 @@ class Shard:
         try:
             self._open.close()
             try:
-                (self._path / "segments").rename(self._retired)
-                (rewritten / "segments").rename(self._path / "segments")
-                sync(self._path)
+                (self.path / "segments").rename(self._retired)
+                (rewritten / "segments").rename(self.path / "segments")
+                shutil.rmtree(self.path / "wal")
+                sync(self.path)
                 self._open = self._load()
                 if _count(self._open) != points:
                     raise RuntimeError("The rewritten segments lack points.")
@@ -169,8 +165,8 @@ class Shard:
     def _go_back(self, rewritten: Path) -> None:
         """Uses the old segments again."""
         self._open.close()
-        if (self._path / "segments").exists() and self._retired.exists():
-            (self._path / "segments").rename(rewritten / "segments")
+        if (self.path / "segments").exists() and self._retired.exists():
+            (self.path / "segments").rename(rewritten / "segments")
         self._undo_exchange()
         self._open = self._load()
 
@@ -179,43 +175,26 @@ class Shard:
 
         A process that is just being killed may still write the rest; the next rewriting removes it.
         """
-        if self._retired.exists() and not (self._path / "segments").exists():
-            self._retired.rename(self._path / "segments")
-            sync(self._path)
+        if self._retired.exists() and not (self.path / "segments").exists():
+            self._retired.rename(self.path / "segments")
+            sync(self.path)
         self._remove_leftovers(ignore_errors=True)
 
     def _remove_leftovers(self, *, ignore_errors: bool = False) -> None:
-        copies = self._path.parent.glob("rewritten-*")
-        dropped = (self._path / "segments").glob("*.deleted")
-        for folder in (*copies, *dropped, self._retired, self._path / "temp_segments"):
+        copies = self.path.parent.glob("rewritten-*")
+        dropped = (self.path / "segments").glob("*.deleted")
+        for folder in (*copies, *dropped, self._retired, self.path / "temp_segments"):
             if folder.exists():
                 shutil.rmtree(folder, ignore_errors=ignore_errors)
 
 
-def create(path: Path, dimension: int) -> None:
+def create(path: Path, config: qdrant.EdgeConfig) -> None:
     """Makes the files of an empty shard in a new folder."""
-    shard = qdrant.EdgeShard.create(str(path), _config(dimension))
-    for key in INDEXED:
-        keyword = qdrant.PayloadSchemaType.Keyword
-        shard.update(qdrant.UpdateOperation.create_field_index(key, keyword))
-    shard.flush()
-    shard.close()
+    qdrant.EdgeShard.create(str(path), config).close()
 
 
 def _count(shard: qdrant.EdgeShard) -> int:
     return shard.count(qdrant.CountRequest())
-
-
-def _config(dimension: int) -> qdrant.EdgeConfig:
-    """Makes one deleted point reason enough to write a segment again."""
-    params = qdrant.EdgeVectorParams(size=dimension, distance=qdrant.Distance.Cosine)
-    return qdrant.EdgeConfig(
-        vectors=dict.fromkeys(PARTS, params),
-        sparse_vectors={WORDS: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
-        optimizers=qdrant.EdgeOptimizersConfig(
-            indexing_threshold=_SCANNED_KB, deleted_threshold=0.0, vacuum_min_vector_number=0
-        ),
-    )
 
 
 def _litter(shard: qdrant.EdgeShard) -> None:
@@ -226,17 +205,6 @@ def _litter(shard: qdrant.EdgeShard) -> None:
     point: Any = qdrant.Point(_NO_POINT, {}, {"part": "none"})
     shard.update(qdrant.UpdateOperation.upsert_points([point]))
     shard.update(qdrant.UpdateOperation.delete_points([_NO_POINT]))
-
-
-def _vacuum(shard: Path) -> None:
-    command = [sys.executable, "-P", vacuum.__file__, str(shard), str(os.getpid())]
-    subprocess.run(  # noqa: S603 - our own file, by this interpreter
-        command,
-        check=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
 
 
 def _sync_new_files(segments: Path, known: Path) -> None:
