@@ -12,6 +12,7 @@ Files in the library's directory:
 
 import fcntl
 import json
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
@@ -80,6 +81,7 @@ class EdgeStore(CaseStore):
     ) -> None:
         super().__init__(identity)
         self._path, self._room = path, Room(path, reserve)
+        self._threads = 0 if bulk else max(1, (os.cpu_count() or 1) // 2)
         collection = path / "collection"
         with ExitStack() as resources:
             with disk_errors("the case library"):
@@ -164,6 +166,8 @@ class EdgeStore(CaseStore):
             self._undo_torn_write()
             if any(isinstance(each, Remove) and self._leaves_content(each) for each in operations):
                 self._erasure.due()
+            else:  # nothing is replaced
+                operations = [each for each in operations if isinstance(each, Upsert)]
             self._torn = True
             self._journal.write(entry_of(operations))
             self._shards.apply(operations)
@@ -193,7 +197,7 @@ class EdgeStore(CaseStore):
     def _rewrite(self, shard: Shard) -> None:
         with _engine():
             self._room.require_to_rewrite(shard.path)
-            shard.rewrite(self._room.to_open)
+            shard.rewrite(self._room.to_open, threads=self._threads)
 
     def _select(
         self, selection: Selection, *, limit: int, fields: list[str] | None = None

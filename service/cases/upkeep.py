@@ -34,6 +34,7 @@ class Upkeep:
     def __init__(self, shards: Shards, rewrite: Callable[[Shard], None], due: int) -> None:
         self._shards, self._rewrite, self._due = shards, rewrite, due
         self._left: dict[Shard, int] = {}
+        """Points for which a rewriting made no graph, as their segments are too small."""
         self._rewriting = threading.Lock()
         self._built: Shard | None = None
         self._ending = threading.Event()
@@ -74,9 +75,9 @@ class Upkeep:
                     log().error("upkeep failed", error=type(error).__name__)
 
     def _build_due(self) -> None:
-        """A shard may keep points that get no graph: a new round begins as many points later."""
         for shard in self._shards:
-            if shard.unindexed - self._left.get(shard, 0) < self._due or self._ending.is_set():
+            unindexed = shard.unindexed
+            if unindexed - self._left.get(shard, 0) < self._due or self._ending.is_set():
                 continue
             with self._rewriting:
                 self._built = shard
@@ -84,4 +85,4 @@ class Upkeep:
                     self._rewrite(shard)
                 finally:
                     self._built = None
-            self._left[shard] = shard.unindexed
+            self._left[shard] = unindexed if shard.unindexed >= unindexed else 0
