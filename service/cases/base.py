@@ -9,8 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
-import numpy as np
-
 from service.cases.operations import (
     ALL_POINTS,
     Operation,
@@ -25,6 +23,7 @@ from service.cases.points import (
     Payload,
     Point,
     ScoredPoint,
+    require_unit,
     to_hit,
     to_points,
     to_study,
@@ -42,7 +41,6 @@ from service.cases.schema import (
     Part,
     Search,
     Study,
-    Vector,
 )
 from service.cases.tally import Tally
 from service.deadline import exceeded
@@ -88,7 +86,7 @@ class CaseStore(ABC):
         latest = {embedded.study.study_id: embedded for embedded in studies}
         points = [point for embedded in latest.values() for point in to_points(embedded)]
         for vector in [point.vector for point in points if point.vector is not None]:
-            self._require_unit(vector)
+            require_unit(vector, self.identity.dimension)
         if points:
             if not self._writing.acquire(timeout=patience_s):
                 raise exceeded()
@@ -105,8 +103,7 @@ class CaseStore(ABC):
     def get_many(self, references: Iterable[StudyRef]) -> dict[StudyRef, EmbeddedStudy]:
         """Returns the whole studies among `references` with their vectors, in the order given.
 
-        A study that is unknown, or that is being replaced or deleted, is absent. The engine gets
-        a few requests for each 64 studies, or more if these have thousands of passages.
+        A study that is unknown, or that is being replaced or deleted, is absent.
         """
         return {
             embedded.study.study_id: embedded
@@ -114,14 +111,12 @@ class CaseStore(ABC):
             for embedded in self._whole(batch)
         }
 
-    def _whole(self, references: Sequence[StudyRef]) -> Iterator[EmbeddedStudy]:
-        """Yields the whole studies among these. Those that were replaced meanwhile are left out."""
+    def _whole(self, references: Sequence[StudyRef]) -> list[EmbeddedStudy]:
+        """Returns the whole studies among these, without those that were replaced meanwhile."""
         points = self.points(Selection(must={"study_id": references}))
         found = list(whole_studies(references, points))
         digests = self.digests(each.study.study_id for each in found)
-        for embedded in found:
-            if digests.get(embedded.study.study_id) == embedded.study.digest:
-                yield embedded
+        return [each for each in found if digests.get(each.study.study_id) == each.study.digest]
 
     def digests(self, references: Iterable[StudyRef]) -> dict[StudyRef, str]:
         """Returns the digests of the studies that are stored whole."""
@@ -194,7 +189,7 @@ class CaseStore(ABC):
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
         if search.vector is not None:
-            self._require_unit(search.vector)
+            require_unit(search.vector, self.identity.dimension)
         selection = admitted(where, exclude)
         if search.words is not None:  # words of reports and of passages share one sparse vector
             selection = selection.of_part(search.target)
@@ -298,14 +293,6 @@ class CaseStore(ABC):
             yield page
             if after is None:
                 return
-
-    def _require_unit(self, vector: Vector) -> None:
-        dimension = self.identity.dimension
-        if vector.shape != (dimension,) or not abs(np.linalg.norm(vector) - 1) < 1e-2:
-            raise ValueError(
-                f"Expected a vector of {dimension} values and unit length, got shape "
-                f"{vector.shape} and length {np.linalg.norm(vector):.3g}."
-            )
 
 
 def _batches(references: Iterable[StudyRef], size: int) -> Iterator[list[StudyRef]]:

@@ -11,11 +11,10 @@ Files in the library's directory:
 """
 
 import fcntl
-import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -24,9 +23,9 @@ import qdrant_edge as qdrant
 from service.cases.base import CaseStore
 from service.cases.edge_requests import filter_of, params_of, query_of
 from service.cases.engine import engine_errors
-from service.cases.erasure import ERASED_WITHIN_S, Erasure, write_nothing_due
+from service.cases.erasure import ERASED_WITHIN_S, Erasure
 from service.cases.journal import NOTHING, Journal, entry_of
-from service.cases.layout import create_shards, open_shards
+from service.cases.layout import create_collection, open_shards, read_identity
 from service.cases.operations import (
     ALL_POINTS,
     Operation,
@@ -48,7 +47,7 @@ from service.cases.shard import Shard
 from service.cases.shards import Shards
 from service.cases.upkeep import DUE_BULK, DUE_LIVING, Upkeep
 from service.errors import StoreFull, StoreUnavailable
-from service.files import disk_errors, make_folder, probe, remove_drafts, written_atomically
+from service.files import disk_errors, make_folder, probe, remove_drafts
 from service.imaging.deidentify import StudyRef
 
 
@@ -90,8 +89,9 @@ class EdgeStore(CaseStore):
                 if not collection.exists():
                     remove_drafts(collection)
                     self._room.require_for_new()
-                    _create(collection, identity)
-            identity.require(_read_identity(collection))
+                    with _engine():
+                        create_collection(collection, identity)
+            identity.require(read_identity(collection))
             with self._room.to_open(), _engine():
                 self._shards = Shards(open_shards(collection, identity.dimension))
                 resources.callback(self._shards.close)
@@ -116,7 +116,7 @@ class EdgeStore(CaseStore):
             raise StoreUnavailable(
                 "The directory holds no case library. Name one that `eclip index` wrote."
             )
-        stored = _read_identity(path / "collection")
+        stored = read_identity(path / "collection")
         stored.require_readable()
         return cls(path, stored, erases=False)
 
@@ -266,26 +266,6 @@ class EdgeStore(CaseStore):
         """Returns the one shard that holds the selected points, all of a kind."""
         (shard,) = self._shards.of(selection)
         return shard
-
-
-def _create(collection: Path, identity: Identity) -> None:
-    """Makes an empty collection, which appears under its name once it is whole."""
-    with written_atomically(collection) as draft:
-        draft.mkdir()
-        with _engine():
-            create_shards(draft, identity.dimension)
-        write_nothing_due(draft / "erasure.json")
-        (draft / "identity.json").write_text(json.dumps(asdict(identity)))
-
-
-def _read_identity(collection: Path) -> Identity:
-    try:
-        return Identity(**json.loads((collection / "identity.json").read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise StoreUnavailable(
-            "The case library's identity.json is missing or damaged. Restore it from a backup, "
-            "or index the studies again into an empty directory."
-        ) from error
 
 
 @contextmanager

@@ -4,12 +4,18 @@ Points of one kind in a shard of their own have no empty rows for the vectors of
 library of an earlier release has all kinds in one shard, `collection/shard`, and keeps it.
 """
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import qdrant_edge as qdrant
 
+from service.cases.erasure import write_nothing_due
 from service.cases.points import INDEXED, PARTS, RECORD, WORDS
+from service.cases.schema import Identity
 from service.cases.shard import Shard, create
+from service.errors import StoreUnavailable
+from service.files import written_atomically
 
 KINDS = (RECORD, *PARTS)
 """Kinds of points, which are the names of the shards' folders."""
@@ -20,6 +26,7 @@ _LARGEST = 250_000
 not slow down as a library grows."""
 _SEGMENTS = 8
 """Segments of a shard above which the smallest are merged, so that not every build rewrites all."""
+_IDENTITY = "identity.json"
 _EARLIER = "shard"
 """Folder of the one shard of an earlier release."""
 _EARLIER_SCANNED_KB = 100_000
@@ -28,15 +35,25 @@ _HALF = 2
 """Bytes of a stored number: float16."""
 
 
-def create_shards(collection: Path, dimension: int) -> None:
-    """Makes an empty shard for each kind, with payload indexes that stay on the disk."""
-    on_disk = qdrant.KeywordIndexParams(on_disk=True)
-    for kind in KINDS:
-        create(collection / kind, _config(kind, dimension))
-        shard = Shard(collection / kind)
-        for key in INDEXED:
-            shard.update(qdrant.UpdateOperation.create_field_index(key, on_disk))
-        shard.close()
+def create_collection(collection: Path, identity: Identity) -> None:
+    """Makes an empty collection, which appears under its name once it is whole."""
+    with written_atomically(collection) as draft:
+        draft.mkdir()
+        for kind in KINDS:
+            _create_shard(draft / kind, _config(kind, identity.dimension))
+        write_nothing_due(draft / "erasure.json")
+        (draft / _IDENTITY).write_text(json.dumps(asdict(identity)))
+
+
+def read_identity(collection: Path) -> Identity:
+    """Returns what the collection belongs to. Raises StoreUnavailable."""
+    try:
+        return Identity(**json.loads((collection / _IDENTITY).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreUnavailable(
+            "The case library's identity.json is missing or damaged. Restore it from a backup, "
+            "or index the studies again into an empty directory."
+        ) from error
 
 
 def open_shards(collection: Path, dimension: int) -> dict[str, Shard]:
@@ -52,6 +69,16 @@ def open_shards(collection: Path, dimension: int) -> dict[str, Shard]:
             shard.close()
         raise
     return opened
+
+
+def _create_shard(path: Path, config: qdrant.EdgeConfig) -> None:
+    """Makes an empty shard, with payload indexes that stay on the disk."""
+    on_disk = qdrant.KeywordIndexParams(on_disk=True)
+    create(path, config)
+    shard = Shard(path)
+    for key in INDEXED:
+        shard.update(qdrant.UpdateOperation.create_field_index(key, on_disk))
+    shard.close()
 
 
 def _config(kind: str, dimension: int) -> qdrant.EdgeConfig:

@@ -21,6 +21,9 @@ from service.imaging.deidentify import Pseudonymiser
 from service.inference.encoder import Encoder
 
 DIMENSION = 16
+ROUNDED = 2**-10
+"""How far a score of the embedded engine is from the cosine at most: stored numbers and those of
+the query are rounded to float16, by 2 ** -11 of each at most."""
 KEY = bytes(range(32))
 IDENTITY = Identity(bundle_id="b" * 64, key_fingerprint="k" * 16, dimension=DIMENSION)
 

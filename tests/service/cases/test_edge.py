@@ -275,7 +275,7 @@ def test_readers_and_writers_on_many_threads_do_not_disturb_each_other(edge, stu
 @pytest.mark.slow
 @pytest.mark.parametrize("bulk", [True, False])
 def test_graphs_are_built_at_the_end_of_bulk_work_and_meanwhile_in_a_living_library(
-    open_edge, study, vector, monkeypatch, bulk
+    open_edge, study, vector, path, monkeypatch, bulk
 ):
     monkeypatch.setattr(layout, "SCANNED", 50)
     monkeypatch.setattr(upkeep, "SCANNED", 50)
@@ -286,7 +286,8 @@ def test_graphs_are_built_at_the_end_of_bulk_work_and_meanwhile_in_a_living_libr
         store.put([study(f"s{n}") for n in range(first, first + 20)])
     if bulk:
         store.build_graphs()
-    wait_until(lambda: store._shards["passage"].unindexed < 50)
+    graphs = "collection/passage/*/segments/*/vector_index-passage/graph.bin"
+    wait_until(lambda: list(path.glob(graphs)))
     assert store.count() == 100
     hits = store.search(Search("passage", vector("s42/1/passage/1")), k=1, **ANYTHING)
     assert hits[0].study_id == "s42"
