@@ -22,11 +22,12 @@ from typing import Self
 import qdrant_edge as qdrant
 
 from service.cases.base import CaseStore
-from service.cases.edge_requests import filter_of, params_of, query_of, update_of
+from service.cases.edge_requests import config_of, filter_of, params_of, query_of, update_of
 from service.cases.engine import engine_errors
 from service.cases.erasure import ERASED_WITHIN_S, Erasure, write_nothing_due
 from service.cases.operations import Operation, Remove, Selection, Upsert
 from service.cases.points import (
+    INDEXED,
     Payload,
     Point,
     ScoredPoint,
@@ -87,11 +88,9 @@ class EdgeStore(CaseStore):
                     _create(collection, identity)
             identity.require(_read_identity(collection))
             with self._room.to_open(), _engine():
-                self._shard = Shard(collection / "shard", identity.dimension)
+                self._shard = Shard(collection / "shard", config_of(identity.dimension))
                 resources.callback(self._shard.close)
-                with self._shard.use() as shard:
-                    info = shard.info()
-                self._unoptimized = info.points_count - info.indexed_vectors_count
+                self._unoptimized = self._shard.unindexed
                 self._flushed_at = -math.inf
                 self._erasure = Erasure(collection / "erasure.json", self.erase)
                 if erases:
@@ -134,14 +133,12 @@ class EdgeStore(CaseStore):
     def erase(self) -> None:
         """Erases from the files what has been deleted or replaced.
 
-        Writes wait meanwhile; reads go on. Raises StoreUnavailable, and the erasure stays due.
+        Others read and write meanwhile. Raises StoreUnavailable, and the erasure stays due.
         """
         with self._writing:
             self._erasure.begin()
-            self._room.require_to_erase()
-            self._rewrite()
-        with _engine():
-            self._shard.roll_log(self._room.require_to_log)
+        self._room.require_to_erase()
+        self._rewrite()
         with self._writing, self._room.to_delete(), _engine():
             self._erasure.done()
 
@@ -149,19 +146,19 @@ class EdgeStore(CaseStore):
         added = [point for each in operations if isinstance(each, Upsert) for point in each.points]
         if added:
             self._room.require_for(added)
-        with self._room.to_delete(), _engine(), self._shard.use() as shard:
+        with self._room.to_delete(), _engine():
             leaves_content = any(
                 isinstance(each, Remove) and self._leaves_content(each) for each in operations
             )
             if leaves_content:
                 self._erasure.due()
             for operation in operations:
-                shard.update(update_of(operation))
+                self._shard.update(update_of(operation))
             recently = time.monotonic() - self._flushed_at < _FLUSH_EVERY_S
             if self._bulk and recently and not leaves_content:
                 self._shard.sync_log()
             else:
-                shard.flush()
+                self._shard.flush()
                 self._flushed_at = time.monotonic()
         self._room.keep()
         self._unoptimized += len(added)
@@ -244,7 +241,12 @@ def _create(collection: Path, identity: Identity) -> None:
     with written_atomically(collection) as draft:
         draft.mkdir()
         with _engine():
-            create(draft / "shard", identity.dimension)
+            create(draft / "shard", config_of(identity.dimension))
+            shard = Shard(draft / "shard")
+            for key in INDEXED:
+                keyword = qdrant.PayloadSchemaType.Keyword
+                shard.update(qdrant.UpdateOperation.create_field_index(key, keyword))
+            shard.close()
         write_nothing_due(draft / "erasure.json")
         (draft / "identity.json").write_text(json.dumps(asdict(identity)))
 

@@ -5,12 +5,26 @@ from collections.abc import Mapping, Sequence
 import qdrant_edge as qdrant
 
 from service.cases.operations import ALL_POINTS, BlankDigest, Operation, Remove, Selection, Upsert
-from service.cases.points import WORDS, Point
+from service.cases.points import PARTS, WORDS, Point
 from service.cases.schema import Search
 from service.cases.words import Words, sought_words
 
+_SCANNED_KB = 100_000
+"""Kilobytes: a smaller segment is scanned exactly, a larger one gets an HNSW graph."""
 _BREADTH = 256
 """Candidates that a search of a vector graph keeps (`ef`)."""
+
+
+def config_of(dimension: int) -> qdrant.EdgeConfig:
+    """Returns a shard's configuration. One deleted point makes it write a segment again."""
+    params = qdrant.EdgeVectorParams(size=dimension, distance=qdrant.Distance.Cosine)
+    return qdrant.EdgeConfig(
+        vectors=dict.fromkeys(PARTS, params),
+        sparse_vectors={WORDS: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
+        optimizers=qdrant.EdgeOptimizersConfig(
+            indexing_threshold=_SCANNED_KB, deleted_threshold=0.0, vacuum_min_vector_number=0
+        ),
+    )
 
 
 def query_of(search: Search) -> "qdrant.ScoringQueryType":

@@ -12,10 +12,8 @@ from service.disk import SPARE, Reserve, in_memory
 
 _NEW = 64 * 2**20
 """Bytes that a new library takes, at most: on a filesystem in memory, without vectors."""
-_LOG = 192 * 2**20
-"""Bytes that the engine's log takes until it has dropped what was in it, at most."""
-_ENTRY = 48 * 2**20
-"""Bytes that one entry that fills the log takes at most: itself and a new file of the log."""
+_LOG = 64 * 2**20
+"""Bytes that an empty log of the engine takes, at most."""
 _SLACK = 4
 """How often the ballast has what a deletion needs: it may lose some each time it is given up."""
 _COPIES = 4
@@ -51,31 +49,27 @@ class Room:
         self._reserve.require(self._claimed + _COPIES * sum(map(_size, points)))
 
     def to_rewrite(self) -> bool:
-        """Tells whether there is room to write every segment anew."""
-        return self._reserve.has(self._segments)
+        """Tells whether there is room to write every segment and the log anew."""
+        return self._reserve.has(self._files_taken + _LOG)
 
     def require_to_erase(self) -> None:
-        """Requires room to write every segment anew, and to fill the log."""
-        self._reserve.require(self._segments + _LOG)
-
-    def require_to_log(self) -> None:
-        """Requires room for one entry that fills the log: others may have filled the disk."""
-        self._reserve.require(_ENTRY)
+        """Requires room to write every segment and the log anew."""
+        self._reserve.require(self._files_taken + _LOG)
 
     def keep(self) -> None:
         """Makes the ballast whole, as far as there is room: it has what `to_open` needs."""
         self._reserve.hold(_SLACK * SPARE + self._claimed)
 
     @property
-    def _segments(self) -> int:
-        return sum(map(_taken, self._files("segments/**/*")))
+    def _files_taken(self) -> int:
+        return sum(map(_taken, self._files("**/*")))
 
     @property
     def _claimed(self) -> int:
         """Bytes that loading the vectors' files takes: their holes on a filesystem in memory."""
         if not in_memory(self._path):
             return 0
-        vectors = self._files("segments/*/vector_storage-*/vectors/*.mmap")
+        vectors = self._files("**/segments/*/vector_storage-*/vectors/*.mmap")
         return sum(file.st_size - _taken(file) for file in vectors)
 
     def _files(self, pattern: str) -> list[os.stat_result]:
