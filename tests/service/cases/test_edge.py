@@ -296,7 +296,7 @@ def test_after_a_power_cut_new_studies_are_made_again_from_the_log(
 ):
     """Soon after a flush the log alone is synced: all other files may be as they were then."""
     monkeypatch.setattr(edge, "_FLUSH_EVERY_S", 3600)
-    store, log = open_edge(bulk=True), path / "collection" / "shard" / "wal"
+    store, log = open_edge(bulk=True), path / "collection" / "shard" / "1" / "wal"
     store.put([study("r")])
     before = path.with_name("before")
     shutil.copytree(path, before)
