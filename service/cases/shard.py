@@ -59,7 +59,7 @@ class Shard:
     """
 
     def __init__(self, path: Path, config: qdrant.EdgeConfig | None = None) -> None:
-        self.path, self._config, self._generations = path, config, Generations(path)
+        self.path, self._generations = path, Generations(path)
         self._generations.remove_others(ignore_errors=True)
         self._used = _Generation(self._generations.current, config)
         self._reading, self._writing = threading.Condition(), threading.Condition()
@@ -122,7 +122,7 @@ class Shard:
                 sync_files(folder)
                 self._let_writers_on()
                 with room():
-                    fresh = _Generation(folder, self._config)
+                    fresh = _Generation(folder)
                 self._catch_up(fresh, room)
                 old = self._exchange(fresh, room)
             except BaseException:
@@ -174,7 +174,7 @@ class Shard:
         with room(), self._writing:
             while self._missed:
                 self._repeat(fresh)
-            if fresh.points != self._used.points:
+            if not fresh.holds_as_many_points_as(self._used):
                 raise RuntimeError("The rewritten segments lack points.")
             fresh.sync_log()
             old = self._used
@@ -200,25 +200,29 @@ class Shard:
         self._generations.remove_others(ignore_errors=True)
 
     def _retire(self, generation: "_Generation") -> None:
-        """Closes a generation when its last reader has left."""
+        """Closes a generation when its last reader has left.
+
+        The engine flushes a shard that it closes. What is synced before costs other threads less.
+        """
         with self._reading:
             self._reading.wait_for(lambda: not generation.readers)
+        sync_files(generation.folder)
         generation.engine.close()
 
 
 class _Generation:
     """A generation that is open, how many read it, and how many of its points lack a graph."""
 
-    def __init__(self, folder: Path, config: qdrant.EdgeConfig | None) -> None:
+    def __init__(self, folder: Path, config: qdrant.EdgeConfig | None = None) -> None:
         self.folder, self.readers = folder, 0
         self.engine = qdrant.EdgeShard.load(str(folder), config)
         self._points = self.engine.info().points_count
         missing = max(0, self._points - points_in_graphs(folder))
         self.unindexed = missing if has_vectors(folder) else 0
 
-    @property
-    def points(self) -> int:
-        return self.engine.count(qdrant.CountRequest())
+    def holds_as_many_points_as(self, other: "_Generation") -> bool:
+        """Asks for the exact counts, which take a while, if the sums over segments differ."""
+        return self._points == other._points or _count(self.engine) == _count(other.engine)
 
     def update(self, operation: qdrant.UpdateOperation) -> None:
         """The engine's own count of vectors in graphs counts deleted ones, and words as vectors."""
@@ -235,6 +239,10 @@ class _Generation:
         except FileNotFoundError:
             log.stat()  # raises where the log itself is gone
             self.sync_log()  # the engine has renamed or dropped a file meanwhile
+
+
+def _count(engine: qdrant.EdgeShard) -> int:
+    return engine.count(qdrant.CountRequest())
 
 
 class _Vacuum:
