@@ -7,16 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import qdrant_edge as qdrant
 
 from service.cases import edge, layout, shard, upkeep
 from service.cases.edge import EdgeStore
-from service.cases.points import INDEXED
 from service.cases.schema import CaseFilter, Exclusion, Identity, Search
 from service.errors import BundleMismatch, StoreUnavailable
 
@@ -392,20 +390,6 @@ def test_no_other_study_is_lost_if_a_write_fails_and_the_next_one_undoes_it(
     edge.put([study("new"), study("replaced", version=2)])
     assert edge.get("replaced") == study("replaced", version=2).study
     assert len(edge.digests(["old", "replaced", "new", "other"])) == 4
-
-
-@pytest.fixture
-def earlier(path):
-    """An empty library as an earlier release made it: one shard for all kinds of points."""
-    collection = path / "collection"
-    collection.mkdir(parents=True)
-    engine = qdrant.EdgeShard.create(str(collection / "shard"), layout._earlier_config(16))
-    for key in INDEXED:
-        keyword = qdrant.PayloadSchemaType.Keyword
-        engine.update(qdrant.UpdateOperation.create_field_index(key, keyword))
-    engine.flush()
-    engine.close()
-    (collection / "identity.json").write_text(json.dumps(asdict(IDENTITY)))
 
 
 @pytest.mark.usefixtures("earlier")

@@ -11,9 +11,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from service.cases import edge_requests, erasure, room, shard
+from service.cases import erasure, layout, room, shard
 from service.cases.edge import EdgeStore
 from service.cases.schema import NOBODY, CaseFilter, Identity, Search
 from service.errors import StoreUnavailable
@@ -47,10 +48,12 @@ def secret(study):
 
 
 def traces(secret):
-    """Returns byte strings that only this study's content has."""
+    """Returns byte strings that only this study's content has; numbers are stored as float16."""
     words = [SECRET, "metadata-bhw", "finding-qxv", "ward-kzj", "view-wfp"]
     vectors = [*secret.image_vectors, secret.report_vector, *secret.passage_vectors]
-    return [word.encode() for word in words] + [vector.tobytes() for vector in vectors]
+    return [word.encode() for word in words] + [
+        vector.astype(np.float16).tobytes() for vector in vectors
+    ]
 
 
 def found(path, sought):
@@ -99,15 +102,31 @@ def test_nothing_of_what_was_removed_is_in_any_file(edge, study, secret, path, r
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("earlier")
+def test_nothing_of_what_was_removed_is_in_a_library_of_an_earlier_release(
+    open_edge, study, secret, path
+):
+    store = filled(open_edge(), study, secret)
+    vectors = [vector.tobytes() for vector in secret.image_vectors]
+    assert found(path, vectors) == vectors
+    store.delete("secret")
+    store.erase()
+    assert found(path, [*traces(secret), *vectors]) == []
+    assert_others_whole(store, study)
+    store.close()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("removal", ["deleted", "replaced"])
 def test_nothing_stays_in_segments_with_a_graph(
     open_edge, study, secret, path, monkeypatch, removal
 ):
     """Small segments have none, unless the engine is told to make one."""
-    monkeypatch.setattr(edge_requests, "_SCANNED_KB", 1)
+    monkeypatch.setattr(layout, "SCANNED", 1)
     store = filled(open_edge(), study, secret)
-    store._rewrite()
-    assert list((path / "collection" / "shard").glob("2/segments/*/vector_index-image/graph*"))
+    store._upkeep.rewrite()
+    graphs = "2/segments/*/vector_index-passage/graph*"
+    assert list((path / "collection" / "passage").glob(graphs))
     if removal == "deleted":
         store.delete("secret")
     else:
@@ -184,7 +203,11 @@ def test_kill_9_in_an_erasure_loses_nothing_and_does_not_forget_it(
     assert sorted(p.name for p in (path / "collection").iterdir()) == [
         "erasure.json",
         "identity.json",
-        "shard",
+        "image",
+        "journal",
+        "passage",
+        "report",
+        "study",
     ]
     store = open_edge()
     assert store.count() == len(OTHERS) + 1
@@ -247,7 +270,7 @@ def test_a_rewriting_that_fails_changes_nothing_and_stays_due(
         edge.erase()
     assert_others_whole(edge, study)
     assert json.loads((path / "collection" / "erasure.json").read_text())["due_since"]
-    assert not (path / "collection" / "shard" / "2").exists()
+    assert not list(path.glob("collection/*/2"))
 
 
 @pytest.mark.slow
@@ -275,14 +298,15 @@ def test_a_disk_that_fills_during_a_rewriting_ends_no_server(tmp_path, study, mo
         store = EdgeStore(disk / "cases", IDENTITY, RESERVE, erases=False)
         store.put([study(name) for name in OTHERS])
         store.delete(OTHERS[0])
-        rewrite = store._shard._vacuum.run
+        vacuum = store._shards["report"]._vacuum
+        rewrite = vacuum.run
 
         def fill_and_rewrite(*arguments):
             fill(disk)
             rewrite(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(store._shard._vacuum, "run", fill_and_rewrite)
+            patch.setattr(vacuum, "run", fill_and_rewrite)
             with pytest.raises(StoreUnavailable):
                 store.erase()
         assert store.count() == len(OTHERS) - 1
