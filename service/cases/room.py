@@ -10,9 +10,9 @@ from pathlib import Path
 from service.cases.points import Point
 from service.disk import SPARE, Reserve, in_memory
 
-_NEW = 64 * 2**20
+_NEW = 224 * 2**20
 """Bytes that a new library takes, at most: on a filesystem in memory, without vectors."""
-_LOG = 64 * 2**20
+_LOG = 96 * 2**20
 """Bytes that a new log and new files for what is written take, at most."""
 _SLACK = 4
 """How often the ballast has what a deletion needs: it may lose some each time it is given up."""
