@@ -60,7 +60,7 @@ class Shard:
 
     def __init__(self, path: Path, config: qdrant.EdgeConfig | None = None) -> None:
         self._generations = Generations(path)
-        self._generations.remove_others(ignore_errors=True)
+        self._generations.recover()
         self._used = _Generation(self._generations.current, config)
         self._reading, self._writing = threading.Condition(), threading.Condition()
         self._missed: deque[qdrant.UpdateOperation] = deque()
