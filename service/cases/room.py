@@ -49,8 +49,8 @@ class Room:
         self._reserve.require(self._claimed + _COPIES * sum(map(_size, points)))
 
     def require_to_rewrite(self, shard: Path) -> None:
-        """Requires room to write every segment of a shard anew."""
-        self._reserve.require(_LOG + sum(map(_taken, self._files(shard, "**/segments/**/*"))))
+        """Requires room to copy the files of a shard and to write them anew."""
+        self._reserve.require(_LOG + sum(map(_taken, self._files(shard, "**/*"))))
 
     def keep(self) -> None:
         """Makes the ballast whole, as far as there is room: it has what `to_open` needs."""
