@@ -1,6 +1,6 @@
-"""Looks after the shards of an embedded library in a thread, off the way of its writes.
+"""Looks after the shards of an embedded library in two threads, off the way of its writes.
 
-It flushes what was written, and builds the graphs by which large segments are searched.
+One flushes what was written. The other builds the graphs by which large segments are searched.
 """
 
 import threading
@@ -11,11 +11,13 @@ from service.cases.shard import Shard
 from service.cases.shards import Shards
 from service.telemetry import log
 
-_EVERY_S = 10.0
-"""Seconds between two rounds. Opening after a kill repeats what was written since the last one.
+_FLUSHED_S = 60.0
+"""Seconds between two flushes. Opening after a kill repeats what was written since the last one.
 
 A flush of a shard with 20,000 new points takes 0.3 s, in which no other thread of Python runs.
 """
+_BUILT_S = 10.0
+"""Seconds between two looks at whether a graph is due."""
 _LOOK_S = 0.05
 """Seconds between two attempts to stop a rewriting that has not begun yet."""
 DUE_LIVING = SCANNED
@@ -25,7 +27,7 @@ DUE_BULK = 250_000
 
 
 class Upkeep:
-    """The thread of one library.
+    """The threads of one library.
 
     rewrite: rewrites a shard, which builds the graphs that are due; one shard at a time. due:
     points without a graph after which a shard is rewritten.
@@ -38,19 +40,24 @@ class Upkeep:
         self._rewriting = threading.Lock()
         self._built: Shard | None = None
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._repeat, args=work, name="upkeep", daemon=True)
+            for work in ((self._shards.flush, _FLUSHED_S), (self._build_due, _BUILT_S))
+        ]
 
     def start(self) -> None:
-        """Starts the thread."""
-        self._thread.start()
+        """Starts the threads."""
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        """Ends the thread. A graph that it is building is given up; the next opening builds it."""
+        """Ends the threads. A graph that it is building is given up; the next opening builds it."""
         self._ending.set()
-        while self._thread.is_alive():
-            if (built := self._built) is not None:
-                built.stop_rewriting()
-            self._thread.join(_LOOK_S)
+        for thread in self._threads:
+            while thread.is_alive():
+                if (built := self._built) is not None:
+                    built.stop_rewriting()
+                thread.join(_LOOK_S)
 
     def rewrite(self) -> None:
         """Rewrites every shard, and returns when it is done."""
@@ -65,11 +72,10 @@ class Upkeep:
                 with self._rewriting:
                     self._rewrite(shard)
 
-    def _run(self) -> None:
-        while not self._ending.wait(_EVERY_S):
+    def _repeat(self, work: Callable[[], None], pause_s: float) -> None:
+        while not self._ending.wait(pause_s):
             try:
-                self._shards.flush()
-                self._build_due()
+                work()
             except Exception as error:  # logs are synced, and what has no graph is scanned
                 if not self._ending.is_set():
                     log().error("upkeep failed", error=type(error).__name__)

@@ -277,7 +277,7 @@ def test_graphs_are_built_at_the_end_of_bulk_work_and_meanwhile_in_a_living_libr
 ):
     monkeypatch.setattr(layout, "SCANNED", 50)
     monkeypatch.setattr(upkeep, "SCANNED", 50)
-    monkeypatch.setattr(upkeep, "_EVERY_S", 0.01)
+    monkeypatch.setattr(upkeep, "_BUILT_S", 0.01)
     monkeypatch.setattr(edge, "DUE_LIVING", 50)
     store = open_edge(bulk=bulk, erases=True)
     for first in range(0, 100, 20):
@@ -305,7 +305,7 @@ def test_closing_gives_up_a_graph_that_is_being_built(open_edge, study, path, mo
     endless = path.parent / "endless.py"
     endless.write_text("import time\ntime.sleep(600)\n")
     monkeypatch.setattr(shard.vacuum, "__file__", str(endless))
-    monkeypatch.setattr(upkeep, "_EVERY_S", 0.01)
+    monkeypatch.setattr(upkeep, "_BUILT_S", 0.01)
     monkeypatch.setattr(edge, "DUE_LIVING", 1)
     store = open_edge(erases=True)
     store.put([study("s")])
@@ -333,7 +333,7 @@ def test_the_logs_of_changed_shards_are_synced_before_a_write_returns(
 
 def test_what_was_written_is_flushed_soon_after(open_edge, study, monkeypatch):
     flushed = []
-    monkeypatch.setattr(upkeep, "_EVERY_S", 0.01)
+    monkeypatch.setattr(upkeep, "_FLUSHED_S", 0.01)
     store = open_edge(erases=True)
     monkeypatch.setattr(shard.Shard, "flush", lambda self: flushed.append(self.path.name))
     store.put([study("s")])

@@ -217,7 +217,7 @@ def test_kill_9_in_an_erasure_loses_nothing_and_does_not_forget_it(
 @pytest.mark.slow
 def test_kill_9_at_any_moment_of_an_erasure_loses_nothing(open_edge, study, secret, path):
     rng = random.Random(0)
-    for number in range(4):
+    for number in range(3):
         filled(open_edge(), study, secret).close()
         arguments = [str(Path(__file__).with_name("conftest.py")), str(path), "none"]
         command = [sys.executable, "-c", ERASE, *arguments]

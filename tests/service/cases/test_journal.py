@@ -25,7 +25,7 @@ from service.cases.shard import Shard
 from tests.service.cases import conftest
 
 path, kind = Path(sys.argv[1]), sys.argv[2]
-STRIDE = 1 if kind == "new" else 3
+STRIDE = 1 if kind == "new" else 4
 NAMES = [f"s{n}" for n in range(60)]
 
 
