@@ -27,7 +27,6 @@ from service.cases.erasure import ERASED_WITHIN_S, Erasure
 from service.cases.journal import NOTHING, Journal, entry_of
 from service.cases.layout import create_collection, open_shards, read_identity
 from service.cases.operations import (
-    ALL_POINTS,
     Operation,
     Remove,
     Selection,
@@ -122,7 +121,9 @@ class EdgeStore(CaseStore):
 
     def check(self) -> None:
         """Raises StoreUnavailable if the engine does not answer or cannot write."""
-        self._count(ALL_POINTS)
+        for each in self._shards:
+            with _engine(), each.use() as shard:
+                shard.info()
         with suppress(StoreFull), disk_errors("the case library"):  # full: see `check_room`
             probe(self._path)
 
