@@ -9,8 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
-import numpy as np
-
 from service.cases.operations import (
     ALL_POINTS,
     Operation,
@@ -25,6 +23,7 @@ from service.cases.points import (
     Payload,
     Point,
     ScoredPoint,
+    require_unit,
     to_hit,
     to_points,
     to_study,
@@ -42,7 +41,6 @@ from service.cases.schema import (
     Part,
     Search,
     Study,
-    Vector,
 )
 from service.cases.tally import Tally
 from service.deadline import exceeded
@@ -88,7 +86,7 @@ class CaseStore(ABC):
         latest = {embedded.study.study_id: embedded for embedded in studies}
         points = [point for embedded in latest.values() for point in to_points(embedded)]
         for vector in [point.vector for point in points if point.vector is not None]:
-            self._require_unit(vector)
+            require_unit(vector, self.identity.dimension)
         if points:
             if not self._writing.acquire(timeout=patience_s):
                 raise exceeded()
@@ -105,14 +103,20 @@ class CaseStore(ABC):
     def get_many(self, references: Iterable[StudyRef]) -> dict[StudyRef, EmbeddedStudy]:
         """Returns the whole studies among `references` with their vectors, in the order given.
 
-        A study that is unknown, or that is being replaced or deleted, is absent. The engine gets
-        one request for each 64 studies, or more if these have thousands of passages.
+        A study that is unknown, or that is being replaced or deleted, is absent.
         """
         return {
             embedded.study.study_id: embedded
             for batch in _batches(dict.fromkeys(references), _STUDIES_A_REQUEST)
-            for embedded in whole_studies(batch, self.points(Selection(must={"study_id": batch})))
+            for embedded in self._whole(batch)
         }
+
+    def _whole(self, references: Sequence[StudyRef]) -> list[EmbeddedStudy]:
+        """Returns the whole studies among these, without those that were replaced meanwhile."""
+        points = self.points(Selection(must={"study_id": references}))
+        found = list(whole_studies(references, points))
+        digests = self.digests(each.study.study_id for each in found)
+        return [each for each in found if digests.get(each.study.study_id) == each.study.digest]
 
     def digests(self, references: Iterable[StudyRef]) -> dict[StudyRef, str]:
         """Returns the digests of the studies that are stored whole."""
@@ -138,7 +142,7 @@ class CaseStore(ABC):
                 yield record.payload["study_id"]
 
     def points(self, selection: Selection = ALL_POINTS) -> Iterator[Point]:
-        """Yields the selected points in order of id, with their dense vectors."""
+        """Yields the selected points with their dense vectors, always in the same order."""
         for page in self._pages(selection, _POINTS_A_REQUEST):
             yield from page
 
@@ -191,17 +195,18 @@ class CaseStore(ABC):
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
         if search.vector is not None:
-            self._require_unit(search.vector)
+            require_unit(search.vector, self.identity.dimension)
         selection = admitted(where, exclude)
         if search.words is not None:  # words of reports and of passages share one sparse vector
             selection = selection.of_part(search.target)
         nearest = self._ranking(search, min_score)
+        read = partial(self._payloads, search.target)
         points = (
-            best_of_each_study(nearest, self._payloads, selection, k)
+            best_of_each_study(nearest, read, selection, k)
             if group_by_study
             else nearest(selection, k)
         )
-        payloads = self._payloads([point.id for point in points])
+        payloads = read([point.id for point in points])
         found = [point for point in points if point.id in payloads]  # not deleted meanwhile
         return [to_hit(payloads[point.id], point.score) for point in found]
 
@@ -241,6 +246,9 @@ class CaseStore(ABC):
     def check_room(self) -> None:  # noqa: B027 - a server has a disk of its own
         """Raises StoreFull while no study can be written for lack of room."""
 
+    def build_graphs(self) -> None:  # noqa: B027 - a server decides itself
+        """Builds what searches are faster with, after much was written."""
+
     @abstractmethod
     def close(self) -> None:
         """Releases the engine."""
@@ -273,8 +281,8 @@ class CaseStore(ABC):
         """
 
     @abstractmethod
-    def _payloads(self, ids: Sequence[str]) -> dict[str, Payload]:
-        """Returns the payloads of these points by id, without those that are not stored."""
+    def _payloads(self, kind: str, ids: Sequence[str]) -> dict[str, Payload]:
+        """Returns the payloads of points of a kind by id, without those that are not stored."""
 
     @abstractmethod
     def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
@@ -291,14 +299,6 @@ class CaseStore(ABC):
             yield page
             if after is None:
                 return
-
-    def _require_unit(self, vector: Vector) -> None:
-        dimension = self.identity.dimension
-        if vector.shape != (dimension,) or not abs(np.linalg.norm(vector) - 1) < 1e-2:
-            raise ValueError(
-                f"Expected a vector of {dimension} values and unit length, got shape "
-                f"{vector.shape} and length {np.linalg.norm(vector):.3g}."
-            )
 
 
 def _batches(references: Iterable[StudyRef], size: int) -> Iterator[list[StudyRef]]:

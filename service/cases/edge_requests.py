@@ -12,6 +12,8 @@ from service.cases.words import Words, sought_words
 _BREADTH = 256
 """Candidates that a search of a vector graph keeps (`ef`)."""
 
+_RESCORED = qdrant.QuantizationSearchParams(rescore=True, oversampling=2.0)
+
 
 def query_of(search: Search) -> "qdrant.ScoringQueryType":
     """Returns the query of a search by a vector or by words."""
@@ -24,7 +26,7 @@ def params_of(search: Search) -> qdrant.SearchParams:
     """Names a corpus: without one, the engine's word rarity still counts what was deleted."""
     corpus = None if search.words is None else filter_of(ALL_POINTS.of_part(search.target))
     idf = None if corpus is None else qdrant.IdfParams(corpus)
-    return qdrant.SearchParams(hnsw_ef=_BREADTH, idf=idf)
+    return qdrant.SearchParams(hnsw_ef=_BREADTH, quantization=_RESCORED, idf=idf)
 
 
 def filter_of(selection: Selection) -> qdrant.Filter:

@@ -169,7 +169,7 @@ class ServerStore(CaseStore):
             ScoredPoint(str(p.id), p.score, dense(p.vector, search.target)) for p in answer.points
         ]
 
-    def _payloads(self, ids: Sequence[str]) -> dict[str, Payload]:
+    def _payloads(self, _: str, ids: Sequence[str]) -> dict[str, Payload]:
         with server_engine():
             records = self._client.retrieve(self._collection, ids, with_payload=True)
         return {str(record.id): record.payload or {} for record in records}
