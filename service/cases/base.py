@@ -9,8 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
-import numpy as np
-
+from service.cases.breadth import SUREST, Breadth
+from service.cases.grouping import grouped
 from service.cases.operations import (
     ALL_POINTS,
     Operation,
@@ -30,7 +30,7 @@ from service.cases.points import (
     to_study,
     whole_studies,
 )
-from service.cases.ranking import Nearest, best_of_each_study, diverse, fused, just_below, stable
+from service.cases.ranking import best_of_each_study, ranking_of
 from service.cases.schema import (
     EVERYTHING,
     CaseFilter,
@@ -76,6 +76,8 @@ class CaseStore(ABC):
         self.identity = identity
         self.tally: Tally | None = None
         """Where the number of studies is kept, if it is."""
+        self.breadths: dict[Part, Breadth] = {}
+        """How broadly parts are searched, where `service.cases.calibration` has measured it."""
         self._writing = threading.Lock()
 
     def put(self, studies: Sequence[EmbeddedStudy], patience_s: float = -1) -> None:
@@ -88,7 +90,7 @@ class CaseStore(ABC):
         latest = {embedded.study.study_id: embedded for embedded in studies}
         points = [point for embedded in latest.values() for point in to_points(embedded)]
         for vector in [point.vector for point in points if point.vector is not None]:
-            self._require_unit(vector)
+            self.identity.require_unit(vector)
         if points:
             if not self._writing.acquire(timeout=patience_s):
                 raise exceeded()
@@ -110,7 +112,7 @@ class CaseStore(ABC):
         """
         return {
             embedded.study.study_id: embedded
-            for batch in _batches(dict.fromkeys(references), _STUDIES_A_REQUEST)
+            for batch in grouped(dict.fromkeys(references), _STUDIES_A_REQUEST)
             for embedded in whole_studies(batch, self.points(Selection(must={"study_id": batch})))
         }
 
@@ -118,7 +120,7 @@ class CaseStore(ABC):
         """Returns the digests of the studies that are stored whole."""
         return {
             record["study_id"]: record["digest"]
-            for batch in _batches(references, _DIGESTS_A_REQUEST)
+            for batch in grouped(references, _DIGESTS_A_REQUEST)
             for record in self._select(
                 records_of(batch), limit=len(batch), fields=["study_id", "digest"]
             )
@@ -136,14 +138,19 @@ class CaseStore(ABC):
         for page in self._pages(selection, _POINTS_A_REQUEST):
             yield from page
 
+    def parts_from(self, part: Part, start: str, at_once: int) -> Iterator[Point]:
+        """Yields the parts whose ids begin at `start`, read in pages of `at_once`."""
+        for page in self._pages(ALL_POINTS.of_part(part), at_once, start):
+            yield from page
+
+    def count_parts(self, part: Part) -> int:
+        """Counts the stored parts of a kind."""
+        return self._count(ALL_POINTS.of_part(part))
+
     def sample(self, part: Part) -> Point | None:
         """Returns a stored part with its vector, each time another one; None if there is none."""
-        parts = ALL_POINTS.of_part(part)
-        for start in (str(uuid.uuid4()), None):
-            page, _ = self._page(parts, 1, start)
-            if page:
-                return page[0]
-        return None
+        starts = (str(uuid.uuid4()), str(uuid.UUID(int=0)))
+        return next((found for start in starts for found in self.parts_from(part, start, 1)), None)
 
     def delete(self, reference: StudyRef) -> bool:
         """Removes every point of the study. Returns False if there was none."""
@@ -185,13 +192,15 @@ class CaseStore(ABC):
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
         if search.vector is not None:
-            self._require_unit(search.vector)
+            self.identity.require_unit(search.vector)
         selection = admitted(where, exclude)
+        breadth = self.breadths.get(search.target, SUREST)
+        search = replace(search, breadth=breadth.filtered() if selection.must else breadth)
         if search.words is not None:  # words of reports and of passages share one sparse vector
             selection = selection.of_part(search.target)
-        nearest = self._ranking(search, min_score)
+        nearest = ranking_of(search, self._nearest, min_score)
         points = (
-            best_of_each_study(nearest, self._payloads, selection, k)
+            best_of_each_study(nearest, partial(self._payloads, fields=["study_id"]), selection, k)
             if group_by_study
             else nearest(selection, k)
         )
@@ -199,15 +208,10 @@ class CaseStore(ABC):
         found = [point for point in points if point.id in payloads]  # not deleted meanwhile
         return [to_hit(payloads[point.id], point.score) for point in found]
 
-    def _ranking(self, search: Search, min_score: float | None = None) -> Nearest:
-        """Returns the search as a function of its selection and limit, in a stable order."""
-        if search.vector is not None and search.words is not None:
-            by_meaning, by_words = replace(search, words=None), replace(search, vector=None)
-            rankings = self._ranking(by_meaning), self._ranking(by_words)
-            return partial(fused, rankings, min_score or 0.0)
-        engine = partial(self._nearest, search, above=just_below(min_score))
-        nearest = partial(stable, engine)
-        return partial(diverse, nearest, search.diversity) if search.diversity else nearest
+    def nearest(self, part: Part, vector: Vector, k: int, breadth: Breadth) -> list[ScoredPoint]:
+        """Returns the k nearest parts, as a search of this breadth finds them."""
+        search = Search(part, vector, breadth=breadth)
+        return self._nearest(search, ALL_POINTS, k, above=None)
 
     def facets(self, where: CaseFilter) -> Facets:
         """Counts the studies that `where` admits by source, view and finding."""
@@ -261,14 +265,21 @@ class CaseStore(ABC):
     ) -> list[ScoredPoint]:
         """Returns the best of the selected points that score strictly above a bound.
 
+        A score is the cosine with the stored vector, however roughly the point was found.
         Payloads are not read here: most of these points are only compared, and not returned.
         The search is by a vector or by words, not by both; a diverse one wants the points' vectors.
         How rare a word is counts among the parts of the search's kind that are stored now.
         """
 
     @abstractmethod
-    def _payloads(self, ids: Sequence[str]) -> dict[str, Payload]:
-        """Returns the payloads of these points by id, without those that are not stored."""
+    def _payloads(
+        self, ids: Sequence[str], *, fields: list[str] | None = None
+    ) -> dict[str, Payload]:
+        """Returns the payloads of the points that are stored, by id, whole or only some fields."""
+
+    @abstractmethod
+    def in_graphs(self, part: Part) -> int:
+        """Returns how many vectors of a kind lie in graphs, at most; the rest is scanned."""
 
     @abstractmethod
     def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
@@ -278,23 +289,11 @@ class CaseStore(ABC):
     def _count(self, selection: Selection) -> int:
         """Returns the exact number of selected points."""
 
-    def _pages(self, selection: Selection, limit: int) -> Iterator[list[Point]]:
-        after: str | None = None
+    def _pages(
+        self, selection: Selection, limit: int, start: str | None = None
+    ) -> Iterator[list[Point]]:
         while True:
-            page, after = self._page(selection, limit, after)
+            page, start = self._page(selection, limit, start)
             yield page
-            if after is None:
+            if start is None:
                 return
-
-    def _require_unit(self, vector: Vector) -> None:
-        dimension = self.identity.dimension
-        if vector.shape != (dimension,) or not abs(np.linalg.norm(vector) - 1) < 1e-2:
-            raise ValueError(
-                f"Expected a vector of {dimension} values and unit length, got shape "
-                f"{vector.shape} and length {np.linalg.norm(vector):.3g}."
-            )
-
-
-def _batches(references: Iterable[StudyRef], size: int) -> Iterator[list[StudyRef]]:
-    every = list(references)
-    return (every[start : start + size] for start in range(0, len(every), size))

@@ -34,7 +34,7 @@ from service.cases.points import (
     stored_point,
 )
 from service.cases.room import Room
-from service.cases.schema import Identity, Search
+from service.cases.schema import Identity, Part, Search
 from service.cases.shard import Shard, create
 from service.errors import StoreFull, StoreUnavailable
 from service.files import disk_errors, make_folder, probe, remove_drafts, written_atomically
@@ -224,10 +224,18 @@ class EdgeStore(CaseStore):
             points = shard.query(request)
         return [ScoredPoint(str(p.id), p.score, dense(p.vector, search.target)) for p in points]
 
-    def _payloads(self, ids: Sequence[str]) -> dict[str, Payload]:
+    def _payloads(
+        self, ids: Sequence[str], *, fields: list[str] | None = None
+    ) -> dict[str, Payload]:
         with _engine(), self._shard.use() as shard:
-            records = shard.retrieve(list(ids), with_payload=True, with_vector=False)
+            records = shard.retrieve(list(ids), with_payload=fields or True, with_vector=False)
         return {str(record.id): record.payload or {} for record in records}
+
+    def in_graphs(self, part: Part) -> int:
+        """Returns how many vectors of a kind lie in graphs, at most; the rest is scanned."""
+        with _engine(), self._shard.use() as shard:
+            of_all_kinds = shard.info().indexed_vectors_count
+        return min(of_all_kinds, self.count_parts(part))
 
     def _count(self, selection: Selection) -> int:
         with _engine(), self._shard.use() as shard:

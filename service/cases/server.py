@@ -23,7 +23,7 @@ from service.cases.points import (
     dense,
     stored_point,
 )
-from service.cases.schema import Identity, Search
+from service.cases.schema import Identity, Part, Search
 from service.cases.server_requests import (
     points_filter,
     ranking,
@@ -223,10 +223,20 @@ class ServerStore(CaseStore):
             ScoredPoint(str(p.id), p.score, dense(p.vector, search.target)) for p in answer.points
         ]
 
-    def _payloads(self, ids: Sequence[str]) -> dict[str, Payload]:
+    def _payloads(
+        self, ids: Sequence[str], *, fields: list[str] | None = None
+    ) -> dict[str, Payload]:
         with _engine():
-            records = self._client.retrieve(self._collection, ids, with_payload=True)
+            records = self._client.retrieve(self._collection, ids, with_payload=fields or True)
         return {str(record.id): record.payload or {} for record in records}
+
+    def in_graphs(self, part: Part) -> int:
+        """Returns how many vectors of a kind lie in graphs, at most; 0 while graphs are built."""
+        with _engine():
+            collection = self._client.get_collection(self._collection)
+        if collection.status != models.CollectionStatus.GREEN:
+            return 0
+        return min(collection.indexed_vectors_count or 0, self.count_parts(part))
 
     def _count(self, selection: Selection) -> int:
         with _engine():
