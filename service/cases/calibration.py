@@ -136,14 +136,15 @@ def calibrate(store: CaseStore, file: Path, pace: Pace) -> None:
 
 def measured(store: CaseStore, part: Part, pace: Pace) -> Calibration:
     """Returns the least breadth that reaches the target among parts of a kind, or the last."""
-    queries = [list(_drawn(store, kind, _QUERIES, pace)) for kind in PARTS]
+    drawn = (list(_drawn(store, kind, _QUERIES, pace)) for kind in PARTS)
+    queries = [of_a_kind for of_a_kind in drawn if of_a_kind]
     points = store.count_parts(part)
+    observed = min(1, _HITS * _COMPARED / points) * min(map(len, queries))
     for breadth in LADDER:
         missed = _missed(store, part, breadth, list(chain.from_iterable(queries)), pace)
-        ends = np.cumsum([len(of_a_kind) for of_a_kind in queries])[:-1]
-        shares = [1 - each.mean() / _HITS for each in np.split(missed, ends) if len(each)]
-        recall = max(0.0, float(min(shares)))
-        if _lower_bound(recall, _observed(points)) >= TARGET:
+        by_kind = np.split(missed, np.cumsum([len(of_a_kind) for of_a_kind in queries])[:-1])
+        recall = max(0.0, 1 - max(float(of_a_kind.mean()) for of_a_kind in by_kind) / _HITS)
+        if _lower_bound(recall, observed) >= TARGET:
             break
     log().info("calibrated", part=part, ef=breadth.ef, recall=round(recall, 4), points=points)
     return Calibration(breadth, recall, points)
@@ -187,16 +188,12 @@ def _drawn(store: CaseStore, part: Part, number: int, pace: Pace) -> Iterator[Po
             yield point
 
 
-def _observed(points: int) -> float:
-    """Returns how many queries the sample is worth: one of which the nearest are all in it is one.
-
-    Misses of a query go together, so its ten nearest parts are no ten observations.
-    """
-    return min(1.0, _HITS * _COMPARED / points) * _QUERIES
-
-
 def _lower_bound(share: float, observed: float) -> float:
-    """Returns the lower bound of Wilson's interval (J. Am. Stat. Assoc. 22, 1927)."""
+    """Returns the lower bound of Wilson's interval (J. Am. Stat. Assoc. 22, 1927).
+
+    observed: queries, or hits if the sample has fewer. Those that one query misses go together, so
+    its ten nearest parts are no ten observations.
+    """
     spread = _CONFIDENCE**2 / observed
     half = sqrt(spread * share * (1 - share) + spread**2 / 4)
     return (share + spread / 2 - half) / (1 + spread)

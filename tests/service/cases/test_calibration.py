@@ -1,0 +1,234 @@
+"""Each library is measured, and searched as broadly as it needs to find what is nearest."""
+
+import json
+import threading
+import uuid
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from service.cases import calibration, shard
+from service.cases.breadth import LADDER, SUREST, Breadth
+from service.cases.calibration import Calibration, Pace, calibrate, calibrating, measured
+from service.cases.points import PARTS, Point, ScoredPoint
+from service.cases.schema import EVERYTHING, NOBODY, CaseFilter, Search
+from service.telemetry import REGISTRY
+from tests.service.cases.conftest import DIMENSION, IDENTITY
+
+PARTS_STORED = 300
+
+
+class Asked(NamedTuple):
+    own: int
+    """1 if the query is a stored vector of the kind that is searched."""
+    breadth: Breadth
+
+
+class Scanned:
+    """A store that scans, and misses as many of the nearest parts as `missing` says."""
+
+    identity = IDENTITY
+
+    def __init__(self, missing, kinds=("image",), graphed=1.0):
+        rng = np.random.default_rng(0)
+        self.missing, self.graphed, self.breadths, self.asked = missing, graphed, {}, 0
+        self.vectors = rng.standard_normal((len(kinds), PARTS_STORED, DIMENSION)).astype(np.float32)
+        self.vectors /= np.linalg.norm(self.vectors, axis=2, keepdims=True)
+        self.parts = {
+            kind: [Point(id, kind, vector, {}) for id, vector in zip(ids, vectors, strict=True)]
+            for kind, vectors in zip(kinds, self.vectors, strict=True)
+            for ids in [sorted(str(uuid.UUID(bytes=rng.bytes(16))) for _ in vectors)]
+        }
+
+    def count_parts(self, part):
+        return len(self.parts.get(part, []))
+
+    def in_graphs(self, part):
+        return int(self.graphed * self.count_parts(part))
+
+    def parts_from(self, part, start, at_once):
+        assert at_once < PARTS_STORED
+        return iter([point for point in self.parts.get(part, []) if point.id >= start])
+
+    def nearest(self, part, vector, k, breadth):
+        self.asked += 1
+        scores = self.vectors[list(self.parts).index(part)] @ vector
+        order = np.argsort(-scores)
+        own = int(scores[order[0]] > 0.999)
+        left = np.delete(order, range(own, own + self.missing(Asked(own, breadth))))[:k]
+        return [ScoredPoint(self.parts[part][place].id, scores[place]) for place in left]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    monkeypatch.setattr(calibration, "_REST", 0)
+    monkeypatch.setattr(calibration, "_FIRST_LOOK_S", 0)
+
+
+@pytest.fixture
+def pace():
+    return Pace(threading.Event())
+
+
+def under(ef, missed):
+    """Misses so many of the nearest with less than this breadth."""
+    return lambda asked: missed if asked.breadth.ef < ef else 0
+
+
+@pytest.mark.parametrize("needed", LADDER)
+def test_the_least_breadth_that_finds_the_nearest_is_chosen(pace, needed):
+    found = measured(Scanned(under(needed.ef, 1)), "image", pace)
+    assert found == Calibration(needed, 1, PARTS_STORED)
+
+
+def test_a_library_in_which_no_breadth_suffices_is_searched_by_the_last(pace):
+    found = measured(Scanned(under(10_000, 1)), "image", pace)
+    assert found.breadth == SUREST
+    assert found.recall == pytest.approx(0.9)
+
+
+def test_a_search_that_finds_nothing_near_has_no_recall(pace):
+    assert measured(Scanned(under(10_000, 50)), "image", pace).recall == 0
+
+
+def test_a_target_reached_by_luck_does_not_count(pace, monkeypatch):
+    """Of 300 queries that miss nothing, the interval begins at .991; of 200 at .987."""
+    assert measured(Scanned(under(0, 0)), "image", pace).breadth == LADDER[0]
+    monkeypatch.setattr(calibration, "_QUERIES", 200)
+    assert measured(Scanned(under(0, 0)), "image", pace).breadth == SUREST
+
+
+@pytest.mark.parametrize("compared", [150, 15])
+def test_a_sample_stands_for_the_library(pace, monkeypatch, compared):
+    """Of 15 in 300 parts each miss in the sample stands for 20."""
+    monkeypatch.setattr(calibration, "_COMPARED", compared)
+    recalls = [measured(Scanned(under(10_000, 1)), "image", pace).recall for _ in range(5)]
+    assert np.mean(recalls) == pytest.approx(0.9, abs=0.05)
+
+
+def test_the_kind_of_query_that_finds_least_decides(pace):
+    """Images find images; reports, whose own vectors are no images, miss two of the nearest."""
+    store = Scanned(lambda asked: 0 if asked.own else 2, ("image", "report"))
+    assert measured(store, "image", pace).recall == pytest.approx(0.8)
+    assert measured(store, "report", pace).recall == pytest.approx(0.8)
+
+
+def test_what_was_measured_is_used_shown_and_kept(tmp_path, pace):
+    store, file = Scanned(under(64, 3)), tmp_path / "studies.calibration"
+    calibrate(store, file, pace)
+    assert store.breadths == {"image": Breadth(64, 2)}
+    for name, value in (("eclip_library_ef", 64), ("eclip_library_recall", 1)):
+        assert REGISTRY.get_sample_value(name, {"part": "image"}) == value
+    reopened = Scanned(under(64, 3))
+    with calibrating(reopened, file):
+        assert reopened.breadths == store.breadths
+    assert reopened.asked == 0
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"bundle_id": "b", "parts": []}'])
+def test_a_file_that_is_damaged_counts_as_none(tmp_path, pace, content):
+    store, file = Scanned(under(0, 0)), tmp_path / "studies.calibration"
+    file.write_text(content.replace('"b"', f'"{IDENTITY.bundle_id}"'))
+    calibrate(store, file, pace)
+    assert json.loads(file.read_text())["parts"].keys() == {"image"}
+
+
+def test_a_library_of_another_bundle_is_measured_again(tmp_path, pace):
+    store, file = Scanned(under(0, 0)), tmp_path / "studies.calibration"
+    calibrate(store, file, pace)
+    asked, store.identity = store.asked, replace(IDENTITY, bundle_id="c" * 64)
+    calibrate(store, file, pace)
+    assert store.asked == 2 * asked
+
+
+def test_a_library_is_measured_again_once_it_has_doubled(tmp_path, pace, monkeypatch):
+    store, file = Scanned(under(0, 0)), tmp_path / "studies.calibration"
+    calibrate(store, file, pace)
+    asked = store.asked
+    for count, measurements in ((2 * PARTS_STORED - 1, 1), (2 * PARTS_STORED, 2)):
+        monkeypatch.setattr(store, "count_parts", {"image": count, "report": 0, "passage": 0}.get)
+        calibrate(store, file, pace)
+        assert store.asked == measurements * asked
+
+
+def test_vectors_that_are_scanned_are_not_measured(tmp_path, pace):
+    store = Scanned(under(0, 0), graphed=0.8)
+    calibrate(store, tmp_path / "studies.calibration", pace)
+    assert not store.breadths
+    assert not store.asked
+
+
+def test_closing_ends_a_measurement(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "_REST", 1e6)
+    begun = threading.Event()
+
+    def forever(_asked):
+        begun.set()
+        return 0
+
+    store = Scanned(forever)
+    with calibrating(store, tmp_path / "studies.calibration"):
+        assert begun.wait(20)
+    assert "calibration" not in [thread.name for thread in threading.enumerate()]
+    assert not store.breadths
+
+
+def test_a_measurement_that_fails_is_logged_and_tried_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(calibration, "_LOOK_EVERY_S", 0.01)
+    tried, twice = [], threading.Event()
+
+    def fails(_asked):
+        tried.append(1)
+        if len(tried) == 2:
+            twice.set()
+        raise RuntimeError("Mrs. Doe")
+
+    with calibrating(Scanned(fails), tmp_path / "studies.calibration"):
+        assert twice.wait(20)
+    captured = capsys.readouterr()
+    assert "calibration failed" in captured.out + captured.err
+    assert "Doe" not in captured.out + captured.err
+
+
+@pytest.mark.slow
+def test_a_library_with_graphs_finds_what_the_measurement_promises(
+    open_edge, study, tmp_path, pace, monkeypatch
+):
+    """New queries, compared with numpy; under filters too, and by their exact cosines."""
+    monkeypatch.setattr(shard, "_SCANNED_KB", 100)
+    monkeypatch.setattr(calibration, "_QUERIES", 500)
+    dimension, stored, asked = 512, 5200, 40
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((stored + asked, dimension)).astype(np.float32)
+    vectors[:, 40:] *= 0.1  # as of embeddings: few directions hold most of the spread
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    store, model = open_edge(dimension=dimension), study("model", sections=(), report=False)
+    for start in range(0, stored, 500):
+        store.put(
+            [
+                replace(
+                    model,
+                    study=replace(model.study, study_id=f"s{number}", source=f"ward {number % 3}"),
+                    image_vectors=(vectors[number],),
+                )
+                for number in range(start, min(start + 500, stored))
+            ]
+        )
+    store.erase()  # builds the graphs
+    calibrate(store, tmp_path / "studies.calibration", pace)
+    assert store.breadths.keys() & PARTS == {"image"}
+    for source in (None, 0):
+        where = EVERYTHING if source is None else CaseFilter(source=(f"ward {source}",))
+        numbers = np.arange(stored) if source is None else np.arange(source, stored, 3)
+        found = 0
+        for query in vectors[stored:]:
+            scores = vectors[numbers] @ query
+            best = {f"s{number}" for number in numbers[np.argsort(-scores)[:10]]}
+            hits = store.search(Search("image", query), k=10, where=where, exclude=NOBODY)
+            found += len(best & {hit.study_id for hit in hits})
+            cosines = [vectors[int(hit.study_id[1:])] @ query for hit in hits]
+            assert [hit.score for hit in hits] == pytest.approx(cosines, abs=1e-3)
+        assert found / (10 * asked) > 0.97
+    store.close()
