@@ -39,7 +39,8 @@ TARGET = 0.99
 _HITS = 10
 """Hits of a query among which the nearest are looked for."""
 _QUERIES = 2000
-"""Queries of each kind. Half as many would ask a perfect search to prove itself by luck."""
+"""Queries of each kind. A kind of which fewer are stored does not ask for others: it proves little.
+"""
 _COMPARED = 50_000
 """Parts with which the hits are compared. A tenth more takes a tenth longer."""
 _ALIKE = 2e-4
@@ -136,7 +137,8 @@ def calibrate(store: CaseStore, file: Path, pace: Pace) -> None:
 
 def measured(store: CaseStore, part: Part, pace: Pace) -> Calibration:
     """Returns the least breadth that reaches the target among parts of a kind, or the last."""
-    drawn = (list(_drawn(store, kind, _QUERIES, pace)) for kind in PARTS)
+    kinds = [kind for kind in PARTS if kind == part or store.count_parts(kind) >= _QUERIES]
+    drawn = (list(_drawn(store, kind, _QUERIES, pace)) for kind in kinds)
     queries = [of_a_kind for of_a_kind in drawn if of_a_kind]
     points = store.count_parts(part)
     observed = min(1, _HITS * _COMPARED / points) * min(map(len, queries))
@@ -172,8 +174,8 @@ def _missed(
             better[column] += page[row].id not in found[column]
         compared += len(page)
         pace.rest()
-    share = min(1, compared / max(1, store.count_parts(part)))
-    return np.minimum(better / share, max(_HITS, 1 / share)) if compared else better
+    share = min(1, max(1, compared) / max(1, store.count_parts(part)))
+    return (better / share).clip(max=max(_HITS, 1 / share))
 
 
 def _drawn(store: CaseStore, part: Part, number: int, pace: Pace) -> Iterator[Point]:
