@@ -126,13 +126,19 @@ def calibrate(store: CaseStore, file: Path, pace: Pace) -> None:
         points = store.count_parts(part)
         if part in known and not known[part].is_due(points):
             continue
-        if not points or store.in_graphs(part) < _IN_GRAPHS * points:
+        if not _has_vectors(store, part) or store.in_graphs(part) < _IN_GRAPHS * points:
             continue
         known[part] = measured(store, part, pace)
         state = {each: asdict(calibration) for each, calibration in known.items()}
         content = {"bundle_id": store.identity.bundle_id, "parts": state}
         write_atomically(file, json.dumps(content).encode())
         _apply(store, known)
+
+
+def _has_vectors(store: CaseStore, part: Part) -> bool:
+    """Tells whether parts of a kind have vectors: texts have none of a bundle of images alone."""
+    sample = store.sample(part)
+    return sample is not None and sample.vector is not None
 
 
 def measured(store: CaseStore, part: Part, pace: Pace) -> Calibration:

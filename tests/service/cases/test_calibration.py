@@ -48,6 +48,9 @@ class Scanned:
     def in_graphs(self, part):
         return int(self.graphed * self.count_parts(part))
 
+    def sample(self, part):
+        return next(self.parts_from(part, "", 1), None)
+
     def parts_from(self, part, start, at_once):
         assert at_once < PARTS_STORED
         return iter([point for point in self.parts.get(part, []) if point.id >= start])
@@ -159,6 +162,13 @@ def test_vectors_that_are_scanned_are_not_measured(tmp_path, pace):
     calibrate(store, tmp_path / "studies.calibration", pace)
     assert not store.breadths
     assert not store.asked
+
+
+def test_texts_without_vectors_are_not_measured(tmp_path, pace):
+    store = Scanned(under(0, 0), ("image", "report"))
+    store.parts["report"] = [replace(point, vector=None) for point in store.parts["report"]]
+    calibrate(store, tmp_path / "studies.calibration", pace)
+    assert store.breadths.keys() == {"image"}
 
 
 def test_closing_ends_a_measurement(tmp_path, monkeypatch):
