@@ -75,19 +75,20 @@ def diverse(nearest: Nearest, diversity: float, selection: Selection, k: int) ->
 
     The nearest comes first; each next one has the highest (1 - diversity) · nearness - diversity ·
     cosine with the most similar one chosen. They are returned in order of their scores.
+
+    One product of all the vectors would take longer: BLAS wakes threads for it.
     """
     points = nearest(selection, max(k, CANDIDATES))
     if not points:
         return []
     near = np.array([point.score for point in points])
     vectors = np.array([point.vector for point in points])
-    alike = vectors @ vectors.T
-    chosen, repeated = [0], alike[0]
+    chosen, repeated = [0], vectors @ vectors[0]
     while len(chosen) < min(k, len(points)):
         worth = (1 - diversity) * near - diversity * repeated
         worth[chosen] = -np.inf
         chosen.append(int(worth.argmax()))
-        repeated = np.maximum(repeated, alike[chosen[-1]])
+        repeated = np.maximum(repeated, vectors @ vectors[chosen[-1]])
     return _in_order([points[place] for place in chosen])
 
 
