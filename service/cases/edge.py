@@ -234,8 +234,9 @@ class EdgeStore(CaseStore):
     def in_graphs(self, part: Part) -> int:
         """Returns how many vectors of a kind lie in graphs, at most; the rest is scanned."""
         with _engine(), self._shard.use() as shard:
-            of_all_kinds = shard.info().indexed_vectors_count
-        return min(of_all_kinds, self.count_parts(part))
+            indexed = shard.info().indexed_vectors_count
+        words = self.count_parts("report") + self.count_parts("passage")  # always indexed
+        return max(0, min(indexed - words, self.count_parts(part)))
 
     def _count(self, selection: Selection) -> int:
         with _engine(), self._shard.use() as shard:

@@ -236,7 +236,9 @@ class ServerStore(CaseStore):
             collection = self._client.get_collection(self._collection)
         if collection.status != models.CollectionStatus.GREEN:
             return 0
-        return min(collection.indexed_vectors_count or 0, self.count_parts(part))
+        words = self.count_parts("report") + self.count_parts("passage")  # always indexed
+        vectors = (collection.indexed_vectors_count or 0) - words
+        return max(0, min(vectors, self.count_parts(part)))
 
     def _count(self, selection: Selection) -> int:
         with _engine():

@@ -13,7 +13,7 @@ from service.cases import calibration, shard
 from service.cases.breadth import LADDER, SUREST, Breadth
 from service.cases.calibration import Calibration, Pace, calibrate, calibrating, measured
 from service.cases.points import PARTS, Point, ScoredPoint
-from service.cases.schema import EVERYTHING, NOBODY, CaseFilter, Search
+from service.cases.schema import EVERYTHING, NOBODY, CaseFilter, Exclusion, Search
 from service.telemetry import REGISTRY
 from tests.service.cases.conftest import DIMENSION, IDENTITY
 
@@ -201,6 +201,40 @@ def test_a_measurement_that_fails_is_logged_and_tried_again(tmp_path, monkeypatc
     captured = capsys.readouterr()
     assert "calibration failed" in captured.out + captured.err
     assert "Doe" not in captured.out + captured.err
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
+def test_either_engine_gives_what_a_measurement_asks(store, study, pace):
+    studies = [study(f"s{number}", sections=()) for number in range(30)]
+    store.put(studies)
+    drawn = list(calibration._drawn(store, "image", 100, pace))
+    assert len(drawn) == len({point.id for point in drawn}) == store.count_parts("image") == 30
+    assert store.in_graphs("image") == 0
+    first, *_ = store.nearest("image", drawn[0].vector, 3, LADDER[0])
+    assert first.id == drawn[0].id
+    assert first.score == pytest.approx(1, abs=1e-3)
+
+
+def test_a_search_is_as_broad_as_was_measured_and_broader_under_a_filter(
+    edge, study, vector, monkeypatch
+):
+    edge.put([study("s")])
+    edge.breadths["image"] = Breadth(32, 1.5)
+    asked, nearest = [], edge._nearest
+    monkeypatch.setattr(
+        edge,
+        "_nearest",
+        lambda search, *rest, **how: asked.append(search) or nearest(search, *rest, **how),
+    )
+    for target, where, exclude, breadth in (
+        ("image", EVERYTHING, NOBODY, Breadth(32, 1.5)),
+        ("image", EVERYTHING, Exclusion(("another",)), Breadth(32, 1.5)),
+        ("image", CaseFilter(view=("PA",)), NOBODY, Breadth(128, 1.5)),
+        ("report", EVERYTHING, NOBODY, SUREST),
+    ):
+        (hit,) = edge.search(Search(target, vector("query")), k=1, where=where, exclude=exclude)
+        assert hit.study_id == "s"
+        assert asked[-1].breadth == breadth
 
 
 @pytest.mark.slow
