@@ -19,6 +19,7 @@ from rich.progress import (
     SpinnerColumn,
     Task,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
@@ -114,6 +115,16 @@ def looking(console: Console, what: str = "files") -> Iterator[Callable[[], None
     with Progress(*columns, console=console, transient=True, disable=not terminal) as progress:
         task = progress.add_task("", total=None)
         yield lambda: progress.advance(task)
+
+
+@contextmanager
+def working(console: Console, what: str) -> Iterator[None]:
+    """Says on a terminal what is being done, and for how long already."""
+    columns = (SpinnerColumn(), TextColumn(what), TimeElapsedColumn())
+    terminal = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not terminal) as progress:
+        progress.add_task("", total=None)
+        yield
 
 
 class Bar:

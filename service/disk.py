@@ -30,7 +30,8 @@ class Reserve:
     def __init__(self, folder: Path, reserve: int) -> None:
         self._folder, self._reserve = folder, reserve
         self._ballast = folder / "ballast"
-        self._lending = threading.Lock()
+        self._turn = threading.Lock()
+        self._borrowers, self._given_up = 0, 0
 
     def require(self, more: int = 0) -> None:
         """Raises StoreFull unless half of the reserve stays free when `more` bytes are written."""
@@ -51,34 +52,38 @@ class Reserve:
     def lent(self, needed: int) -> Iterator[None]:
         """Gives up the ballast while the block runs, unless inodes and `needed` bytes are free.
 
-        Raises StoreFull if they are too few even so.
+        Several may borrow at a time; the last one to end puts the ballast back. Raises StoreFull if
+        the bytes are too few even so.
         """
-        with self._lending:
-            held = 0
-            with disk_errors(_WHAT):
-                short = free_bytes(self._folder) < needed or not _has_inodes(self._folder)
-                if short and self._ballast.exists():
-                    held = self._ballast.stat().st_size
-                    self._ballast.unlink()
-            try:
-                with disk_errors(_WHAT):
-                    if free_bytes(self._folder) < needed:
-                        raise _full(self._folder, needed)
-                yield
-            finally:
-                if held:
-                    self._hold(held)
+        with self._turn:
+            self._borrowers += 1
+        try:
+            with self._turn, disk_errors(_WHAT):
+                self._give_up(needed)
+            yield
+        finally:
+            with self._turn:
+                self._borrowers -= 1
+                if self._given_up and not self._borrowers:
+                    self._hold(self._given_up)
+                    self._given_up = 0
 
     def hold(self, least: int = 0) -> None:
         """Makes the ballast, or makes it whole again, as far as the disk has room.
 
         It has half of the reserve, or `least` bytes if that is more and there is a reserve.
         """
-        if self._reserve and self._lending.acquire(blocking=False):
-            try:
+        with self._turn:
+            if self._reserve and not self._borrowers:
                 self._hold(least)
-            finally:
-                self._lending.release()
+
+    def _give_up(self, needed: int) -> None:
+        short = free_bytes(self._folder) < needed or not _has_inodes(self._folder)
+        if short and self._ballast.exists():
+            self._given_up = self._ballast.stat().st_size
+            self._ballast.unlink()
+        if free_bytes(self._folder) < needed:
+            raise _full(self._folder, needed)
 
     @property
     def _half(self) -> int:

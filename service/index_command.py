@@ -19,7 +19,7 @@ from service.cases.ingest import AT_ONCE, Outcome, Rejected, ingest_source, tota
 from service.cases.library import CaseLibrary
 from service.cases.sources import open_source
 from service.command_start import start
-from service.console import looking, progress_bar, show_outcome
+from service.console import looking, progress_bar, show_outcome, working
 from service.pacs.address import Address, WebAddress, is_address, parse_address
 from service.pacs.opening import open_archive
 from service.pacs.pull.ledger import Ledger
@@ -95,6 +95,7 @@ def index(
                 outcomes.extend(index_path(library, Path(source), at_once))
             else:
                 outcomes.extend(index_archive(library, settings, asked, at_once))
+            build_graphs(library)
         finally:
             outcome = total(outcomes)
             if rejects is not None:
@@ -113,6 +114,14 @@ def index_path(library: CaseLibrary, path: Path, at_once: int = AT_ONCE) -> Iter
         source = open_source(path, looked)
     log().info("source", studies=source.count, seconds=round(time.monotonic() - begun, 1))
     return tracked(ingest_source(library, source, at_once=at_once), source.count)
+
+
+def build_graphs(library: CaseLibrary) -> None:
+    """Builds the graphs by which a large library is searched, and says so on a terminal."""
+    begun = time.monotonic()
+    with working(err, "Building graphs for searches"):
+        library.store.build_graphs()
+    log().info("graphs built", seconds=round(time.monotonic() - begun, 1))
 
 
 def tracked(batches: Iterable[Outcome], studies: int) -> Iterator[Outcome]:

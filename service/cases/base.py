@@ -1,18 +1,16 @@
 """Stores and searches studies over an engine that keeps points; engines are its subclasses."""
 
 import threading
-import uuid
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
-from service.cases.breadth import SUREST, Breadth
+from service.cases.breadth import SUREST
 from service.cases.grouping import grouped
 from service.cases.operations import (
-    ALL_POINTS,
     Operation,
     Remove,
     Selection,
@@ -22,15 +20,14 @@ from service.cases.operations import (
 )
 from service.cases.points import (
     RECORD,
-    Payload,
-    Point,
-    ScoredPoint,
+    require_unit,
     to_hit,
     to_points,
     to_study,
     whole_studies,
 )
 from service.cases.ranking import best_of_each_study, ranking_of
+from service.cases.reading import PointReader
 from service.cases.schema import (
     EVERYTHING,
     CaseFilter,
@@ -39,10 +36,8 @@ from service.cases.schema import (
     Facets,
     Hit,
     Identity,
-    Part,
     Search,
     Study,
-    Vector,
 )
 from service.cases.tally import Tally
 from service.deadline import exceeded
@@ -52,14 +47,12 @@ _DIGESTS_A_REQUEST = 1000
 """Studies whose digests are read by one request."""
 _STUDIES_A_REQUEST = 64
 """Studies that are read whole, with their vectors, by one request."""
-_POINTS_A_REQUEST = 4096
-"""Points in one answer of the engine, at most. 64 studies have about a quarter of them."""
 _FACETS = {"source": "source", "view": "views", "findings": "findings"}
 _VALUES = 1000
 """Values of one facet that are counted: the most frequent."""
 
 
-class CaseStore(ABC):
+class CaseStore(PointReader):
     """A collection of studies, written by one bundle and one hash key. Thread-safe.
 
     Opening a collection of another bundle or key raises BundleMismatch; one of another schema
@@ -73,11 +66,10 @@ class CaseStore(ABC):
     """Seconds after which deleted content is in none of the store's files; None if unknown."""
 
     def __init__(self, identity: Identity) -> None:
+        super().__init__()
         self.identity = identity
         self.tally: Tally | None = None
         """Where the number of studies is kept, if it is."""
-        self.breadths: dict[Part, Breadth] = {}
-        """How broadly parts are searched, where `service.cases.calibration` has measured it."""
         self._writing = threading.Lock()
 
     def put(self, studies: Sequence[EmbeddedStudy], patience_s: float = -1) -> None:
@@ -90,7 +82,7 @@ class CaseStore(ABC):
         latest = {embedded.study.study_id: embedded for embedded in studies}
         points = [point for embedded in latest.values() for point in to_points(embedded)]
         for vector in [point.vector for point in points if point.vector is not None]:
-            self.identity.require_unit(vector)
+            require_unit(vector, self.identity.dimension)
         if points:
             if not self._writing.acquire(timeout=patience_s):
                 raise exceeded()
@@ -107,14 +99,20 @@ class CaseStore(ABC):
     def get_many(self, references: Iterable[StudyRef]) -> dict[StudyRef, EmbeddedStudy]:
         """Returns the whole studies among `references` with their vectors, in the order given.
 
-        A study that is unknown, or that is being replaced or deleted, is absent. The engine gets
-        one request for each 64 studies, or more if these have thousands of passages.
+        A study that is unknown, or that is being replaced or deleted, is absent.
         """
         return {
             embedded.study.study_id: embedded
             for batch in grouped(dict.fromkeys(references), _STUDIES_A_REQUEST)
-            for embedded in whole_studies(batch, self.points(Selection(must={"study_id": batch})))
+            for embedded in self._whole(batch)
         }
+
+    def _whole(self, references: Sequence[StudyRef]) -> list[EmbeddedStudy]:
+        """Returns the whole studies among these, without those that were replaced meanwhile."""
+        points = self.points(Selection(must={"study_id": references}))
+        found = list(whole_studies(references, points))
+        digests = self.digests(each.study.study_id for each in found)
+        return [each for each in found if digests.get(each.study.study_id) == each.study.digest]
 
     def digests(self, references: Iterable[StudyRef]) -> dict[StudyRef, str]:
         """Returns the digests of the studies that are stored whole."""
@@ -132,25 +130,6 @@ class CaseStore(ABC):
         records = Selection(must={"part": [RECORD]})
         for page in self._pages(records, _STUDIES_A_REQUEST):
             yield from self.get_many(record.payload["study_id"] for record in page).values()
-
-    def points(self, selection: Selection = ALL_POINTS) -> Iterator[Point]:
-        """Yields the selected points in order of id, with their dense vectors."""
-        for page in self._pages(selection, _POINTS_A_REQUEST):
-            yield from page
-
-    def parts_from(self, part: Part, start: str, at_once: int) -> Iterator[Point]:
-        """Yields the parts whose ids begin at `start`, read in pages of `at_once`."""
-        for page in self._pages(ALL_POINTS.of_part(part), at_once, start):
-            yield from page
-
-    def count_parts(self, part: Part) -> int:
-        """Counts the stored parts of a kind."""
-        return self._count(ALL_POINTS.of_part(part))
-
-    def sample(self, part: Part) -> Point | None:
-        """Returns a stored part with its vector, each time another one; None if there is none."""
-        starts = (str(uuid.uuid4()), str(uuid.UUID(int=0)))
-        return next((found for start in starts for found in self.parts_from(part, start, 1)), None)
 
     def delete(self, reference: StudyRef) -> bool:
         """Removes every point of the study. Returns False if there was none."""
@@ -192,26 +171,22 @@ class CaseStore(ABC):
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
         if search.vector is not None:
-            self.identity.require_unit(search.vector)
+            require_unit(search.vector, self.identity.dimension)
         selection = admitted(where, exclude)
         breadth = self.breadths.get(search.target, SUREST)
         search = replace(search, breadth=breadth.filtered() if selection.must else breadth)
         if search.words is not None:  # words of reports and of passages share one sparse vector
             selection = selection.of_part(search.target)
         nearest = ranking_of(search, self._nearest, min_score)
+        read = partial(self._payloads, search.target)
         points = (
-            best_of_each_study(nearest, partial(self._payloads, fields=["study_id"]), selection, k)
+            best_of_each_study(nearest, partial(read, fields=["study_id"]), selection, k)
             if group_by_study
             else nearest(selection, k)
         )
-        payloads = self._payloads([point.id for point in points])
+        payloads = read([point.id for point in points])
         found = [point for point in points if point.id in payloads]  # not deleted meanwhile
         return [to_hit(payloads[point.id], point.score) for point in found]
-
-    def nearest(self, part: Part, vector: Vector, k: int, breadth: Breadth) -> list[ScoredPoint]:
-        """Returns the k nearest parts, as a search of this breadth finds them."""
-        search = Search(part, vector, breadth=breadth)
-        return self._nearest(search, ALL_POINTS, k, above=None)
 
     def facets(self, where: CaseFilter) -> Facets:
         """Counts the studies that `where` admits by source, view and finding."""
@@ -236,8 +211,11 @@ class CaseStore(ABC):
     def check(self) -> None:
         """Raises StoreUnavailable if the engine does not answer."""
 
-    def check_room(self) -> None:  # noqa: B027 - a server has a disk of its own
+    def check_room(self) -> None:
         """Raises StoreFull while no study can be written for lack of room."""
+
+    def build_graphs(self) -> None:
+        """Builds what searches are faster with, after much was written."""
 
     @abstractmethod
     def close(self) -> None:
@@ -246,54 +224,3 @@ class CaseStore(ABC):
     @abstractmethod
     def _write(self, operations: Sequence[Operation]) -> None:
         """Applies the operations in their order; durable on return."""
-
-    @abstractmethod
-    def _select(
-        self, selection: Selection, *, limit: int, fields: list[str] | None = None
-    ) -> list[Payload]:
-        """Returns the payloads of the selected points, whole or only some fields of them."""
-
-    @abstractmethod
-    def _page(
-        self, selection: Selection, limit: int, after: str | None
-    ) -> tuple[list[Point], str | None]:
-        """Returns selected points in order of id, with dense vectors, and the next page's start."""
-
-    @abstractmethod
-    def _nearest(
-        self, search: Search, selection: Selection, limit: int, *, above: float | None
-    ) -> list[ScoredPoint]:
-        """Returns the best of the selected points that score strictly above a bound.
-
-        A score is the cosine with the stored vector, however roughly the point was found.
-        Payloads are not read here: most of these points are only compared, and not returned.
-        The search is by a vector or by words, not by both; a diverse one wants the points' vectors.
-        How rare a word is counts among the parts of the search's kind that are stored now.
-        """
-
-    @abstractmethod
-    def _payloads(
-        self, ids: Sequence[str], *, fields: list[str] | None = None
-    ) -> dict[str, Payload]:
-        """Returns the payloads of the points that are stored, by id, whole or only some fields."""
-
-    @abstractmethod
-    def in_graphs(self, part: Part) -> int:
-        """Returns how many vectors of a kind lie in graphs, at most; the rest is scanned."""
-
-    @abstractmethod
-    def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
-        """Returns value → exact number of selected points, for the most frequent values."""
-
-    @abstractmethod
-    def _count(self, selection: Selection) -> int:
-        """Returns the exact number of selected points."""
-
-    def _pages(
-        self, selection: Selection, limit: int, start: str | None = None
-    ) -> Iterator[list[Point]]:
-        while True:
-            page, start = self._page(selection, limit, start)
-            yield page
-            if start is None:
-                return

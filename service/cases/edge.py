@@ -6,26 +6,34 @@ Files in the library's directory:
     ballast                  given up on a full disk (service.disk)
     collection/identity.json bundle, hash key, dimension and schema version
     collection/erasure.json  since when deleted content waits to be erased
-    collection/shard/        the engine's files
+    collection/journal       the write that is under way, or the last one
+    collection/KIND/         the engine's shard of records, images, reports or passages
 """
 
 import fcntl
-import json
-import math
-import time
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import qdrant_edge as qdrant
 
 from service.cases.base import CaseStore
-from service.cases.edge_requests import filter_of, params_of, query_of, update_of
+from service.cases.edge_requests import filter_of, params_of, query_of
 from service.cases.engine import engine_errors
-from service.cases.erasure import ERASED_WITHIN_S, Erasure, write_nothing_due
-from service.cases.operations import Operation, Remove, Selection, Upsert
+from service.cases.erasure import ERASED_WITHIN_S, Erasure
+from service.cases.journal import NOTHING, Journal, entry_of
+from service.cases.layout import create_collection, open_shards, read_identity
+from service.cases.operations import (
+    ALL_POINTS,
+    Operation,
+    Remove,
+    Selection,
+    Upsert,
+    records_of,
+)
 from service.cases.points import (
     Payload,
     Point,
@@ -35,32 +43,28 @@ from service.cases.points import (
 )
 from service.cases.room import Room
 from service.cases.schema import Identity, Part, Search
-from service.cases.shard import Shard, create
+from service.cases.shard import Shard
+from service.cases.shards import Shards
+from service.cases.upkeep import DUE_BULK, DUE_LIVING, Upkeep
 from service.errors import StoreFull, StoreUnavailable
-from service.files import disk_errors, make_folder, probe, remove_drafts, written_atomically
-from service.telemetry import log
-
-_OPTIMIZE_EVERY = 20_000
-"""Points written between two runs of the optimizer. The write that reaches it waits for it."""
-_FLUSH_EVERY_S = 10.0
-"""Seconds between two flushes of all files in bulk work. Opening after a kill repeats what was
-written since. A flush takes 0.3 s, in which no other thread of Python runs."""
+from service.files import disk_errors, make_folder, probe, remove_drafts
+from service.imaging.deidentify import StudyRef
 
 
 class EdgeStore(CaseStore):
     """A case store in a directory, which only one process may have open.
 
-    Every write is flushed before it returns. A study's points are one entry of the engine's
-    write-ahead log: after a crash a new study is there whole or not at all. What is deleted or
-    replaced is erased from the files soon after, and before the store is closed.
+    Every write is in synced logs of the engine before it returns, and soon after in its other
+    files. After a crash at any moment a study is whole or absent; one that was being replaced may
+    have its record without a digest (`service.cases.journal`). What is deleted or replaced is
+    erased from the files soon after, and before the store is closed.
 
     On a full disk the library opens, is read, and studies are deleted.
 
-    reserve: bytes that are kept on the disk; see `service.disk.Reserve`. erases: whether what is
-    due is erased; otherwise it stays due. bulk: whether new studies are flushed in the log alone at
-    first, for work that can be done again: the engine may not open a library of which a power cut
-    left some files old and others new. Raises StoreUnavailable if another process has the library
-    open or its files cannot be read, StoreFull if there is no room to open it.
+    reserve: bytes that are kept on the disk; see `service.disk.Reserve`. erases: whether threads
+    erase what is due and build graphs; otherwise it stays due. bulk: whether graphs are built
+    rarely, for work that ends with `build_graphs`. Raises StoreUnavailable if another process has
+    the library open or its files cannot be read, StoreFull if there is no room to open it.
     """
 
     erased_within_s = ERASED_WITHIN_S
@@ -75,7 +79,8 @@ class EdgeStore(CaseStore):
         bulk: bool = False,
     ) -> None:
         super().__init__(identity)
-        self._path, self._room, self._bulk = path, Room(path, reserve), bulk
+        self._path, self._room = path, Room(path, reserve)
+        self._threads = 0 if bulk else max(1, (os.cpu_count() or 1) // 2)
         collection = path / "collection"
         with ExitStack() as resources:
             with disk_errors("the case library"):
@@ -84,18 +89,20 @@ class EdgeStore(CaseStore):
                 if not collection.exists():
                     remove_drafts(collection)
                     self._room.require_for_new()
-                    _create(collection, identity)
-            identity.require(_read_identity(collection))
+                    with _engine():
+                        create_collection(collection, identity)
+            identity.require(read_identity(collection))
             with self._room.to_open(), _engine():
-                self._shard = Shard(collection / "shard", identity.dimension)
-                resources.callback(self._shard.close)
-                with self._shard.use() as shard:
-                    info = shard.info()
-                self._unoptimized = info.points_count - info.indexed_vectors_count
-                self._flushed_at = -math.inf
-                self._erasure = Erasure(collection / "erasure.json", self.erase)
-                if erases:
-                    self._erasure.start()
+                self._shards = Shards(open_shards(collection, identity.dimension))
+                resources.callback(self._shards.close)
+            self._journal, self._torn = Journal(collection / "journal"), True
+            with self._room.to_delete(), _engine():
+                self._undo_torn_write()
+            self._upkeep = Upkeep(self._shards, self._rewrite, DUE_BULK if bulk else DUE_LIVING)
+            self._erasure = Erasure(collection / "erasure.json", self.erase)
+            if erases:
+                self._erasure.start()
+                self._upkeep.start()
             self._resources = resources.pop_all()
         self._room.keep()
 
@@ -109,14 +116,13 @@ class EdgeStore(CaseStore):
             raise StoreUnavailable(
                 "The directory holds no case library. Name one that `eclip index` wrote."
             )
-        stored = _read_identity(path / "collection")
+        stored = read_identity(path / "collection")
         stored.require_readable()
         return cls(path, stored, erases=False)
 
     def check(self) -> None:
         """Raises StoreUnavailable if the engine does not answer or cannot write."""
-        with _engine(), self._shard.use() as shard:
-            shard.info()
+        self._count(ALL_POINTS)
         with suppress(StoreFull), disk_errors("the case library"):  # full: see `check_room`
             probe(self._path)
 
@@ -125,52 +131,60 @@ class EdgeStore(CaseStore):
         self._room.require_for()
         self._room.keep()
 
+    def build_graphs(self) -> None:
+        """Builds the graphs that are due, by which large segments are searched."""
+        self._upkeep.build_graphs()
+
     def close(self) -> None:
-        """Erases what is due, flushes the engine and lets another process open the library."""
+        """Erases what is due, flushes the engine and lets another process open the library.
+
+        A graph that is being built is given up. The next process builds it.
+        """
+        self._upkeep.close()
         self._erasure.close()
         with self._writing:
             self._resources.close()
 
     def erase(self) -> None:
-        """Erases from the files what has been deleted or replaced.
+        """Erases from the files what has been deleted or replaced until now.
 
-        Writes wait meanwhile; reads go on. Raises StoreUnavailable, and the erasure stays due.
+        Reads and writes go on. Raises StoreUnavailable, and the erasure stays due.
         """
         with self._writing:
             self._erasure.begin()
-            self._room.require_to_erase()
-            self._rewrite()
-        with _engine():
-            self._shard.roll_log(self._room.require_to_log)
+        self._upkeep.rewrite()
         with self._writing, self._room.to_delete(), _engine():
+            if not self._torn:
+                self._journal.write(NOTHING)
             self._erasure.done()
 
     def _write(self, operations: Sequence[Operation]) -> None:
         added = [point for each in operations if isinstance(each, Upsert) for point in each.points]
         if added:
             self._room.require_for(added)
-        with self._room.to_delete(), _engine(), self._shard.use() as shard:
-            leaves_content = any(
-                isinstance(each, Remove) and self._leaves_content(each) for each in operations
-            )
-            if leaves_content:
+        with self._room.to_delete(), _engine():
+            self._undo_torn_write()
+            if any(isinstance(each, Remove) and self._leaves_content(each) for each in operations):
                 self._erasure.due()
-            for operation in operations:
-                shard.update(update_of(operation))
-            recently = time.monotonic() - self._flushed_at < _FLUSH_EVERY_S
-            if self._bulk and recently and not leaves_content:
-                self._shard.sync_log()
-            else:
-                shard.flush()
-                self._flushed_at = time.monotonic()
+            else:  # nothing is replaced
+                operations = [each for each in operations if isinstance(each, Upsert)]
+            self._torn = True
+            self._journal.write(entry_of(operations))
+            self._shards.apply(operations)
+            self._torn = False
         self._room.keep()
-        self._unoptimized += len(added)
-        if added and self._unoptimized >= _OPTIMIZE_EVERY and self._room.to_rewrite():
-            self._unoptimized = 0
-            try:
-                self._rewrite()
-            except StoreUnavailable:  # what was written is stored; searches are slower until then
-                log().error("optimization failed")
+
+    def _undo_torn_write(self) -> None:
+        """Undoes the last write if it was cut short, by an error or by the end of a process."""
+        if self._torn:
+            entry = self._journal.read()
+            self._shards.apply(entry.remedy(self._digests(entry.written)))
+            self._torn = False
+
+    def _digests(self, studies: Collection[StudyRef]) -> dict[StudyRef, str]:
+        """Returns the digests in the records of these studies, also empty ones."""
+        found = self._select(records_of(list(studies)), limit=len(studies)) if studies else []
+        return {record["study_id"]: record["digest"] for record in found}
 
     def _leaves_content(self, removal: Remove) -> bool:
         """Tells whether the engine's files keep content of what is removed or replaced.
@@ -180,9 +194,10 @@ class EdgeStore(CaseStore):
         selection = removal.selection
         return not selection.spared or self._count(replace(selection, spared=())) > 0
 
-    def _rewrite(self) -> None:
+    def _rewrite(self, shard: Shard) -> None:
         with _engine():
-            self._shard.rewrite(self._room.to_open)
+            self._room.require_to_rewrite(shard.path)
+            shard.rewrite(self._room.to_open, threads=self._threads)
 
     def _select(
         self, selection: Selection, *, limit: int, fields: list[str] | None = None
@@ -190,9 +205,16 @@ class EdgeStore(CaseStore):
         request = qdrant.ScrollRequest(
             limit=limit, filter=filter_of(selection), with_payload=fields or True
         )
-        with _engine(), self._shard.use() as shard:
+        with _engine(), self._one(selection).use() as shard:
             records, _ = shard.scroll(request)
         return [record.payload or {} for record in records]
+
+    def _pages(
+        self, selection: Selection, limit: int, start: str | None = None
+    ) -> Iterator[list[Point]]:
+        """Yields the pages of each kind of points, records first."""
+        for kind in self._shards.kinds(selection):
+            yield from super()._pages(selection.of_part(kind), limit, start)
 
     def _page(
         self, selection: Selection, limit: int, after: str | None
@@ -204,7 +226,7 @@ class EdgeStore(CaseStore):
             with_payload=True,
             with_vector=True,
         )
-        with _engine(), self._shard.use() as shard:
+        with _engine(), self._one(selection).use() as shard:
             records, further = shard.scroll(request)
         points = [stored_point(str(r.id), r.payload or {}, r.vector) for r in records]
         return points, None if further is None else str(further)
@@ -220,52 +242,38 @@ class EdgeStore(CaseStore):
             with_vector=search.diversity is not None,
             params=params_of(search),
         )
-        with _engine(), self._shard.use() as shard:
+        with _engine(), self._shards[search.target].use() as shard:
             points = shard.query(request)
         return [ScoredPoint(str(p.id), p.score, dense(p.vector, search.target)) for p in points]
 
     def _payloads(
-        self, ids: Sequence[str], *, fields: list[str] | None = None
+        self, kind: str, ids: Sequence[str], *, fields: list[str] | None = None
     ) -> dict[str, Payload]:
-        with _engine(), self._shard.use() as shard:
+        with _engine(), self._shards[kind].use() as shard:
             records = shard.retrieve(list(ids), with_payload=fields or True, with_vector=False)
         return {str(record.id): record.payload or {} for record in records}
 
     def in_graphs(self, part: Part) -> int:
         """Returns how many vectors of a kind lie in graphs, at most; the rest is scanned."""
-        with _engine(), self._shard.use() as shard:
-            indexed = shard.info().indexed_vectors_count
-        words = self.count_parts("report") + self.count_parts("passage")  # always indexed
-        return max(0, min(indexed - words, self.count_parts(part)))
+        return max(0, self.count_parts(part) - self._shards[part].unindexed)
 
     def _count(self, selection: Selection) -> int:
-        with _engine(), self._shard.use() as shard:
-            return shard.count(qdrant.CountRequest(filter=filter_of(selection)))
+        request = qdrant.CountRequest(filter=filter_of(selection))
+        count = 0
+        for each in self._shards.of(selection):
+            with _engine(), each.use() as shard:
+                count += shard.count(request)
+        return count
 
     def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
         request = qdrant.FacetRequest(key, limit, exact=True, filter=filter_of(selection))
-        with _engine(), self._shard.use() as shard:
+        with _engine(), self._one(selection).use() as shard:
             return {str(hit.value): hit.count for hit in shard.facet(request).hits}
 
-
-def _create(collection: Path, identity: Identity) -> None:
-    """Makes an empty collection, which appears under its name once it is whole."""
-    with written_atomically(collection) as draft:
-        draft.mkdir()
-        with _engine():
-            create(draft / "shard", identity.dimension)
-        write_nothing_due(draft / "erasure.json")
-        (draft / "identity.json").write_text(json.dumps(asdict(identity)))
-
-
-def _read_identity(collection: Path) -> Identity:
-    try:
-        return Identity(**json.loads((collection / "identity.json").read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise StoreUnavailable(
-            "The case library's identity.json is missing or damaged. Restore it from a backup, "
-            "or index the studies again into an empty directory."
-        ) from error
+    def _one(self, selection: Selection) -> Shard:
+        """Returns the one shard that holds the selected points, all of a kind."""
+        (shard,) = self._shards.of(selection)
+        return shard
 
 
 @contextmanager

@@ -66,6 +66,15 @@ def to_points(embedded: EmbeddedStudy) -> list[Point]:
     ]
 
 
+def require_unit(vector: Vector, dimension: int) -> None:
+    """Raises ValueError unless the vector has this dimension and, but for rounding, unit length."""
+    if vector.shape != (dimension,) or not abs(np.linalg.norm(vector) - 1) < 1e-2:
+        raise ValueError(
+            f"Expected a vector of {dimension} values and unit length, got shape {vector.shape} "
+            f"and length {np.linalg.norm(vector):.3g}."
+        )
+
+
 def stored_point(id: str, payload: Payload, vectors: Any) -> Point:
     """Returns a point as an engine gave it back, without the sparse vector."""
     return Point(id, payload["part"], dense(vectors, payload["part"]), payload)

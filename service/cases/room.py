@@ -12,10 +12,8 @@ from service.disk import SPARE, Reserve, in_memory
 
 _NEW = 64 * 2**20
 """Bytes that a new library takes, at most: on a filesystem in memory, without vectors."""
-_LOG = 192 * 2**20
-"""Bytes that the engine's log takes until it has dropped what was in it, at most."""
-_ENTRY = 48 * 2**20
-"""Bytes that one entry that fills the log takes at most: itself and a new file of the log."""
+_LOG = 64 * 2**20
+"""Bytes that a new log and new files for what is written take, at most."""
 _SLACK = 4
 """How often the ballast has what a deletion needs: it may lose some each time it is given up."""
 _COPIES = 4
@@ -32,7 +30,7 @@ class Room:
 
     def __init__(self, path: Path, reserve: int) -> None:
         self._path, self._reserve = path, Reserve(path, reserve)
-        self._shard = path / "collection" / "shard"
+        self._collection = path / "collection"
 
     def require_for_new(self) -> None:
         """Requires room for an empty library."""
@@ -50,40 +48,29 @@ class Room:
         """Requires room to write points beyond the reserve."""
         self._reserve.require(self._claimed + _COPIES * sum(map(_size, points)))
 
-    def to_rewrite(self) -> bool:
-        """Tells whether there is room to write every segment anew."""
-        return self._reserve.has(self._segments)
-
-    def require_to_erase(self) -> None:
-        """Requires room to write every segment anew, and to fill the log."""
-        self._reserve.require(self._segments + _LOG)
-
-    def require_to_log(self) -> None:
-        """Requires room for one entry that fills the log: others may have filled the disk."""
-        self._reserve.require(_ENTRY)
+    def require_to_rewrite(self, shard: Path) -> None:
+        """Requires room to write every segment of a shard anew."""
+        self._reserve.require(_LOG + sum(map(_taken, self._files(shard, "**/segments/**/*"))))
 
     def keep(self) -> None:
         """Makes the ballast whole, as far as there is room: it has what `to_open` needs."""
         self._reserve.hold(_SLACK * SPARE + self._claimed)
 
     @property
-    def _segments(self) -> int:
-        return sum(map(_taken, self._files("segments/**/*")))
-
-    @property
     def _claimed(self) -> int:
         """Bytes that loading the vectors' files takes: their holes on a filesystem in memory."""
         if not in_memory(self._path):
             return 0
-        vectors = self._files("segments/*/vector_storage-*/vectors/*.mmap")
+        pattern = "**/segments/*/vector_storage-*/vectors/*.mmap"
+        vectors = self._files(self._collection, pattern)
         return sum(file.st_size - _taken(file) for file in vectors)
 
-    def _files(self, pattern: str) -> list[os.stat_result]:
+    def _files(self, folder: Path, pattern: str) -> list[os.stat_result]:
         """Passes over what the engine removes meanwhile."""
         found: list[os.stat_result] = []
-        for name in glob.iglob(pattern, root_dir=self._shard, recursive=True):  # noqa: PTH207
+        for name in glob.iglob(pattern, root_dir=folder, recursive=True):  # noqa: PTH207
             with suppress(FileNotFoundError):
-                found.append((self._shard / name).stat())
+                found.append((folder / name).stat())
         return found
 
 

@@ -224,7 +224,7 @@ class ServerStore(CaseStore):
         ]
 
     def _payloads(
-        self, ids: Sequence[str], *, fields: list[str] | None = None
+        self, _: str, ids: Sequence[str], *, fields: list[str] | None = None
     ) -> dict[str, Payload]:
         with _engine():
             records = self._client.retrieve(self._collection, ids, with_payload=fields or True)

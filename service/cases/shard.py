@@ -1,247 +1,285 @@
-"""Opens the files of Qdrant Edge, and rewrites them so that nothing deleted stays in them.
+"""Opens the files of Qdrant Edge, and rewrites them while others read and write.
 
-What the engine deletes stays in its files: in its segments until it writes them again, and in its
-write-ahead log. `Shard.rewrite` renews the segments, `Shard.roll_log` the log.
-
-Next to the folder of the shard there are, for a time:
-
-    rewritten-…/   another shard with the same segments (hard links), which `vacuum.py` rewrites
-    retired/       the segments that were in use before
+What the engine deletes stays in its files, and what is written has no vector graph at first.
+`Shard.rewrite` mends both: another process (`vacuum.py`) makes new segments and an empty log of a
+copy of the files, the updates of the meantime are repeated, and readers get the new generation.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
-import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import qdrant_edge as qdrant
 
 from service.cases import vacuum
-from service.cases.points import INDEXED, PARTS, WORDS
+from service.cases.generations import (
+    Generations,
+    has_vectors,
+    link_files,
+    points_in_graphs,
+    sync_files,
+)
 from service.files import sync
 
-_SCANNED_KB = 100_000
-"""Kilobytes: a smaller segment is scanned exactly, a larger one gets an HNSW graph."""
-_FILLING = 8 * 2**20
-"""Bytes of one entry that fills the log. The engine drops a file of the log (32 MiB) once the next
-one is full too."""
-_FILLINGS = 16
-"""Entries after which the log must have dropped its older files. Measured: 7 or 8."""
-_NO_POINT = str(uuid.UUID(int=0))
-"""Id of a point that no study has."""
+_MOST_MISSED = 1024
+"""Updates that a new generation lacks at most; writers wait beyond it. One is about a megabyte."""
+_AT_ONCE = 16
+"""Updates that are repeated while writers may have to wait for it."""
+
+Room = Callable[[], AbstractContextManager[None]]
+"""Gives room on the disk while the engine writes, or raises."""
+
+
+def create(path: Path, config: qdrant.EdgeConfig) -> None:
+    """Makes the files of an empty shard in a new folder."""
+    path.mkdir()
+    generations = Generations(path)
+    folder = generations.new()
+    shard = qdrant.EdgeShard.create(str(folder), config)
+    shard.flush()
+    shard.close()
+    generations.use(folder)
 
 
 class Shard:
-    """The engine's shard in a folder, which is exchanged for a rewritten one while others read.
+    """The engine's shard in a folder. Thread-safe; one process may have it open.
 
-    Thread-safe, except that nobody may write during `rewrite`. Raises what the engine raises.
-    There must be room for what is written: the engine is ended by a signal where there is none.
+    Writers exclude each other; readers wait for nobody. The engine itself holds Python's global
+    lock in each call: `flush` and `close` for as long as the disk takes to sync some fifty files.
+    Raises what the engine raises. There must be room for what is written: the engine is ended by a
+    signal where there is none.
+
+    config: replaces that of the files; None keeps it. Segments that are there take on what it says
+    of them when they are rewritten.
     """
 
-    def __init__(self, path: Path, dimension: int) -> None:
-        self._path, self._config = path, _config(dimension)
-        self._retired = path.with_name("retired")
-        self._undo_exchange()
-        self._open = self._load()
-        self._turn = threading.Condition()
-        self._users, self._exchanging = 0, False
+    def __init__(self, path: Path, config: qdrant.EdgeConfig | None = None) -> None:
+        self.path, self._generations = path, Generations(path)
+        self._generations.remove_others(ignore_errors=True)
+        self._used = _Generation(self._generations.current, config)
+        self._reading, self._writing = threading.Condition(), threading.Condition()
+        self._missed: deque[qdrant.UpdateOperation] = deque()
+        self._remembers, self._bounded = False, False
+        self._rewriting, self._vacuum = threading.Lock(), _Vacuum()
 
     @contextmanager
     def use(self) -> Iterator[qdrant.EdgeShard]:
-        """Gives the open shard. An exchange waits until nobody uses it. Not reentrant."""
-        with self._turn:
-            self._turn.wait_for(lambda: not self._exchanging)
-            self._users += 1
-        try:
-            yield self._open
-        finally:
-            with self._turn:
-                self._users -= 1
-                self._turn.notify_all()
+        """Gives the open shard to read from. Write by `update` alone."""
+        with self._read() as generation:
+            yield generation.engine
+
+    @property
+    def unindexed(self) -> int:
+        """Points that wait for a vector graph, with those of them that were deleted since."""
+        return self._used.unindexed
+
+    def update(self, operation: qdrant.UpdateOperation) -> None:
+        """Applies an update, which is durable after `sync_log` or `flush`."""
+        with self._writing:
+            self._writing.wait_for(lambda: not self._bounded or len(self._missed) < _MOST_MISSED)
+            self._used.update(operation)
+            if self._remembers:
+                self._missed.append(operation)
+
+    def flush(self) -> None:
+        """Syncs all files. No other thread of Python runs meanwhile."""
+        with self._writing:
+            self._used.engine.flush()
 
     def sync_log(self) -> None:
-        """Syncs the write-ahead log alone, from which the rest is made again after a power cut.
+        """Syncs the write-ahead log alone, from which the rest is made again after a power cut."""
+        with self._read() as generation:
+            generation.sync_log()
 
-        `flush` syncs every file and keeps the interpreter meanwhile; this lets it go.
+    def close(self) -> None:
+        """Flushes and closes the shard. A rewriting that has not come to its end is given up."""
+        self._vacuum.end()
+        with self._rewriting, self._writing:
+            self._retire(self._used)
+
+    def rewrite(self, room: Room = nullcontext, *, threads: int = 0) -> None:
+        """Writes every segment again that holds something deleted; builds graphs that are due.
+
+        Afterwards no file holds what was deleted before this began. Others read and write
+        meanwhile; a second rewriting waits. A process that is killed leaves the old generation or
+        the new one, with all updates that were durable.
+
+        room: is asked for before the new generation is opened and before updates are repeated.
+        threads: that build a graph at most; 0: as many as the engine likes. Raises what `room`
+        raises, OSError or CalledProcessError, and leaves the shard as it was.
         """
-        log = self._path / "wal"
+        with self._rewriting:
+            self._vacuum.require()
+            folder, fresh = self._generations.new(), None
+            try:
+                self._copy(folder)
+                self._vacuum.run(folder, threads)
+                sync_files(folder)
+                self._let_writers_on()
+                with room():
+                    fresh = _Generation(folder)
+                self._catch_up(fresh, room)
+                old = self._exchange(fresh, room)
+            except BaseException:
+                self._give_up(fresh)
+                raise
+            self._retire(old)
+            self._generations.remove_others()
+
+    def stop_rewriting(self) -> None:
+        """Gives up a rewriting whose process runs: it raises CalledProcessError."""
+        self._vacuum.kill()
+
+    @contextmanager
+    def _read(self) -> "Iterator[_Generation]":
+        with self._reading:
+            generation = self._used
+            generation.readers += 1
+        try:
+            yield generation
+        finally:
+            with self._reading:
+                generation.readers -= 1
+                self._reading.notify_all()
+
+    def _copy(self, folder: Path) -> None:
+        """Copies what a process that is killed now would leave; remembers updates from here on."""
+        with self._writing:
+            link_files(self._used.folder, folder)
+            self._remembers = self._bounded = True
+
+    def _let_writers_on(self) -> None:
+        """Lets those writers go on that wait: they may hold the room that is needed next."""
+        with self._writing:
+            self._bounded = False
+            self._writing.notify_all()
+
+    def _catch_up(self, fresh: "_Generation", room: Room) -> None:
+        """Repeats the updates of the meantime, but for the last few."""
+        while len(self._missed) > _AT_ONCE:
+            with room():
+                self._repeat(fresh)
+
+    def _repeat(self, fresh: "_Generation") -> None:
+        for _ in range(min(_AT_ONCE, len(self._missed))):
+            fresh.update(self._missed.popleft())
+
+    def _exchange(self, fresh: "_Generation", room: Room) -> "_Generation":
+        """Repeats the last updates, gives the new generation to all, and returns the old one."""
+        with room(), self._writing:
+            while self._missed:
+                self._repeat(fresh)
+            if not fresh.holds_as_many_points_as(self._used):
+                raise RuntimeError("The rewritten segments lack points.")
+            fresh.sync_log()
+            old = self._used
+            try:
+                self._generations.use(fresh.folder)
+            finally:
+                if self._generations.current == fresh.folder:  # an error may come after that
+                    self._switch(fresh)
+        return old
+
+    def _switch(self, fresh: "_Generation") -> None:
+        self._remembers = False
+        with self._reading:
+            self._used = fresh
+
+    def _give_up(self, fresh: "_Generation | None") -> None:
+        with self._writing:
+            self._missed.clear()
+            self._remembers = self._bounded = False
+            self._writing.notify_all()
+        if fresh and fresh is not self._used:
+            fresh.engine.close()
+        self._generations.remove_others(ignore_errors=True)
+
+    def _retire(self, generation: "_Generation") -> None:
+        """Closes a generation when its last reader has left.
+
+        The engine flushes a shard that it closes. What is synced before costs other threads less.
+        """
+        with self._reading:
+            self._reading.wait_for(lambda: not generation.readers)
+        sync_files(generation.folder)
+        generation.engine.close()
+
+
+class _Generation:
+    """A generation that is open, how many read it, and how many of its points lack a graph."""
+
+    def __init__(self, folder: Path, config: qdrant.EdgeConfig | None = None) -> None:
+        self.folder, self.readers = folder, 0
+        self.engine = qdrant.EdgeShard.load(str(folder), config)
+        self._points = self.engine.info().points_count
+        missing = max(0, self._points - points_in_graphs(folder))
+        self.unindexed = missing if has_vectors(folder) else 0
+
+    def holds_as_many_points_as(self, other: "_Generation") -> bool:
+        """Asks for the exact counts, which take a while, if the sums over segments differ."""
+        return self._points == other._points or _count(self.engine) == _count(other.engine)
+
+    def update(self, operation: qdrant.UpdateOperation) -> None:
+        """The engine's own count of vectors in graphs counts deleted ones, and words as vectors."""
+        self.engine.update(operation)
+        points = self.engine.info().points_count
+        self.unindexed += max(0, points - self._points)
+        self._points = points
+
+    def sync_log(self) -> None:
+        log = self.folder / "wal"
         try:
             for each in (*log.iterdir(), log):
                 sync(each)
-        except FileNotFoundError:  # the engine renames and drops files of a log that is rolled
-            self._open.flush()
-
-    def close(self) -> None:
-        """Flushes and closes the shard."""
-        self._open.close()
-
-    def rewrite(self, room: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
-        """Writes every segment again that holds something deleted; builds graphs that are due.
-
-        The work is done by another process on hard links of the files. Reads go on, until they wait
-        for the moment in which the shard is opened again. A process that is killed leaves the old
-        segments or the new ones.
-
-        room: gives room to open the shard. Raises what it raises, OSError or CalledProcessError,
-        and leaves the shard as it was.
-        """
-        with self.use() as shard:
-            _litter(shard)
-            shard.flush()
-        try:
-            rewritten = self._linked()
-            _vacuum(rewritten)
-            _sync_new_files(rewritten / "segments", self._path / "segments")
-            with room():
-                self._exchange(rewritten)
-        finally:
-            self._remove_leftovers()
-
-    def roll_log(self, require_room: Callable[[], None]) -> None:
-        """Fills the write-ahead log until the engine has dropped all that was in it.
-
-        require_room: is called before each entry. Raises what it raises, and RuntimeError if the
-        engine keeps the log.
-        """
-        mark = uuid.uuid4().hex
-        require_room()
-        self._log(mark)
-        for _ in range(_FILLINGS):
-            require_room()
-            self._log("0" * _FILLING)
-            if not self._log_holds(mark.encode()):
-                return
-        raise RuntimeError("The engine keeps its write-ahead log.")
-
-    def _log(self, text: str) -> None:
-        """Writes an entry that changes nothing, and flushes it."""
-        nothing = qdrant.Filter(must=[qdrant.HasIdCondition({_NO_POINT})])
-        with self.use() as shard:
-            shard.update(qdrant.UpdateOperation.set_payload_by_filter(nothing, {"filling": text}))
-            shard.flush()
-
-    def _log_holds(self, mark: bytes) -> bool:
-        for file in (self._path / "wal").iterdir():
-            with suppress(FileNotFoundError):  # the engine dropped it
-                if mark in file.read_bytes():
-                    return True
-        return False
-
-    def _load(self) -> qdrant.EdgeShard:
-        return qdrant.EdgeShard.load(str(self._path), self._config)
-
-    def _linked(self) -> Path:
-        """Makes another shard of the same segments, with an empty log."""
-        rewritten = self._path.with_name(f"rewritten-{uuid.uuid4().hex}")
-        rewritten.mkdir()
-        shutil.copy(self._path / "edge_config.json", rewritten)
-        shutil.copytree(self._path / "segments", rewritten / "segments", copy_function=os.link)
-        return rewritten
-
-    def _exchange(self, rewritten: Path) -> None:
-        points = _count(self._open)
-        with self._turn:
-            self._exchanging = True
-            self._turn.wait_for(lambda: not self._users)
-        try:
-            self._open.close()
-            try:
-                (self._path / "segments").rename(self._retired)
-                (rewritten / "segments").rename(self._path / "segments")
-                sync(self._path)
-                self._open = self._load()
-                if _count(self._open) != points:
-                    raise RuntimeError("The rewritten segments lack points.")
-            except BaseException:
-                self._go_back(rewritten)
-                raise
-        finally:
-            with self._turn:
-                self._exchanging = False
-                self._turn.notify_all()
-
-    def _go_back(self, rewritten: Path) -> None:
-        """Uses the old segments again."""
-        self._open.close()
-        if (self._path / "segments").exists() and self._retired.exists():
-            (self._path / "segments").rename(rewritten / "segments")
-        self._undo_exchange()
-        self._open = self._load()
-
-    def _undo_exchange(self) -> None:
-        """Puts the old segments back where an exchange was cut short, and removes the rest.
-
-        A process that is just being killed may still write the rest; the next rewriting removes it.
-        """
-        if self._retired.exists() and not (self._path / "segments").exists():
-            self._retired.rename(self._path / "segments")
-            sync(self._path)
-        self._remove_leftovers(ignore_errors=True)
-
-    def _remove_leftovers(self, *, ignore_errors: bool = False) -> None:
-        copies = self._path.parent.glob("rewritten-*")
-        dropped = (self._path / "segments").glob("*.deleted")
-        for folder in (*copies, *dropped, self._retired, self._path / "temp_segments"):
-            if folder.exists():
-                shutil.rmtree(folder, ignore_errors=ignore_errors)
+        except FileNotFoundError:
+            log.stat()  # raises where the log itself is gone
+            self.sync_log()  # the engine has renamed or dropped a file meanwhile
 
 
-def create(path: Path, dimension: int) -> None:
-    """Makes the files of an empty shard in a new folder."""
-    shard = qdrant.EdgeShard.create(str(path), _config(dimension))
-    for key in INDEXED:
-        keyword = qdrant.PayloadSchemaType.Keyword
-        shard.update(qdrant.UpdateOperation.create_field_index(key, keyword))
-    shard.flush()
-    shard.close()
+def _count(engine: qdrant.EdgeShard) -> int:
+    return engine.count(qdrant.CountRequest())
 
 
-def _count(shard: qdrant.EdgeShard) -> int:
-    return shard.count(qdrant.CountRequest())
+class _Vacuum:
+    """The process that rewrites a copy, until it is ended for good."""
 
+    def __init__(self) -> None:
+        self._starting, self._ended = threading.Lock(), False
+        self._process: subprocess.Popen[bytes] | None = None
 
-def _config(dimension: int) -> qdrant.EdgeConfig:
-    """Makes one deleted point reason enough to write a segment again."""
-    params = qdrant.EdgeVectorParams(size=dimension, distance=qdrant.Distance.Cosine)
-    return qdrant.EdgeConfig(
-        vectors=dict.fromkeys(PARTS, params),
-        sparse_vectors={WORDS: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
-        optimizers=qdrant.EdgeOptimizersConfig(
-            indexing_threshold=_SCANNED_KB, deleted_threshold=0.0, vacuum_min_vector_number=0
-        ),
-    )
+    def require(self) -> None:
+        """Raises RuntimeError if it was ended."""
+        if self._ended:
+            raise RuntimeError("The shard is closed.")
 
+    def run(self, folder: Path, threads: int) -> None:
+        """Waits for the process. Raises CalledProcessError if it fails or is ended."""
+        arguments = [str(folder), str(threads), str(os.getpid())]
+        with self._starting:
+            self._process = subprocess.Popen(  # noqa: S603 - our own file, by this interpreter
+                [sys.executable, "-P", vacuum.__file__, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            if self._ended:
+                self._process.kill()
+        status = self._process.wait()
+        if status:
+            raise subprocess.CalledProcessError(status, "vacuum")
 
-def _litter(shard: qdrant.EdgeShard) -> None:
-    """Deletes a point of the segment that takes writes.
+    def kill(self) -> None:
+        with self._starting:
+            if self._process:
+                self._process.kill()
 
-    There a replaced point leaves its old payload in the files, but does not count as deleted.
-    """
-    point: Any = qdrant.Point(_NO_POINT, {}, {"part": "none"})
-    shard.update(qdrant.UpdateOperation.upsert_points([point]))
-    shard.update(qdrant.UpdateOperation.delete_points([_NO_POINT]))
-
-
-def _vacuum(shard: Path) -> None:
-    command = [sys.executable, "-P", vacuum.__file__, str(shard), str(os.getpid())]
-    subprocess.run(  # noqa: S603 - our own file, by this interpreter
-        command,
-        check=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def _sync_new_files(segments: Path, known: Path) -> None:
-    for segment in segments.iterdir():
-        if not (known / segment.name).exists():
-            for each in (*segment.rglob("*"), segment):
-                sync(each)
-    sync(segments)
+    def end(self) -> None:
+        with self._starting:
+            self._ended = True
+            if self._process:
+                self._process.kill()

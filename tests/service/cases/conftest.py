@@ -1,26 +1,33 @@
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 import pytest
+import qdrant_edge as qdrant
 from qdrant_client import QdrantClient
 
+from service.cases import layout
 from service.cases.base import CaseStore
 from service.cases.edge import EdgeStore
 from service.cases.library import CaseLibrary
 from service.cases.places import renditions_of
+from service.cases.points import INDEXED
 from service.cases.schema import EmbeddedStudy, Identity, Image, Passage, Study, Vector
 from service.cases.server import SERVER_DEFAULTS, CollectionLayout, ServerStore, connect
 from service.imaging.deidentify import Pseudonymiser
 from service.inference.encoder import Encoder
 
 DIMENSION = 16
+ROUNDED = 2**-10
+"""How far a score of the embedded engine is from the cosine at most: stored numbers and those of
+the query are rounded to float16, by 2 ** -11 of each at most."""
 KEY = bytes(range(32))
 IDENTITY = Identity(bundle_id="b" * 64, key_fingerprint="k" * 16, dimension=DIMENSION)
 
@@ -122,6 +129,20 @@ def open_edge(path: Path) -> Callable[..., EdgeStore]:
         return EdgeStore(path, replace(IDENTITY, **other), erases=erases, bulk=bulk)
 
     return open_store
+
+
+@pytest.fixture
+def earlier(path):
+    """An empty library as an earlier release made it: one shard for all kinds of points."""
+    collection = path / "collection"
+    collection.mkdir(parents=True)
+    engine = qdrant.EdgeShard.create(str(collection / "shard"), layout._earlier_config(16))
+    for key in INDEXED:
+        keyword = qdrant.PayloadSchemaType.Keyword
+        engine.update(qdrant.UpdateOperation.create_field_index(key, keyword))
+    engine.flush()
+    engine.close()
+    (collection / "identity.json").write_text(json.dumps(asdict(IDENTITY)))
 
 
 @pytest.fixture

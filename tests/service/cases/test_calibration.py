@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from service.cases import calibration, shard
+from service.cases import calibration, layout, upkeep
 from service.cases.breadth import LADDER, SUREST, Breadth
 from service.cases.calibration import Calibration, Pace, calibrate, calibrating, measured
 from service.cases.points import PARTS, Point, ScoredPoint
@@ -242,9 +242,10 @@ def test_a_library_with_graphs_finds_what_the_measurement_promises(
     open_edge, study, tmp_path, pace, monkeypatch
 ):
     """New queries, compared with numpy; under filters too, and by their exact cosines."""
-    monkeypatch.setattr(shard, "_SCANNED_KB", 100)
     monkeypatch.setattr(calibration, "_QUERIES", 500)
-    dimension, stored, asked = 512, 5200, 40
+    for module in (layout, upkeep):
+        monkeypatch.setattr(module, "SCANNED", 1000)
+    dimension, stored, asked = 1024, 5200, 40
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((stored + asked, dimension)).astype(np.float32)
     vectors[:, 40:] *= 0.1  # as of embeddings: few directions hold most of the spread
@@ -261,7 +262,8 @@ def test_a_library_with_graphs_finds_what_the_measurement_promises(
                 for number in range(start, min(start + 500, stored))
             ]
         )
-    store.erase()  # builds the graphs
+    store.build_graphs()
+    assert store.in_graphs("image") == stored
     calibrate(store, tmp_path / "studies.calibration", pace)
     assert store.breadths.keys() & PARTS == {"image"}
     for source in (None, 0):

@@ -10,14 +10,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from service.cases import edge, shard
-from service.cases.schema import CaseFilter, Exclusion, Search
+from service.cases import edge, layout, shard, upkeep
+from service.cases.edge import EdgeStore
+from service.cases.schema import CaseFilter, Exclusion, Identity, Search
 from service.errors import BundleMismatch, StoreUnavailable
 
 ANYTHING = {"where": CaseFilter(), "exclude": Exclusion()}
 REPOSITORY = Path(__file__).parents[3]
+IDENTITY = Identity("b" * 64, "k" * 16, dimension=16)
 STUDIES = 120
 ALL_IDS = [f"s{n}" for n in range(STUDIES)]
 
@@ -149,7 +152,8 @@ def test_kill_9_in_a_replacement_loses_no_study_and_half_a_replacement_has_no_di
             else:
                 assert version == 1
                 assert stored == replace(whole.study, digest="")
-                assert set(parts[study_id]) <= set(parts_of(whole))
+                newer = version_of(study, study_id, 2)
+                assert set(parts[study_id]) <= {*parts_of(whole), *parts_of(newer)}
         store.close()
     assert ingest(path, version=2).communicate()[0].endswith("done\n")
     store = open_edge()
@@ -220,7 +224,7 @@ def test_a_creation_cut_short_leaves_no_collection(open_edge, path):
 
 def test_files_the_engine_cannot_read_make_the_store_unavailable(open_edge, path):
     open_edge().close()
-    for file in (path / "collection" / "shard").rglob("*.json"):
+    for file in (path / "collection" / "report").rglob("*.json"):
         file.write_text("damaged")
     with pytest.raises(StoreUnavailable, match="engine failed"):
         open_edge()
@@ -267,41 +271,85 @@ def test_readers_and_writers_on_many_threads_do_not_disturb_each_other(edge, stu
 
 
 @pytest.mark.slow
-def test_a_large_library_is_optimized_and_still_answers(edge, study, vector, monkeypatch):
-    monkeypatch.setattr("service.cases.edge._OPTIMIZE_EVERY", 250)
+@pytest.mark.parametrize("bulk", [True, False])
+def test_graphs_are_built_at_the_end_of_bulk_work_and_meanwhile_in_a_living_library(
+    open_edge, study, vector, path, monkeypatch, bulk
+):
+    monkeypatch.setattr(layout, "SCANNED", 50)
+    monkeypatch.setattr(upkeep, "SCANNED", 50)
+    monkeypatch.setattr(upkeep, "_EVERY_S", 0.01)
+    monkeypatch.setattr(edge, "DUE_LIVING", 50)
+    store = open_edge(bulk=bulk, erases=True)
     for first in range(0, 100, 20):
-        edge.put([study(f"s{n}") for n in range(first, first + 20)])
-    assert edge.count() == 100
-    hits = edge.search(Search("passage", vector("s42/1/passage/1")), k=1, **ANYTHING)
+        store.put([study(f"s{n}") for n in range(first, first + 20)])
+    if bulk:
+        store.build_graphs()
+    graphs = "collection/passage/*/segments/*/vector_index-passage/graph.bin"
+    wait_until(lambda: list(path.glob(graphs)))
+    assert store.count() == 100
+    hits = store.search(Search("passage", vector("s42/1/passage/1")), k=1, **ANYTHING)
     assert hits[0].study_id == "s42"
+    assert hits[0].score == pytest.approx(1, abs=1e-3)
+    store.close()
 
 
-def test_all_files_are_flushed_before_a_write_returns_but_in_bulk_work(
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_closing_gives_up_a_graph_that_is_being_built(open_edge, study, path, monkeypatch):
+    """The process that builds it never ends by itself here."""
+    endless = path.parent / "endless.py"
+    endless.write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(shard.vacuum, "__file__", str(endless))
+    monkeypatch.setattr(upkeep, "_EVERY_S", 0.01)
+    monkeypatch.setattr(edge, "DUE_LIVING", 1)
+    store = open_edge(erases=True)
+    store.put([study("s")])
+    wait_until(lambda: list(path.glob("collection/*/2")))
+    store.close()
+    store = open_edge()
+    assert store.get("s") == study("s").study
+    store.close()
+
+
+def test_the_logs_of_changed_shards_are_synced_before_a_write_returns(
     open_edge, study, monkeypatch
 ):
     synced = []
-    monkeypatch.setattr(edge, "_FLUSH_EVERY_S", 3600)
-    monkeypatch.setattr(shard.Shard, "sync_log", lambda self: synced.append(self))
-    for bulk, alone in ((False, 0), (True, 2)):
-        store = open_edge(bulk=bulk)
-        for name in "rst":
-            store.put([study(f"{name}-{bulk}")])
-        store.delete(f"r-{bulk}")
-        store.close()
-        assert len(synced) == alone
+    monkeypatch.setattr(shard.Shard, "sync_log", lambda self: synced.append(self.path.name))
+    store = open_edge()
+    store.put([study("s", report=False, sections=())])
+    store.put([study("t")])
+    assert {*synced[2:-1]} == {"image", "report", "passage"}
+    assert synced[-1] == "study"
+    store.delete("s")
+    assert {*synced[6:]} == {"image", "report", "passage", "study"}
+    store.close()
 
 
-def test_after_a_power_cut_new_studies_are_made_again_from_the_log(
-    path, open_edge, study, monkeypatch
-):
-    """Soon after a flush the log alone is synced: all other files may be as they were then."""
-    monkeypatch.setattr(edge, "_FLUSH_EVERY_S", 3600)
-    store, log = open_edge(bulk=True), path / "collection" / "shard" / "wal"
+def test_what_was_written_is_flushed_soon_after(open_edge, study, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(upkeep, "_EVERY_S", 0.01)
+    store = open_edge(erases=True)
+    monkeypatch.setattr(shard.Shard, "flush", lambda self: flushed.append(self.path.name))
+    store.put([study("s")])
+    wait_until(lambda: {*flushed} == {"image", "report", "passage", "study"})
+    store.close()
+
+
+def test_after_a_power_cut_new_studies_are_made_again_from_the_log(path, open_edge, study):
+    """After a write the log alone is synced: all other files may be as they were at a flush."""
+    store, before = open_edge(), path.with_name("before")
     store.put([study("r")])
-    before = path.with_name("before")
+    store._shards.flush()
     shutil.copytree(path, before)
     store.put([study("s"), study("t")])
-    shutil.copytree(log, before / log.relative_to(path), dirs_exist_ok=True)
+    for log in path.rglob("wal"):
+        shutil.copytree(log, before / log.relative_to(path), dirs_exist_ok=True)
     store.close()
     shutil.rmtree(path)
     before.rename(path)
@@ -312,8 +360,7 @@ def test_after_a_power_cut_new_studies_are_made_again_from_the_log(
 
 
 def test_a_log_that_is_rolled_meanwhile_costs_no_study(open_edge, study, monkeypatch):
-    monkeypatch.setattr(edge, "_FLUSH_EVERY_S", 3600)
-    store, synced = open_edge(bulk=True), shard.sync
+    store, synced = open_edge(), shard.sync
     store.put([study("r")])
 
     def renamed(each):
@@ -325,3 +372,74 @@ def test_a_log_that_is_rolled_meanwhile_costs_no_study(open_edge, study, monkeyp
     assert shard.sync is synced
     assert store.get("s") == study("s").study
     store.close()
+
+
+def test_no_other_study_is_lost_if_a_write_fails_and_the_next_one_undoes_it(
+    edge, study, vector, monkeypatch
+):
+    edge.put([study("old"), study("replaced")])
+    with monkeypatch.context() as patch:
+        patch.setattr(shard.Shard, "sync_log", lambda _: 1 / 0)
+        with pytest.raises(StoreUnavailable):
+            edge.put([study("new"), study("replaced", version=2)])
+    assert "new" in parts_by_study(edge, vector)
+    edge.put([study("other")])
+    assert parts_by_study(edge, vector).keys() == {"old", "replaced", "other"}
+    assert edge.digests(["old", "replaced", "new", "other"]).keys() == {"old", "other"}
+    assert edge.get("new") is None
+    edge.put([study("new"), study("replaced", version=2)])
+    assert edge.get("replaced") == study("replaced", version=2).study
+    assert len(edge.digests(["old", "replaced", "new", "other"])) == 4
+
+
+@pytest.mark.usefixtures("earlier")
+def test_a_library_of_an_earlier_release_is_served_as_it_is(open_edge, study, path):
+    store = open_edge()
+    studies = [study(f"s{n}", views=("PA", "LL")) for n in range(5)]
+    store.put(studies)
+    store.put([study("s3", version=2)])
+    assert store.delete("s4")
+    store.erase()
+    store.close()
+    store = open_edge()
+    kept = {**{each.study.study_id: each.study for each in studies[:3]}}
+    kept["s3"] = study("s3", version=2).study
+    assert {each.study.study_id: each.study for each in store.studies()} == kept
+    assert len(list(store.points())) == 3 * 6 + 5
+    for part in ("image", "report", "passage"):
+        for search in (
+            Search(part, study("s3", version=2).image_vectors[0]),
+            Search(part, words="s3"),
+        ):
+            hits = store.search(search, k=100, group_by_study=True, **ANYTHING)
+            found = 4 if search.words is None else 1 - (part == "image")
+            assert len(hits) == found
+    assert {each.name for each in (path / "collection").iterdir()} == {
+        "shard",
+        "identity.json",
+        "journal",
+        "erasure.json",
+    }
+    store.close()
+
+
+def test_scores_are_the_cosines_but_for_rounded_numbers(edge, study):
+    """Stored numbers and those of the query are rounded to float16, by 2 ** -11 of each at most."""
+    edge.put([study(f"s{n}") for n in range(60)])
+    vectors = {f"s{n}": study(f"s{n}").image_vectors[0] for n in range(60)}
+    for query in list(vectors.values())[:10]:
+        for hit in edge.search(Search("image", query), k=60, **ANYTHING):
+            assert abs(hit.score - float(query @ vectors[hit.study_id])) < 2**-10
+    for embedded in edge.studies():
+        stored, given = embedded.image_vectors[0], vectors[embedded.study.study_id]
+        np.testing.assert_array_equal(stored, given.astype(np.float16))
+
+
+def test_a_copy_of_rounded_vectors_has_the_same(edge, study, path):
+    edge.put([study(f"s{n}") for n in range(60)])
+    other = EdgeStore(path.with_name("copy"), IDENTITY)
+    other.put(list(edge.studies()))
+    for ours, theirs in zip(edge.points(), other.points(), strict=True):
+        assert ours.id == theirs.id
+        np.testing.assert_array_equal(ours.vector, theirs.vector)
+    other.close()

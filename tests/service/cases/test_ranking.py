@@ -11,7 +11,7 @@ from service.cases.operations import ALL_POINTS
 from service.cases.points import ScoredPoint
 from service.cases.ranking import RANK_OFFSET, best_of_each_study, diverse
 from service.cases.schema import EVERYTHING, NOBODY, CaseFilter, Search
-from tests.service.cases.conftest import IDENTITY
+from tests.service.cases.conftest import IDENTITY, ROUNDED
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,7 +23,7 @@ SAME = 70
 
 def found(store, search, k=10, **asked):
     hits = store.search(search, k=k, where=EVERYTHING, exclude=NOBODY, **asked)
-    return [(hit.study_id, hit.part, pytest.approx(hit.score, abs=1e-6)) for hit in hits]
+    return [(hit.study_id, hit.part, pytest.approx(hit.score, abs=ROUNDED)) for hit in hits]
 
 
 def reporting(embedded, report):

@@ -1,0 +1,163 @@
+"""Keeps the files of an engine's shard as generations: folders of which one is in use.
+
+    current        names the generation that is in use
+    1/, 2/, …      the engine's files of a generation
+
+A shard is rewritten into a new generation while the old one is in use, then `current` is replaced.
+In a shard of an earlier release the engine's files are next to where `current` will be, and are its
+first generation.
+"""
+
+import errno
+import fnmatch
+import os
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from service.files import make_folder, sync, write_atomically
+
+_CURRENT = "current"
+_ENGINE_FILES = ("edge_config.json", "segments", "wal")
+"""What a generation is made of. What else the engine leaves in its folder is a draft."""
+_NO_NEW_POINTS = "id_tracker.mappings"
+"""A file of those segments alone to which the engine adds no points."""
+_NEVER_CHANGED = (
+    *("id_tracker.mappings", "matrix.dat", "quantized.data", "page_*.dat"),
+    *("graph.bin", "links_compressed.bin", "inverted_index.dat"),
+    *("point_to_values.bin", "values_to_points.bin"),
+)
+"""Files that the engine (0.9) never changes in such a segment; a test compares their content."""
+_NOT_OFFERED = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
+"""Errors by which a filesystem says that it cannot copy a range."""
+
+
+class Generations:
+    """The folders of one shard. Raises OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def current(self) -> Path:
+        """The folder of the generation in use."""
+        with suppress(FileNotFoundError):
+            return self._path / (self._path / _CURRENT).read_text().strip()
+        return self._path
+
+    def new(self) -> Path:
+        """Makes the empty folder of another generation."""
+        numbers = [int(each.name) for each in self._path.iterdir() if each.name.isdigit()]
+        folder = self._path / str(max(numbers, default=0) + 1)
+        make_folder(folder)
+        return folder
+
+    def use(self, folder: Path) -> None:
+        """Makes a synced generation the one in use, atomically."""
+        write_atomically(self._path / _CURRENT, f"{folder.name}\n".encode())
+
+    def remove_others(self, *, ignore_errors: bool = False) -> None:
+        """Removes everything but the generation in use."""
+        current = self.current
+        kept = {_CURRENT, current.name} if current != self._path else set(_ENGINE_FILES)
+        for each in self._path.iterdir():
+            if each.name in kept:
+                continue
+            if each.is_dir():
+                shutil.rmtree(each, ignore_errors=ignore_errors)
+            else:
+                each.unlink(missing_ok=True)
+
+
+def link_files(source: Path, target: Path) -> None:
+    """Copies a generation to which nobody writes into an empty folder on the same disk.
+
+    The copy is what a process that is killed now would leave: both can be opened and written to.
+    Files that the engine never changes are hard links. Raises OSError.
+    """
+    for name in _ENGINE_FILES:
+        if (source / name).is_dir():
+            _link_folder(source / name, target / name)
+        else:
+            _copy(source / name, target / name)
+
+
+def sync_files(folder: Path) -> None:
+    """Syncs all files and folders below a folder, and itself."""
+    for each in (*folder.rglob("*"), folder):
+        sync(each)
+
+
+def points_in_graphs(folder: Path) -> int:
+    """Returns how many points of a generation are in segments with a vector graph.
+
+    Those that were deleted since the last flush are counted too.
+    """
+    graphs = {graph.parents[1] for graph in folder.glob("segments/*/vector_index*/graph.bin")}
+    return sum(map(_living, graphs))
+
+
+def has_vectors(folder: Path) -> bool:
+    """Tells whether points of a generation have dense vectors, for which graphs are built."""
+    return any(folder.glob("segments/*/vector_storage*/vectors"))
+
+
+def _living(segment: Path) -> int:
+    """Of each point the engine keeps a number of 8 bytes, and a bit if it is deleted."""
+    points = (segment / "id_tracker.versions").stat().st_size // 8
+    return points - int.from_bytes((segment / "id_tracker.deleted").read_bytes()).bit_count()
+
+
+def _link_folder(source: Path, target: Path, *, closed: bool = False) -> None:
+    """closed: whether this is within a segment to which the engine adds no points."""
+    target.mkdir()
+    closed = closed or (source / _NO_NEW_POINTS).exists()
+    for each in source.iterdir():
+        copy = target / each.name
+        if each.is_dir():
+            _link_folder(each, copy, closed=closed)
+        elif closed and any(fnmatch.fnmatch(each.name, name) for name in _NEVER_CHANGED):
+            _link(each, copy)
+        else:
+            _copy(each, copy)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another disk, or one without hard links
+        _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a file's content and its holes, within the filesystem where it can."""
+    if sys.platform != "linux":
+        shutil.copyfile(source, target)
+        return
+    try:
+        with source.open("rb") as read, target.open("wb") as written:
+            _copy_extents(read.fileno(), written.fileno())
+    except OSError as error:
+        if error.errno not in _NOT_OFFERED:
+            raise
+        shutil.copyfile(source, target)
+
+
+def _copy_extents(read: int, written: int) -> None:
+    """The engine's pages of 32 MiB are mostly holes."""
+    size, start = os.fstat(read).st_size, 0
+    os.truncate(written, size)
+    while start < size:
+        try:
+            start = os.lseek(read, start, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole until the end
+                return
+            raise
+        end = os.lseek(read, start, os.SEEK_HOLE)
+        while start < end:
+            copied = os.copy_file_range(read, written, end - start, start, start)
+            if not copied:
+                return
+            start += copied

@@ -1,0 +1,130 @@
+"""Lays out the engine's files of an embedded library: one shard for each kind of point.
+
+Points of one kind in a shard of their own have no empty rows for the vectors of other kinds. A
+library of an earlier release has all kinds in one shard, `collection/shard`, and keeps it.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import qdrant_edge as qdrant
+
+from service.cases.erasure import write_nothing_due
+from service.cases.points import INDEXED, PARTS, RECORD, WORDS
+from service.cases.schema import Identity
+from service.cases.shard import Shard, create
+from service.errors import StoreUnavailable
+from service.files import written_atomically
+
+KINDS = (RECORD, *PARTS)
+"""Kinds of points, which are the names of the shards' folders."""
+SCANNED = 20_000
+"""Points: a smaller segment is scanned exactly, a larger one gets an HNSW graph."""
+_LARGEST = 250_000
+"""Points: segments are not merged beyond this. A deletion rewrites one segment, and building does
+not slow down as a library grows."""
+_SEGMENTS = 8
+"""Segments of a shard above which the smallest are merged, so that not every build rewrites all."""
+_IDENTITY = "identity.json"
+_EARLIER = "shard"
+"""Folder of the one shard of an earlier release."""
+_EARLIER_SCANNED_KB = 100_000
+"""Kilobytes of a segment of an earlier release above which it gets a graph."""
+_HALF = 2
+"""Bytes of a stored number: float16."""
+
+
+def create_collection(collection: Path, identity: Identity) -> None:
+    """Makes an empty collection, which appears under its name once it is whole."""
+    with written_atomically(collection) as draft:
+        draft.mkdir()
+        for kind in KINDS:
+            _create_shard(draft / kind, _config(kind, identity.dimension))
+        write_nothing_due(draft / "erasure.json")
+        (draft / _IDENTITY).write_text(json.dumps(asdict(identity)))
+
+
+def read_identity(collection: Path) -> Identity:
+    """Returns what the collection belongs to. Raises StoreUnavailable."""
+    try:
+        return Identity(**json.loads((collection / _IDENTITY).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreUnavailable(
+            "The case library's identity.json is missing or damaged. Restore it from a backup, "
+            "or index the studies again into an empty directory."
+        ) from error
+
+
+def open_shards(collection: Path, dimension: int) -> dict[str, Shard]:
+    """Opens the shard of each kind; of an earlier release, the one shard that all kinds share."""
+    if (collection / _EARLIER).exists():
+        return dict.fromkeys(KINDS, Shard(collection / _EARLIER, _earlier_config(dimension)))
+    opened: dict[str, Shard] = {}
+    try:
+        for kind in KINDS:
+            opened[kind] = Shard(collection / kind, _config(kind, dimension))
+    except BaseException:
+        for shard in opened.values():
+            shard.close()
+        raise
+    return opened
+
+
+def _create_shard(path: Path, config: qdrant.EdgeConfig) -> None:
+    """Makes an empty shard, with payload indexes that stay on the disk."""
+    on_disk = qdrant.KeywordIndexParams(on_disk=True)
+    create(path, config)
+    shard = Shard(path)
+    for key in INDEXED:
+        shard.update(qdrant.UpdateOperation.create_field_index(key, on_disk))
+    shard.close()
+
+
+def _config(kind: str, dimension: int) -> qdrant.EdgeConfig:
+    """Makes one deleted point reason enough to write a segment again.
+
+    A shard of records keeps no vector, but the engine refuses one that has no kind of vector.
+    """
+    kilobyte_of = dimension * _HALF / 1024
+    return qdrant.EdgeConfig(
+        vectors={} if kind == RECORD else {kind: _dense(dimension)},
+        sparse_vectors={
+            WORDS: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf, on_disk=True)
+        },
+        on_disk_payload=True,
+        optimizers=qdrant.EdgeOptimizersConfig(
+            indexing_threshold=max(1, round(SCANNED * kilobyte_of)),
+            max_segment_size=max(1, round(_LARGEST * kilobyte_of)),
+            default_segment_number=_SEGMENTS,
+            deleted_threshold=0.0,
+            vacuum_min_vector_number=0,
+        ),
+    )
+
+
+def _dense(dimension: int) -> qdrant.EdgeVectorParams:
+    """Keeps float16 on the disk, and one byte a number in memory, by which graphs are searched."""
+    in_memory = qdrant.ScalarQuantizationConfig(
+        qdrant.ScalarType.Int8, quantile=0.99, always_ram=True
+    )
+    return qdrant.EdgeVectorParams(
+        size=dimension,
+        distance=qdrant.Distance.Cosine,
+        datatype=qdrant.VectorStorageDatatype.Float16,
+        on_disk=True,
+        quantization_config=in_memory,
+    )
+
+
+def _earlier_config(dimension: int) -> qdrant.EdgeConfig:
+    params = qdrant.EdgeVectorParams(size=dimension, distance=qdrant.Distance.Cosine)
+    return qdrant.EdgeConfig(
+        vectors=dict.fromkeys(PARTS, params),
+        sparse_vectors={WORDS: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
+        optimizers=qdrant.EdgeOptimizersConfig(
+            indexing_threshold=_EARLIER_SCANNED_KB,
+            deleted_threshold=0.0,
+            vacuum_min_vector_number=0,
+        ),
+    )

@@ -1,0 +1,88 @@
+"""Looks after the shards of an embedded library in a thread, off the way of its writes.
+
+It flushes what was written, and builds the graphs by which large segments are searched.
+"""
+
+import threading
+from collections.abc import Callable
+
+from service.cases.layout import SCANNED
+from service.cases.shard import Shard
+from service.cases.shards import Shards
+from service.telemetry import log
+
+_EVERY_S = 10.0
+"""Seconds between two rounds. Opening after a kill repeats what was written since the last one.
+
+A flush of a shard with 20,000 new points takes 0.3 s, in which no other thread of Python runs.
+"""
+_LOOK_S = 0.05
+"""Seconds between two attempts to stop a rewriting that has not begun yet."""
+DUE_LIVING = SCANNED
+"""Points without a graph that a library in use may gather in a shard."""
+DUE_BULK = 250_000
+"""Points that bulk work gathers: fewer and larger segments are built, and each of them once."""
+
+
+class Upkeep:
+    """The thread of one library.
+
+    rewrite: rewrites a shard, which builds the graphs that are due; one shard at a time. due:
+    points without a graph after which a shard is rewritten.
+    """
+
+    def __init__(self, shards: Shards, rewrite: Callable[[Shard], None], due: int) -> None:
+        self._shards, self._rewrite, self._due = shards, rewrite, due
+        self._left: dict[Shard, int] = {}
+        """Points for which a rewriting made no graph, as their segments are too small."""
+        self._rewriting = threading.Lock()
+        self._built: Shard | None = None
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread. A graph that it is building is given up; the next opening builds it."""
+        self._ending.set()
+        while self._thread.is_alive():
+            if (built := self._built) is not None:
+                built.stop_rewriting()
+            self._thread.join(_LOOK_S)
+
+    def rewrite(self) -> None:
+        """Rewrites every shard, and returns when it is done."""
+        for shard in self._shards:
+            with self._rewriting:
+                self._rewrite(shard)
+
+    def build_graphs(self) -> None:
+        """Rewrites the shards that have enough points for a graph, and returns when it is done."""
+        for shard in self._shards:
+            if shard.unindexed >= SCANNED:
+                with self._rewriting:
+                    self._rewrite(shard)
+
+    def _run(self) -> None:
+        while not self._ending.wait(_EVERY_S):
+            try:
+                self._shards.flush()
+                self._build_due()
+            except Exception as error:  # logs are synced, and what has no graph is scanned
+                if not self._ending.is_set():
+                    log().error("upkeep failed", error=type(error).__name__)
+
+    def _build_due(self) -> None:
+        for shard in self._shards:
+            unindexed = shard.unindexed
+            if unindexed - self._left.get(shard, 0) < self._due or self._ending.is_set():
+                continue
+            with self._rewriting:
+                self._built = shard
+                try:
+                    self._rewrite(shard)
+                finally:
+                    self._built = None
+            self._left[shard] = unindexed if shard.unindexed >= unindexed else 0
