@@ -7,8 +7,8 @@
 #   again. The log drops a file only after later entries have filled the next one.
 # Why it matters: who deletes a patient's report, and backs up or hands on the shard's directory,
 #   gives the report away.
-# What we do: an erasure fills the log with entries that change nothing until the old files are gone
-#   (service/cases/shard.py), and a test searches the raw bytes of every file.
+# What we do: an erasure begins a new log that goes on with the numbers of the old one
+#   (service/cases/vacuum.py), and a test searches the raw bytes of every file.
 #
 # Seen:
 #   qdrant-edge-py 0.9.0

@@ -6,7 +6,7 @@
 #   graphs. A thread that only counts stands still for nearly all of it.
 # Why it matters: a server that calls optimize() in a thread of its own answers nobody meanwhile, not
 #   even a health probe; in a library of a hundred thousand studies that is minutes.
-# What we do: service/cases/vacuum.py runs it in another process, on hard links of the segments.
+# What we do: service/cases/vacuum.py runs it in another process, on a copy of the files.
 #
 # Seen:
 #   qdrant-edge-py 0.9.0

@@ -19,7 +19,7 @@ open."""
 _GATHERED_S = 10.0
 """Seconds between two erasures, at least: deletions are gathered meanwhile."""
 _REST = 5.0
-"""Times an erasure's length that the next one waits, at least. Writes wait while one runs."""
+"""Times an erasure's length that the next one waits, at least, for what else the cores have to do."""
 _MOST_REST_S = 600.0
 """Seconds that the next one waits, at most: or the promise could not be kept."""
 _RETRY_S = 60.0

@@ -57,6 +57,19 @@ class Generations:
         """Makes a synced generation the one in use, atomically."""
         write_atomically(self._path / _CURRENT, f"{folder.name}\n".encode())
 
+    def recover(self) -> None:
+        """Removes what a killed process left. It may still be writing: the next one removes that.
+
+        An earlier release rewrote a shard in folders next to it, and put its segments aside.
+        """
+        retired, segments = self._path.with_name("retired"), self._path / "segments"
+        if retired.exists() and self.current == self._path and not segments.exists():
+            retired.rename(segments)
+            sync(self._path)
+        for each in (retired, *self._path.parent.glob("rewritten-*")):
+            shutil.rmtree(each, ignore_errors=True)
+        self.remove_others(ignore_errors=True)
+
     def remove_others(self, *, ignore_errors: bool = False) -> None:
         """Removes everything but the generation in use."""
         current = self.current

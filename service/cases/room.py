@@ -10,9 +10,9 @@ from pathlib import Path
 from service.cases.points import Point
 from service.disk import SPARE, Reserve, in_memory
 
-_NEW = 64 * 2**20
+_NEW = 224 * 2**20
 """Bytes that a new library takes, at most: on a filesystem in memory, without vectors."""
-_LOG = 64 * 2**20
+_LOG = 96 * 2**20
 """Bytes that a new log and new files for what is written take, at most."""
 _SLACK = 4
 """How often the ballast has what a deletion needs: it may lose some each time it is given up."""
@@ -49,8 +49,8 @@ class Room:
         self._reserve.require(self._claimed + _COPIES * sum(map(_size, points)))
 
     def require_to_rewrite(self, shard: Path) -> None:
-        """Requires room to write every segment of a shard anew."""
-        self._reserve.require(_LOG + sum(map(_taken, self._files(shard, "**/segments/**/*"))))
+        """Requires room to copy the files of a shard and to write them anew."""
+        self._reserve.require(_LOG + sum(map(_taken, self._files(shard, "**/*"))))
 
     def keep(self) -> None:
         """Makes the ballast whole, as far as there is room: it has what `to_open` needs."""

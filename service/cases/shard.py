@@ -11,7 +11,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import qdrant_edge as qdrant
@@ -31,7 +31,7 @@ _MOST_MISSED = 1024
 _AT_ONCE = 16
 """Updates that are repeated while writers may have to wait for it."""
 
-Room = Callable[[], AbstractContextManager[None]]
+_Room = Callable[[], AbstractContextManager[None]]
 """Gives room on the disk while the engine writes, or raises."""
 
 
@@ -60,7 +60,7 @@ class Shard:
 
     def __init__(self, path: Path, config: qdrant.EdgeConfig | None = None) -> None:
         self.path, self._generations = path, Generations(path)
-        self._generations.remove_others(ignore_errors=True)
+        self._generations.recover()
         self._used = _Generation(self._generations.current, config)
         self._reading, self._writing = threading.Condition(), threading.Condition()
         self._missed: deque[qdrant.UpdateOperation] = deque()
@@ -102,7 +102,7 @@ class Shard:
         with self._rewriting, self._writing:
             self._retire(self._used)
 
-    def rewrite(self, room: Room = nullcontext, *, threads: int = 0) -> None:
+    def rewrite(self, room: _Room = nullcontext, *, threads: int = 0) -> None:
         """Writes every segment again that holds something deleted; builds graphs that are due.
 
         Afterwards no file holds what was deleted before this began. Others read and write
@@ -110,8 +110,9 @@ class Shard:
         the new one, with all updates that were durable.
 
         room: is asked for before the new generation is opened and before updates are repeated.
-        threads: that build a graph at most; 0: as many as the engine likes. Raises what `room`
-        raises, OSError or CalledProcessError, and leaves the shard as it was.
+        threads: that build a graph at most, if the configuration has HNSW parameters; 0: as many as
+        the engine likes. Raises what `room` raises, OSError, CalledProcessError, or RuntimeError if
+        points are missing or the shard was closed, and leaves the shard as it was.
         """
         with self._rewriting:
             self._vacuum.require()
@@ -159,7 +160,7 @@ class Shard:
             self._bounded = False
             self._writing.notify_all()
 
-    def _catch_up(self, fresh: "_Generation", room: Room) -> None:
+    def _catch_up(self, fresh: "_Generation", room: _Room) -> None:
         """Repeats the updates of the meantime, but for the last few."""
         while len(self._missed) > _AT_ONCE:
             with room():
@@ -169,7 +170,7 @@ class Shard:
         for _ in range(min(_AT_ONCE, len(self._missed))):
             fresh.update(self._missed.popleft())
 
-    def _exchange(self, fresh: "_Generation", room: Room) -> "_Generation":
+    def _exchange(self, fresh: "_Generation", room: _Room) -> "_Generation":
         """Repeats the last updates, gives the new generation to all, and returns the old one."""
         with room(), self._writing:
             while self._missed:
@@ -206,7 +207,8 @@ class Shard:
         """
         with self._reading:
             self._reading.wait_for(lambda: not generation.readers)
-        sync_files(generation.folder)
+        with suppress(OSError):
+            sync_files(generation.folder)
         generation.engine.close()
 
 
@@ -225,7 +227,7 @@ class _Generation:
         return self._points == other._points or _count(self.engine) == _count(other.engine)
 
     def update(self, operation: qdrant.UpdateOperation) -> None:
-        """The engine's own count of vectors in graphs counts deleted ones, and words as vectors."""
+        """Counts new points: the engine's count of graphs' vectors has deleted ones and words."""
         self.engine.update(operation)
         points = self.engine.info().points_count
         self.unindexed += max(0, points - self._points)

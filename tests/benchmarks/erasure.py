@@ -7,7 +7,7 @@ it. After each it erases, while another thread searches without pause. A study h
 
     studies         that the patient had
     delete_s        seconds of the deletion, which is durable at its end
-    erase_s         seconds of the erasure; writes wait as long
+    erase_s         seconds of the erasure
     written_mb      megabytes that the erasure wrote
     longest_gap_ms  longest time between the answers of two searches, then without an erasure
     left            files that still hold a word or a vector of ten of the patient's studies

@@ -22,7 +22,7 @@ LONG = "The heart is enlarged and the lungs are clear of any nodule or mass; " *
 
 @pytest.fixture
 def disk(tmp_path):
-    with small_disk(tmp_path / "disk", 400) as disk:
+    with small_disk(tmp_path / "disk", 640) as disk:
         yield disk
 
 
@@ -142,7 +142,7 @@ def test_indexing_onto_a_full_disk_ends_with_words_and_goes_on_once_there_is_roo
 
 def test_a_library_on_a_disk_without_inodes_is_read(tmp_path, radiograph):
     with (
-        small_disk(tmp_path / "disk", 400, inodes=1500) as disk,
+        small_disk(tmp_path / "disk", 640, inodes=1500) as disk,
         run_server(disk, **RESERVE) as server,
         httpx.Client(base_url=server.url, timeout=120) as c,
     ):
@@ -157,7 +157,7 @@ def test_a_library_on_a_disk_without_inodes_is_read(tmp_path, radiograph):
 
 
 def test_a_disk_without_room_for_a_library_is_refused_at_the_start(tmp_path):
-    with small_disk(tmp_path / "disk", 400) as disk:
+    with small_disk(tmp_path / "disk", 640) as disk:
         fill(disk, left=MIB)
         ran = subprocess.run(
             [sys.executable, "-m", "service.cli", "serve"],
@@ -171,7 +171,7 @@ def test_a_disk_without_room_for_a_library_is_refused_at_the_start(tmp_path):
 
 
 def test_a_read_only_mount_is_refused_at_the_start_with_words(tmp_path):
-    with small_disk(tmp_path / "disk", 400) as disk:
+    with small_disk(tmp_path / "disk", 640) as disk:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         ran = subprocess.run(
             [sys.executable, "-m", "service.cli", "serve"],

@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from service import cli, index_command
+from service.cases.edge import EdgeStore
 from service.pacs.address import parse_address
 from tests.support.department import chest, image, uid_of
 from tests.support.held_archive import HeldArchive
@@ -55,6 +56,16 @@ def holds(monkeypatch):
         return archive
 
     return hold
+
+
+def test_graphs_are_built_once_all_studies_are_stored(index, tmp_path, monkeypatch):
+    stored = []
+    monkeypatch.setattr(EdgeStore, "build_graphs", lambda store: stored.append(store.count()))
+    manifest = tmp_path / "studies.jsonl"
+    manifest.write_text("".join(f'{{"study_id": "s{n}", "report": "Clear."}}\n' for n in range(40)))
+    code, said, _ = index(manifest)
+    assert (code, stored) == (0, [40])
+    assert "40 studies" in said
 
 
 @pytest.mark.parametrize(

@@ -106,9 +106,9 @@ def test_a_panic_of_the_engine_is_a_typed_error_and_not_ready(writable, problem,
 
     store = writable.app.state.services.library.store
     assert writable.put("/studies/s", json={"report": "Nodule."}).status_code == 200
-    shard = Mock(wraps=store._shards["study"]._used.engine)
+    shard = Mock(wraps=store._shards["report"]._used.engine)
     shard.query.side_effect = PanicException("called unwrap() on DOE^JANE")
-    monkeypatch.setattr(store._shards["study"]._used, "engine", shard)
+    monkeypatch.setattr(store._shards["report"]._used, "engine", shard)
     problem(writable.post("/retrieve", json={"text": "nodule"}), 503, "store/unavailable")
     ready = writable.get("/health/ready")
     assert ready.status_code == 503

@@ -201,7 +201,7 @@ def test_readers_and_writers_go_on_while_rewritings_run(opened):
     threads = [threading.Thread(target=guarded, args=[work]) for work in works]
     for each in threads:
         each.start()
-    for _ in range(3):
+    for _ in range(2):
         opened.rewrite()
     ended.set()
     for each in threads:
@@ -303,6 +303,19 @@ def test_a_shard_of_an_earlier_release_opens_and_is_rewritten(path):
         opened.rewrite()
         assert generation(path / "shard") == ["1"]
         assert stored(opened) == dict.fromkeys({*range(9)} - {2}, 1)
+
+
+def test_segments_that_a_killed_process_of_an_earlier_release_put_aside_are_used(path):
+    path.mkdir()
+    engine = qdrant.EdgeShard.create(str(path / "shard"), config())
+    engine.update(update.upsert_points([point(number, 1) for number in range(9)]))
+    engine.flush()
+    engine.close()
+    (path / "shard" / "segments").rename(path / "retired")
+    (path / "rewritten-0a1b" / "segments").mkdir(parents=True)
+    with opening(path / "shard") as opened:
+        assert stored(opened) == dict.fromkeys(range(9), 1)
+    assert [each.name for each in path.iterdir()] == ["shard"]
 
 
 def test_what_a_killed_process_left_is_removed(folder):
