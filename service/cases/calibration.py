@@ -1,10 +1,11 @@
 """Measures how surely a library finds what is nearest, and searches it no broader than that needs.
 
 Recall is the share of the ten nearest parts that a search finds. It depends on the library, so it
-is measured there: the queries are stored vectors of every kind, since images look for reports and
-reports for images, and a graph finds the neighbours of another kind's vectors less surely. A vector
-that looks among its own kind does not count itself. (Measured, 50,000 images, ef 32: .997 for new
-images, .997 for stored ones, .589 for vectors between the clusters.)
+is measured there. The queries are stored vectors of every kind, since images look for reports and
+reports for images. A graph finds the neighbours of a vector that it holds too easily: a vector that
+looks among its own kind is first moved by the difference of another one and its nearest. (Measured,
+12,000 vectors of 40 directions, ef 64: recall .948 for new vectors, .959 for moved ones, .995 for
+stored ones that do not count themselves.)
 
 A sample stands for an exact search. Whatever in it beats the tenth hit of a query was missed. So no
 call of the engine is long, which would keep Python from answering requests. Up to 50,000 parts the
@@ -19,7 +20,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from math import sqrt
 from pathlib import Path
@@ -28,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.cases.base import CaseStore
-from service.cases.breadth import LADDER, Breadth
+from service.cases.breadth import LADDER, SUREST, Breadth
 from service.cases.points import PARTS, Point
 from service.cases.schema import Part
 from service.files import write_atomically
@@ -145,7 +146,11 @@ def measured(store: CaseStore, part: Part, pace: Pace) -> Calibration:
     """Returns the least breadth that reaches the target among parts of a kind, or the last."""
     kinds = [kind for kind in PARTS if kind == part or store.count_parts(kind) >= _QUERIES]
     drawn = (list(_drawn(store, kind, _QUERIES, pace)) for kind in kinds)
-    queries = [of_a_kind for of_a_kind in drawn if of_a_kind]
+    queries = [
+        _moved(store, part, of_a_kind, pace) if of_a_kind[0].part == part else of_a_kind
+        for of_a_kind in drawn
+        if of_a_kind
+    ]
     points = store.count_parts(part)
     observed = min(1, _HITS * _COMPARED / points) * min(map(len, queries))
     for breadth in LADDER:
@@ -156,6 +161,21 @@ def measured(store: CaseStore, part: Part, pace: Pace) -> Calibration:
             break
     log().info("calibrated", part=part, ef=breadth.ef, recall=round(recall, 4), points=points)
     return Calibration(breadth, recall, points)
+
+
+def _moved(store: CaseStore, part: Part, points: Sequence[Point], pace: Pace) -> list[Point]:
+    """Returns points of vectors that lie as the stored ones do, and that no graph holds."""
+    vectors = [point.vector for point in points if point.vector is not None]
+    moved = []
+    for number, (point, vector) in enumerate(zip(points, vectors, strict=True)):
+        other = vectors[number - 1]
+        hits = store.nearest(part, other, 2, SUREST)
+        ids = [hit.id for hit in hits if hit.id != points[number - 1].id]
+        near = next(store.parts_from(part, ids[0], 1), None) if ids else None
+        step = 0 if near is None or near.vector is None else other - near.vector
+        moved.append(replace(point, vector=vector + step))
+        pace.rest()
+    return moved
 
 
 def _missed(
