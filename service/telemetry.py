@@ -49,6 +49,18 @@ ERASURE_DUE = Gauge(
     "Seconds since the oldest deletion whose content is not erased from the disk yet",
     registry=REGISTRY,
 )
+LIBRARY_RECALL = Gauge(
+    "eclip_library_recall",
+    "Share of the ten nearest parts of a kind that a search finds, as measured in the library",
+    ["part"],
+    registry=REGISTRY,
+)
+LIBRARY_EF = Gauge(
+    "eclip_library_ef",
+    "Candidates that a search among parts of a kind keeps, as the measurement chose them",
+    ["part"],
+    registry=REGISTRY,
+)
 CACHE = Counter(
     "eclip_cache_total",
     "Look-ups in the cache of vectors",

@@ -1,7 +1,7 @@
 """Opens every part of the service by its settings: models, case library, reports."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from service.api.context import Services
 from service.bundle.manifest import Bundle, load
 from service.cases.aliases import collection_behind
 from service.cases.base import CaseStore
+from service.cases.calibration import calibrating
 from service.cases.copying import require_same_key
 from service.cases.edge import EdgeStore
 from service.cases.embedding import StudyEncoder
@@ -194,7 +195,8 @@ def open_library(
     try:
         renditions = renditions_of(data_dir, name, reserve)
         sweep(store, renditions)
-        yield CaseLibrary(store, encoder, key, renditions)
+        with nullcontext() if bulk else calibrating(store, data_dir / f"{name}.calibration"):
+            yield CaseLibrary(store, encoder, key, renditions)
     finally:
         store.close()
 

@@ -1,16 +1,16 @@
 """Stores and searches studies over an engine that keeps points; engines are its subclasses."""
 
 import threading
-import uuid
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
+from service.cases.breadth import SUREST
+from service.cases.grouping import grouped
 from service.cases.operations import (
-    ALL_POINTS,
     Operation,
     Remove,
     Selection,
@@ -20,16 +20,14 @@ from service.cases.operations import (
 )
 from service.cases.points import (
     RECORD,
-    Payload,
-    Point,
-    ScoredPoint,
     require_unit,
     to_hit,
     to_points,
     to_study,
     whole_studies,
 )
-from service.cases.ranking import Nearest, best_of_each_study, diverse, fused, just_below, stable
+from service.cases.ranking import best_of_each_study, ranking_of
+from service.cases.reading import PointReader
 from service.cases.schema import (
     EVERYTHING,
     CaseFilter,
@@ -38,7 +36,6 @@ from service.cases.schema import (
     Facets,
     Hit,
     Identity,
-    Part,
     Search,
     Study,
 )
@@ -50,14 +47,12 @@ _DIGESTS_A_REQUEST = 1000
 """Studies whose digests are read by one request."""
 _STUDIES_A_REQUEST = 64
 """Studies that are read whole, with their vectors, by one request."""
-_POINTS_A_REQUEST = 4096
-"""Points in one answer of the engine, at most. 64 studies have about a quarter of them."""
 _FACETS = {"source": "source", "view": "views", "findings": "findings"}
 _VALUES = 1000
 """Values of one facet that are counted: the most frequent."""
 
 
-class CaseStore(ABC):
+class CaseStore(PointReader):
     """A collection of studies, written by one bundle and one hash key. Thread-safe.
 
     Opening a collection of another bundle or key raises BundleMismatch; one of another schema
@@ -71,6 +66,7 @@ class CaseStore(ABC):
     """Seconds after which deleted content is in none of the store's files; None if unknown."""
 
     def __init__(self, identity: Identity) -> None:
+        super().__init__()
         self.identity = identity
         self.tally: Tally | None = None
         """Where the number of studies is kept, if it is."""
@@ -107,7 +103,7 @@ class CaseStore(ABC):
         """
         return {
             embedded.study.study_id: embedded
-            for batch in _batches(dict.fromkeys(references), _STUDIES_A_REQUEST)
+            for batch in grouped(dict.fromkeys(references), _STUDIES_A_REQUEST)
             for embedded in self._whole(batch)
         }
 
@@ -122,7 +118,7 @@ class CaseStore(ABC):
         """Returns the digests of the studies that are stored whole."""
         return {
             record["study_id"]: record["digest"]
-            for batch in _batches(references, _DIGESTS_A_REQUEST)
+            for batch in grouped(references, _DIGESTS_A_REQUEST)
             for record in self._select(
                 records_of(batch), limit=len(batch), fields=["study_id", "digest"]
             )
@@ -140,20 +136,6 @@ class CaseStore(ABC):
         for record in self.points(Selection(must={"part": [RECORD]})):
             if record.payload["digest"]:
                 yield record.payload["study_id"]
-
-    def points(self, selection: Selection = ALL_POINTS) -> Iterator[Point]:
-        """Yields the selected points with their dense vectors, always in the same order."""
-        for page in self._pages(selection, _POINTS_A_REQUEST):
-            yield from page
-
-    def sample(self, part: Part) -> Point | None:
-        """Returns a stored part with its vector, each time another one; None if there is none."""
-        parts = ALL_POINTS.of_part(part)
-        for start in (str(uuid.uuid4()), None):
-            page, _ = self._page(parts, 1, start)
-            if page:
-                return page[0]
-        return None
 
     def delete(self, reference: StudyRef) -> bool:
         """Removes every point of the study. Returns False if there was none."""
@@ -197,28 +179,20 @@ class CaseStore(ABC):
         if search.vector is not None:
             require_unit(search.vector, self.identity.dimension)
         selection = admitted(where, exclude)
+        breadth = self.breadths.get(search.target, SUREST)
+        search = replace(search, breadth=breadth.filtered() if selection.must else breadth)
         if search.words is not None:  # words of reports and of passages share one sparse vector
             selection = selection.of_part(search.target)
-        nearest = self._ranking(search, min_score)
+        nearest = ranking_of(search, self._nearest, min_score)
         read = partial(self._payloads, search.target)
         points = (
-            best_of_each_study(nearest, read, selection, k)
+            best_of_each_study(nearest, partial(read, fields=["study_id"]), selection, k)
             if group_by_study
             else nearest(selection, k)
         )
         payloads = read([point.id for point in points])
         found = [point for point in points if point.id in payloads]  # not deleted meanwhile
         return [to_hit(payloads[point.id], point.score) for point in found]
-
-    def _ranking(self, search: Search, min_score: float | None = None) -> Nearest:
-        """Returns the search as a function of its selection and limit, in a stable order."""
-        if search.vector is not None and search.words is not None:
-            by_meaning, by_words = replace(search, words=None), replace(search, vector=None)
-            rankings = self._ranking(by_meaning), self._ranking(by_words)
-            return partial(fused, rankings, min_score or 0.0)
-        engine = partial(self._nearest, search, above=just_below(min_score))
-        nearest = partial(stable, engine)
-        return partial(diverse, nearest, search.diversity) if search.diversity else nearest
 
     def facets(self, where: CaseFilter) -> Facets:
         """Counts the studies that `where` admits by source, view and finding."""
@@ -243,10 +217,10 @@ class CaseStore(ABC):
     def check(self) -> None:
         """Raises StoreUnavailable if the engine does not answer."""
 
-    def check_room(self) -> None:  # noqa: B027 - a server has a disk of its own
+    def check_room(self) -> None:
         """Raises StoreFull while no study can be written for lack of room."""
 
-    def build_graphs(self) -> None:  # noqa: B027 - a server decides itself
+    def build_graphs(self) -> None:
         """Builds what searches are faster with, after much was written."""
 
     @abstractmethod
@@ -256,51 +230,3 @@ class CaseStore(ABC):
     @abstractmethod
     def _write(self, operations: Sequence[Operation]) -> None:
         """Applies the operations in their order; durable on return."""
-
-    @abstractmethod
-    def _select(
-        self, selection: Selection, *, limit: int, fields: list[str] | None = None
-    ) -> list[Payload]:
-        """Returns the payloads of the selected points, whole or only some fields of them."""
-
-    @abstractmethod
-    def _page(
-        self, selection: Selection, limit: int, after: str | None
-    ) -> tuple[list[Point], str | None]:
-        """Returns selected points in order of id, with dense vectors, and the next page's start."""
-
-    @abstractmethod
-    def _nearest(
-        self, search: Search, selection: Selection, limit: int, *, above: float | None
-    ) -> list[ScoredPoint]:
-        """Returns the best of the selected points that score strictly above a bound.
-
-        Payloads are not read here: most of these points are only compared, and not returned.
-        The search is by a vector or by words, not by both; a diverse one wants the points' vectors.
-        How rare a word is counts among the parts of the search's kind that are stored now.
-        """
-
-    @abstractmethod
-    def _payloads(self, kind: str, ids: Sequence[str]) -> dict[str, Payload]:
-        """Returns the payloads of points of a kind by id, without those that are not stored."""
-
-    @abstractmethod
-    def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
-        """Returns value → exact number of selected points, for the most frequent values."""
-
-    @abstractmethod
-    def _count(self, selection: Selection) -> int:
-        """Returns the exact number of selected points."""
-
-    def _pages(self, selection: Selection, limit: int) -> Iterator[list[Point]]:
-        after: str | None = None
-        while True:
-            page, after = self._page(selection, limit, after)
-            yield page
-            if after is None:
-                return
-
-
-def _batches(references: Iterable[StudyRef], size: int) -> Iterator[list[StudyRef]]:
-    every = list(references)
-    return (every[start : start + size] for start in range(0, len(every), size))

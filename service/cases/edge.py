@@ -41,7 +41,7 @@ from service.cases.points import (
     stored_point,
 )
 from service.cases.room import Room
-from service.cases.schema import Identity, Search
+from service.cases.schema import Identity, Part, Search
 from service.cases.shard import Shard
 from service.cases.shards import Shards
 from service.cases.upkeep import DUE_BULK, DUE_LIVING, Upkeep
@@ -210,10 +210,12 @@ class EdgeStore(CaseStore):
             records, _ = shard.scroll(request)
         return [record.payload or {} for record in records]
 
-    def _pages(self, selection: Selection, limit: int) -> Iterator[list[Point]]:
+    def _pages(
+        self, selection: Selection, limit: int, start: str | None = None
+    ) -> Iterator[list[Point]]:
         """Yields the pages of each kind of points, records first."""
         for kind in self._shards.kinds(selection):
-            yield from super()._pages(selection.of_part(kind), limit)
+            yield from super()._pages(selection.of_part(kind), limit, start)
 
     def _page(
         self, selection: Selection, limit: int, after: str | None
@@ -245,10 +247,16 @@ class EdgeStore(CaseStore):
             points = shard.query(request)
         return [ScoredPoint(str(p.id), p.score, dense(p.vector, search.target)) for p in points]
 
-    def _payloads(self, kind: str, ids: Sequence[str]) -> dict[str, Payload]:
+    def _payloads(
+        self, kind: str, ids: Sequence[str], *, fields: list[str] | None = None
+    ) -> dict[str, Payload]:
         with _engine(), self._shards[kind].use() as shard:
-            records = shard.retrieve(list(ids), with_payload=True, with_vector=False)
+            records = shard.retrieve(list(ids), with_payload=fields or True, with_vector=False)
         return {str(record.id): record.payload or {} for record in records}
+
+    def in_graphs(self, part: Part) -> int:
+        """Returns how many vectors of a kind lie in graphs, at most; the rest is scanned."""
+        return max(0, self.count_parts(part) - self._shards[part].unindexed)
 
     def _count(self, selection: Selection) -> int:
         request = qdrant.CountRequest(filter=filter_of(selection))

@@ -4,15 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import qdrant_edge as qdrant
 
+from service.cases.breadth import ACORN_UNDER
 from service.cases.operations import ALL_POINTS, BlankDigest, Operation, Remove, Selection, Upsert
 from service.cases.points import WORDS, Point
 from service.cases.schema import Search
 from service.cases.words import Words, sought_words
 
-_BREADTH = 256
-"""Candidates that a search of a vector graph keeps (`ef`)."""
-
-_RESCORED = qdrant.QuantizationSearchParams(rescore=True, oversampling=2.0)
+_ACORN = qdrant.AcornSearchParams(enable=True, max_selectivity=ACORN_UNDER)
 
 
 def query_of(search: Search) -> "qdrant.ScoringQueryType":
@@ -23,10 +21,17 @@ def query_of(search: Search) -> "qdrant.ScoringQueryType":
 
 
 def params_of(search: Search) -> qdrant.SearchParams:
-    """Names a corpus: without one, the engine's word rarity still counts what was deleted."""
-    corpus = None if search.words is None else filter_of(ALL_POINTS.of_part(search.target))
-    idf = None if corpus is None else qdrant.IdfParams(corpus)
-    return qdrant.SearchParams(hnsw_ef=_BREADTH, quantization=_RESCORED, idf=idf)
+    """Returns how a graph is searched, or in which corpus words are counted.
+
+    Without a corpus the engine's word rarity still counts what was deleted.
+    """
+    if search.words is not None:
+        corpus = filter_of(ALL_POINTS.of_part(search.target))
+        return qdrant.SearchParams(idf=qdrant.IdfParams(corpus))
+    rescored = qdrant.QuantizationSearchParams(
+        rescore=True, oversampling=search.breadth.oversampling
+    )
+    return qdrant.SearchParams(hnsw_ef=search.breadth.ef, quantization=rescored, acorn=_ACORN)
 
 
 def filter_of(selection: Selection) -> qdrant.Filter:

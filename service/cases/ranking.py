@@ -6,11 +6,14 @@ would answer differently.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from service.cases.operations import Selection
 from service.cases.points import Payload, ScoredPoint
+from service.cases.schema import Search
 from service.imaging.deidentify import StudyRef
 
 CANDIDATES = 100
@@ -27,8 +30,20 @@ _OVERFETCH = 4
 
 Nearest = Callable[[Selection, int], list[ScoredPoint]]
 """A search that lacks only its selection and its limit."""
+Engine = Callable[..., list[ScoredPoint]]
+"""An engine's search by a vector or by words; see `CaseStore._nearest`."""
 Read = Callable[[Sequence[str]], Mapping[str, Payload]]
-"""Reads payloads by point id."""
+"""Reads the study ids of points by point id."""
+
+
+def ranking_of(search: Search, engine: Engine, min_score: float | None = None) -> Nearest:
+    """Returns the search as a function of its selection and limit, in a stable order."""
+    if search.vector is not None and search.words is not None:
+        by_meaning, by_words = replace(search, words=None), replace(search, vector=None)
+        rankings = [ranking_of(each, engine) for each in (by_meaning, by_words)]
+        return partial(fused, rankings, min_score or 0.0)
+    nearest = partial(stable, partial(engine, search, above=_just_below(min_score)))
+    return partial(diverse, nearest, search.diversity) if search.diversity else nearest
 
 
 def stable(nearest: Nearest, selection: Selection, k: int) -> list[ScoredPoint]:
@@ -60,19 +75,20 @@ def diverse(nearest: Nearest, diversity: float, selection: Selection, k: int) ->
 
     The nearest comes first; each next one has the highest (1 - diversity) · nearness - diversity ·
     cosine with the most similar one chosen. They are returned in order of their scores.
+
+    One product of all the vectors would take longer: BLAS wakes threads for it.
     """
     points = nearest(selection, max(k, CANDIDATES))
     if not points:
         return []
     near = np.array([point.score for point in points])
     vectors = np.array([point.vector for point in points])
-    alike = vectors @ vectors.T
-    chosen, repeated = [0], alike[0]
+    chosen, repeated = [0], vectors @ vectors[0]
     while len(chosen) < min(k, len(points)):
         worth = (1 - diversity) * near - diversity * repeated
         worth[chosen] = -np.inf
         chosen.append(int(worth.argmax()))
-        repeated = np.maximum(repeated, alike[chosen[-1]])
+        repeated = np.maximum(repeated, vectors @ vectors[chosen[-1]])
     return _in_order([points[place] for place in chosen])
 
 
@@ -90,15 +106,24 @@ def best_of_each_study(
     exhausted = False
     while len(found) < k and not exhausted:
         points = nearest(selection.without_studies(found), limit)
-        payloads = read([point.id for point in points])
-        for point in points:
-            if point.id in payloads:  # not deleted meanwhile
-                found.setdefault(payloads[point.id]["study_id"], point)
+        for start in range(0, len(points), k):  # most often the first k are of k studies
+            if len(found) < k:
+                _add_studies(found, points[start : start + k], read)
         exhausted = len(points) < limit
     return list(found.values())[:k]
 
 
-def just_below(min_score: float | None) -> float | None:
+def _add_studies(
+    found: dict[StudyRef, ScoredPoint], points: Sequence[ScoredPoint], read: Read
+) -> None:
+    """Adds the best point of each study that was not found before."""
+    payloads = read([point.id for point in points])
+    for point in points:
+        if point.id in payloads:  # not deleted meanwhile
+            found.setdefault(payloads[point.id]["study_id"], point)
+
+
+def _just_below(min_score: float | None) -> float | None:
     """Returns the float32 below: engines return scores strictly above a bound."""
     if min_score is None:
         return None

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from service.cases.breadth import SUREST, Breadth
 from service.errors import BundleMismatch, SchemaMismatch
 from service.imaging.deidentify import PatientRef, StudyRef
 from service.studies.fields import Metadata as Metadata
@@ -106,6 +107,8 @@ class Search:
     vector: Vector | None = None
     words: str | None = None
     diversity: float | None = None
+    breadth: Breadth = SUREST
+    """How broadly graphs are searched. `CaseStore.search` sets it to what was measured."""
 
     def __post_init__(self) -> None:
         if self.vector is None and self.words is None:
@@ -180,6 +183,18 @@ class Identity:
             raise SchemaMismatch(
                 f"The case library has schema version {self.schema_version}. This program reads "
                 f"{OLDEST_READABLE} to {SCHEMA_VERSION}. {_remedy(self.schema_version)}"
+            )
+
+    def is_unit(self, vector: Vector) -> bool:
+        """Tells whether a vector has this dimension and unit length, and so is finite."""
+        return vector.shape == (self.dimension,) and bool(abs(np.linalg.norm(vector) - 1) < 1e-2)
+
+    def require_unit(self, vector: Vector) -> None:
+        """Raises ValueError for a vector that `is_unit` refuses."""
+        if not self.is_unit(vector):
+            raise ValueError(
+                f"Expected a vector of {self.dimension} values and unit length, got shape "
+                f"{vector.shape} and length {np.linalg.norm(vector):.3g}."
             )
 
     def same_vectors(self, other: "Identity") -> bool:

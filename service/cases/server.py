@@ -20,7 +20,7 @@ from service.cases.points import (
     dense,
     stored_point,
 )
-from service.cases.schema import Identity, Search
+from service.cases.schema import Identity, Part, Search
 from service.cases.server_layout import SERVER_DEFAULTS, CollectionLayout
 from service.cases.server_requests import (
     points_filter,
@@ -169,10 +169,22 @@ class ServerStore(CaseStore):
             ScoredPoint(str(p.id), p.score, dense(p.vector, search.target)) for p in answer.points
         ]
 
-    def _payloads(self, _: str, ids: Sequence[str]) -> dict[str, Payload]:
+    def _payloads(
+        self, _: str, ids: Sequence[str], *, fields: list[str] | None = None
+    ) -> dict[str, Payload]:
         with server_engine():
-            records = self._client.retrieve(self._collection, ids, with_payload=True)
+            records = self._client.retrieve(self._collection, ids, with_payload=fields or True)
         return {str(record.id): record.payload or {} for record in records}
+
+    def in_graphs(self, part: Part) -> int:
+        """Returns how many vectors of a kind lie in graphs, at most; 0 while graphs are built."""
+        with server_engine():
+            collection = self._client.get_collection(self._collection)
+        if collection.status != models.CollectionStatus.GREEN:
+            return 0
+        words = self.count_parts("report") + self.count_parts("passage")  # always indexed
+        vectors = (collection.indexed_vectors_count or 0) - words
+        return max(0, min(vectors, self.count_parts(part)))
 
     def _count(self, selection: Selection) -> int:
         with server_engine():

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from qdrant_client import models
 
+from service.cases.breadth import ACORN_UNDER
 from service.cases.operations import ALL_POINTS, BlankDigest, Operation, Remove, Selection, Upsert
 from service.cases.points import RECORD, WORDS, Point
 from service.cases.schema import Search
 from service.cases.words import Words, sought_words
 
-_BREADTH = 256
-"""Candidates that a search of a vector graph keeps (`ef`)."""
-_RESCORED = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
+_ACORN = models.AcornSearchParams(enable=True, max_selectivity=ACORN_UNDER)
 
 
 def ranking(search: Search) -> tuple[models.SparseVector | list[float], str]:
@@ -22,10 +21,17 @@ def ranking(search: Search) -> tuple[models.SparseVector | list[float], str]:
 
 
 def search_params(search: Search) -> models.SearchParams:
-    """Names a corpus: without one, the engine's word rarity still counts what was deleted."""
-    corpus = points_filter(ALL_POINTS.of_part(search.target))
-    idf = None if search.words is None else models.IdfCorpusParams(corpus=corpus)
-    return models.SearchParams(hnsw_ef=_BREADTH, quantization=_RESCORED, idf=idf)
+    """Returns how a graph is searched, or in which corpus words are counted.
+
+    Without a corpus the engine's word rarity still counts what was deleted.
+    """
+    if search.words is not None:
+        corpus = points_filter(ALL_POINTS.of_part(search.target))
+        return models.SearchParams(idf=models.IdfCorpusParams(corpus=corpus))
+    rescored = models.QuantizationSearchParams(
+        rescore=True, oversampling=search.breadth.oversampling
+    )
+    return models.SearchParams(hnsw_ef=search.breadth.ef, quantization=rescored, acorn=_ACORN)
 
 
 def points_filter(selection: Selection) -> models.Filter:

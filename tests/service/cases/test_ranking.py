@@ -9,7 +9,7 @@ import pytest
 from service.cases.edge import EdgeStore
 from service.cases.operations import ALL_POINTS
 from service.cases.points import ScoredPoint
-from service.cases.ranking import RANK_OFFSET, diverse
+from service.cases.ranking import RANK_OFFSET, best_of_each_study, diverse
 from service.cases.schema import EVERYTHING, NOBODY, CaseFilter, Search
 from tests.service.cases.conftest import IDENTITY, ROUNDED
 
@@ -98,6 +98,20 @@ def test_diverse_hits_have_the_highest_marginal_relevance():
     assert chosen(1.0, 2) == ["p0", "p3"]
     assert chosen(0.5, 9) == ["p0", "p1", "p2", "p3"]
     assert diverse(lambda *_: [], 0.5, ALL_POINTS, 3) == []
+
+
+def test_of_each_study_only_as_many_candidates_are_read_as_it_takes():
+    """The first three points are of two studies, so three more are read, and no further ones."""
+    points = [ScoredPoint(f"p{n}", 1 - n / 10) for n in range(9)]
+    studies, read = "aabcdefgh", []
+
+    def payloads(ids):
+        read.extend(ids)
+        return {id: {"study_id": studies[int(id[1:])]} for id in ids}
+
+    best = best_of_each_study(lambda *_: points, payloads, ALL_POINTS, 3)
+    assert [point.id for point in best] == ["p0", "p2", "p3"]
+    assert read == [f"p{n}" for n in range(6)]
 
 
 def test_the_first_place_of_both_rankings_scores_two_over_offset_and_one(store, study, vector):
