@@ -1,6 +1,5 @@
 """Stores and searches studies over an engine that keeps points; engines are its subclasses."""
 
-import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
-import numpy as np
-
+from service.cases.grouping import grouped
 from service.cases.operations import (
     ALL_POINTS,
+    BlankDigest,
     Operation,
     Remove,
     Selection,
@@ -42,10 +41,9 @@ from service.cases.schema import (
     Part,
     Search,
     Study,
-    Vector,
 )
 from service.cases.tally import Tally
-from service.deadline import exceeded
+from service.cases.writing import WriteLock
 from service.imaging.deidentify import PatientRef, StudyRef
 
 _DIGESTS_A_REQUEST = 1000
@@ -72,11 +70,12 @@ class CaseStore(ABC):
     erased_within_s: ClassVar[int | None] = None
     """Seconds after which deleted content is in none of the store's files; None if unknown."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, writing: WriteLock) -> None:
         self.identity = identity
+        self.writing = writing
+        """Held by every write. Whoever must not be disturbed by one holds it too."""
         self.tally: Tally | None = None
         """Where the number of studies is kept, if it is."""
-        self._writing = threading.Lock()
 
     def put(self, studies: Sequence[EmbeddedStudy], patience_s: float = -1) -> None:
         """Writes whole studies, replacing earlier versions. Durable on return, idempotent.
@@ -88,14 +87,10 @@ class CaseStore(ABC):
         latest = {embedded.study.study_id: embedded for embedded in studies}
         points = [point for embedded in latest.values() for point in to_points(embedded)]
         for vector in [point.vector for point in points if point.vector is not None]:
-            self._require_unit(vector)
+            self.identity.require_unit(vector)
         if points:
-            if not self._writing.acquire(timeout=patience_s):
-                raise exceeded()
-            try:
+            with self.writing.held(patience_s):
                 self._write(replacement(list(latest), points))
-            finally:
-                self._writing.release()
 
     def get(self, reference: StudyRef) -> Study | None:
         """Returns the stored study, or None."""
@@ -110,7 +105,7 @@ class CaseStore(ABC):
         """
         return {
             embedded.study.study_id: embedded
-            for batch in _batches(dict.fromkeys(references), _STUDIES_A_REQUEST)
+            for batch in grouped(dict.fromkeys(references), _STUDIES_A_REQUEST)
             for embedded in whole_studies(batch, self.points(Selection(must={"study_id": batch})))
         }
 
@@ -118,7 +113,7 @@ class CaseStore(ABC):
         """Returns the digests of the studies that are stored whole."""
         return {
             record["study_id"]: record["digest"]
-            for batch in _batches(references, _DIGESTS_A_REQUEST)
+            for batch in grouped(references, _DIGESTS_A_REQUEST)
             for record in self._select(
                 records_of(batch), limit=len(batch), fields=["study_id", "digest"]
             )
@@ -136,6 +131,11 @@ class CaseStore(ABC):
         for page in self._pages(selection, _POINTS_A_REQUEST):
             yield from page
 
+    def ids(self, selection: Selection = ALL_POINTS) -> Iterator[list[str]]:
+        """Yields pages of the selected points' ids, also of points that cannot be read."""
+        for page in self._pages(selection, _POINTS_A_REQUEST, bare=True):
+            yield [point.id for point in page]
+
     def sample(self, part: Part) -> Point | None:
         """Returns a stored part with its vector, each time another one; None if there is none."""
         parts = ALL_POINTS.of_part(part)
@@ -148,21 +148,27 @@ class CaseStore(ABC):
     def delete(self, reference: StudyRef) -> bool:
         """Removes every point of the study. Returns False if there was none."""
         points = Selection(must={"study_id": [reference]})
-        with self._writing:
-            if not self._count(points):
-                return False
-            self._remove(points)
-        return True
+        with self.writing.held():
+            stored = self._count(points) > 0
+            if stored:
+                self.remove(points)
+        return stored
 
     def delete_patient(self, reference: PatientRef) -> None:
         """Removes every point of the patient, also those of a write that was cut short."""
-        with self._writing:
-            self._remove(Selection(must={"patient_id": [reference]}))
+        self.remove(Selection(must={"patient_id": [reference]}))
 
-    def _remove(self, points: Selection) -> None:
-        studies = self._count(points.of_part(RECORD)) if self.tally else 0
-        with self.tally.deleting(studies) if self.tally else nullcontext():
-            self._write([Remove(points)])
+    def remove(self, points: Selection) -> None:
+        """Removes the selected points."""
+        with self.writing.held():
+            studies = self._count(points.of_part(RECORD)) if self.tally else 0
+            with self.tally.deleting(studies) if self.tally else nullcontext():
+                self._write([Remove(points)])
+
+    def blank(self, reference: StudyRef) -> None:
+        """Marks a study as not whole, so that the next ingestion writes it again."""
+        with self.writing.held():
+            self._write([BlankDigest(records_of([reference]))])
 
     def search(
         self,
@@ -185,7 +191,7 @@ class CaseStore(ABC):
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
         if search.vector is not None:
-            self._require_unit(search.vector)
+            self.identity.require_unit(search.vector)
         selection = admitted(where, exclude)
         if search.words is not None:  # words of reports and of passages share one sparse vector
             selection = selection.of_part(search.target)
@@ -251,9 +257,12 @@ class CaseStore(ABC):
 
     @abstractmethod
     def _page(
-        self, selection: Selection, limit: int, after: str | None
+        self, selection: Selection, limit: int, after: str | None, *, bare: bool = False
     ) -> tuple[list[Point], str | None]:
-        """Returns selected points in order of id, with dense vectors, and the next page's start."""
+        """Returns selected points in order of id, with dense vectors, and the next page's start.
+
+        bare: gives the ids alone, and reads neither payloads nor vectors.
+        """
 
     @abstractmethod
     def _nearest(
@@ -278,23 +287,12 @@ class CaseStore(ABC):
     def _count(self, selection: Selection) -> int:
         """Returns the exact number of selected points."""
 
-    def _pages(self, selection: Selection, limit: int) -> Iterator[list[Point]]:
+    def _pages(
+        self, selection: Selection, limit: int, *, bare: bool = False
+    ) -> Iterator[list[Point]]:
         after: str | None = None
         while True:
-            page, after = self._page(selection, limit, after)
+            page, after = self._page(selection, limit, after, bare=bare)
             yield page
             if after is None:
                 return
-
-    def _require_unit(self, vector: Vector) -> None:
-        dimension = self.identity.dimension
-        if vector.shape != (dimension,) or not abs(np.linalg.norm(vector) - 1) < 1e-2:
-            raise ValueError(
-                f"Expected a vector of {dimension} values and unit length, got shape "
-                f"{vector.shape} and length {np.linalg.norm(vector):.3g}."
-            )
-
-
-def _batches(references: Iterable[StudyRef], size: int) -> Iterator[list[StudyRef]]:
-    every = list(references)
-    return (every[start : start + size] for start in range(0, len(every), size))

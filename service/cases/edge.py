@@ -3,6 +3,7 @@
 Files in the library's directory:
 
     lock                     held by the one process that has the library open
+    turn, writing            held while something writes, or copies these files (service.cases.writing)
     ballast                  given up on a full disk (service.disk)
     collection/identity.json bundle, hash key, dimension and schema version
     collection/erasure.json  since when deleted content waits to be erased
@@ -36,6 +37,7 @@ from service.cases.points import (
 from service.cases.room import Room
 from service.cases.schema import Identity, Search
 from service.cases.shard import Shard, create
+from service.cases.writing import WriteLock
 from service.errors import StoreFull, StoreUnavailable
 from service.files import disk_errors, make_folder, probe, remove_drafts, written_atomically
 from service.telemetry import log
@@ -74,13 +76,14 @@ class EdgeStore(CaseStore):
         erases: bool = True,
         bulk: bool = False,
     ) -> None:
-        super().__init__(identity)
+        super().__init__(identity, WriteLock(path))
         self._path, self._room, self._bulk = path, Room(path, reserve), bulk
         collection = path / "collection"
-        with ExitStack() as resources:
+        with ExitStack() as resources, ExitStack() as opening:
             with disk_errors("the case library"):
                 make_folder(path)
                 resources.enter_context(_only_process(path / "lock"))
+                opening.enter_context(self.writing.held())
                 if not collection.exists():
                     remove_drafts(collection)
                     self._room.require_for_new()
@@ -128,7 +131,7 @@ class EdgeStore(CaseStore):
     def close(self) -> None:
         """Erases what is due, flushes the engine and lets another process open the library."""
         self._erasure.close()
-        with self._writing:
+        with self.writing.held():
             self._resources.close()
 
     def erase(self) -> None:
@@ -136,14 +139,20 @@ class EdgeStore(CaseStore):
 
         Writes wait meanwhile; reads go on. Raises StoreUnavailable, and the erasure stays due.
         """
-        with self._writing:
+        with self.writing.held():
             self._erasure.begin()
             self._room.require_to_erase()
             self._rewrite()
         with _engine():
-            self._shard.roll_log(self._room.require_to_log)
-        with self._writing, self._room.to_delete(), _engine():
+            self._shard.roll_log(self._turn_to_log)
+        with self.writing.held(), self._room.to_delete(), _engine():
             self._erasure.done()
+
+    @contextmanager
+    def _turn_to_log(self) -> Iterator[None]:
+        with self.writing.held():
+            self._room.require_to_log()
+            yield
 
     def _write(self, operations: Sequence[Operation]) -> None:
         added = [point for each in operations if isinstance(each, Upsert) for point in each.points]
@@ -195,14 +204,14 @@ class EdgeStore(CaseStore):
         return [record.payload or {} for record in records]
 
     def _page(
-        self, selection: Selection, limit: int, after: str | None
+        self, selection: Selection, limit: int, after: str | None, *, bare: bool = False
     ) -> tuple[list[Point], str | None]:
         request = qdrant.ScrollRequest(
             offset=after,
             limit=limit,
             filter=filter_of(selection),
-            with_payload=True,
-            with_vector=True,
+            with_payload=not bare,
+            with_vector=not bare,
         )
         with _engine(), self._shard.use() as shard:
             records, further = shard.scroll(request)

@@ -67,8 +67,12 @@ def to_points(embedded: EmbeddedStudy) -> list[Point]:
 
 
 def stored_point(id: str, payload: Payload, vectors: Any) -> Point:
-    """Returns a point as an engine gave it back, without the sparse vector."""
-    return Point(id, payload["part"], dense(vectors, payload["part"]), payload)
+    """Returns a point as an engine gave it back, without the sparse vector.
+
+    Its part is "" where the payload is missing or damaged.
+    """
+    part = payload.get("part", "")
+    return Point(id, part, dense(vectors, part), payload)
 
 
 def dense(vectors: Any, part: str) -> Vector | None:

@@ -182,6 +182,18 @@ class Identity:
                 f"{OLDEST_READABLE} to {SCHEMA_VERSION}. {_remedy(self.schema_version)}"
             )
 
+    def is_unit(self, vector: Vector) -> bool:
+        """Tells whether a vector has this dimension and unit length, and so is finite."""
+        return vector.shape == (self.dimension,) and bool(abs(np.linalg.norm(vector) - 1) < 1e-2)
+
+    def require_unit(self, vector: Vector) -> None:
+        """Raises ValueError for a vector that `is_unit` refuses."""
+        if not self.is_unit(vector):
+            raise ValueError(
+                f"Expected a vector of {self.dimension} values and unit length, got shape "
+                f"{vector.shape} and length {np.linalg.norm(vector):.3g}."
+            )
+
     def same_vectors(self, other: "Identity") -> bool:
         """Tells whether both libraries have the same bundle and key, and so the same vectors."""
         ours = (self.bundle_id, self.key_fingerprint, self.dimension)

@@ -30,6 +30,7 @@ from service.cases.server_requests import (
     search_params,
     update_operations,
 )
+from service.cases.writing import WriteLock
 from service.errors import BundleMismatch, StoreUnavailable
 
 _QUANTIZATION: dict[str, models.QuantizationConfig] = {
@@ -104,7 +105,7 @@ class ServerStore(CaseStore):
         identity: Identity,
         layout: CollectionLayout = SERVER_DEFAULTS,
     ) -> None:
-        super().__init__(identity)
+        super().__init__(identity, WriteLock())
         self._client = client
         self._collection = collection
         with _engine():
@@ -189,7 +190,7 @@ class ServerStore(CaseStore):
         return [record.payload or {} for record in records]
 
     def _page(
-        self, selection: Selection, limit: int, after: str | None
+        self, selection: Selection, limit: int, after: str | None, *, bare: bool = False
     ) -> tuple[list[Point], str | None]:
         with _engine():
             records, further = self._client.scroll(
@@ -197,8 +198,8 @@ class ServerStore(CaseStore):
                 scroll_filter=points_filter(selection),
                 limit=limit,
                 offset=after,
-                with_payload=True,
-                with_vectors=True,
+                with_payload=not bare,
+                with_vectors=not bare,
             )
         points = [stored_point(str(r.id), r.payload or {}, r.vector) for r in records]
         return points, None if further is None else str(further)

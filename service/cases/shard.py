@@ -103,18 +103,18 @@ class Shard:
         finally:
             self._remove_leftovers()
 
-    def roll_log(self, require_room: Callable[[], None]) -> None:
+    def roll_log(self, turn: Callable[[], AbstractContextManager[None]]) -> None:
         """Fills the write-ahead log until the engine has dropped all that was in it.
 
-        require_room: is called before each entry. Raises what it raises, and RuntimeError if the
-        engine keeps the log.
+        turn: gives room for an entry, while nobody else writes. Raises what it raises, and
+        RuntimeError if the engine keeps the log.
         """
         mark = uuid.uuid4().hex
-        require_room()
-        self._log(mark)
+        with turn():
+            self._log(mark)
         for _ in range(_FILLINGS):
-            require_room()
-            self._log("0" * _FILLING)
+            with turn():
+                self._log("0" * _FILLING)
             if not self._log_holds(mark.encode()):
                 return
         raise RuntimeError("The engine keeps its write-ahead log.")
