@@ -21,6 +21,7 @@ from service.cases.own_ids import own_ids
 from service.cases.schema import NOBODY, Part
 from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k
 from service.cases.search import search as search_library
+from service.check_command import check
 from service.command_start import COMMAND_S, as_usage_error, start
 from service.console import (
     bundle_table,
@@ -53,6 +54,10 @@ cli.command(help="Add studies to the case library. Run it again to resume.")(ind
 cli.command(help="Write a cited report for the images of one study, or repeat one of the log.")(
     report
 )
+cli.command(
+    help="Look for faults in the case library and repair those that are named. Stop the server "
+    "first. Exits with 0 if the library is sound, with 1 if there was a fault."
+)(check)
 cli.command(help="Erase deleted content from the files now. Stop the server first.")(erase)
 cli.command(help="Receive radiographs and send draft reports back; serve the HTTP API as well.")(
     listen

@@ -11,7 +11,6 @@ from typing import ClassVar
 from service.cases.grouping import grouped
 from service.cases.operations import (
     ALL_POINTS,
-    BlankDigest,
     Operation,
     Remove,
     Selection,
@@ -165,10 +164,10 @@ class CaseStore(ABC):
             with self.tally.deleting(studies) if self.tally else nullcontext():
                 self._write([Remove(points)])
 
-    def blank(self, reference: StudyRef) -> None:
-        """Marks a study as not whole, so that the next ingestion writes it again."""
+    def apply(self, operations: Sequence[Operation]) -> None:
+        """Applies operations that neither add nor remove a study, as repairs do."""
         with self.writing.held():
-            self._write([BlankDigest(records_of([reference]))])
+            self._write(operations)
 
     def search(
         self,

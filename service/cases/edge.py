@@ -3,7 +3,7 @@
 Files in the library's directory:
 
     lock                     held by the one process that has the library open
-    turn, writing            held while something writes, or copies these files (service.cases.writing)
+    turn, writing            held while a process writes or copies these files (`writing.py`)
     ballast                  given up on a full disk (service.disk)
     collection/identity.json bundle, hash key, dimension and schema version
     collection/erasure.json  since when deleted content waits to be erased

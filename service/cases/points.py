@@ -16,6 +16,7 @@ import numpy as np
 
 from service.cases.schema import EmbeddedStudy, Hit, Image, Part, Passage, Study, Vector
 from service.cases.words import Words, stored_words
+from service.errors import StoreUnavailable
 from service.imaging.deidentify import StudyRef
 
 WORDS = "words"
@@ -82,7 +83,16 @@ def dense(vectors: Any, part: str) -> Vector | None:
 
 
 def to_study(payload: Payload) -> Study:
-    """Returns the Study in a record's payload."""
+    """Returns the Study in a record's payload. Raises StoreUnavailable for a damaged one."""
+    try:
+        return _to_study(payload)
+    except (KeyError, TypeError) as error:
+        raise StoreUnavailable(
+            "The record of a study is damaged. `eclip check` names the study and how to repair it."
+        ) from error
+
+
+def _to_study(payload: Payload) -> Study:
     stored = Study.__dataclass_fields__.keys() & payload.keys()  # old ones have no moment
     values = {name: payload[name] for name in stored} | {
         "passages": tuple(Passage(**passage) for passage in payload["passages"]),
@@ -90,6 +100,21 @@ def to_study(payload: Payload) -> Study:
         "findings": tuple(payload["findings"]),
     }
     return Study(**values)
+
+
+def ids_of(study: Study) -> dict[str, str]:
+    """Returns the ids of all the study's points, each with its part; the record is last."""
+    counts = {
+        "image": len(study.images),
+        "report": 1 if study.report else 0,
+        "passage": len(study.passages),
+    }
+    parts = {
+        _point_id(study, f"{part}/{index}"): part
+        for part, count in counts.items()
+        for index in range(count)
+    }
+    return {**parts, _point_id(study, RECORD): RECORD}
 
 
 def to_hit(payload: Payload, score: float) -> Hit:
