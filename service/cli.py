@@ -13,6 +13,7 @@ from service import serving
 from service.access.guard import Guard
 from service.api.context import Services
 from service.audit_command import commands as audit_commands
+from service.backup_command import backup, restore
 from service.bundle.manifest import load
 from service.cases import copying
 from service.cases.ingest import total
@@ -58,6 +59,8 @@ cli.command(
     help="Look for faults in the case library and repair those that are named. Stop the server "
     "first. Exits with 0 if the library is sound, with 1 if there was a fault."
 )(check)
+cli.command(help="Back up the embedded library, also while a server has it open.")(backup)
+cli.command(help="Bring a backup back into an empty data directory.")(restore)
 cli.command(help="Erase deleted content from the files now. Stop the server first.")(erase)
 cli.command(help="Receive radiographs and send draft reports back; serve the HTTP API as well.")(
     listen
