@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -49,32 +50,28 @@ def illustrated(study: StudyRef, version: int = 1) -> EmbeddedStudy:
     return replace(whole, study=replace(whole.study, images=images))
 
 
-class Pictures:
-    """Stands for another library's renditions, of one study."""
-
-    def __init__(self, study: StudyRef, version: int) -> None:
-        self._study, self._version = study, version
-
-    def read(self, _: str) -> bytes:
-        """Returns the study's picture."""
-        return jpeg(f"{self._study}{self._version}")
-
-
 def open_library(data_dir: Path) -> CaseLibrary:
-    """Opens the library, which erases and rewrites its files often."""
-    edge._OPTIMIZE_EVERY, erasure._GATHERED_S, erasure._REST = 150, 0.1, 1.0
+    """Opens the library, with its tally and renditions, for studies that are embedded already."""
     store = EdgeStore(data_dir / NAME, IDENTITY)
     store.tally = Tally(data_dir / f"{NAME}.count")
     return CaseLibrary(store, None, Pseudonymiser(KEY), renditions_of(data_dir, NAME))
 
 
-def put(library: CaseLibrary, study: StudyRef, version: int = 1) -> None:
-    """Stores a version of a study with its rendition."""
-    library.adopt([illustrated(study, version)], Pictures(study, version))
+def put(library: CaseLibrary, *studies: StudyRef, version: int = 1) -> None:
+    """Stores a version of studies with their renditions."""
+    embedded = [illustrated(study, version) for study in studies]
+    pictures = {
+        each.study.images[0].rendition: jpeg(f"{each.study.study_id}{version}") for each in embedded
+    }
+    library.adopt(embedded, SimpleNamespace(read=pictures.__getitem__))
 
 
 def main(data_dir: Path) -> None:
-    """Puts studies; replaces one of three, and deletes one of five, a moment later."""
+    """Puts studies; replaces one of three, and deletes one of five, a moment later.
+
+    The library erases and rewrites its files often.
+    """
+    edge._OPTIMIZE_EVERY, erasure._GATHERED_S, erasure._REST = 150, 0.1, 1.0
     library = open_library(data_dir)
     for number in count():
         for what, study in _due(number):
@@ -82,7 +79,7 @@ def main(data_dir: Path) -> None:
             if what == "delete":
                 library.delete(study)
             else:
-                put(library, study, 1 if what == "put" else 2)
+                put(library, study, version=1 if what == "put" else 2)
             _say("done", what, study)
 
 

@@ -42,8 +42,7 @@ def data_dir(path):
 def library(data_dir):
     """A data directory with a closed library of ten studies."""
     library = open_library(data_dir)
-    for number in range(10):
-        put(library, reference(number))
+    put(library, *map(reference, range(10)))
     library.store.tally.compare(library.store.count)
     library.store.close()
     return data_dir
@@ -129,7 +128,6 @@ def test_backups_while_a_process_writes_have_all_that_was_acknowledged(writer, d
                     if what == "delete"
                     else same(stored[study], illustrated(study, version))
                 )
-    assert len(studies_of(data_dir)) > 0
 
 
 def test_a_backup_is_closed_to_others_and_shares_renditions_with_the_one_before(library):
