@@ -58,6 +58,10 @@ def back_up(data_dir: Path, name: str, folder: Path, reserve: int = 0) -> Backup
             "The data directory has no case library to back up. Check ECLIP_DATA_DIR and "
             "ECLIP_COLLECTION."
         )
+    if not (data_dir / _KEY).is_file():
+        raise StoreUnavailable(
+            "identifiers.key is missing: restore it from a backup. Without it a backup is of no use."
+        )
     with disk_errors("the backup"):
         make_folder(folder)
         path, renditions = _new_name(folder), renditions_of(Path(), name).folder

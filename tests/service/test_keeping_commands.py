@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import threading
 
 import pytest
 import structlog
@@ -10,6 +11,9 @@ from typer.testing import CliRunner
 
 from service import backup_command, check_command, cli
 from tests.support.library_writer import NAME, illustrated, open_library, put, reference
+
+HOOKS = [(sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")]
+"""What a command sets for its whole process."""
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +25,8 @@ def data_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("ECLIP_DATA_DIR", str(data_dir))
     for module in (backup_command, check_command):
         monkeypatch.setattr(module, "out", cli.Console(width=200))
+    for module, hook in HOOKS:
+        monkeypatch.setattr(module, hook, getattr(module, hook))
     library = open_library(data_dir)
     put(library, *map(reference, range(4)))
     library.store.close()

@@ -192,11 +192,14 @@ def test_a_folder_takes_one_backup_at_a_time(library, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
-def test_a_missing_library_and_a_damaged_list_are_said(library):
+def test_a_missing_library_or_key_and_a_damaged_list_are_said(library):
     with pytest.raises(StoreUnavailable, match="no case library"):
         back_up(library, "others", library.parent / "backups")
     (library / f"{NAME}.ab.pulled").write_text("no database, and longer than its header is: " * 9)
     with pytest.raises(StoreUnavailable, match="cannot be read"):
+        back_up(library, NAME, library.parent / "backups")
+    (library / "identifiers.key").unlink()
+    with pytest.raises(StoreUnavailable, match=r"identifiers\.key is missing"):
         back_up(library, NAME, library.parent / "backups")
 
 
