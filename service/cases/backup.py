@@ -60,7 +60,7 @@ def back_up(data_dir: Path, name: str, folder: Path, reserve: int = 0) -> Backup
         )
     if not (data_dir / _KEY).is_file():
         raise StoreUnavailable(
-            "identifiers.key is missing: restore it from a backup. Without it a backup is of no use."
+            "identifiers.key is missing: restore it from a backup. Without it this one is of no use."
         )
     with disk_errors("the backup"):
         make_folder(folder)
