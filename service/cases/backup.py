@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from service.cases.places import renditions_of
@@ -60,26 +61,34 @@ def back_up(data_dir: Path, name: str, folder: Path, reserve: int = 0) -> Backup
         )
     if not (data_dir / _KEY).is_file():
         raise StoreUnavailable(
-            "identifiers.key is missing: restore it from a backup. Without it this one is of no use."
+            "identifiers.key is missing, without which a backup is of no use. Restore it first."
         )
     with disk_errors("the backup"):
         make_folder(folder)
-        path, renditions = _new_name(folder), renditions_of(Path(), name).folder
-        newest = max(_backups(folder), default=folder) / renditions
-        with _only_backup(folder), written_atomically(path) as draft:
-            draft.mkdir(mode=0o700)
-            _copy_beside(data_dir, name, draft)
-            _link_all(data_dir / renditions, draft / renditions, newest)
-            with WriteLock(library).held():
-                began = time.monotonic()
-                _require_room(folder, reserve + _bytes(library / "collection"))
-                _link_all(data_dir / renditions, draft / renditions, newest)
-                _copy_tree(library / "collection", draft / name / "collection")
-                _copy_found(data_dir, f"{name}.count", draft)
-                _copy_found(data_dir, f"{renditions}/notes/*.json", draft)
-                held_s = time.monotonic() - began
-            _copy(data_dir / _KEY, draft / _KEY)  # last: what lacks it is no backup
+        with _only_backup(folder):
+            path, newest = _new_name(folder), max(_backups(folder), default=folder)
+            with written_atomically(path) as draft:
+                draft.mkdir(mode=0o700)
+                held_s = _copy_all(data_dir, name, draft, newest, reserve)
     return Backup(path, held_s)
+
+
+def _copy_all(data_dir: Path, name: str, draft: Path, newest: Path, reserve: int) -> float:
+    """Copies what a backup has. Returns the seconds for which writes waited."""
+    library, renditions = data_dir / name, renditions_of(Path(), name).folder
+    link_all = partial(_link_all, data_dir / renditions, draft / renditions, newest / renditions)
+    _copy_beside(data_dir, name, draft)
+    link_all()
+    with WriteLock(library).held():
+        began = time.monotonic()
+        _require_room(draft, reserve + _bytes(library / "collection"))
+        link_all()
+        _copy_tree(library / "collection", draft / name / "collection")
+        _copy_found(data_dir, f"{name}.count", draft)
+        _copy_found(data_dir, f"{renditions}/notes/*.json", draft)
+        held_s = time.monotonic() - began
+    _copy(data_dir / _KEY, draft / _KEY)  # last: what lacks it is no backup
+    return held_s
 
 
 def restore(backup: Path, data_dir: Path) -> None:
