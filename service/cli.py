@@ -13,6 +13,7 @@ from service import serving
 from service.access.guard import Guard
 from service.api.context import Services
 from service.audit_command import commands as audit_commands
+from service.backup_command import backup, restore
 from service.bundle.manifest import load
 from service.cases import copying
 from service.cases.ingest import total
@@ -21,6 +22,7 @@ from service.cases.own_ids import own_ids
 from service.cases.schema import NOBODY, Part
 from service.cases.search import DEFAULT_HITS, Mode, SearchRequest, check_k
 from service.cases.search import search as search_library
+from service.check_command import check
 from service.command_start import COMMAND_S, as_usage_error, start
 from service.console import (
     bundle_table,
@@ -54,6 +56,12 @@ cli.command(help="Add studies to the case library. Run it again to resume.")(ind
 cli.command(help="Write a cited report for the images of one study, or repeat one of the log.")(
     report
 )
+cli.command(
+    help="Look for faults in the case library and repair those that are named. Stop the server "
+    "first. Exits with 0 if the library is sound, with 1 if there was a fault."
+)(check)
+cli.command(help="Back up the embedded library, also while a server has it open.")(backup)
+cli.command(help="Bring a backup back into an empty data directory.")(restore)
 cli.command(help="Erase deleted content from the files now. Stop the server first.")(erase)
 cli.command(help="Make an alias of the Qdrant server stand for another collection.")(switch)
 cli.command(help="Receive radiographs and send draft reports back; serve the HTTP API as well.")(

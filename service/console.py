@@ -130,9 +130,9 @@ def working(console: Console, what: str) -> Iterator[None]:
 class Bar:
     """A bar on a terminal that counts studies."""
 
-    def __init__(self, progress: Progress, total: int) -> None:
+    def __init__(self, progress: Progress, total: int, doing: str) -> None:
         self._progress, self._so_far = progress, Outcome()
-        self._task = progress.add_task("Indexing", total=total, limit="")
+        self._task = progress.add_task(doing, total=total, limit="")
 
     def advance(self, done: Outcome) -> None:
         """Advances by a batch's studies, and says what was waited for."""
@@ -140,13 +140,13 @@ class Bar:
         limit = f"waits for {self._so_far.limit}" if self._so_far.limit else ""
         self._progress.update(self._task, advance=done.studies, limit=limit)
 
-    def skip(self) -> None:
-        """Advances by a study that is passed over."""
-        self._progress.update(self._task, advance=1)
+    def skip(self, studies: int = 1) -> None:
+        """Advances by studies that have no outcome."""
+        self._progress.update(self._task, advance=studies)
 
 
 @contextmanager
-def progress_bar(console: Console, total: int) -> Iterator[Bar]:
+def progress_bar(console: Console, total: int, doing: str = "Indexing") -> Iterator[Bar]:
     """Shows a bar with the speed and the time left, on a terminal only."""
     columns = (
         TextColumn("{task.description}"),
@@ -157,7 +157,7 @@ def progress_bar(console: Console, total: int) -> Iterator[Bar]:
         TextColumn("{task.fields[limit]}"),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield Bar(progress, total)
+        yield Bar(progress, total, doing)
 
 
 class _StudiesPerSecond(ProgressColumn):

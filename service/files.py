@@ -7,6 +7,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from service.errors import StoreFull, StoreUnavailable
@@ -37,7 +38,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield draft
-        for each in (*draft.rglob("*"), draft) if draft.is_dir() else (draft,):
+        for each in chain(draft.rglob("*") if draft.is_dir() else (), [draft]):
             sync(each)
         draft.replace(path)
         sync(path.parent)

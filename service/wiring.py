@@ -145,6 +145,29 @@ def open_other_library(settings: Settings, name: str) -> Iterator[tuple[CaseStor
 
 
 @contextmanager
+def open_own_library(settings: Settings) -> Iterator[tuple[CaseStore, Renditions]]:
+    """Gives the settings' library, of any bundle, to a command that needs no model.
+
+    Raises StoreUnavailable if there is none.
+    """
+    data_dir, name = settings.data_dir, settings.collection
+    store: CaseStore
+    if settings.qdrant_url is None:
+        store = EdgeStore.existing(data_dir / name)
+    else:
+        client = connect_to_qdrant(settings)
+        name = collection_behind(client, name)
+        store = ServerStore.existing(client, name)
+    store.tally = Tally(data_dir / f"{name}.count")
+    try:
+        renditions = renditions_of(data_dir, name)
+        sweep(store, renditions)
+        yield store, renditions
+    finally:
+        store.close()
+
+
+@contextmanager
 def _encoder(settings: Settings) -> Iterator[Encoder]:
     encoder = _open_encoder(settings)
     try:

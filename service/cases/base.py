@@ -1,6 +1,5 @@
 """Stores and searches studies over an engine that keeps points; engines are its subclasses."""
 
-import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -20,7 +19,6 @@ from service.cases.operations import (
 )
 from service.cases.points import (
     RECORD,
-    require_unit,
     to_hit,
     to_points,
     to_study,
@@ -40,7 +38,7 @@ from service.cases.schema import (
     Study,
 )
 from service.cases.tally import Tally
-from service.deadline import exceeded
+from service.cases.writing import WriteLock
 from service.imaging.deidentify import PatientRef, StudyRef
 
 _DIGESTS_A_REQUEST = 1000
@@ -65,12 +63,13 @@ class CaseStore(PointReader):
     erased_within_s: ClassVar[int | None] = None
     """Seconds after which deleted content is in none of the store's files; None if unknown."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, writing: WriteLock) -> None:
         super().__init__()
         self.identity = identity
+        self.writing = writing
+        """Held by every write. Whoever must not be disturbed by one holds it too."""
         self.tally: Tally | None = None
         """Where the number of studies is kept, if it is."""
-        self._writing = threading.Lock()
 
     def put(self, studies: Sequence[EmbeddedStudy], patience_s: float = -1) -> None:
         """Writes whole studies, replacing earlier versions. Durable on return, idempotent.
@@ -82,14 +81,10 @@ class CaseStore(PointReader):
         latest = {embedded.study.study_id: embedded for embedded in studies}
         points = [point for embedded in latest.values() for point in to_points(embedded)]
         for vector in [point.vector for point in points if point.vector is not None]:
-            require_unit(vector, self.identity.dimension)
+            self.identity.require_unit(vector)
         if points:
-            if not self._writing.acquire(timeout=patience_s):
-                raise exceeded()
-            try:
+            with self.writing.held(patience_s):
                 self._write(replacement(list(latest), points))
-            finally:
-                self._writing.release()
 
     def get(self, reference: StudyRef) -> Study | None:
         """Returns the stored study, or None."""
@@ -140,21 +135,29 @@ class CaseStore(PointReader):
     def delete(self, reference: StudyRef) -> bool:
         """Removes every point of the study. Returns False if there was none."""
         points = Selection(must={"study_id": [reference]})
-        with self._writing:
-            if not self._count(points):
-                return False
-            self._remove(points)
-        return True
+        with self.writing.held():
+            stored = self._count(points) > 0
+            if stored:
+                self.remove(points)
+        return stored
 
     def delete_patient(self, reference: PatientRef) -> None:
         """Removes every point of the patient, also those of a write that was cut short."""
-        with self._writing:
-            self._remove(Selection(must={"patient_id": [reference]}))
+        self.remove(Selection(must={"patient_id": [reference]}))
 
-    def _remove(self, points: Selection) -> None:
-        studies = self._count(points.of_part(RECORD)) if self.tally else 0
-        with self.tally.deleting(studies) if self.tally else nullcontext():
-            self._write([Remove(points)])
+    def remove(self, points: Selection) -> None:
+        """Removes the selected points. Raises ValueError for a selection of all there are."""
+        if not (points.must or points.ids):
+            raise ValueError("Select the points to remove by a key or by their ids.")
+        with self.writing.held():
+            studies = self._count(points.of_part(RECORD)) if self.tally else 0
+            with self.tally.deleting(studies) if self.tally else nullcontext():
+                self._write([Remove(points)])
+
+    def apply(self, operations: Sequence[Operation]) -> None:
+        """Applies operations that neither add nor remove a study, as repairs do."""
+        with self.writing.held():
+            self._write(operations)
 
     def search(
         self,
@@ -177,7 +180,7 @@ class CaseStore(PointReader):
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
         if search.vector is not None:
-            require_unit(search.vector, self.identity.dimension)
+            self.identity.require_unit(search.vector)
         selection = admitted(where, exclude)
         breadth = self.breadths.get(search.target, SUREST)
         search = replace(search, breadth=breadth.filtered() if selection.must else breadth)

@@ -11,6 +11,7 @@ from itertools import islice
 
 from service.cases.base import CaseStore
 from service.cases.embedding import StudyEncoder, embed_texts
+from service.cases.grouping import grouped
 from service.cases.ingest import BATCH, BATCH_DEADLINE_S, Outcome, ingest_in_batches, outcome_of
 from service.cases.library import CaseLibrary, image_lost
 from service.cases.passages import split_report
@@ -97,7 +98,7 @@ def _studies_of(store: CaseStore, search: Search) -> list[StudyRef]:
 
 
 def _lacking(source: CaseStore, target: CaseStore) -> Iterator[EmbeddedStudy]:
-    for batch in _batches(source.studies()):
+    for batch in grouped(source.studies(), BATCH):
         stored = target.digests(embedded.study.study_id for embedded in batch)
         yield from (embedded for embedded in batch if embedded.study.study_id not in stored)
 
@@ -107,7 +108,7 @@ def _adopted(
 ) -> Iterator[Outcome]:
     """split: whether reports are split into passages again."""
     first = 1
-    for batch in _batches(studies):
+    for batch in grouped(studies, BATCH):
         places = [embedded.study.study_id for embedded in batch]
         yield outcome_of(first, places, _adopt(batch, renditions, library, split=split))
         first += len(batch)
@@ -175,9 +176,3 @@ def _as_new(
     if moment is not None and study.patient_id is not None:
         moment -= pseudonyms.shift(study.patient_id)
     return NewStudy(study.study_id, record, tuple(images), views, moment)
-
-
-def _batches(studies: Iterable[EmbeddedStudy]) -> Iterator[list[EmbeddedStudy]]:
-    remaining = iter(studies)
-    while batch := list(islice(remaining, BATCH)):
-        yield batch

@@ -3,6 +3,7 @@
 Files in the library's directory:
 
     lock                     held by the one process that has the library open
+    turn, writing            held while a process writes or copies these files (`writing.py`)
     ballast                  given up on a full disk (service.disk)
     collection/identity.json bundle, hash key, dimension and schema version
     collection/erasure.json  since when deleted content waits to be erased
@@ -15,6 +16,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -40,11 +42,13 @@ from service.cases.points import (
     dense,
     stored_point,
 )
+from service.cases.reading import each_page
 from service.cases.room import Room
 from service.cases.schema import Identity, Part, Search
 from service.cases.shard import Shard
 from service.cases.shards import Shards
 from service.cases.upkeep import DUE_BULK, DUE_LIVING, Upkeep
+from service.cases.writing import WriteLock
 from service.errors import StoreFull, StoreUnavailable
 from service.files import disk_errors, make_folder, probe, remove_drafts
 from service.imaging.deidentify import StudyRef
@@ -77,14 +81,15 @@ class EdgeStore(CaseStore):
         erases: bool = True,
         bulk: bool = False,
     ) -> None:
-        super().__init__(identity)
+        super().__init__(identity, WriteLock(path))
         self._path, self._room = path, Room(path, reserve)
         self._threads = 0 if bulk else max(1, (os.cpu_count() or 1) // 2)
         collection = path / "collection"
-        with ExitStack() as resources:
+        with ExitStack() as resources, ExitStack() as opening:
             with disk_errors("the case library"):
                 make_folder(path)
                 resources.enter_context(_only_process(path / "lock"))
+                opening.enter_context(self.writing.held())
                 if not collection.exists():
                     remove_drafts(collection)
                     self._room.require_for_new()
@@ -97,7 +102,8 @@ class EdgeStore(CaseStore):
             self._journal, self._torn = Journal(collection / "journal"), True
             with self._room.to_delete(), _engine():
                 self._undo_torn_write()
-            self._upkeep = Upkeep(self._shards, self._rewrite, DUE_BULK if bulk else DUE_LIVING)
+            due = DUE_BULK if bulk else DUE_LIVING
+            self._upkeep = Upkeep(self._shards, self._flush, self._rewrite, due)
             self._erasure = Erasure(collection / "erasure.json", self.erase)
             if erases:
                 self._erasure.start()
@@ -143,7 +149,7 @@ class EdgeStore(CaseStore):
         """
         self._upkeep.close()
         self._erasure.close()
-        with self._writing:
+        with self.writing.held():
             self._resources.close()
 
     def erase(self) -> None:
@@ -151,10 +157,10 @@ class EdgeStore(CaseStore):
 
         Reads and writes go on. Raises StoreUnavailable, and the erasure stays due.
         """
-        with self._writing:
+        with self.writing.held():
             self._erasure.begin()
         self._upkeep.rewrite()
-        with self._writing, self._room.to_delete(), _engine():
+        with self.writing.held(), self._room.to_delete(), _engine():
             if not self._torn:
                 self._journal.write(NOTHING)
             self._erasure.done()
@@ -165,9 +171,10 @@ class EdgeStore(CaseStore):
             self._room.require_for(added)
         with self._room.to_delete(), _engine():
             self._undo_torn_write()
-            if any(isinstance(each, Remove) and self._leaves_content(each) for each in operations):
+            removals = [each for each in operations if isinstance(each, Remove)]
+            if any(map(self._leaves_content, removals)):
                 self._erasure.due()
-            else:  # nothing is replaced
+            elif removals:  # nothing is replaced
                 operations = [each for each in operations if isinstance(each, Upsert)]
             self._torn = True
             self._journal.write(entry_of(operations))
@@ -198,7 +205,17 @@ class EdgeStore(CaseStore):
     def _rewrite(self, shard: Shard) -> None:
         with _engine():
             self._room.require_to_rewrite(shard.path)
-            shard.rewrite(self._room.to_open, threads=self._threads)
+            shard.rewrite(self._turn, threads=self._threads)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Gives room to change the files, while nobody writes or copies them."""
+        with self.writing.held(), self._room.to_open():
+            yield
+
+    def _flush(self) -> None:
+        with self.writing.held(), _engine():
+            self._shards.flush()
 
     def _select(
         self, selection: Selection, *, limit: int, fields: list[str] | None = None
@@ -211,24 +228,30 @@ class EdgeStore(CaseStore):
         return [record.payload or {} for record in records]
 
     def _pages(
-        self, selection: Selection, limit: int, start: str | None = None
+        self,
+        selection: Selection,
+        limit: int,
+        start: str | None = None,
+        *,
+        bare: bool = False,
     ) -> Iterator[list[Point]]:
-        """Yields the pages of each kind of points, records first."""
-        for kind in self._shards.kinds(selection):
-            yield from super()._pages(selection.of_part(kind), limit, start)
+        """Yields the pages of each shard, that of the records first."""
+        for shard in self._shards.of(selection):
+            page_from = partial(self._page, shard, selection, limit, bare=bare)
+            yield from each_page(page_from, start)
 
     def _page(
-        self, selection: Selection, limit: int, after: str | None
+        self, shard: Shard, selection: Selection, limit: int, start: str | None, *, bare: bool
     ) -> tuple[list[Point], str | None]:
         request = qdrant.ScrollRequest(
-            offset=after,
+            offset=start,
             limit=limit,
             filter=filter_of(selection),
-            with_payload=True,
-            with_vector=True,
+            with_payload=not bare,
+            with_vector=not bare,
         )
-        with _engine(), self._one(selection).use() as shard:
-            records, further = shard.scroll(request)
+        with _engine(), shard.use() as opened:
+            records, further = opened.scroll(request)
         points = [stored_point(str(r.id), r.payload or {}, r.vector) for r in records]
         return points, None if further is None else str(further)
 

@@ -36,10 +36,12 @@ def params_of(search: Search) -> qdrant.SearchParams:
 
 def filter_of(selection: Selection) -> qdrant.Filter:
     """Returns the filter that passes the selected points."""
-    must_not = _any_of(selection.must_not)
+    must, must_not = _any_of(selection.must), _any_of(selection.must_not)
+    if selection.ids:
+        must.append(qdrant.HasIdCondition(set(selection.ids)))
     if selection.spared:
         must_not.append(qdrant.HasIdCondition(set(selection.spared)))
-    return qdrant.Filter(must=_any_of(selection.must), must_not=must_not)
+    return qdrant.Filter(must=must, must_not=must_not)
 
 
 def _any_of(conditions: Mapping[str, Sequence[str]]) -> "list[qdrant.ConditionType]":

@@ -14,7 +14,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from service.cases.operations import (
@@ -38,16 +38,18 @@ class Entry:
 
     written: Mapping[StudyRef, str] = field(default_factory=dict)
     """The digest that each written study has in the end."""
-    removed: Mapping[str, Sequence[str]] | None = None
+    removed: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Which points a deletion removes (`Selection.must`)."""
+    ids: Sequence[str] = ()
+    """Which points a repair removes (`Selection.ids`)."""
 
     def remedy(self, stored: Mapping[StudyRef, str]) -> list[Operation]:
         """Returns what makes its studies whole or absent, or marks them by an empty digest.
 
         stored: the digests of the records that there are.
         """
-        if self.removed is not None:
-            return [Remove(Selection(must=self.removed))]
+        if self.removed or self.ids:
+            return [Remove(Selection(must=self.removed, ids=self.ids))]
         torn = [study for study, digest in self.written.items() if stored.get(study) != digest]
         recorded = [study for study in torn if study in stored]
         unrecorded = [study for study in torn if study not in stored]
@@ -61,15 +63,17 @@ NOTHING = Entry()
 
 def entry_of(operations: Iterable[Operation]) -> Entry:
     """Returns the entry of a write: either it puts studies, or it removes points."""
-    written, removed = dict[StudyRef, str](), None
+    written, removal = dict[StudyRef, str](), Selection()
     for operation in operations:
         match operation:
             case Upsert(points):
-                payloads = (point.payload for point in points if point.part == RECORD)
-                written = {payload["study_id"]: payload["digest"] for payload in payloads}
+                payloads = [point.payload for point in points if point.part == RECORD]
+                written = {
+                    each["study_id"]: each["digest"] for each in payloads if "digest" in each
+                }
             case Remove(selection):
-                removed = selection.must
-    return Entry(written) if written else Entry(removed=removed)
+                removal = selection
+    return Entry(written) if written else Entry(removed=removal.must, ids=removal.ids)
 
 
 class Journal:
@@ -83,7 +87,7 @@ class Journal:
 
         A power cut may leave a half of it: that counts as nothing, since nothing had begun.
         """
-        text = json.dumps({"written": entry.written, "removed": entry.removed}).encode()
+        text = json.dumps(asdict(entry)).encode()
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.pwrite(file, b"%08x" % zlib.crc32(text) + text, 0)

@@ -2,11 +2,10 @@
 
 A caller's plain ids become references here. A write puts renditions (JPEGs) on disk first, then
 points (vectors, texts and the study's record) into the store. So every acknowledged study has its
-files, and `service.cases.places.sweep` removes what a crash leaves. One write of a process runs at
-a time, so that none removes a file that another needs.
+files, and `service.cases.places.sweep` removes what a crash leaves. One write runs at a time, so
+that none removes a file that another needs, and a backup sees both or neither.
 """
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +30,7 @@ from service.cases.schema import (
     Study,
     Vector,
 )
-from service.deadline import Deadline, exceeded
+from service.deadline import Deadline
 from service.errors import DeadlineExceeded, EclipError, StudyInvalid, StudyUnknown
 from service.imaging.deidentify import Pseudonymiser, StudyRef
 from service.telemetry import timed
@@ -81,7 +80,6 @@ class CaseLibrary:
     ) -> None:
         self.store, self.encoder, self.pseudonyms = store, encoder, pseudonyms
         self._renditions = renditions
-        self._writing = threading.Lock()
 
     def put(self, study: NewStudy, deadline: Deadline) -> Study:
         """Stores one study, replacing an earlier version. Raises the error that refuses it."""
@@ -174,7 +172,7 @@ class CaseLibrary:
         left when it was cut short are removed as well.
         """
         reference = self.pseudonyms.study(study_id)
-        with self._writing:
+        with self.store.writing.held():
             if (study := self.store.get(reference)) is not None:
                 self._renditions.remove(names_of(study))
             if not self.store.delete(reference):
@@ -183,7 +181,7 @@ class CaseLibrary:
     def delete_patient(self, patient_id: str) -> int:
         """Removes every study of the patient, as `delete` does. Returns their number, perhaps 0."""
         reference = self.pseudonyms.patient(patient_id)
-        with self._writing:
+        with self.store.writing.held():
             studies = self.store.studies_of(reference)
             for study in studies:
                 self._renditions.remove(names_of(study))
@@ -269,9 +267,7 @@ class CaseLibrary:
         references = [study.embedded.study.study_id for study in studies]
         if not studies:
             return
-        if not self._writing.acquire(timeout=patience_s()):
-            raise exceeded()
-        try:
+        with self.store.writing.held(patience_s()):
             self.store.check_room()
             earlier = map(self.store.get, references)
             old = {name for study in earlier if study for name in names_of(study)}
@@ -279,8 +275,6 @@ class CaseLibrary:
             with self._renditions.exchanging(references, old, jpegs.keys()):
                 self._renditions.write_all(jpegs)
                 self.store.put([study.embedded for study in studies], patience_s())
-        finally:
-            self._writing.release()
 
 
 def image_lost() -> StudyInvalid:

@@ -12,12 +12,13 @@ from service.imaging.deidentify import StudyRef
 class Selection:
     """Points that have, for every key, one of the values of `must` and none of `must_not`.
 
-    Points whose ids are in `spared` are not selected.
+    Points whose ids are in `spared` are not selected; with `ids`, only these are.
     """
 
     must: Mapping[str, Sequence[str]] = field(default_factory=dict)
     must_not: Mapping[str, Sequence[str]] = field(default_factory=dict)
     spared: Sequence[str] = ()
+    ids: Sequence[str] = ()
 
     def of_part(self, part: str) -> "Selection":
         """Returns the selected points of one kind."""

@@ -31,10 +31,11 @@ def sweep(store: CaseStore, renditions: Renditions) -> None:
     removed, they stay until the next start, and the log says so.
     """
     try:
-        for note in renditions.left_over():
-            studies = filter(None, map(store.get, note.studies))
-            renditions.remove_drafts(note.names)
-            renditions.remove(set(note.names).difference(*map(names_of, studies)))
+        with store.writing.held():
+            for note in renditions.left_over():
+                studies = filter(None, map(store.get, note.studies))
+                renditions.remove_drafts(note.names)
+                renditions.remove(set(note.names).difference(*map(names_of, studies)))
     except (OSError, StoreUnavailable) as error:
         log().error("renditions not swept", error=type(error).__name__)
 
@@ -42,7 +43,7 @@ def sweep(store: CaseStore, renditions: Renditions) -> None:
 def unnamed(store: CaseStore, renditions: Renditions) -> set[str]:
     """Returns the names of the renditions that no study has. Nobody may write meanwhile."""
     records = store.points(Selection(must={"part": [RECORD]}))
-    return renditions.all_names().difference(*(names_of(to_study(r.payload)) for r in records))
+    return set(renditions.all_names()).difference(*(names_of(to_study(r.payload)) for r in records))
 
 
 def holds_library(data_dir: Path) -> bool:

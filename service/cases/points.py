@@ -16,6 +16,7 @@ import numpy as np
 
 from service.cases.schema import EmbeddedStudy, Hit, Image, Part, Passage, Study, Vector
 from service.cases.words import Words, stored_words
+from service.errors import StoreUnavailable
 from service.imaging.deidentify import StudyRef
 
 WORDS = "words"
@@ -66,18 +67,13 @@ def to_points(embedded: EmbeddedStudy) -> list[Point]:
     ]
 
 
-def require_unit(vector: Vector, dimension: int) -> None:
-    """Raises ValueError unless the vector has this dimension and, but for rounding, unit length."""
-    if vector.shape != (dimension,) or not abs(np.linalg.norm(vector) - 1) < 1e-2:
-        raise ValueError(
-            f"Expected a vector of {dimension} values and unit length, got shape {vector.shape} "
-            f"and length {np.linalg.norm(vector):.3g}."
-        )
-
-
 def stored_point(id: str, payload: Payload, vectors: Any) -> Point:
-    """Returns a point as an engine gave it back, without the sparse vector."""
-    return Point(id, payload["part"], dense(vectors, payload["part"]), payload)
+    """Returns a point as an engine gave it back, without the sparse vector.
+
+    Its part is "" where the payload is missing or damaged.
+    """
+    part = payload.get("part", "")
+    return Point(id, part, dense(vectors, part), payload)
 
 
 def dense(vectors: Any, part: str) -> Vector | None:
@@ -87,7 +83,16 @@ def dense(vectors: Any, part: str) -> Vector | None:
 
 
 def to_study(payload: Payload) -> Study:
-    """Returns the Study in a record's payload."""
+    """Returns the Study in a record's payload. Raises StoreUnavailable for a damaged one."""
+    try:
+        return _to_study(payload)
+    except (KeyError, TypeError) as error:
+        raise StoreUnavailable(
+            "The record of a study is damaged. `eclip check` names the study and how to repair it."
+        ) from error
+
+
+def _to_study(payload: Payload) -> Study:
     stored = Study.__dataclass_fields__.keys() & payload.keys()  # old ones have no moment
     values = {name: payload[name] for name in stored} | {
         "passages": tuple(Passage(**passage) for passage in payload["passages"]),
@@ -95,6 +100,21 @@ def to_study(payload: Payload) -> Study:
         "findings": tuple(payload["findings"]),
     }
     return Study(**values)
+
+
+def ids_of(study: Study) -> dict[str, str]:
+    """Returns the ids of all the study's points, each with its part; the record is last."""
+    counts = {
+        "image": len(study.images),
+        "report": 1 if study.report else 0,
+        "passage": len(study.passages),
+    }
+    parts = {
+        _point_id(study, f"{part}/{index}"): part
+        for part, count in counts.items()
+        for index in range(count)
+    }
+    return {**parts, _point_id(study, RECORD): RECORD}
 
 
 def to_hit(payload: Payload, score: float) -> Hit:

@@ -2,7 +2,7 @@
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from service.cases.breadth import Breadth
 from service.cases.operations import ALL_POINTS, Selection
@@ -24,6 +24,11 @@ class PointReader(ABC):
         """Yields the selected points with their dense vectors, always in the same order."""
         for page in self._pages(selection, _POINTS_A_REQUEST):
             yield from page
+
+    def ids(self, selection: Selection = ALL_POINTS) -> Iterator[list[str]]:
+        """Yields pages of the selected points' ids, also of points that cannot be read."""
+        for page in self._pages(selection, _POINTS_A_REQUEST, bare=True):
+            yield [point.id for point in page]
 
     def parts_from(self, part: Part, start: str, at_once: int) -> Iterator[Point]:
         """Yields the parts whose ids begin at `start`, read in pages of `at_once`."""
@@ -51,10 +56,19 @@ class PointReader(ABC):
         """Returns the payloads of the selected points, whole or only some fields of them."""
 
     @abstractmethod
-    def _page(
-        self, selection: Selection, limit: int, after: str | None
-    ) -> tuple[list[Point], str | None]:
-        """Returns selected points in order of id, with dense vectors, and the next page's start."""
+    def _pages(
+        self,
+        selection: Selection,
+        limit: int,
+        start: str | None = None,
+        *,
+        bare: bool = False,
+    ) -> Iterator[list[Point]]:
+        """Yields pages of the selected points, always in the same order, with dense vectors.
+
+        start: the lowest id of a point. bare: gives the ids alone, and reads neither payloads nor
+        vectors.
+        """
 
     @abstractmethod
     def _nearest(
@@ -86,11 +100,13 @@ class PointReader(ABC):
     def _count(self, selection: Selection) -> int:
         """Returns the exact number of selected points."""
 
-    def _pages(
-        self, selection: Selection, limit: int, start: str | None = None
-    ) -> Iterator[list[Point]]:
-        while True:
-            page, start = self._page(selection, limit, start)
-            yield page
-            if start is None:
-                return
+
+def each_page(
+    page_from: Callable[[str | None], tuple[list[Point], str | None]], start: str | None
+) -> Iterator[list[Point]]:
+    """Yields page after page. page_from: returns the page that begins at an id, and the next id."""
+    while True:
+        page, start = page_from(start)
+        yield page
+        if start is None:
+            return

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
@@ -24,6 +25,7 @@ RENDITION_QUALITY = 90
 """JPEG quality, 1 to 95."""
 WRITERS = 8
 """JPEGs that are written at a time. A disk syncs eight in little more time than one."""
+State = Literal["whole", "missing", "damaged"]
 _WHAT = "the renditions"
 
 
@@ -96,9 +98,19 @@ class Renditions:
         """Yields what killed processes were exchanging. A note is dropped once it is dealt with."""
         yield from left_notes(self._notes)
 
-    def all_names(self) -> set[str]:
-        """Returns the names of all JPEGs."""
-        return {path.stem for path in self.folder.glob("??/*.jpg")}
+    def all_names(self) -> Iterator[str]:
+        """Yields the names of all JPEGs."""
+        return (path.stem for path in self.folder.glob("??/*.jpg"))
+
+    def state(self, reference: StudyRef, name: str) -> State:
+        """Reads a study's JPEG of this name, and decodes it unless it is missing or changed."""
+        try:
+            jpeg = self._path(name).read_bytes()
+        except FileNotFoundError:
+            return "missing"
+        except OSError:
+            return "damaged"
+        return "whole" if name == name_of(reference, jpeg) and _decodes(jpeg) else "damaged"
 
     def has_all_of(self, study: Study) -> bool:
         """Tells whether every image of the study has its JPEG."""
@@ -131,6 +143,15 @@ def names_of(study: Study) -> set[str]:
 def name_of(reference: StudyRef, jpeg: bytes) -> str:
     """Returns the name of a study's JPEG: a sha256 of both."""
     return hashlib.sha256(reference.encode() + jpeg).hexdigest()
+
+
+def _decodes(jpeg: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError):  # as Pillow's decoders raise them
+        return False
+    return True
 
 
 def to_jpeg(radiograph: Radiograph) -> bytes:

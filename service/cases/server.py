@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Self
 
 import grpc  # type: ignore[import-untyped]
@@ -20,6 +21,7 @@ from service.cases.points import (
     dense,
     stored_point,
 )
+from service.cases.reading import each_page
 from service.cases.schema import Identity, Part, Search
 from service.cases.server_layout import SERVER_DEFAULTS, CollectionLayout
 from service.cases.server_requests import (
@@ -28,6 +30,7 @@ from service.cases.server_requests import (
     search_params,
     update_operations,
 )
+from service.cases.writing import WriteLock
 from service.errors import BundleMismatch, StoreUnavailable
 
 
@@ -67,7 +70,7 @@ class ServerStore(CaseStore):
         identity: Identity,
         layout: CollectionLayout = SERVER_DEFAULTS,
     ) -> None:
-        super().__init__(identity)
+        super().__init__(identity, WriteLock())
         self._client = client
         self._collection = collection
         with server_engine():
@@ -134,17 +137,27 @@ class ServerStore(CaseStore):
             )
         return [record.payload or {} for record in records]
 
+    def _pages(
+        self,
+        selection: Selection,
+        limit: int,
+        start: str | None = None,
+        *,
+        bare: bool = False,
+    ) -> Iterator[list[Point]]:
+        return each_page(partial(self._page, selection, limit, bare=bare), start)
+
     def _page(
-        self, selection: Selection, limit: int, after: str | None
+        self, selection: Selection, limit: int, start: str | None, *, bare: bool
     ) -> tuple[list[Point], str | None]:
         with server_engine():
             records, further = self._client.scroll(
                 self._collection,
                 scroll_filter=points_filter(selection),
                 limit=limit,
-                offset=after,
-                with_payload=True,
-                with_vectors=True,
+                offset=start,
+                with_payload=not bare,
+                with_vectors=not bare,
             )
         points = [stored_point(str(r.id), r.payload or {}, r.vector) for r in records]
         return points, None if further is None else str(further)

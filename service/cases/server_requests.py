@@ -36,10 +36,12 @@ def search_params(search: Search) -> models.SearchParams:
 
 def points_filter(selection: Selection) -> models.Filter:
     """Returns the filter that admits the selected points."""
-    must_not = _any_of(selection.must_not)
+    must, must_not = _any_of(selection.must), _any_of(selection.must_not)
+    if selection.ids:
+        must.append(models.HasIdCondition(has_id=list(selection.ids)))
     if selection.spared:
         must_not.append(models.HasIdCondition(has_id=list(selection.spared)))
-    return models.Filter(must=_any_of(selection.must), must_not=must_not)
+    return models.Filter(must=must, must_not=must_not)
 
 
 def _any_of(conditions: Mapping[str, Sequence[str]]) -> list[models.Condition]:

@@ -1,5 +1,6 @@
 """Finds the shard of each kind of point, and changes shards in an order that survives crashes."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,6 +20,7 @@ class Shards:
         self._by_kind = by_kind
         self._unsynced: set[Shard] = set()
         self._unflushed: set[Shard] = set()
+        self._first_change = self._last_change = 0.0
 
     def __getitem__(self, kind: str) -> Shard:
         return self._by_kind[kind]
@@ -55,6 +57,14 @@ class Shards:
                     self._upsert(RECORD, points)
         self._sync()
 
+    @property
+    def unflushed_s(self) -> tuple[float, float]:
+        """Seconds since the first and the last change that was not flushed; zeros if all were."""
+        if not self._unflushed:
+            return 0.0, 0.0
+        now = time.monotonic()
+        return now - self._first_change, now - self._last_change
+
     def flush(self) -> None:
         """Syncs the files of the shards that have changed since the last time."""
         for shard in list(self._unflushed):
@@ -67,13 +77,17 @@ class Shards:
             shard.close()
 
     def _upsert(self, kind: str, points: Sequence[Point]) -> None:
-        share = [point for point in points if point.part == kind]
+        """Writes the points of a kind, and those of no known one, which only repairs write."""
+        share = [point for point in points if point.part == kind or point.part not in self._by_kind]
         if share:
             self._update(self[kind], Upsert(share))
 
     def _update(self, shard: Shard, operation: Operation) -> None:
         self._unsynced.add(shard)
         shard.update(update_of(operation))
+        self._last_change = time.monotonic()
+        if not self._unflushed:
+            self._first_change = self._last_change
         self._unflushed.add(shard)
 
     def _sync(self) -> None:

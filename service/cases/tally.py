@@ -39,6 +39,11 @@ class Tally:
                     _write(file, stored)
         return stored, max(0, known - stored)
 
+    def set(self, number: int) -> None:
+        """Takes the number as right, also where it is lower."""
+        with self._file() as file:
+            _write(file, number)
+
     @contextmanager
     def _file(self) -> Iterator[int]:
         with disk_errors("the number of studies"):

@@ -11,11 +11,16 @@ from service.cases.shard import Shard
 from service.cases.shards import Shards
 from service.telemetry import log
 
+_QUIET_S = 2.0
+"""Seconds without a write after which what was written is flushed."""
 _FLUSHED_S = 60.0
-"""Seconds between two flushes. Opening after a kill repeats what was written since the last one.
+"""Seconds after which it is flushed though writes go on. Opening after a kill repeats what was
+written since.
 
 A flush of a shard with 20,000 new points takes 0.3 s, in which no other thread of Python runs.
 """
+_FLUSH_LOOK_S = 0.5
+"""Seconds between two looks at whether a flush is due."""
 _BUILT_S = 10.0
 """Seconds between two looks at whether a graph is due."""
 _LOOK_S = 0.05
@@ -29,12 +34,18 @@ DUE_BULK = 250_000
 class Upkeep:
     """The threads of one library.
 
-    rewrite: rewrites a shard, which builds the graphs that are due; one shard at a time. due:
-    points without a graph after which a shard is rewritten.
+    flush: flushes the shards. rewrite: rewrites a shard, which builds the graphs that are due; one
+    shard at a time. due: points without a graph after which a shard is rewritten.
     """
 
-    def __init__(self, shards: Shards, rewrite: Callable[[Shard], None], due: int) -> None:
-        self._shards, self._rewrite, self._due = shards, rewrite, due
+    def __init__(
+        self,
+        shards: Shards,
+        flush: Callable[[], None],
+        rewrite: Callable[[Shard], None],
+        due: int,
+    ) -> None:
+        self._shards, self._flush, self._rewrite, self._due = shards, flush, rewrite, due
         self._left: dict[Shard, int] = {}
         """Points for which a rewriting made no graph, as their segments are too small."""
         self._rewriting = threading.Lock()
@@ -42,7 +53,10 @@ class Upkeep:
         self._ending = threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=work, name="upkeep", daemon=True)
-            for work in ((self._shards.flush, _FLUSHED_S), (self._build_due, _BUILT_S))
+            for work in (
+                (self._flush_due, _FLUSH_LOOK_S),
+                (self._build_due, _BUILT_S),
+            )
         ]
 
     def start(self) -> None:
@@ -79,6 +93,11 @@ class Upkeep:
             except Exception as error:  # logs are synced, and what has no graph is scanned
                 if not self._ending.is_set():
                     log().error("upkeep failed", error=type(error).__name__)
+
+    def _flush_due(self) -> None:
+        since, last = self._shards.unflushed_s
+        if since >= _FLUSHED_S or (since and last >= _QUIET_S):
+            self._flush()
 
     def _build_due(self) -> None:
         for shard in self._shards:

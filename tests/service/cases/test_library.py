@@ -8,6 +8,7 @@ from PIL import Image
 from service.cases.library import Query
 from service.cases.operations import Remove, Selection
 from service.cases.records import NewStudy, StudyRecord
+from service.cases.writing import WriteLock
 from service.deadline import Deadline
 from service.errors import (
     DeadlineExceeded,
@@ -214,11 +215,12 @@ def fails(*_):
     raise OSError("killed")
 
 
-@pytest.mark.parametrize("lock", ["another write", "an erasure"])
-def test_a_write_that_waits_longer_than_its_deadline_is_refused(library, tmp_path, lock):
+@pytest.mark.parametrize("other", ["thread", "process"])
+def test_a_write_that_waits_longer_than_its_deadline_is_refused(library, tmp_path, other):
     studies = [study("s1", PICTURES[0]), study("s2")]
-    with library._writing if lock == "another write" else library.store._writing:
-        refused = library.put_many(studies, Deadline(0.5))
+    theirs = library.store.writing if other == "thread" else WriteLock(tmp_path / "studies")
+    with ThreadPoolExecutor(1) as thread, theirs.held():
+        refused = thread.submit(library.put_many, studies, Deadline(0.5)).result()
     assert [type(each) for each in refused] == [DeadlineExceeded, DeadlineExceeded]
     assert library.store.count() == 0
     assert files(tmp_path) == []

@@ -102,7 +102,9 @@ def test_many_studies_come_with_their_vectors_by_few_requests(store, study, monk
     store.put(list(studies.values()))
     requests = []
     page = store._page
-    monkeypatch.setattr(store, "_page", lambda *asked: requests.append(asked) or page(*asked))
+    monkeypatch.setattr(
+        store, "_page", lambda *asked, **how: requests.append(asked) or page(*asked, **how)
+    )
     wanted = ["s41", "unknown", "s0", "s41", *(f"s{n}" for n in range(10, 40))]
     found = store.get_many(wanted)
     assert len(requests) == (1 if isinstance(store, ServerStore) else 4)  # 4: kinds of points

@@ -1,0 +1,59 @@
+"""Looks for faults of the case library, and repairs those that are named: `eclip check`."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.cases.checking import Fault, Kind, faults
+from service.cases.repairs import MEANINGS, REMEDIES, repair
+from service.command_start import start
+from service.console import progress_bar
+from service.imaging.deidentify import StudyRef
+from service.wiring import open_own_library
+
+SHOWN = 20
+"""Studies of a kind of fault that are shown."""
+out, err = Console(), Console(stderr=True)
+
+
+def check(
+    repairs: Annotated[
+        list[Kind] | None,
+        typer.Option("--repair", help="Repair the faults of this kind. Give it again for others"),
+    ] = None,
+) -> None:
+    """Looks at every study of the case library. Exits with 1 if there was a fault."""
+    settings, chosen = start(), frozenset(repairs or ())
+    found, studies = Counter[Kind](), defaultdict[Kind, list[StudyRef]](list)
+    with open_own_library(settings) as (store, renditions):
+        count = store.count()
+        with progress_bar(err, count, "Checking") as bar:
+            for fault in faults(store, renditions, bar.skip):
+                found[fault.kind] += fault.number
+                _remember(fault, studies[fault.kind])
+                if fault.kind in chosen:
+                    repair(fault, store, renditions)
+    if not found:
+        out.print(f"{count} studies are sound.")
+        return
+    out.print(_table(found, studies, chosen))
+    raise typer.Exit(1)
+
+
+def _remember(fault: Fault, studies: list[StudyRef]) -> None:
+    if fault.study is not None and len(studies) < SHOWN and fault.study not in studies:
+        studies.append(fault.study)
+
+
+def _table(
+    found: Mapping[Kind, int], studies: Mapping[Kind, list[StudyRef]], chosen: frozenset[Kind]
+) -> Table:
+    table = Table("kind", "faults", "what it is", "what to do", f"studies, {SHOWN} at most")
+    for kind in (each for each in Kind if each in found):
+        todo = f"{'Repaired:' if kind in chosen else f'--repair {kind}'} {REMEDIES[kind]}"
+        table.add_row(kind, f"{found[kind]:,}", MEANINGS[kind], todo, "\n".join(studies[kind]))
+    return table
