@@ -10,7 +10,6 @@ leaves, and the engine opens that. Renditions never change, so most are linked b
 
 import fcntl
 import os
-import re
 import shutil
 import sqlite3
 import time
@@ -22,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from service.cases.places import renditions_of
+from service.cases.snapshot import room_for_snapshot, take_snapshot
 from service.cases.writing import WriteLock
 from service.disk import free_bytes
 from service.errors import StoreFull, StoreUnavailable
@@ -32,8 +32,6 @@ _BESIDE = ("audit/*.jsonl", "pacs/*.jsonl")
 """What a data directory holds besides its libraries, and what may be older than these."""
 _ZEROS = bytes(2**16)
 """As many bytes are copied at a time; where they are these, the copy has a hole."""
-_UNFINISHED = re.compile(r"rewritten-|\..*\.part$")
-"""Names of what a process is just making in a library's directory; without it nothing is lost."""
 _OF_A_DISK = "lost+found"
 """A folder that a filesystem makes for itself."""
 
@@ -79,14 +77,16 @@ def _copy_all(data_dir: Path, name: str, draft: Path, newest: Path, reserve: int
     link_all = partial(_link_all, data_dir / renditions, draft / renditions, newest / renditions)
     _copy_beside(data_dir, name, draft)
     link_all()
-    with WriteLock(library).held():
-        began = time.monotonic()
-        _require_room(draft, reserve + _bytes(library / "collection"))
-        link_all()
-        _copy_tree(library / "collection", draft / name / "collection")
-        _copy_found(data_dir, f"{name}.count", draft)
-        _copy_found(data_dir, f"{renditions}/notes/*.json", draft)
-        held_s = time.monotonic() - began
+    with room_for_snapshot(library) as snapshot:
+        with WriteLock(library).held():
+            began = time.monotonic()
+            take_snapshot(library / "collection", snapshot)
+            link_all()
+            _copy_found(data_dir, f"{name}.count", draft)
+            _copy_found(data_dir, f"{renditions}/notes/*.json", draft)
+            held_s = time.monotonic() - began
+        _require_room(draft, reserve + _bytes(snapshot))
+        _copy_tree(snapshot, draft / name / "collection")
     _copy(data_dir / _KEY, draft / _KEY)  # last: what lacks it is no backup
     return held_s
 
@@ -200,8 +200,7 @@ def _link(source: Path, target: Path, earlier: Path) -> None:
 def _copy_tree(source: Path, target: Path) -> None:
     target.mkdir(parents=True)
     for each in source.iterdir():
-        if not _UNFINISHED.match(each.name):
-            (_copy_tree if each.is_dir() else _copy)(each, target / each.name)
+        (_copy_tree if each.is_dir() else _copy)(each, target / each.name)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -21,6 +21,7 @@ from service.cases.schema import (
     EVERYTHING,
     NOBODY,
     EmbeddedStudy,
+    Hit,
     Passage,
     Search,
     Study,
@@ -28,12 +29,14 @@ from service.cases.schema import (
 from service.cases.sources import Entry
 from service.deadline import Deadline
 from service.errors import BundleMismatch, EclipError, StudyInvalid
-from service.imaging.deidentify import Pseudonymiser, StudyRef
+from service.imaging.deidentify import Pseudonymiser
 
 _COMPARED = 1000
 """Studies whose references are compared at a time."""
 SEARCHED = 10
 """Hits that `searched_alike` compares."""
+_ROUNDED = 1e-3
+"""Scores that differ by less may change places: an engine may store vectors in float16."""
 
 
 def copy(source: CaseStore, renditions: Renditions, library: CaseLibrary) -> Iterator[Outcome]:
@@ -78,11 +81,12 @@ def missing(source: CaseStore, target: CaseStore) -> int:
 def searched_alike(source: CaseStore, target: CaseStore, searches: int) -> tuple[int, int]:
     """Searches both libraries by the reports of some studies, by images where these have no vector.
 
-    Returns how many searches find the same ten studies in both, and how many were made.
+    Returns how many searches find the same ten studies in both, but for those that score as the
+    tenth, and how many were made.
     """
     some = islice(source.studies(), searches)
     asked = [search for embedded in some if (search := _search_of(embedded)) is not None]
-    alike = sum(_studies_of(source, search) == _studies_of(target, search) for search in asked)
+    alike = sum(_alike(_hits(source, search), _hits(target, search)) for search in asked)
     return alike, len(asked)
 
 
@@ -92,9 +96,18 @@ def _search_of(embedded: EmbeddedStudy) -> Search | None:
     return Search("image", embedded.image_vectors[0]) if embedded.image_vectors else None
 
 
-def _studies_of(store: CaseStore, search: Search) -> list[StudyRef]:
-    hits = store.search(search, k=SEARCHED, where=EVERYTHING, exclude=NOBODY)
-    return [hit.study_id for hit in hits]
+def _hits(store: CaseStore, search: Search) -> list[Hit]:
+    return store.search(search, k=SEARCHED, where=EVERYTHING, exclude=NOBODY)
+
+
+def _alike(some: Sequence[Hit], others: Sequence[Hit]) -> bool:
+    """Tells whether two answers are as long and have the same studies above the last score."""
+    return len(some) == len(others) and _within(some, others) and _within(others, some)
+
+
+def _within(some: Sequence[Hit], others: Sequence[Hit]) -> bool:
+    there = {hit.study_id for hit in others}
+    return all(hit.study_id in there for hit in some if hit.score > some[-1].score + _ROUNDED)
 
 
 def _lacking(source: CaseStore, target: CaseStore) -> Iterator[EmbeddedStudy]:

@@ -14,39 +14,26 @@ Files in the library's directory:
 import fcntl
 import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Self
 
-import qdrant_edge as qdrant
-
-from service.cases.base import CaseStore
-from service.cases.edge_requests import filter_of, params_of, query_of
-from service.cases.engine import engine_errors
+from service.cases.edge_reading import EdgeReader, edge_engine
 from service.cases.erasure import ERASED_WITHIN_S, Erasure
 from service.cases.journal import NOTHING, Journal, entry_of
 from service.cases.layout import create_collection, open_shards, read_identity
 from service.cases.operations import (
     Operation,
     Remove,
-    Selection,
     Upsert,
     records_of,
 )
-from service.cases.points import (
-    Payload,
-    Point,
-    ScoredPoint,
-    dense,
-    stored_point,
-)
-from service.cases.reading import each_page
 from service.cases.room import Room
-from service.cases.schema import Identity, Part, Search
+from service.cases.schema import Identity
 from service.cases.shard import Shard
 from service.cases.shards import Shards
+from service.cases.snapshot import remove_abandoned
 from service.cases.upkeep import DUE_BULK, DUE_LIVING, Upkeep
 from service.cases.writing import WriteLock
 from service.errors import StoreFull, StoreUnavailable
@@ -54,7 +41,7 @@ from service.files import disk_errors, make_folder, probe, remove_drafts
 from service.imaging.deidentify import StudyRef
 
 
-class EdgeStore(CaseStore):
+class EdgeStore(EdgeReader):
     """A case store in a directory, which only one process may have open.
 
     Every write is in synced logs of the engine before it returns, and soon after in its other
@@ -90,17 +77,18 @@ class EdgeStore(CaseStore):
                 make_folder(path)
                 resources.enter_context(_only_process(path / "lock"))
                 opening.enter_context(self.writing.held())
+                remove_abandoned(path)
                 if not collection.exists():
                     remove_drafts(collection)
                     self._room.require_for_new()
-                    with _engine():
+                    with edge_engine():
                         create_collection(collection, identity)
             identity.require(read_identity(collection))
-            with self._room.to_open(), _engine():
+            with self._room.to_open(), edge_engine():
                 self._shards = Shards(open_shards(collection, identity.dimension))
                 resources.callback(self._shards.close)
             self._journal, self._torn = Journal(collection / "journal"), True
-            with self._room.to_delete(), _engine():
+            with self._room.to_delete(), edge_engine():
                 self._undo_torn_write()
             due = DUE_BULK if bulk else DUE_LIVING
             self._upkeep = Upkeep(self._shards, self._flush, self._rewrite, due)
@@ -128,7 +116,7 @@ class EdgeStore(CaseStore):
     def check(self) -> None:
         """Raises StoreUnavailable if the engine does not answer or cannot write."""
         for each in self._shards:
-            with _engine(), each.use() as shard:
+            with edge_engine(), each.use() as shard:
                 shard.info()
         with suppress(StoreFull), disk_errors("the case library"):  # full: see `check_room`
             probe(self._path)
@@ -159,8 +147,9 @@ class EdgeStore(CaseStore):
         """
         with self.writing.held():
             self._erasure.begin()
+        remove_abandoned(self._path)
         self._upkeep.rewrite()
-        with self.writing.held(), self._room.to_delete(), _engine():
+        with self.writing.held(), self._room.to_delete(), edge_engine():
             if not self._torn:
                 self._journal.write(NOTHING)
             self._erasure.done()
@@ -169,7 +158,7 @@ class EdgeStore(CaseStore):
         added = [point for each in operations if isinstance(each, Upsert) for point in each.points]
         if added:
             self._room.require_for(added)
-        with self._room.to_delete(), _engine():
+        with self._room.to_delete(), edge_engine():
             self._undo_torn_write()
             removals = [each for each in operations if isinstance(each, Remove)]
             if any(map(self._leaves_content, removals)):
@@ -203,7 +192,7 @@ class EdgeStore(CaseStore):
         return not selection.spared or self._count(replace(selection, spared=())) > 0
 
     def _rewrite(self, shard: Shard) -> None:
-        with _engine():
+        with edge_engine():
             self._room.require_to_rewrite(shard.path)
             shard.rewrite(self._turn, threads=self._threads)
 
@@ -214,90 +203,8 @@ class EdgeStore(CaseStore):
             yield
 
     def _flush(self) -> None:
-        with self.writing.held(), _engine():
+        with self.writing.held(), edge_engine():
             self._shards.flush()
-
-    def _select(
-        self, selection: Selection, *, limit: int, fields: list[str] | None = None
-    ) -> list[Payload]:
-        request = qdrant.ScrollRequest(
-            limit=limit, filter=filter_of(selection), with_payload=fields or True
-        )
-        with _engine(), self._one(selection).use() as shard:
-            records, _ = shard.scroll(request)
-        return [record.payload or {} for record in records]
-
-    def _pages(
-        self,
-        selection: Selection,
-        limit: int,
-        start: str | None = None,
-        *,
-        bare: bool = False,
-    ) -> Iterator[list[Point]]:
-        """Yields the pages of each shard, that of the records first."""
-        for shard in self._shards.of(selection):
-            page_from = partial(self._page, shard, selection, limit, bare=bare)
-            yield from each_page(page_from, start)
-
-    def _page(
-        self, shard: Shard, selection: Selection, limit: int, start: str | None, *, bare: bool
-    ) -> tuple[list[Point], str | None]:
-        request = qdrant.ScrollRequest(
-            offset=start,
-            limit=limit,
-            filter=filter_of(selection),
-            with_payload=not bare,
-            with_vector=not bare,
-        )
-        with _engine(), shard.use() as opened:
-            records, further = opened.scroll(request)
-        points = [stored_point(str(r.id), r.payload or {}, r.vector) for r in records]
-        return points, None if further is None else str(further)
-
-    def _nearest(
-        self, search: Search, selection: Selection, limit: int, *, above: float | None
-    ) -> list[ScoredPoint]:
-        request = qdrant.QueryRequest(
-            limit=limit,
-            query=query_of(search),
-            filter=filter_of(selection),
-            score_threshold=above,
-            with_vector=search.diversity is not None,
-            params=params_of(search),
-        )
-        with _engine(), self._shards[search.target].use() as shard:
-            points = shard.query(request)
-        return [ScoredPoint(str(p.id), p.score, dense(p.vector, search.target)) for p in points]
-
-    def _payloads(
-        self, kind: str, ids: Sequence[str], *, fields: list[str] | None = None
-    ) -> dict[str, Payload]:
-        with _engine(), self._shards[kind].use() as shard:
-            records = shard.retrieve(list(ids), with_payload=fields or True, with_vector=False)
-        return {str(record.id): record.payload or {} for record in records}
-
-    def in_graphs(self, part: Part) -> int:
-        """Returns how many vectors of a kind lie in graphs, at most; the rest is scanned."""
-        return max(0, self.count_parts(part) - self._shards[part].unindexed)
-
-    def _count(self, selection: Selection) -> int:
-        request = qdrant.CountRequest(filter=filter_of(selection))
-        count = 0
-        for each in self._shards.of(selection):
-            with _engine(), each.use() as shard:
-                count += shard.count(request)
-        return count
-
-    def _facet(self, key: str, selection: Selection, limit: int) -> dict[str, int]:
-        request = qdrant.FacetRequest(key, limit, exact=True, filter=filter_of(selection))
-        with _engine(), self._one(selection).use() as shard:
-            return {str(hit.value): hit.count for hit in shard.facet(request).hits}
-
-    def _one(self, selection: Selection) -> Shard:
-        """Returns the one shard that holds the selected points, all of a kind."""
-        (shard,) = self._shards.of(selection)
-        return shard
 
 
 @contextmanager
@@ -310,11 +217,3 @@ def _only_process(lock: Path) -> Iterator[None]:
                 "Another process has this case library open. Stop that server, or use its API."
             ) from None
         yield
-
-
-def _engine() -> AbstractContextManager[None]:
-    return engine_errors(
-        Exception,
-        "The case library's engine failed. Check the disk's space and the directory's "
-        "permissions, then start the server again.",
-    )

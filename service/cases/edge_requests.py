@@ -37,7 +37,7 @@ def params_of(search: Search) -> qdrant.SearchParams:
 def filter_of(selection: Selection) -> qdrant.Filter:
     """Returns the filter that passes the selected points."""
     must, must_not = _any_of(selection.must), _any_of(selection.must_not)
-    if selection.ids:
+    if selection.ids is not None:
         must.append(qdrant.HasIdCondition(set(selection.ids)))
     if selection.spared:
         must_not.append(qdrant.HasIdCondition(set(selection.spared)))

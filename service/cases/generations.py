@@ -93,7 +93,17 @@ def link_files(source: Path, target: Path) -> None:
         if (source / name).is_dir():
             _link_folder(source / name, target / name)
         else:
-            _copy(source / name, target / name)
+            copy_file(source / name, target / name)
+
+
+def link_shard(source: Path, target: Path) -> None:
+    """Copies a shard to which nobody writes, as `link_files` does: its generation in use alone."""
+    generation = Generations(source).current
+    folder = target if generation == source else target / generation.name
+    folder.mkdir(parents=True)
+    link_files(generation, folder)
+    if folder != target:
+        copy_file(source / _CURRENT, target / _CURRENT)
 
 
 def sync_files(folder: Path) -> None:
@@ -133,17 +143,17 @@ def _link_folder(source: Path, target: Path, *, closed: bool = False) -> None:
         elif closed and any(fnmatch.fnmatch(each.name, name) for name in _NEVER_CHANGED):
             _link(each, copy)
         else:
-            _copy(each, copy)
+            copy_file(each, copy)
 
 
 def _link(source: Path, target: Path) -> None:
     try:
         target.hardlink_to(source)
     except OSError:  # another disk, or one without hard links
-        _copy(source, target)
+        copy_file(source, target)
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path) -> None:
     """Copies a file's content and its holes, within the filesystem where it can."""
     if sys.platform != "linux":
         shutil.copyfile(source, target)

@@ -40,7 +40,7 @@ class Entry:
     """The digest that each written study has in the end."""
     removed: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Which points a deletion removes (`Selection.must`)."""
-    ids: Sequence[str] = ()
+    ids: Sequence[str] | None = None
     """Which points a repair removes (`Selection.ids`)."""
 
     def remedy(self, stored: Mapping[StudyRef, str]) -> list[Operation]:

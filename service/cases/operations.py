@@ -18,7 +18,7 @@ class Selection:
     must: Mapping[str, Sequence[str]] = field(default_factory=dict)
     must_not: Mapping[str, Sequence[str]] = field(default_factory=dict)
     spared: Sequence[str] = ()
-    ids: Sequence[str] = ()
+    ids: Sequence[str] | None = None
 
     def of_part(self, part: str) -> "Selection":
         """Returns the selected points of one kind."""

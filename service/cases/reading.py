@@ -104,9 +104,13 @@ class PointReader(ABC):
 def each_page(
     page_from: Callable[[str | None], tuple[list[Point], str | None]], start: str | None
 ) -> Iterator[list[Point]]:
-    """Yields page after page. page_from: returns the page that begins at an id, and the next id."""
+    """Yields page after page, none of them empty.
+
+    page_from: returns the page that begins at an id, and the next page's first id.
+    """
     while True:
         page, start = page_from(start)
-        yield page
+        if page:
+            yield page
         if start is None:
             return

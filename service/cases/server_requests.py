@@ -37,7 +37,7 @@ def search_params(search: Search) -> models.SearchParams:
 def points_filter(selection: Selection) -> models.Filter:
     """Returns the filter that admits the selected points."""
     must, must_not = _any_of(selection.must), _any_of(selection.must_not)
-    if selection.ids:
+    if selection.ids is not None:
         must.append(models.HasIdCondition(has_id=list(selection.ids)))
     if selection.spared:
         must_not.append(models.HasIdCondition(has_id=list(selection.spared)))

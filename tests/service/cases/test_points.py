@@ -119,7 +119,7 @@ def test_many_studies_come_with_their_vectors_by_few_requests(store, study, monk
 
 
 def test_a_study_of_more_points_than_one_answer_holds_comes_whole(store, study, monkeypatch):
-    monkeypatch.setattr("service.cases.base._POINTS_A_REQUEST", 3)
+    monkeypatch.setattr("service.cases.reading._POINTS_A_REQUEST", 3)
     long = study("long", sections=("findings",) * 9)
     store.put([long, study("s")])
     assert {name: one.study for name, one in store.get_many(["long", "s"]).items()} == {

@@ -73,7 +73,9 @@ def assert_moved(old, new, fresh):
             ([embedded.report_vector], [before.report_vector]),
             (embedded.passage_vectors, expected.passage_vectors),
         ):
-            np.testing.assert_allclose(vectors, others, atol=1e-6)
+            assert (None in vectors) == (None in others)
+            if None not in vectors:
+                np.testing.assert_allclose(vectors, others, atol=1e-4)  # float16
     assert any(old[reference].study.passages != new[reference].study.passages for reference in new)
 
 

@@ -226,7 +226,7 @@ def test_a_rewriting_that_fails_leaves_the_shard_as_it_was(folder, opened, monke
     room = failing_room if fails == "room" else None
     match fails:
         case "copy":
-            monkeypatch.setattr(generations, "_copy", lambda *_: failing_room())
+            monkeypatch.setattr(generations, "copy_file", lambda *_: failing_room())
         case "vacuum":
             monkeypatch.setattr(shard.vacuum, "__file__", "/no/such/program.py")
         case "sync":

@@ -1,0 +1,55 @@
+"""Copies the files of an embedded library as a killed process would leave them.
+
+The copy lies in the library's own directory, where most files can be hard links, so that writes
+wait for a moment only. It is then read at leisure, and removed.
+"""
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from service.cases.generations import copy_file, link_shard
+
+_PREFIX = "snapshot-"
+
+
+@contextmanager
+def room_for_snapshot(library: Path) -> Iterator[Path]:
+    """Gives an empty folder for a snapshot, which is removed with its content at the end."""
+    remove_abandoned(library)
+    folder = library / f"{_PREFIX}{uuid.uuid4().hex}"
+    folder.mkdir(mode=0o700)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+        os.close(descriptor)
+
+
+def take_snapshot(collection: Path, folder: Path) -> None:
+    """Fills the folder with a copy of the collection. Whoever writes is to be locked out."""
+    for each in collection.iterdir():
+        if each.is_dir():
+            link_shard(each, folder / each.name)
+        else:
+            copy_file(each, folder / each.name)
+
+
+def remove_abandoned(library: Path) -> None:
+    """Removes the snapshots of processes that have ended. Others stay."""
+    for folder in library.glob(f"{_PREFIX}*"):
+        with suppress(FileNotFoundError):  # its process has just removed it
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            except BlockingIOError:  # in use
+                pass
+            finally:
+                os.close(descriptor)
