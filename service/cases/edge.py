@@ -91,7 +91,7 @@ class EdgeStore(EdgeReader):
             with self._room.to_delete(), edge_engine():
                 self._undo_torn_write()
             due = DUE_BULK if bulk else DUE_LIVING
-            self._upkeep = Upkeep(self._shards, self._flush, self._rewrite, due)
+            self._upkeep = Upkeep(self._shards, self._save, self._flush, self._rewrite, due)
             self._erasure = Erasure(collection / "erasure.json", self.erase)
             if erases:
                 self._erasure.start()
@@ -202,9 +202,13 @@ class EdgeStore(EdgeReader):
         with self.writing.held(), self._room.to_open():
             yield
 
+    def _save(self) -> None:
+        with self.writing.held(), edge_engine():
+            self._shards.save()
+
     def _flush(self) -> None:
         with self.writing.held(), edge_engine():
-            self._shards.flush()
+            self._shards.flush_oldest()
 
 
 @contextmanager

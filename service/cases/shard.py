@@ -91,6 +91,11 @@ class Shard:
         with self._writing:
             self._used.engine.flush()
 
+    def sync_files(self) -> None:
+        """Syncs all files. Nobody may write or exchange them meanwhile; others may read."""
+        with self._read() as generation:
+            sync_files(generation.folder)
+
     def sync_log(self) -> None:
         """Syncs the write-ahead log alone, from which the rest is made again after a power cut."""
         with self._read() as generation:

@@ -19,8 +19,10 @@ class Shards:
     def __init__(self, by_kind: Mapping[str, Shard]) -> None:
         self._by_kind = by_kind
         self._unsynced: set[Shard] = set()
-        self._unflushed: set[Shard] = set()
-        self._first_change = self._last_change = 0.0
+        self._unsaved: set[Shard] = set()
+        self._unflushed: dict[Shard, float] = {}
+        """Shard → when its oldest change was made that the engine has not flushed."""
+        self._changed_at = 0.0
 
     def __getitem__(self, kind: str) -> Shard:
         return self._by_kind[kind]
@@ -58,17 +60,34 @@ class Shards:
         self._sync()
 
     @property
-    def unflushed_s(self) -> tuple[float, float]:
-        """Seconds since the first and the last change that was not flushed; zeros if all were."""
-        if not self._unflushed:
-            return 0.0, 0.0
-        now = time.monotonic()
-        return now - self._first_change, now - self._last_change
+    def quiet_s(self) -> float:
+        """Seconds since the last change."""
+        return time.monotonic() - self._changed_at
 
-    def flush(self) -> None:
-        """Syncs the files of the shards that have changed since the last time."""
-        for shard in list(self._unflushed):
-            self._unflushed.discard(shard)
+    @property
+    def unsaved(self) -> bool:
+        """Whether a change is in the logs alone, and not surely in the other files."""
+        return bool(self._unsaved)
+
+    @property
+    def unflushed_s(self) -> float:
+        """Seconds since the oldest change that the engine was not asked to flush; 0 if none is."""
+        return time.monotonic() - min(self._unflushed.values()) if self._unflushed else 0.0
+
+    def save(self) -> None:
+        """Syncs the files of the shards that have changed. Other threads of Python run meanwhile.
+
+        After a power cut the files are then those of a killed process, which the log completes.
+        """
+        for shard in list(self._unsaved):
+            self._unsaved.discard(shard)
+            shard.sync_files()
+
+    def flush_oldest(self) -> None:
+        """Lets the engine flush the shard with the oldest change, which shortens its log."""
+        if self._unflushed:
+            shard = min(self._unflushed, key=self._unflushed.__getitem__)
+            del self._unflushed[shard]
             shard.flush()
 
     def close(self) -> None:
@@ -85,10 +104,9 @@ class Shards:
     def _update(self, shard: Shard, operation: Operation) -> None:
         self._unsynced.add(shard)
         shard.update(update_of(operation))
-        self._last_change = time.monotonic()
-        if not self._unflushed:
-            self._first_change = self._last_change
-        self._unflushed.add(shard)
+        self._changed_at = time.monotonic()
+        self._unsaved.add(shard)
+        self._unflushed.setdefault(shard, self._changed_at)
 
     def _sync(self) -> None:
         """Syncs the logs of the changed shards, all at a time: a disk takes them together."""

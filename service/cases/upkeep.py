@@ -1,6 +1,7 @@
 """Looks after the shards of an embedded library in two threads, off the way of its writes.
 
-One flushes what was written. The other builds the graphs by which large segments are searched.
+One brings what was written to the disk. The other builds the graphs by which large segments are
+searched.
 """
 
 import threading
@@ -12,21 +13,23 @@ from service.cases.shards import Shards
 from service.telemetry import log
 
 _QUIET_S = 2.0
-"""Seconds without a write after which what was written is flushed."""
-_FLUSHED_S = 60.0
-"""Seconds after which it is flushed though writes go on. Opening after a kill repeats what was
-written since.
+"""Seconds without a write after which the files are synced."""
+_FLUSHED_S = 120.0
+"""Seconds after which the engine is asked to flush a shard, which shortens its log. Opening after a
+kill repeats the log.
 
-A flush of a shard with 20,000 new points takes 0.3 s, in which no other thread of Python runs.
+A flush takes 0.1 to 0.3 s, in which no other thread of Python runs.
 """
-_FLUSH_LOOK_S = 0.5
-"""Seconds between two looks at whether a flush is due."""
+_LOOK_AT_FILES_S = 0.5
+"""Seconds between two looks at whether files are to be synced or a shard flushed."""
 _BUILT_S = 10.0
 """Seconds between two looks at whether a graph is due."""
 _LOOK_S = 0.05
 """Seconds between two attempts to stop a rewriting that has not begun yet."""
 DUE_LIVING = SCANNED
 """Points without a graph that a library in use may gather in a shard."""
+_DUE_BUSY = 100_000
+"""Points that it may gather while writes go on: each exchange stops searches for about 0.1 s."""
 DUE_BULK = 250_000
 """Points that bulk work gathers: fewer and larger segments are built, and each of them once."""
 
@@ -34,18 +37,21 @@ DUE_BULK = 250_000
 class Upkeep:
     """The threads of one library.
 
-    flush: flushes the shards. rewrite: rewrites a shard, which builds the graphs that are due; one
-    shard at a time. due: points without a graph after which a shard is rewritten.
+    save: syncs the shards' files. flush: lets the engine flush a shard. rewrite: rewrites a shard,
+    which builds the graphs that are due; one shard at a time. due: points without a graph after
+    which a shard is rewritten.
     """
 
     def __init__(
         self,
         shards: Shards,
+        save: Callable[[], None],
         flush: Callable[[], None],
         rewrite: Callable[[Shard], None],
         due: int,
     ) -> None:
-        self._shards, self._flush, self._rewrite, self._due = shards, flush, rewrite, due
+        self._shards, self._save, self._flush = shards, save, flush
+        self._rewrite, self._due = rewrite, due
         self._left: dict[Shard, int] = {}
         """Points for which a rewriting made no graph, as their segments are too small."""
         self._rewriting = threading.Lock()
@@ -54,7 +60,7 @@ class Upkeep:
         self._threads = [
             threading.Thread(target=self._repeat, args=work, name="upkeep", daemon=True)
             for work in (
-                (self._flush_due, _FLUSH_LOOK_S),
+                (self._keep_files, _LOOK_AT_FILES_S),
                 (self._build_due, _BUILT_S),
             )
         ]
@@ -94,15 +100,17 @@ class Upkeep:
                 if not self._ending.is_set():
                     log().error("upkeep failed", error=type(error).__name__)
 
-    def _flush_due(self) -> None:
-        since, last = self._shards.unflushed_s
-        if since >= _FLUSHED_S or (since and last >= _QUIET_S):
+    def _keep_files(self) -> None:
+        if self._shards.unsaved and self._shards.quiet_s >= _QUIET_S:
+            self._save()
+        if self._shards.unflushed_s >= _FLUSHED_S:
             self._flush()
 
     def _build_due(self) -> None:
+        due = self._due if self._shards.quiet_s >= _QUIET_S else max(self._due, _DUE_BUSY)
         for shard in self._shards:
             unindexed = shard.unindexed
-            if unindexed - self._left.get(shard, 0) < self._due or self._ending.is_set():
+            if unindexed - self._left.get(shard, 0) < due or self._ending.is_set():
                 continue
             with self._rewriting:
                 self._built = shard

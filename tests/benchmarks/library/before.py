@@ -9,7 +9,15 @@ from service.cases.edge import EdgeStore
 from service.cases.schema import NOBODY, Ask  # type: ignore[attr-defined]
 from tests.benchmarks.library.contestants import Contestant
 from tests.benchmarks.library.data import DIMENSION, Data, Vectors
-from tests.benchmarks.library.stored import BUNDLE, FILTERS, KEY, WRITTEN, number_of, studies
+from tests.benchmarks.library.stored import (
+    BUNDLE,
+    FILTERS,
+    KEY,
+    LOADED,
+    WRITTEN,
+    number_of,
+    studies,
+)
 from tests.benchmarks.library.truth import K
 
 
@@ -17,7 +25,7 @@ class Before(Contestant):
     """The library of that build. It optimises its shard once more at the end, as ours does."""
 
     packages = ("qdrant-edge-py",)
-    batch = WRITTEN
+    batch, loaded = WRITTEN, LOADED
     filters = loads = True
 
     def __init__(self, path: Path, data: Data, *, building: bool) -> None:  # noqa: ARG002

@@ -41,6 +41,8 @@ class Contestant(ABC):
     """Packages whose versions count."""
     batch: ClassVar[int] = 10_000
     """Studies that are added at a time."""
+    loaded: ClassVar[int] = 10_000
+    """Studies that are added at a time while others are searched."""
     efforts: ClassVar[Sequence[int]] = (0,)
     """What a search may be told, the cheapest first. 0 is for those that choose themselves."""
     filters: ClassVar[bool] = False
@@ -60,6 +62,9 @@ class Contestant(ABC):
     @abstractmethod
     def finish(self) -> None:
         """Builds the graphs of all that was added."""
+
+    def prepare(self) -> None:  # noqa: B027 - most have nothing to prepare
+        """Does what is done once in the hours after the index was opened."""
 
     @abstractmethod
     def search(self, vector: Vectors, name: str, effort: int) -> list[int]:

@@ -1,5 +1,6 @@
 """Enters the embedded library of the working tree, and measures what a deletion costs in it."""
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from service.cases.calibration import Pace, calibrate, calibrating
 from service.cases.edge import EdgeStore
 from service.cases.schema import NOBODY, Identity, Search
 from tests.benchmarks.erasure import searching, written_bytes
@@ -16,6 +18,7 @@ from tests.benchmarks.library.stored import (
     BUNDLE,
     FILTERS,
     KEY,
+    LOADED,
     WRITTEN,
     number_of,
     patient_id,
@@ -32,21 +35,38 @@ def finish(store: EdgeStore) -> None:
     store.build_graphs()
 
 
+class Unhurried(Pace):
+    """Nobody else waits for the measurement, so it does not rest."""
+
+    def rest(self) -> None:
+        """Goes on."""
+
+
 class Ours(Contestant):
     """The library: built as `eclip index` builds it, then opened as a server opens it."""
 
     packages = ("qdrant-edge-py",)
-    batch = WRITTEN
+    batch, loaded = WRITTEN, LOADED
     filters = loads = True
 
     def __init__(self, path: Path, data: Data, *, building: bool) -> None:
         self._data, self._store = data, EdgeStore(path, IDENTITY, bulk=building)
+        self._calibration = path / "calibration"
 
     def add(self, first: int, last: int) -> None:
         self._store.put(list(studies(self._data, first, last)))
 
     def finish(self) -> None:
         finish(self._store)
+
+    def prepare(self) -> None:
+        """Chooses how broadly to search, as a server does in a thread that rests most of the time.
+
+        What was chosen for the library before the load stays chosen during it.
+        """
+        with calibrating(self._store, self._calibration):
+            if not self._calibration.exists():
+                calibrate(self._store, self._calibration, Unhurried(threading.Event()))
 
     def search(self, vector: Vectors, name: str, effort: int) -> list[int]:  # noqa: ARG002
         search = Search("image", vector)

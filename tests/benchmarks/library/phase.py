@@ -56,6 +56,7 @@ def search(kind: type[Contestant], data: Data, path: Path, goal: float) -> dict[
     start = time.perf_counter()
     index = kind(path, data, building=False)
     opened = time.perf_counter() - start
+    index.prepare()
     warm(index, data)
     tried, effort = {}, 0
     for effort in kind.efforts:
@@ -109,12 +110,13 @@ def load(kind: type[Contestant], data: Data, path: Path, effort: float) -> dict[
     slow one is counted too; `alone` are those of the searches themselves.
     """
     index, asked = kind(path, data, building=False), data.asked[WARMING:]
+    index.prepare()
     warm(index, data)
     added = 0
 
     def add() -> float:
         nonlocal added
-        for first, last in ranges(data.size, data.total, kind.batch):
+        for first, last in ranges(data.size, data.total, kind.loaded):
             index.add(first, last)
             added = last - data.size
         written = time.perf_counter()

@@ -9,6 +9,8 @@ from tests.benchmarks.library.data import FINDINGS, SOURCES, VIEWS, Data, report
 BUNDLE, KEY = "b" * 64, "k" * 16
 WRITTEN = 500
 """Studies in one write."""
+LOADED = 16
+"""Studies in one write while others are searched: those of one batch of `eclip index`."""
 FILTERS = {
     "all": CaseFilter(),
     "a finding": CaseFilter(findings=FINDINGS[:1]),

@@ -341,6 +341,16 @@ def test_what_was_written_is_flushed_soon_after(open_edge, study, monkeypatch):
     store.close()
 
 
+def test_files_are_synced_once_nobody_writes(open_edge, study, monkeypatch):
+    synced = []
+    monkeypatch.setattr(shard.Shard, "sync_files", lambda self: synced.append(self.path.name))
+    store = open_edge(erases=True)
+    store.put([study("s")])
+    wait_until(lambda: len(synced) == 4)
+    assert {*synced} == {"image", "report", "passage", "study"}
+    store.close()
+
+
 def test_after_a_power_cut_new_studies_are_made_again_from_the_log(path, open_edge, study):
     """After a write the log alone is synced: all other files may be as they were at a flush."""
     store, before = open_edge(), path.with_name("before")
