@@ -181,7 +181,7 @@ def _of_parts(
     for point in readable:
         del unreadable[point.id]
     if unreadable:
-        yield Fault(Kind.UNREADABLE_POINTS, study.study_id, unreadable)
+        yield Fault(Kind.UNREADABLE_POINTS, study.study_id, unreadable, number=len(unreadable))
     if len(there) < len(ids):
         yield Fault(Kind.MISSING_PARTS, study.study_id)
     wrong = {point.id: point.part for point in _wrong_vectors(readable, identity)}
@@ -230,7 +230,7 @@ def _orphans(points: Iterable[Point]) -> Iterator[Fault]:
         else:
             yield Fault(Kind.UNREADABLE_POINTS, points={point.id: point.part})
     for study, ids in of_study.items():
-        yield Fault(Kind.ORPHANED_POINTS, study, ids)
+        yield Fault(Kind.ORPHANED_POINTS, study, ids, number=len(ids))
 
 
 def _unreadable(points: Mapping[str, str]) -> Iterator[Fault]:

@@ -200,6 +200,12 @@ def vectors(embedded):
     return (*embedded.image_vectors, embedded.report_vector, *embedded.passage_vectors)
 
 
+def test_orphaned_points_are_counted_one_by_one(library, renditions, damage):
+    """Whichever pages of the engine they come in."""
+    damage.orphaned_points()
+    assert sum(fault.number for fault in found(library, renditions)) == len(damage.others) - 1
+
+
 def test_a_fault_may_be_repaired_as_it_comes(library, renditions, damage):
     damage.unreadable_studies()
     kinds = []
