@@ -7,6 +7,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -146,6 +147,8 @@ def _read(store: CaseStore, selection: Selection) -> tuple[list[Point], dict[str
         store.check()
     ids = [id for page in store.ids(selection) for id in page]
     if len(ids) < 2:
+        with suppress(StoreUnavailable):  # an engine that was busy answers now
+            return list(store.points(selection)), {}
         return [], {id: _part(store, id) for id in ids}
     halves = (ids[: len(ids) // 2], ids[len(ids) // 2 :])
     (some, lost), (others, lost_too) = (_read(store, Selection(ids=half)) for half in halves)
