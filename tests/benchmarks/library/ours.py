@@ -33,7 +33,10 @@ def finish(store: EdgeStore) -> None:
 
 
 class Ours(Contestant):
-    """The library: built as `eclip index` builds it, then opened as a server opens it."""
+    """The library: built as `eclip index` builds it, then opened as a server opens it.
+
+    It is not calibrated: searches keep the most candidates, as in a server that has just begun.
+    """
 
     packages = ("qdrant-edge-py",)
     batch = WRITTEN
