@@ -1,12 +1,11 @@
 """Looks for faults of the case library, and repairs those that are named: `eclip check`."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from service.cases.checking import Fault, Kind, faults
 from service.cases.repairs import MEANINGS, REMEDIES, repair
@@ -40,7 +39,8 @@ def check(
     if not found:
         out.print(f"{count} studies are sound.")
         return
-    out.print(_table(found, studies, chosen))
+    for kind in (each for each in Kind if each in found):
+        _show(kind, found[kind], studies[kind], repaired=kind in chosen)
     raise typer.Exit(1)
 
 
@@ -49,11 +49,10 @@ def _remember(fault: Fault, studies: list[StudyRef]) -> None:
         studies.append(fault.study)
 
 
-def _table(
-    found: Mapping[Kind, int], studies: Mapping[Kind, list[StudyRef]], chosen: frozenset[Kind]
-) -> Table:
-    table = Table("kind", "faults", "what it is", "what to do", f"studies, {SHOWN} at most")
-    for kind in (each for each in Kind if each in found):
-        todo = f"{'Repaired:' if kind in chosen else f'--repair {kind}'} {REMEDIES[kind]}"
-        table.add_row(kind, f"{found[kind]:,}", MEANINGS[kind], todo, "\n".join(studies[kind]))
-    return table
+def _show(kind: Kind, number: int, studies: Sequence[StudyRef], *, repaired: bool) -> None:
+    """Prints lines that may be copied whole, however narrow the terminal is."""
+    todo = f"{'Repaired:' if repaired else f'--repair {kind}'} {REMEDIES[kind]}"
+    lines = [f"{kind}: {number:,} {MEANINGS[kind]}", f"    {todo}"]
+    if studies:
+        lines += [f"    Studies, {SHOWN} at most:", *(f"    {study}" for study in studies)]
+    out.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)

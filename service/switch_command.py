@@ -31,6 +31,7 @@ def switch(
     client = connect_to_qdrant(settings)
     alias = settings.collection
     try:
+        collection = collection_behind(client, collection)
         new = ServerStore.existing(client, collection)
         before = collection_behind(client, alias)
         if before != alias:

@@ -130,10 +130,10 @@ def calibrate(store: CaseStore, file: Path, pace: Pace) -> None:
         if not _has_vectors(store, part) or store.in_graphs(part) < _IN_GRAPHS * points:
             continue
         known[part] = measured(store, part, pace)
+        _apply(store, known)
         state = {each: asdict(calibration) for each, calibration in known.items()}
         content = {"bundle_id": store.identity.bundle_id, "parts": state}
         write_atomically(file, json.dumps(content).encode())
-        _apply(store, known)
 
 
 def _has_vectors(store: CaseStore, part: Part) -> bool:
@@ -189,7 +189,7 @@ def _missed(
     for number, (query, vector) in enumerate(zip(queries, asked, strict=True)):
         hits = store.nearest(part, vector, _HITS + 1, breadth)
         others = [hit for hit in hits if hit.id != query.id][:_HITS]
-        worst[number] = others[-1].score if others else 1
+        worst[number] = others[-1].score if len(others) == _HITS else -1
         found.append({query.id, *(hit.id for hit in others)})
         pace.rest()
     better, compared = np.zeros(len(queries)), 0

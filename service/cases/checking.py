@@ -7,6 +7,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -146,6 +147,8 @@ def _read(store: CaseStore, selection: Selection) -> tuple[list[Point], dict[str
         store.check()
     ids = [id for page in store.ids(selection) for id in page]
     if len(ids) < 2:
+        with suppress(StoreUnavailable):  # an engine that was busy answers now
+            return list(store.points(selection)), {}
         return [], {id: _part(store, id) for id in ids}
     halves = (ids[: len(ids) // 2], ids[len(ids) // 2 :])
     (some, lost), (others, lost_too) = (_read(store, Selection(ids=half)) for half in halves)
@@ -181,7 +184,7 @@ def _of_parts(
     for point in readable:
         del unreadable[point.id]
     if unreadable:
-        yield Fault(Kind.UNREADABLE_POINTS, study.study_id, unreadable)
+        yield Fault(Kind.UNREADABLE_POINTS, study.study_id, unreadable, number=len(unreadable))
     if len(there) < len(ids):
         yield Fault(Kind.MISSING_PARTS, study.study_id)
     wrong = {point.id: point.part for point in _wrong_vectors(readable, identity)}
@@ -230,7 +233,7 @@ def _orphans(points: Iterable[Point]) -> Iterator[Fault]:
         else:
             yield Fault(Kind.UNREADABLE_POINTS, points={point.id: point.part})
     for study, ids in of_study.items():
-        yield Fault(Kind.ORPHANED_POINTS, study, ids)
+        yield Fault(Kind.ORPHANED_POINTS, study, ids, number=len(ids))
 
 
 def _unreadable(points: Mapping[str, str]) -> Iterator[Fault]:

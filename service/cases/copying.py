@@ -36,7 +36,7 @@ _COMPARED = 1000
 SEARCHED = 10
 """Hits that `searched_alike` compares."""
 _ROUNDED = 1e-3
-"""Scores that differ by less may change places: an engine may store vectors in float16."""
+"""What a score may differ by in the other library: an engine may store vectors in float16."""
 
 
 def copy(source: CaseStore, renditions: Renditions, library: CaseLibrary) -> Iterator[Outcome]:
@@ -101,13 +101,13 @@ def _hits(store: CaseStore, search: Search) -> list[Hit]:
 
 
 def _alike(some: Sequence[Hit], others: Sequence[Hit]) -> bool:
-    """Tells whether two answers are as long and have the same studies above the last score."""
+    """Tells whether two answers are as long and differ only in studies that score as the last."""
     return len(some) == len(others) and _within(some, others) and _within(others, some)
 
 
 def _within(some: Sequence[Hit], others: Sequence[Hit]) -> bool:
     there = {hit.study_id for hit in others}
-    return all(hit.study_id in there for hit in some if hit.score > some[-1].score + _ROUNDED)
+    return all(hit.study_id in there or hit.score < others[-1].score + _ROUNDED for hit in some)
 
 
 def _lacking(source: CaseStore, target: CaseStore) -> Iterator[EmbeddedStudy]:

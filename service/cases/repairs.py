@@ -9,7 +9,7 @@ from service.cases.renditions import Renditions
 MEANINGS: dict[Kind, str] = {
     Kind.UNREADABLE_POINTS: "images or texts whose entry is damaged",
     Kind.UNREADABLE_STUDIES: "studies whose record is damaged",
-    Kind.ORPHANED_POINTS: "studies without a record, or with more parts than it names",
+    Kind.ORPHANED_POINTS: "images or texts that no readable record of a study names",
     Kind.UNFINISHED_STUDIES: "studies whose writing was cut short, or that a repair marked",
     Kind.MISSING_PARTS: "studies that lack an image's or a text's entry",
     Kind.WRONG_VECTORS: "studies with a vector that is missing or not of unit length",
@@ -21,8 +21,8 @@ MEANINGS: dict[Kind, str] = {
 """Kind → what a fault of it is."""
 REMEDIES: dict[Kind, str] = {
     Kind.UNREADABLE_POINTS: "removes them and marks their studies; then index again",
-    Kind.UNREADABLE_STUDIES: "removes the records, which leaves their parts orphaned",
-    Kind.ORPHANED_POINTS: "removes these parts",
+    Kind.UNREADABLE_STUDIES: "removes the records; their images and texts are orphaned then",
+    Kind.ORPHANED_POINTS: "removes them. To have their studies back, index again",
     Kind.UNFINISHED_STUDIES: "removes them. To keep them, index again instead",
     Kind.MISSING_PARTS: "marks the studies; then index again",
     Kind.WRONG_VECTORS: "removes the vectors and marks the studies; then index again",

@@ -24,7 +24,7 @@ def data_dir(tmp_path, monkeypatch):
     (data_dir / "identifiers.key").write_text("5a" * 32)
     monkeypatch.setenv("ECLIP_DATA_DIR", str(data_dir))
     for module in (backup_command, check_command):
-        monkeypatch.setattr(module, "out", cli.Console(width=200))
+        monkeypatch.setattr(module, "out", cli.Console(width=80))
     for module, hook in HOOKS:
         monkeypatch.setattr(module, hook, getattr(module, hook))
     library = open_library(data_dir)

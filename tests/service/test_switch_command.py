@@ -72,6 +72,15 @@ def test_what_the_new_collection_lacks_is_said(tmp_path, switch):
     assert "new lacks 1 studies of old" in switch("new").output
 
 
+def test_an_alias_stands_for_what_another_one_stands_for(tmp_path, server, switch, monkeypatch):
+    put(tmp_path, "old", "a")
+    assert switch("old").exit_code == 0
+    assert switch("library").exit_code == 0
+    monkeypatch.setenv("ECLIP_COLLECTION", "another")
+    assert "another stands for old" in switch("library").output
+    assert {each.collection_name for each in server.get_aliases().aliases} == {"old"}
+
+
 def test_a_collection_that_is_not_there_is_refused(tmp_path, server, switch):
     put(tmp_path, "old", "a")
     switch("old")

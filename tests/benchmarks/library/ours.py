@@ -43,7 +43,10 @@ class Unhurried(Pace):
 
 
 class Ours(Contestant):
-    """The library: built as `eclip index` builds it, then opened as a server opens it."""
+    """The library: built as `eclip index` builds it, then opened as a server opens it.
+
+    It is not calibrated: searches keep the most candidates, as in a server that has just begun.
+    """
 
     packages = ("qdrant-edge-py",)
     batch, loaded = WRITTEN, LOADED

@@ -97,6 +97,15 @@ def test_a_search_that_finds_nothing_near_has_no_recall(pace):
     assert measured(Scanned(under(10_000, 50)), "image", pace).recall == 0
 
 
+@pytest.mark.parametrize("answered", [0, 4])
+def test_a_short_answer_has_found_nothing(pace, monkeypatch, answered):
+    """A graph of which a part is out of reach gives fewer hits than there are parts."""
+    store = Scanned(under(0, 0))
+    whole = store.nearest
+    monkeypatch.setattr(store, "nearest", lambda *asked: whole(*asked)[:answered])
+    assert measured(store, "image", pace).recall == 0
+
+
 def test_a_target_reached_by_luck_does_not_count(pace, monkeypatch):
     """Of 300 queries that miss nothing, the interval begins at .991; of 200 at .987."""
     assert measured(Scanned(under(0, 0)), "image", pace).breadth == LADDER[0]
@@ -140,6 +149,14 @@ def test_a_file_that_is_damaged_counts_as_none(tmp_path, pace, content):
     assert json.loads(file.read_text())["parts"].keys() == {"image"}
 
 
+def test_a_measurement_is_used_where_its_file_cannot_be_written(tmp_path, pace):
+    store, file = Scanned(under(64, 3)), tmp_path / "no folder" / "studies.calibration"
+    file.parent.touch()
+    with pytest.raises(FileExistsError):
+        calibrate(store, file, pace)
+    assert store.breadths == {"image": Breadth(64, 2)}
+
+
 def test_a_library_of_another_bundle_is_measured_again(tmp_path, pace):
     store, file = Scanned(under(0, 0)), tmp_path / "studies.calibration"
     calibrate(store, file, pace)
@@ -174,6 +191,7 @@ def test_texts_without_vectors_are_not_measured(tmp_path, pace):
 
 def test_closing_ends_a_measurement(tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "_REST", 1e6)
+    monkeypatch.setattr(calibration, "_PATIENCE_S", 60)
     begun = threading.Event()
 
     def forever(_asked):

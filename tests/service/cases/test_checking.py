@@ -13,6 +13,7 @@ from service.cases.points import RECORD, to_points
 from service.cases.renditions import Renditions, name_of
 from service.cases.repairs import MEANINGS, REMEDIES, repair
 from service.cases.tally import Tally
+from service.errors import StoreUnavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:service")  # qdrant's local mode
 
@@ -200,6 +201,12 @@ def vectors(embedded):
     return (*embedded.image_vectors, embedded.report_vector, *embedded.passage_vectors)
 
 
+def test_orphaned_points_are_counted_one_by_one(library, renditions, damage):
+    """Whichever pages of the engine they come in."""
+    damage.orphaned_points()
+    assert sum(fault.number for fault in found(library, renditions)) == len(damage.others) - 1
+
+
 def test_a_fault_may_be_repaired_as_it_comes(library, renditions, damage):
     damage.unreadable_studies()
     kinds = []
@@ -232,6 +239,20 @@ def test_a_vector_that_is_not_finite_is_a_wrong_vector(open_edge, study, renditi
     (fault,) = found(store, renditions)
     assert (fault.kind, fault.study) == (Kind.WRONG_VECTORS, "t")
     store.close()
+
+
+def test_a_study_that_an_engine_fails_to_read_once_is_sound(store, write, renditions, monkeypatch):
+    """As a server does that is busy for a moment: a repair would remove the study's record."""
+    write("s")
+    points, failures = store.points, iter([StoreUnavailable("busy")])
+
+    def busy(selection):
+        if failure := next(failures, None):
+            raise failure
+        return points(selection)
+
+    monkeypatch.setattr(store, "points", busy)
+    assert found(store, renditions) == []
 
 
 def test_every_study_is_counted(library, renditions):

@@ -1,11 +1,12 @@
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from qdrant_client import QdrantClient
 
 from service.bundle.manifest import load, seal
-from service.cases.copying import copy, missing, searched_alike
+from service.cases.copying import SEARCHED, copy, missing, searched_alike
 from service.cases.ingest import total
 from service.cases.library import CaseLibrary
 from service.cases.places import renditions_of
@@ -96,6 +97,22 @@ def test_a_copy_finds_the_same_of_studies_that_are_alike(library, on_server, ren
     copied(library.store, renditions, on_server)
     everything = STUDIES + 15
     assert searched_alike(library.store, on_server.store, everything) == (everything, everything)
+
+
+@pytest.mark.parametrize(
+    ("best", "alike"), [(0.9, False), (0.5015, False), (0.5, True), (0.4995, True)]
+)
+def test_a_study_that_is_not_found_must_score_as_the_last_that_is(study, best, alike):
+    """Also where all ten nearest score alike, as copies of a study do."""
+    found = {
+        name: [SimpleNamespace(study_id=f"{name}{n}", score=score) for n in range(SEARCHED)]
+        for name, score in (("some", best), ("others", 0.5))
+    }
+    source, target = (
+        SimpleNamespace(studies=lambda: iter([study("s")]), search=lambda *_, hits=hits, **__: hits)
+        for hits in found.values()
+    )
+    assert searched_alike(source, target, 1) == (int(alike), 1)
 
 
 def test_a_copy_that_was_cut_short_goes_on(library, on_server, renditions):

@@ -230,6 +230,27 @@ def test_files_the_engine_cannot_read_make_the_store_unavailable(open_edge, path
         open_edge()
 
 
+@pytest.mark.parametrize("content", [None, "", "7\n"])
+def test_a_shard_that_does_not_know_its_files_is_refused_and_left_alone(
+    open_edge, study, path, content
+):
+    """Taken for an empty one, it would lose them: what is not in use is removed."""
+    store = open_edge()
+    store.put([study("s")])
+    store.close()
+    current = path / "collection" / "image" / "current"
+    kept = current.read_text()
+    current.unlink()
+    if content is not None:
+        current.write_text(content)
+    with pytest.raises(StoreUnavailable, match="backup"):
+        open_edge()
+    current.write_text(kept)
+    store = open_edge()
+    assert list(store.get_many(["s"])) == ["s"]
+    store.close()
+
+
 def test_a_closed_store_is_unavailable(open_edge, vector):
     store = open_edge()
     store.close()
