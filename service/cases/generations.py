@@ -16,6 +16,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from service.errors import StoreUnavailable
 from service.files import make_folder, sync, write_atomically
 
 _CURRENT = "current"
@@ -60,12 +61,18 @@ class Generations:
     def recover(self) -> None:
         """Removes what a killed process left. It may still be writing: the next one removes that.
 
-        An earlier release rewrote a shard in folders next to it, and put its segments aside.
+        An earlier release rewrote a shard in folders next to it, and put its segments aside. Raises
+        StoreUnavailable, and removes nothing, where the generation in use is not whole.
         """
         retired, segments = self._path.with_name("retired"), self._path / "segments"
         if retired.exists() and self.current == self._path and not segments.exists():
             retired.rename(segments)
             sync(self._path)
+        if not all((self.current / name).exists() for name in _ENGINE_FILES):
+            raise StoreUnavailable(
+                "Files of the case library are missing. Restore it from a backup, or index the "
+                "studies again into an empty directory."
+            )
         for each in (retired, *self._path.parent.glob("rewritten-*")):
             shutil.rmtree(each, ignore_errors=True)
         self.remove_others(ignore_errors=True)

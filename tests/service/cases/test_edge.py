@@ -230,6 +230,23 @@ def test_files_the_engine_cannot_read_make_the_store_unavailable(open_edge, path
         open_edge()
 
 
+@pytest.mark.parametrize("lost", ["current", "1/segments", "1/edge_config.json", "."])
+def test_a_library_that_lacks_files_is_refused_and_keeps_the_others(open_edge, study, path, lost):
+    store = open_edge()
+    store.put([study("s")])
+    store.close()
+    images, kept = path / "collection" / "image", path.with_name("kept")
+    (images / lost).rename(kept)
+    left = sorted(images.rglob("*"))
+    with pytest.raises(StoreUnavailable, match="are missing"):
+        open_edge()
+    assert sorted(images.rglob("*")) == left
+    kept.rename(images / lost)
+    store = open_edge()
+    assert store.get_many(["s"])
+    store.close()
+
+
 def test_a_closed_store_is_unavailable(open_edge, vector):
     store = open_edge()
     store.close()
