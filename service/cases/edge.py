@@ -72,7 +72,7 @@ class EdgeStore(EdgeReader):
         self._path, self._room = path, Room(path, reserve)
         self._threads = 0 if bulk else max(1, (os.cpu_count() or 1) // 2)
         collection = path / "collection"
-        with ExitStack() as resources, ExitStack() as opening:
+        with ExitStack() as opening, ExitStack() as resources:
             with disk_errors("the case library"):
                 make_folder(path)
                 resources.enter_context(_only_process(path / "lock"))
@@ -133,11 +133,12 @@ class EdgeStore(EdgeReader):
     def close(self) -> None:
         """Erases what is due, flushes the engine and lets another process open the library.
 
-        A graph that is being built is given up. The next process builds it.
+        A graph that is being built is given up. The next process builds it. A shard that another
+        thread of the caller's rewrites is waited for, and no other is rewritten.
         """
         self._upkeep.close()
         self._erasure.close()
-        with self.writing.held():
+        with self._upkeep.rewriting, self.writing.held():
             self._resources.close()
 
     def erase(self) -> None:

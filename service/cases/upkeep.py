@@ -48,7 +48,8 @@ class Upkeep:
         self._shards, self._flush, self._rewrite, self._due = shards, flush, rewrite, due
         self._left: dict[Shard, int] = {}
         """Points for which a rewriting made no graph, as their segments are too small."""
-        self._rewriting = threading.Lock()
+        self.rewriting = threading.Lock()
+        """Held while a shard is rewritten. It is acquired before the library's lock of writers."""
         self._built: Shard | None = None
         self._ending = threading.Event()
         self._threads = [
@@ -76,14 +77,14 @@ class Upkeep:
     def rewrite(self) -> None:
         """Rewrites every shard, and returns when it is done."""
         for shard in self._shards:
-            with self._rewriting:
+            with self.rewriting:
                 self._rewrite(shard)
 
     def build_graphs(self) -> None:
         """Rewrites the shards that have enough points for a graph, and returns when it is done."""
         for shard in self._shards:
             if shard.unindexed >= SCANNED:
-                with self._rewriting:
+                with self.rewriting:
                     self._rewrite(shard)
 
     def _repeat(self, work: Callable[[], None], pause_s: float) -> None:
@@ -104,7 +105,7 @@ class Upkeep:
             unindexed = shard.unindexed
             if unindexed - self._left.get(shard, 0) < self._due or self._ending.is_set():
                 continue
-            with self._rewriting:
+            with self.rewriting:
                 self._built = shard
                 try:
                     self._rewrite(shard)
