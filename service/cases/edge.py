@@ -87,12 +87,12 @@ class EdgeStore(EdgeReader):
             with self._room.to_open(), edge_engine():
                 self._shards = Shards(open_shards(collection, identity.dimension))
                 resources.callback(self._shards.close)
+            self._erasure = Erasure(collection / "erasure.json", self.erase)
             self._journal, self._torn = Journal(collection / "journal"), True
             with self._room.to_delete(), edge_engine():
                 self._undo_torn_write()
             due = DUE_BULK if bulk else DUE_LIVING
             self._upkeep = Upkeep(self._shards, self._flush, self._rewrite, due)
-            self._erasure = Erasure(collection / "erasure.json", self.erase)
             if erases:
                 self._erasure.start()
                 self._upkeep.start()
@@ -176,7 +176,10 @@ class EdgeStore(EdgeReader):
         """Undoes the last write if it was cut short, by an error or by the end of a process."""
         if self._torn:
             entry = self._journal.read()
-            self._shards.apply(entry.remedy(self._digests(entry.written)))
+            remedy = entry.remedy(self._digests(entry.written))
+            if remedy:
+                self._erasure.due()
+                self._shards.apply(remedy)
             self._torn = False
 
     def _digests(self, studies: Collection[StudyRef]) -> dict[StudyRef, str]:

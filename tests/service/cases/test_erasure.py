@@ -285,6 +285,25 @@ def test_segments_that_lack_points_are_not_used(edge, study, secret, monkeypatch
     assert edge.count() == len(OTHERS) + 1
 
 
+@pytest.mark.parametrize("undone", ["by the next write", "by the next opening"])
+def test_what_a_write_that_is_undone_left_is_due(open_edge, study, path, monkeypatch, undone):
+    store = open_edge()
+    with monkeypatch.context() as patch:
+        patch.setattr(shard.Shard, "sync_log", lambda _: 1 / 0)
+        with pytest.raises(StoreUnavailable):
+            store.put([study("s")])
+    file = path / "collection" / "erasure.json"
+    assert not json.loads(file.read_text())["due_since"]
+    if undone == "by the next write":
+        store.put([study("t")])
+    else:
+        store.close()
+        store = open_edge()
+    assert store.get("s") is None
+    store.close()
+    assert json.loads(file.read_text())["due_since"]
+
+
 def test_a_library_is_closed_while_another_thread_erases(open_edge, study, monkeypatch):
     """The one waits for the lock of writers when the other closes the shards under it."""
     store, turn = open_edge(), EdgeStore._turn
