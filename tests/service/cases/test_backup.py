@@ -1,6 +1,7 @@
 """A backup is of one moment, though a process writes meanwhile, and whole or not there."""
 
 import errno
+import os
 import signal
 import sqlite3
 import stat
@@ -201,6 +202,15 @@ def test_a_missing_library_or_key_and_a_damaged_list_are_said(library):
     (library / "identifiers.key").unlink()
     with pytest.raises(StoreUnavailable, match=r"identifiers\.key is missing"):
         back_up(library, NAME, library.parent / "backups")
+
+
+def test_root_leaves_nothing_in_the_library_of_a_user_who_could_not_remove_it(library):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    os.chown(library / NAME, 1234, 1234)
+    with pytest.raises(StoreUnavailable, match="not as root"):
+        back_up(library, NAME, library.parent / "backups")
+    assert not (library.parent / "backups").exists()
 
 
 def test_a_disk_that_is_full_keeps_no_half_backup(library, tmp_path):
