@@ -16,6 +16,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -92,7 +93,8 @@ class EdgeStore(EdgeReader):
             with self._room.to_delete(), edge_engine():
                 self._undo_torn_write()
             due = DUE_BULK if bulk else DUE_LIVING
-            self._upkeep = Upkeep(self._shards, self._flush, self._rewrite, due)
+            sweep = partial(remove_abandoned, path)
+            self._upkeep = Upkeep(self._shards, self._flush, self._rewrite, sweep, due)
             if erases:
                 self._erasure.start()
                 self._upkeep.start()

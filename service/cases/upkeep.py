@@ -1,6 +1,7 @@
-"""Looks after the shards of an embedded library in two threads, off the way of its writes.
+"""Looks after the shards of an embedded library in three threads, off the way of its writes.
 
-One flushes what was written. The other builds the graphs by which large segments are searched.
+One flushes what was written. One builds the graphs by which large segments are searched. One sweeps
+away what killed backups left.
 """
 
 import threading
@@ -23,6 +24,8 @@ _FLUSH_LOOK_S = 0.5
 """Seconds between two looks at whether a flush is due."""
 _BUILT_S = 10.0
 """Seconds between two looks at whether a graph is due."""
+_SWEPT_S = 60.0
+"""Seconds between two sweeps."""
 _LOOK_S = 0.05
 """Seconds between two attempts to stop a rewriting that has not begun yet."""
 DUE_LIVING = SCANNED
@@ -35,7 +38,8 @@ class Upkeep:
     """The threads of one library.
 
     flush: flushes the shards. rewrite: rewrites a shard, which builds the graphs that are due; one
-    shard at a time. due: points without a graph after which a shard is rewritten.
+    shard at a time. sweep: removes what killed backups left. due: points without a graph after
+    which a shard is rewritten.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Upkeep:
         shards: Shards,
         flush: Callable[[], None],
         rewrite: Callable[[Shard], None],
+        sweep: Callable[[], None],
         due: int,
     ) -> None:
         self._shards, self._flush, self._rewrite, self._due = shards, flush, rewrite, due
@@ -57,6 +62,7 @@ class Upkeep:
             for work in (
                 (self._flush_due, _FLUSH_LOOK_S),
                 (self._build_due, _BUILT_S),
+                (sweep, _SWEPT_S),
             )
         ]
 
