@@ -26,6 +26,7 @@ from service.cases.operations import (
     records_of,
 )
 from service.cases.points import RECORD
+from service.files import sync
 from service.imaging.deidentify import StudyRef
 
 _SUM = 8
@@ -88,13 +89,14 @@ class Journal:
         A power cut may leave a half of it: that counts as nothing, since nothing had begun.
         """
         text = json.dumps(asdict(entry)).encode()
-        file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
-        try:
-            os.pwrite(file, b"%08x" % zlib.crc32(text) + text, 0)
-            os.ftruncate(file, _SUM + len(text))
-            os.fsync(file)
-        finally:
-            os.close(file)
+        created = not self._path.exists()
+        with open(self._path, "wb", opener=_in_place) as file:
+            file.write(b"%08x" % zlib.crc32(text) + text)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+        if created:
+            sync(self._path.parent)
 
     def read(self) -> Entry:
         """Returns the last entry; NOTHING where there is none that is whole."""
@@ -103,3 +105,7 @@ class Journal:
         if checksum != b"%08x" % zlib.crc32(text):
             return NOTHING
         return Entry(**json.loads(text))
+
+
+def _in_place(path: str, flags: int) -> int:
+    return os.open(path, flags & ~os.O_TRUNC, 0o600)

@@ -9,6 +9,7 @@ import pytest
 from service.cases.journal import NOTHING, Entry, Journal, entry_of
 from service.cases.operations import BlankDigest, Remove, Selection, records_of, replacement
 from service.cases.points import to_points
+from tests.support.disks import fill, small_disk
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -160,6 +161,17 @@ def test_a_journal_keeps_its_last_entry_alone(tmp_path):
     for entry in (Entry({"study": "digest" * 9}), Entry(removed={"study_id": ["s"]}), NOTHING):
         journal.write(entry)
         assert Journal(file).read() == entry
+
+
+def test_an_entry_for_which_the_disk_has_no_room_is_refused(tmp_path):
+    """Such a disk takes the first bytes of what it is given, and reports no error."""
+    with small_disk(tmp_path / "disk", 4) as disk:
+        journal = Journal(disk / "journal")
+        journal.write(Entry({"study": "digest"}))
+        fill(disk)
+        with pytest.raises(OSError, match="No space"):
+            journal.write(Entry({"study": "digest" * 2000}))
+        assert journal.read() == NOTHING
 
 
 def test_a_half_written_entry_counts_as_nothing(tmp_path):
