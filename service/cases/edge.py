@@ -209,7 +209,7 @@ class EdgeStore(EdgeReader):
             yield
 
     def _flush(self) -> None:
-        with self.writing.held(), edge_engine():
+        with self.writing.held(), self._room.to_delete(), edge_engine():
             self._shards.flush()
 
 

@@ -26,6 +26,8 @@ _BUILT_S = 10.0
 """Seconds between two looks at whether a graph is due."""
 _SWEPT_S = 60.0
 """Seconds between two sweeps."""
+_RETRY_S = 60.0
+"""Seconds that a thread pauses after an error: a full disk, or a graph for which memory lacks."""
 _LOOK_S = 0.05
 """Seconds between two attempts to stop a rewriting that has not begun yet."""
 DUE_LIVING = SCANNED
@@ -94,10 +96,13 @@ class Upkeep:
                     self._rewrite(shard)
 
     def _repeat(self, work: Callable[[], None], pause_s: float) -> None:
-        while not self._ending.wait(pause_s):
+        pause = pause_s
+        while not self._ending.wait(pause):
             try:
                 work()
+                pause = pause_s
             except Exception as error:  # logs are synced, and what has no graph is scanned
+                pause = max(pause_s, _RETRY_S)
                 if not self._ending.is_set():
                     log().error("upkeep failed", error=type(error).__name__)
 

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ import pytest
 from service.cases import edge, layout, shard, upkeep
 from service.cases.edge import EdgeStore
 from service.cases.schema import CaseFilter, Exclusion, Identity, Search
-from service.errors import BundleMismatch, StoreUnavailable
+from service.cases.upkeep import Upkeep
+from service.errors import BundleMismatch, StoreFull, StoreUnavailable
+from tests.support.disks import fill, small_disk
 
 ANYTHING = {"where": CaseFilter(), "exclude": Exclusion()}
 REPOSITORY = Path(__file__).parents[3]
@@ -356,6 +359,31 @@ def test_what_was_written_is_flushed_soon_after(open_edge, study, monkeypatch):
     store.put([study("s")])
     wait_until(lambda: {*flushed} == {"image", "report", "passage", "study"})
     store.close()
+
+
+def test_a_full_disk_has_room_to_flush(study, tmp_path):
+    with small_disk(tmp_path / "disk", 800) as disk:
+        store = EdgeStore(disk / "cases", IDENTITY, 64 * 2**20, erases=False)
+        store.put([study(f"s{n}") for n in range(100)])
+        fill(disk)
+        store._flush()
+        assert store._shards.unflushed_s == (0, 0)
+        store.close()
+
+
+def test_a_flush_that_fails_is_not_tried_at_once_again(monkeypatch):
+    monkeypatch.setattr(upkeep, "_FLUSH_LOOK_S", 0.001)
+    failed, shards = threading.Semaphore(0), SimpleNamespace(unflushed_s=(100.0, 100.0))
+
+    def flush():
+        failed.release()
+        raise StoreFull("full")
+
+    threads = Upkeep(shards, flush, lambda _: None, lambda: None, 1)
+    threads.start()
+    assert failed.acquire(timeout=60)
+    assert not failed.acquire(timeout=0.1)
+    threads.close()
 
 
 def test_after_a_power_cut_new_studies_are_made_again_from_the_log(path, open_edge, study):
