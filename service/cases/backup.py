@@ -48,8 +48,8 @@ def back_up(data_dir: Path, name: str, folder: Path, reserve: int = 0) -> Backup
     """Makes a backup of the library `name` in `folder`, whole or not at all.
 
     A process may have the library open. reserve: bytes that are left on the disk of `folder`.
-    Raises StoreUnavailable if there is no library or another backup is being made in `folder`, and
-    StoreFull.
+    Raises StoreUnavailable if there is no library, if it is another user's and this is root, or if
+    another backup is being made in `folder`; and StoreFull.
     """
     library = data_dir / name
     if not (library / "collection").is_dir():
@@ -61,6 +61,8 @@ def back_up(data_dir: Path, name: str, folder: Path, reserve: int = 0) -> Backup
         raise StoreUnavailable(
             "identifiers.key is missing, without which a backup is of no use. Restore it first."
         )
+    if os.geteuid() == 0 and library.stat().st_uid != 0:  # which could not remove root's files
+        raise StoreUnavailable("Run this as the user of the server, not as root.")
     with disk_errors("the backup"):
         make_folder(folder)
         with _only_backup(folder):

@@ -16,6 +16,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -72,7 +73,7 @@ class EdgeStore(EdgeReader):
         self._path, self._room = path, Room(path, reserve)
         self._threads = 0 if bulk else max(1, (os.cpu_count() or 1) // 2)
         collection = path / "collection"
-        with ExitStack() as resources, ExitStack() as opening:
+        with ExitStack() as opening, ExitStack() as resources:
             with disk_errors("the case library"):
                 make_folder(path)
                 resources.enter_context(_only_process(path / "lock"))
@@ -87,12 +88,13 @@ class EdgeStore(EdgeReader):
             with self._room.to_open(), edge_engine():
                 self._shards = Shards(open_shards(collection, identity.dimension))
                 resources.callback(self._shards.close)
+            self._erasure = Erasure(collection / "erasure.json", self.erase)
             self._journal, self._torn = Journal(collection / "journal"), True
             with self._room.to_delete(), edge_engine():
                 self._undo_torn_write()
             due = DUE_BULK if bulk else DUE_LIVING
-            self._upkeep = Upkeep(self._shards, self._save, self._flush, self._rewrite, due)
-            self._erasure = Erasure(collection / "erasure.json", self.erase)
+            sweep = partial(remove_abandoned, path)
+            self._upkeep = Upkeep(self._shards, self._save, self._flush, self._rewrite, sweep, due)
             if erases:
                 self._erasure.start()
                 self._upkeep.start()
@@ -133,11 +135,12 @@ class EdgeStore(EdgeReader):
     def close(self) -> None:
         """Erases what is due, flushes the engine and lets another process open the library.
 
-        A graph that is being built is given up. The next process builds it.
+        A graph that is being built is given up. The next process builds it. A shard that another
+        thread of the caller's rewrites is waited for, and no other is rewritten.
         """
         self._upkeep.close()
         self._erasure.close()
-        with self.writing.held():
+        with self._upkeep.rewriting, self.writing.held():
             self._resources.close()
 
     def erase(self) -> None:
@@ -175,7 +178,10 @@ class EdgeStore(EdgeReader):
         """Undoes the last write if it was cut short, by an error or by the end of a process."""
         if self._torn:
             entry = self._journal.read()
-            self._shards.apply(entry.remedy(self._digests(entry.written)))
+            remedy = entry.remedy(self._digests(entry.written))
+            if remedy:
+                self._erasure.due()
+                self._shards.apply(remedy)
             self._torn = False
 
     def _digests(self, studies: Collection[StudyRef]) -> dict[StudyRef, str]:
@@ -203,11 +209,11 @@ class EdgeStore(EdgeReader):
             yield
 
     def _save(self) -> None:
-        with self.writing.held(), edge_engine():
+        with self.writing.held(), self._room.to_delete(), edge_engine():
             self._shards.save()
 
     def _flush(self) -> None:
-        with self.writing.held(), edge_engine():
+        with self.writing.held(), self._room.to_delete(), edge_engine():
             self._shards.flush_oldest()
 
 

@@ -62,13 +62,13 @@ class Generations:
         """Removes what a killed process left. It may still be writing: the next one removes that.
 
         An earlier release rewrote a shard in folders next to it, and put its segments aside. Raises
-        StoreUnavailable, and removes nothing, where the generation in use is not there.
+        StoreUnavailable, and removes nothing, where the generation in use is not whole.
         """
         retired, segments = self._path.with_name("retired"), self._path / "segments"
         if retired.exists() and self.current == self._path and not segments.exists():
             retired.rename(segments)
             sync(self._path)
-        if not (self.current / "segments").is_dir():
+        if not all((self.current / name).exists() for name in _ENGINE_FILES):
             raise StoreUnavailable(
                 f"Files of the case library are missing, or {self._path.name}/{_CURRENT} in its "
                 "directory does not name them. Restore a backup, or index the studies again into "

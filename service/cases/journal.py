@@ -13,7 +13,7 @@ whole: the next opening undoes it. The journal is not cleared, but overwritten b
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from service.cases.operations import (
     records_of,
 )
 from service.cases.points import RECORD
+from service.files import sync
 from service.imaging.deidentify import StudyRef
 
 _SUM = 8
@@ -38,18 +39,16 @@ class Entry:
 
     written: Mapping[StudyRef, str] = field(default_factory=dict)
     """The digest that each written study has in the end."""
-    removed: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Which points a deletion removes (`Selection.must`)."""
-    ids: Sequence[str] | None = None
-    """Which points a repair removes (`Selection.ids`)."""
+    removed: Selection | None = None
+    """Which points a deletion or a repair removes."""
 
     def remedy(self, stored: Mapping[StudyRef, str]) -> list[Operation]:
         """Returns what makes its studies whole or absent, or marks them by an empty digest.
 
         stored: the digests of the records that there are.
         """
-        if self.removed or self.ids:
-            return [Remove(Selection(must=self.removed, ids=self.ids))]
+        if self.removed:
+            return [Remove(self.removed)]
         torn = [study for study, digest in self.written.items() if stored.get(study) != digest]
         recorded = [study for study in torn if study in stored]
         unrecorded = [study for study in torn if study not in stored]
@@ -63,7 +62,7 @@ NOTHING = Entry()
 
 def entry_of(operations: Iterable[Operation]) -> Entry:
     """Returns the entry of a write: either it puts studies, or it removes points."""
-    written, removal = dict[StudyRef, str](), Selection()
+    written, removed = dict[StudyRef, str](), None
     for operation in operations:
         match operation:
             case Upsert(points):
@@ -72,8 +71,8 @@ def entry_of(operations: Iterable[Operation]) -> Entry:
                     each["study_id"]: each["digest"] for each in payloads if "digest" in each
                 }
             case Remove(selection):
-                removal = selection
-    return Entry(written) if written else Entry(removed=removal.must, ids=removal.ids)
+                removed = selection
+    return Entry(written) if written else Entry(removed=removed)
 
 
 class Journal:
@@ -88,13 +87,14 @@ class Journal:
         A power cut may leave a half of it: that counts as nothing, since nothing had begun.
         """
         text = json.dumps(asdict(entry)).encode()
-        file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
-        try:
-            os.pwrite(file, b"%08x" % zlib.crc32(text) + text, 0)
-            os.ftruncate(file, _SUM + len(text))
-            os.fsync(file)
-        finally:
-            os.close(file)
+        created = not self._path.exists()
+        with open(self._path, "wb", opener=_in_place) as file:
+            file.write(b"%08x" % zlib.crc32(text) + text)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+        if created:
+            sync(self._path.parent)
 
     def read(self) -> Entry:
         """Returns the last entry; NOTHING where there is none that is whole."""
@@ -102,4 +102,9 @@ class Journal:
         checksum, text = content[:_SUM], content[_SUM:]
         if checksum != b"%08x" % zlib.crc32(text):
             return NOTHING
-        return Entry(**json.loads(text))
+        written, removed = json.loads(text).values()
+        return Entry(written, Selection(**removed) if removed else None)
+
+
+def _in_place(path: str, flags: int) -> int:
+    return os.open(path, flags & ~os.O_TRUNC, 0o600)

@@ -21,11 +21,13 @@ _PREFIX = "snapshot-"
 def room_for_snapshot(library: Path) -> Iterator[Path]:
     """Gives an empty folder for a snapshot, which is removed with its content at the end."""
     remove_abandoned(library)
-    folder = library / f"{_PREFIX}{uuid.uuid4().hex}"
-    folder.mkdir(mode=0o700)
-    descriptor = os.open(folder, os.O_RDONLY)
+    name = f"{_PREFIX}{uuid.uuid4().hex}"
+    draft, folder = library / f".{name}", library / name
+    draft.mkdir(mode=0o700)
+    descriptor = os.open(draft, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        draft.rename(folder)  # unlocked under this name, it would count as abandoned
         yield folder
     finally:
         shutil.rmtree(folder)
@@ -34,7 +36,7 @@ def room_for_snapshot(library: Path) -> Iterator[Path]:
 
 def take_snapshot(collection: Path, folder: Path) -> None:
     """Fills the folder with a copy of the collection. Whoever writes is to be locked out."""
-    for each in collection.iterdir():
+    for each in collection.glob("[!.]*"):  # no drafts
         if each.is_dir():
             link_shard(each, folder / each.name)
         else:

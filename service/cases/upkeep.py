@@ -1,7 +1,7 @@
-"""Looks after the shards of an embedded library in two threads, off the way of its writes.
+"""Looks after the shards of an embedded library in three threads, off the way of its writes.
 
-One brings what was written to the disk. The other builds the graphs by which large segments are
-searched.
+One brings what was written to the disk. One builds the graphs by which large segments are searched.
+One sweeps away what killed backups left.
 """
 
 import threading
@@ -24,6 +24,10 @@ _LOOK_AT_FILES_S = 0.5
 """Seconds between two looks at whether files are to be synced or a shard flushed."""
 _BUILT_S = 10.0
 """Seconds between two looks at whether a graph is due."""
+_SWEPT_S = 60.0
+"""Seconds between two sweeps."""
+_RETRY_S = 60.0
+"""Seconds that a thread pauses after an error: a full disk, or a graph for which memory lacks."""
 _LOOK_S = 0.05
 """Seconds between two attempts to stop a rewriting that has not begun yet."""
 DUE_LIVING = SCANNED
@@ -38,7 +42,8 @@ class Upkeep:
     """The threads of one library.
 
     save: syncs the shards' files. flush: lets the engine flush a shard. rewrite: rewrites a shard,
-    which builds the graphs that are due; one shard at a time. due: points without a graph after
+    which builds the graphs that are due; one shard at a time. sweep: removes what killed backups
+    left. due: points without a graph after
     which a shard is rewritten.
     """
 
@@ -48,13 +53,15 @@ class Upkeep:
         save: Callable[[], None],
         flush: Callable[[], None],
         rewrite: Callable[[Shard], None],
+        sweep: Callable[[], None],
         due: int,
     ) -> None:
         self._shards, self._save, self._flush = shards, save, flush
         self._rewrite, self._due = rewrite, due
         self._left: dict[Shard, int] = {}
         """Points for which a rewriting made no graph, as their segments are too small."""
-        self._rewriting = threading.Lock()
+        self.rewriting = threading.Lock()
+        """Held while a shard is rewritten. It is acquired before the library's lock of writers."""
         self._built: Shard | None = None
         self._ending = threading.Event()
         self._threads = [
@@ -62,6 +69,7 @@ class Upkeep:
             for work in (
                 (self._keep_files, _LOOK_AT_FILES_S),
                 (self._build_due, _BUILT_S),
+                (sweep, _SWEPT_S),
             )
         ]
 
@@ -82,21 +90,24 @@ class Upkeep:
     def rewrite(self) -> None:
         """Rewrites every shard, and returns when it is done."""
         for shard in self._shards:
-            with self._rewriting:
+            with self.rewriting:
                 self._rewrite(shard)
 
     def build_graphs(self) -> None:
         """Rewrites the shards that have enough points for a graph, and returns when it is done."""
         for shard in self._shards:
             if shard.unindexed >= SCANNED:
-                with self._rewriting:
+                with self.rewriting:
                     self._rewrite(shard)
 
     def _repeat(self, work: Callable[[], None], pause_s: float) -> None:
-        while not self._ending.wait(pause_s):
+        pause = pause_s
+        while not self._ending.wait(pause):
             try:
                 work()
+                pause = pause_s
             except Exception as error:  # logs are synced, and what has no graph is scanned
+                pause = max(pause_s, _RETRY_S)
                 if not self._ending.is_set():
                     log().error("upkeep failed", error=type(error).__name__)
 
@@ -112,7 +123,7 @@ class Upkeep:
             unindexed = shard.unindexed
             if unindexed - self._left.get(shard, 0) < due or self._ending.is_set():
                 continue
-            with self._rewriting:
+            with self.rewriting:
                 self._built = shard
                 try:
                     self._rewrite(shard)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
-from service.cases import edge, erasure
+from service.cases import edge, erasure, upkeep
 from service.cases.edge import EdgeStore
 from service.cases.library import CaseLibrary
 from service.cases.places import renditions_of
@@ -71,7 +71,8 @@ def main(data_dir: Path) -> None:
 
     The library erases and rewrites its files often.
     """
-    edge._OPTIMIZE_EVERY, erasure._GATHERED_S, erasure._REST = 150, 0.1, 1.0
+    vars(edge).update(DUE_LIVING=50)
+    upkeep._BUILT_S, erasure._GATHERED_S, erasure._REST = 0.1, 0.1, 1.0
     library = open_library(data_dir)
     for number in count():
         for what, study in _due(number):

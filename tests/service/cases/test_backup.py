@@ -1,6 +1,8 @@
 """A backup is of one moment, though a process writes meanwhile, and whole or not there."""
 
 import errno
+import fcntl
+import os
 import signal
 import sqlite3
 import stat
@@ -14,13 +16,16 @@ import numpy as np
 import pytest
 
 from service.cases import backup as backup_module
+from service.cases import upkeep
 from service.cases.backup import back_up, restore
 from service.cases.checking import faults
 from service.cases.edge import EdgeStore
 from service.cases.places import renditions_of
+from service.cases.snapshot import remove_abandoned, room_for_snapshot, take_snapshot
 from service.cases.tally import Tally
 from service.cases.writing import WriteLock
 from service.errors import StoreFull, StoreUnavailable
+from tests.service.cases.conftest import IDENTITY
 from tests.support.disks import fill, small_disk
 from tests.support.library_writer import NAME, illustrated, open_library, put, reference
 
@@ -145,10 +150,8 @@ def test_on_another_disk_renditions_are_copied_once(library, tmp_path):
     folder = tmp_path / "backups"
     if tmp_path.stat().st_dev == library.stat().st_dev:
         pytest.skip("needs two disks")
-    first, second = back_up(library, NAME, folder).path, back_up(library, NAME, folder).path
+    first, _ = back_up(library, NAME, folder).path, back_up(library, NAME, folder).path
     assert {picture.stat().st_nlink for picture in first.rglob("*.jpg")} == {2}
-    restore(second, tmp_path / "restored")
-    assert len(studies_of(tmp_path / "restored")) == 10
 
 
 def test_all_that_belongs_to_the_data_directory_is_restored(library, tmp_path):
@@ -201,6 +204,15 @@ def test_a_missing_library_or_key_and_a_damaged_list_are_said(library):
     (library / "identifiers.key").unlink()
     with pytest.raises(StoreUnavailable, match=r"identifiers\.key is missing"):
         back_up(library, NAME, library.parent / "backups")
+
+
+def test_root_leaves_nothing_in_the_library_of_a_user_who_could_not_remove_it(library):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    os.chown(library / NAME, 1234, 1234)
+    with pytest.raises(StoreUnavailable, match="not as root"):
+        back_up(library, NAME, library.parent / "backups")
+    assert not (library.parent / "backups").exists()
 
 
 def test_a_disk_that_is_full_keeps_no_half_backup(library, tmp_path):
@@ -259,6 +271,34 @@ def test_a_backup_that_is_killed_leaves_nothing_that_looks_like_one(library):
     backup = back_up(library, NAME, folder).path
     assert list(folder.iterdir()) == [backup]
     assert len(studies_of(library)) == 10
+
+
+def test_a_snapshot_stays_while_its_process_lives_and_has_no_drafts(library):
+    (library / NAME / "collection" / ".erasure.json.0a1b2c3d.part").write_text("{")
+    with room_for_snapshot(library / NAME) as folder:
+        remove_abandoned(library / NAME)
+        take_snapshot(library / NAME / "collection", folder)
+        names = {each.name for each in (library / NAME / "collection").glob("[!.]*")}
+        assert {each.name for each in folder.iterdir()} == names
+    assert not list((library / NAME).glob("*snapshot-*"))
+
+
+def test_what_a_killed_backup_left_is_removed_though_nobody_writes(library, monkeypatch):
+    monkeypatch.setattr(upkeep, "_SWEPT_S", 0.01)
+    with room_for_snapshot(library / NAME) as folder:
+        left = folder.with_name("snapshot-left")
+        left.mkdir()
+        descriptor = os.open(left, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        store = EdgeStore(library / NAME, IDENTITY)
+        assert left.exists()
+        os.close(descriptor)  # as at the end of a process
+        end = time.monotonic() + TIMEOUT_S
+        while left.exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert folder.exists()
+        store.close()
 
 
 # Writes without a pause, and says so once.

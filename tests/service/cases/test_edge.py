@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ import pytest
 from service.cases import edge, layout, shard, upkeep
 from service.cases.edge import EdgeStore
 from service.cases.schema import CaseFilter, Exclusion, Identity, Search
-from service.errors import BundleMismatch, StoreUnavailable
+from service.cases.upkeep import Upkeep
+from service.errors import BundleMismatch, StoreFull, StoreUnavailable
+from tests.support.disks import fill, small_disk
 
 ANYTHING = {"where": CaseFilter(), "exclude": Exclusion()}
 REPOSITORY = Path(__file__).parents[3]
@@ -230,24 +233,20 @@ def test_files_the_engine_cannot_read_make_the_store_unavailable(open_edge, path
         open_edge()
 
 
-@pytest.mark.parametrize("content", [None, "", "7\n"])
-def test_a_shard_that_does_not_know_its_files_is_refused_and_left_alone(
-    open_edge, study, path, content
-):
-    """Taken for an empty one, it would lose them: what is not in use is removed."""
+@pytest.mark.parametrize("lost", ["current", "1/segments", "1/edge_config.json", "."])
+def test_a_library_that_lacks_files_is_refused_and_keeps_the_others(open_edge, study, path, lost):
     store = open_edge()
     store.put([study("s")])
     store.close()
-    current = path / "collection" / "image" / "current"
-    kept = current.read_text()
-    current.unlink()
-    if content is not None:
-        current.write_text(content)
-    with pytest.raises(StoreUnavailable, match="backup"):
+    images, kept = path / "collection" / "image", path.with_name("kept")
+    (images / lost).rename(kept)
+    left = sorted(images.rglob("*"))
+    with pytest.raises(StoreUnavailable, match="are missing"):
         open_edge()
-    current.write_text(kept)
+    assert sorted(images.rglob("*")) == left
+    kept.rename(images / lost)
     store = open_edge()
-    assert list(store.get_many(["s"])) == ["s"]
+    assert store.get_many(["s"])
     store.close()
 
 
@@ -372,11 +371,38 @@ def test_files_are_synced_once_nobody_writes(open_edge, study, monkeypatch):
     store.close()
 
 
+def test_a_full_disk_has_room_to_flush(study, tmp_path):
+    with small_disk(tmp_path / "disk", 800) as disk:
+        store = EdgeStore(disk / "cases", IDENTITY, 64 * 2**20, erases=False)
+        store.put([study(f"s{n}") for n in range(100)])
+        fill(disk)
+        for _ in range(4):
+            store._flush()
+        assert store._shards.unflushed_s == 0
+        store.close()
+
+
+def test_a_flush_that_fails_is_not_tried_at_once_again(monkeypatch):
+    monkeypatch.setattr(upkeep, "_LOOK_AT_FILES_S", 0.001)
+    failed, shards = threading.Semaphore(0), SimpleNamespace(unsaved=False, unflushed_s=200.0)
+
+    def flush():
+        failed.release()
+        raise StoreFull("full")
+
+    threads = Upkeep(shards, lambda: None, flush, lambda _: None, lambda: None, 1)
+    threads.start()
+    assert failed.acquire(timeout=60)
+    assert not failed.acquire(timeout=0.1)
+    threads.close()
+
+
 def test_after_a_power_cut_new_studies_are_made_again_from_the_log(path, open_edge, study):
     """After a write the log alone is synced: all other files may be as they were at a flush."""
     store, before = open_edge(), path.with_name("before")
     store.put([study("r")])
-    store._shards.flush()
+    for each in store._shards:
+        each.flush()
     shutil.copytree(path, before)
     store.put([study("s"), study("t")])
     for log in path.rglob("wal"):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,14 +78,12 @@ def assert_others_whole(store, study):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("removal", ["study", "patient", "replaced", "everything"])
+@pytest.mark.parametrize("removal", ["patient", "replaced", "everything"])
 def test_nothing_of_what_was_removed_is_in_any_file(edge, study, secret, path, removal):
     filled(edge, study, secret)
     sought = traces(secret)
     assert found(path, sought) == sought
     match removal:
-        case "study":
-            edge.delete("secret")
         case "patient":
             edge.delete_patient("pat_secret")
         case "replaced":
@@ -282,6 +281,58 @@ def test_segments_that_lack_points_are_not_used(edge, study, secret, monkeypatch
     assert_others_whole(edge, study)
     edge.put([study("new")])
     assert edge.count() == len(OTHERS) + 1
+
+
+@pytest.mark.parametrize("undone", ["by the next write", "by the next opening"])
+def test_what_a_write_that_is_undone_left_is_due(open_edge, study, path, monkeypatch, undone):
+    store = open_edge()
+    with monkeypatch.context() as patch:
+        patch.setattr(shard.Shard, "sync_log", lambda _: 1 / 0)
+        with pytest.raises(StoreUnavailable):
+            store.put([study("s")])
+    file = path / "collection" / "erasure.json"
+    assert not json.loads(file.read_text())["due_since"]
+    if undone == "by the next write":
+        store.put([study("t")])
+    else:
+        store.close()
+        store = open_edge()
+    assert store.get("s") is None
+    store.close()
+    assert json.loads(file.read_text())["due_since"]
+
+
+def test_a_library_is_closed_while_another_thread_erases(open_edge, study, monkeypatch):
+    """The one waits for the lock of writers when the other closes the shards under it."""
+    store, turn = open_edge(), EdgeStore._turn
+    waiting, closing = threading.Event(), threading.Event()
+
+    def turn_later(self):
+        waiting.set()
+        closing.wait(60)
+        time.sleep(0.1)
+        return turn(self)
+
+    def erase():
+        with suppress(StoreUnavailable):  # closed under it
+            store.erase()
+
+    monkeypatch.setattr(EdgeStore, "_turn", turn_later)
+    store.put([study("s"), study("t")])
+    store.delete("s")
+    erasing = threading.Thread(target=erase, daemon=True)
+    erasing.start()
+    assert waiting.wait(60)
+    ending = threading.Thread(target=store.close, daemon=True)
+    ending.start()
+    closing.set()
+    ending.join(60)
+    assert not ending.is_alive()
+    erasing.join(60)
+    assert not erasing.is_alive()
+    store = open_edge()
+    assert store.digests(["s", "t"]).keys() == {"t"}
+    store.close()
 
 
 def test_a_full_disk_stops_an_erasure_before_it_begins(edge, study, monkeypatch):

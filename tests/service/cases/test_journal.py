@@ -9,6 +9,7 @@ import pytest
 from service.cases.journal import NOTHING, Entry, Journal, entry_of
 from service.cases.operations import BlankDigest, Remove, Selection, records_of, replacement
 from service.cases.points import to_points
+from tests.support.disks import fill, small_disk
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -139,7 +140,7 @@ def test_an_entry_says_what_a_write_does(study):
     put = Entry({"s": "digest of s/1", "t": "digest of t/1"})
     assert entry_of(replacement(["s", "t"], points)) == put
     deletion = Remove(Selection(must={"patient_id": ["p"]}))
-    assert entry_of([deletion]) == Entry(removed={"patient_id": ["p"]})
+    assert entry_of([deletion]) == Entry(removed=deletion.selection)
 
 
 def test_a_study_is_undone_unless_its_record_has_the_digest_of_the_entry():
@@ -148,18 +149,42 @@ def test_a_study_is_undone_unless_its_record_has_the_digest_of_the_entry():
         BlankDigest(records_of(["replaced", "blank"])),
         Remove(Selection(must={"study_id": ["new"]})),
     ]
-    assert Entry(removed={"study_id": ["s"]}).remedy({}) == [
-        Remove(Selection(must={"study_id": ["s"]}))
-    ]
+    removed = Selection(must={"study_id": ["s"]})
+    assert Entry(removed=removed).remedy({}) == [Remove(removed)]
     assert NOTHING.remedy({}) == []
+
+
+def test_what_a_removal_spares_is_spared_when_the_library_is_opened_again(open_edge, study):
+    store = open_edge()
+    store.put([study("s"), study("t"), study("u")])
+    store.remove(Selection({"patient_id": ["patient"]}, {"study_id": ["t", "u"]}))
+    store.close()
+    store = open_edge()
+    assert store.get_many("stu").keys() == {"t", "u"}
+    store.close()
 
 
 def test_a_journal_keeps_its_last_entry_alone(tmp_path):
     journal, file = Journal(tmp_path / "journal"), tmp_path / "journal"
     assert journal.read() == NOTHING
-    for entry in (Entry({"study": "digest" * 9}), Entry(removed={"study_id": ["s"]}), NOTHING):
+    for entry in (
+        Entry({"study": "digest" * 9}),
+        Entry(removed=Selection(ids=["i"], spared=[])),
+        NOTHING,
+    ):
         journal.write(entry)
         assert Journal(file).read() == entry
+
+
+def test_an_entry_for_which_the_disk_has_no_room_is_refused(tmp_path):
+    """Such a disk takes the first bytes of what it is given, and reports no error."""
+    with small_disk(tmp_path / "disk", 4) as disk:
+        journal = Journal(disk / "journal")
+        journal.write(Entry({"study": "digest"}))
+        fill(disk)
+        with pytest.raises(OSError, match="No space"):
+            journal.write(Entry({"study": "digest" * 2000}))
+        assert journal.read() == NOTHING
 
 
 def test_a_half_written_entry_counts_as_nothing(tmp_path):
