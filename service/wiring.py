@@ -151,9 +151,8 @@ def open_own_library(settings: Settings) -> Iterator[tuple[CaseStore, Renditions
     Raises StoreUnavailable if there is none.
     """
     data_dir, name = settings.data_dir, settings.collection
-    store: CaseStore
     if settings.qdrant_url is None:
-        store = EdgeStore.existing(data_dir / name)
+        store: CaseStore = EdgeStore.existing(data_dir / name)
     else:
         client = connect_to_qdrant(settings)
         name = collection_behind(client, name)

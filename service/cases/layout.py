@@ -45,7 +45,7 @@ def create_collection(collection: Path, identity: Identity) -> None:
     with written_atomically(collection) as draft:
         draft.mkdir()
         for kind in KINDS:
-            _create_shard(draft / kind, _config(kind, identity.dimension))
+            create(draft / kind, _config(kind, identity.dimension), INDEXED)
         write_nothing_due(draft / "erasure.json")
         (draft / _IDENTITY).write_text(json.dumps(asdict(identity)))
 
@@ -74,16 +74,6 @@ def open_shards(collection: Path, dimension: int) -> dict[str, Shard]:
             shard.close()
         raise
     return opened
-
-
-def _create_shard(path: Path, config: qdrant.EdgeConfig) -> None:
-    """Makes an empty shard, with payload indexes that stay on the disk."""
-    on_disk = qdrant.KeywordIndexParams(on_disk=True)
-    create(path, config)
-    shard = Shard(path)
-    for key in INDEXED:
-        shard.update(qdrant.UpdateOperation.create_field_index(key, on_disk))
-    shard.close()
 
 
 def _config(kind: str, dimension: int) -> qdrant.EdgeConfig:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -35,12 +35,18 @@ _Room = Callable[[], AbstractContextManager[None]]
 """Gives room on the disk while the engine writes, or raises."""
 
 
-def create(path: Path, config: qdrant.EdgeConfig) -> None:
-    """Makes the files of an empty shard in a new folder."""
+def create(path: Path, config: qdrant.EdgeConfig, indexed: Sequence[str] = ()) -> None:
+    """Makes the files of an empty shard in a new folder.
+
+    indexed: keys of payloads that are indexed, on the disk.
+    """
     path.mkdir()
     generations = Generations(path)
     folder = generations.new()
     shard = qdrant.EdgeShard.create(str(folder), config)
+    on_disk = qdrant.KeywordIndexParams(on_disk=True)
+    for key in indexed:
+        shard.update(qdrant.UpdateOperation.create_field_index(key, on_disk))
     shard.flush()
     shard.close()
     generations.use(folder)
@@ -91,7 +97,7 @@ class Shard:
         with self._writing:
             self._used.engine.flush()
 
-    def sync_files(self) -> None:
+    def save(self) -> None:
         """Syncs all files. Nobody may write or exchange them meanwhile; others may read."""
         with self._read() as generation:
             sync_files(generation.folder)

@@ -81,7 +81,7 @@ class Shards:
         """
         for shard in list(self._unsaved):
             self._unsaved.discard(shard)
-            shard.sync_files()
+            shard.save()
 
     def flush_oldest(self) -> None:
         """Lets the engine flush the shard with the oldest change, which shortens its log."""

@@ -363,7 +363,7 @@ def test_what_was_written_is_flushed_soon_after(open_edge, study, monkeypatch):
 
 def test_files_are_synced_once_nobody_writes(open_edge, study, monkeypatch):
     synced = []
-    monkeypatch.setattr(shard.Shard, "sync_files", lambda self: synced.append(self.path.name))
+    monkeypatch.setattr(shard.Shard, "save", lambda self: synced.append(self.path.name))
     store = open_edge(erases=True)
     store.put([study("s")])
     wait_until(lambda: len(synced) == 4)

@@ -90,9 +90,9 @@ def test_an_encoder_that_is_killed_costs_no_study_and_doubles_none(settings, tmp
     for study_id, one in ours.items():
         other = theirs[study_id]
         assert one.study == other.study
-        assert one.report_vector @ other.report_vector == pytest.approx(1, abs=1e-5)
+        assert one.report_vector @ other.report_vector == pytest.approx(1, abs=1e-3)
         for mine, its in zip(one.image_vectors, other.image_vectors, strict=True):
-            assert mine @ its == pytest.approx(1, abs=1e-5)
+            assert mine @ its == pytest.approx(1, abs=1e-3)
 
 
 POISON = b"ends the encoder that reads it"
