@@ -80,15 +80,15 @@ class Shards:
         After a power cut the files are then those of a killed process, which the log completes.
         """
         for shard in list(self._unsaved):
-            self._unsaved.discard(shard)
             shard.save()
+            self._unsaved.discard(shard)
 
     def flush_oldest(self) -> None:
         """Lets the engine flush the shard with the oldest change, which shortens its log."""
         if self._unflushed:
             shard = min(self._unflushed, key=self._unflushed.__getitem__)
-            del self._unflushed[shard]
             shard.flush()
+            del self._unflushed[shard]
 
     def close(self) -> None:
         """Flushes and closes every shard."""

@@ -43,8 +43,7 @@ class Upkeep:
 
     save: syncs the shards' files. flush: lets the engine flush a shard. rewrite: rewrites a shard,
     which builds the graphs that are due; one shard at a time. sweep: removes what killed backups
-    left. due: points without a graph after
-    which a shard is rewritten.
+    left. due: points without a graph after which a shard is rewritten.
     """
 
     def __init__(

@@ -162,7 +162,7 @@ def test_a_library_of_an_earlier_release_is_erased_when_it_is_opened(
     assert found(path, traces(secret)) == []
 
 
-STEPS = ["_copy", "_Generation", "_exchange", "_retire"]
+STEPS = ["_copy", "sync_files", "_Generation", "_exchange", "_switch", "_retire"]
 
 # Deletes a study and erases, and is killed before the given step.
 ERASE = """

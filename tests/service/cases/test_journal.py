@@ -198,3 +198,27 @@ def test_a_half_written_entry_counts_as_nothing(tmp_path):
         assert Journal(file).read() == NOTHING
     file.write_bytes(whole[:20] + b"\0" * 20 + whole[40:])
     assert Journal(file).read() == NOTHING
+
+
+def test_what_was_removed_by_its_id_is_removed_alone_when_it_is_redone(open_edge, study):
+    """An entry without the ids would select everything."""
+    store = open_edge()
+    store.put([study("s"), study("t")])
+    first, *_ = next(store.ids(Selection({"study_id": ["s"], "part": ["image"]})))
+    store.remove(Selection(ids=[first]))
+    points = sum(map(len, store.ids()))
+    store.close()
+    store = open_edge()
+    assert sum(map(len, store.ids())) == points
+    assert store.get("t") == study("t").study
+    store.close()
+
+
+def test_a_removal_of_everything_is_refused(open_edge, study):
+    store = open_edge()
+    store.put([study("s")])
+    for everything in (Selection(), Selection(ids=[])):
+        with pytest.raises(ValueError, match="Select the points"):
+            store.remove(everything)
+    assert store.get("s") == study("s").study
+    store.close()
