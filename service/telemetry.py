@@ -51,14 +51,14 @@ ERASURE_DUE = Gauge(
 )
 LIBRARY_RECALL = Gauge(
     "eclip_library_recall",
-    "Share of the ten nearest parts of a kind that a search finds, as measured in the library",
-    ["part"],
+    "Share of the ten nearest parts that a search by an image or a text finds in the library",
+    ["query", "part"],
     registry=REGISTRY,
 )
 LIBRARY_EF = Gauge(
     "eclip_library_ef",
-    "Candidates that a search among parts of a kind keeps, as the measurement chose them",
-    ["part"],
+    "Candidates that a search by an image or a text keeps, as the measurement chose them",
+    ["query", "part"],
     registry=REGISTRY,
 )
 CACHE = Counter(

@@ -182,7 +182,7 @@ class CaseStore(PointReader):
         if search.vector is not None:
             self.identity.require_unit(search.vector)
         selection = admitted(where, exclude)
-        breadth = self.breadths.get(search.target, SUREST)
+        breadth = self.breadths.get((search.vector_of, search.target), SUREST)
         search = replace(search, breadth=breadth.filtered() if selection.must else breadth)
         if search.words is not None:  # words of reports and of passages share one sparse vector
             selection = selection.of_part(search.target)

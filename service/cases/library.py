@@ -29,6 +29,7 @@ from service.cases.schema import (
     Search,
     Study,
     Vector,
+    VectorOf,
 )
 from service.deadline import Deadline
 from service.errors import DeadlineExceeded, EclipError, StudyInvalid, StudyUnknown
@@ -55,8 +56,9 @@ class Query:
     """Hits to pass over in one ranking of `DEPTH` hits. None ranks only the k best, which costs
     less; which of several tied hits are among them may then depend on k."""
     words: str | None = None
-    """See `Search`, like `diversity`."""
+    """See `Search`, like `diversity` and `vector_of`."""
     diversity: float | None = None
+    vector_of: VectorOf | None = None
     where: CaseFilter = CaseFilter()
     min_score: float | None = None
     """Least cosine of a hit."""
@@ -211,7 +213,7 @@ class CaseLibrary:
         start = query.offset or 0
         with timed("search"):
             hits = self.store.search(
-                Search(query.target, vector, query.words, query.diversity),
+                Search(query.target, vector, query.words, query.diversity, query.vector_of),
                 k=query.k if query.offset is None else DEPTH,
                 where=query.where,
                 exclude=query.exclude,

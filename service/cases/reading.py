@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from service.cases.breadth import Breadth
 from service.cases.operations import ALL_POINTS, Selection
 from service.cases.points import Payload, Point, ScoredPoint
-from service.cases.schema import Part, Search, Vector
+from service.cases.schema import Part, Search, Vector, VectorOf
 
 _POINTS_A_REQUEST = 4096
 """Points in one answer of the engine, at most. 64 studies have about a quarter of them."""
@@ -17,8 +17,9 @@ class PointReader(ABC):
     """What is asked of an engine's points. Thread-safe."""
 
     def __init__(self) -> None:
-        self.breadths: dict[Part, Breadth] = {}
-        """How broadly parts are searched, where `service.cases.calibration` has measured it."""
+        self.breadths: dict[tuple[VectorOf | None, Part], Breadth] = {}
+        """What a query is made of, and the parts it searches → how broadly it does so, where
+        `service.cases.calibration` has measured it."""
 
     def points(self, selection: Selection = ALL_POINTS) -> Iterator[Point]:
         """Yields the selected points with their dense vectors, always in the same order."""

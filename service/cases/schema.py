@@ -20,6 +20,8 @@ SCHEMA_VERSION = 4
 OLDEST_READABLE = 3
 """Schema version: the oldest that `eclip copy` can read. 3 differs in how reports are split."""
 Part = Literal["image", "report", "passage"]
+VectorOf = Literal["image", "text"]
+"""What a vector was made of."""
 Vector = npt.NDArray[np.float32]
 """float32[D], unit length."""
 Facets = dict[str, dict[str, int]]
@@ -107,6 +109,8 @@ class Search:
     vector: Vector | None = None
     words: str | None = None
     diversity: float | None = None
+    vector_of: VectorOf | None = None
+    """Images find images more easily than texts do. None: unknown, so the search is the surest."""
     breadth: Breadth = SUREST
     """How broadly graphs are searched. `CaseStore.search` sets it to what was measured."""
 

@@ -22,7 +22,8 @@ DEFAULT_HITS = 10
 class SearchRequest:
     """What to search for: one image or one text, how to rank, and which parts to return.
 
-    `search` sets the query's `words` and `exclude`, the latter from `patient_id` and `study_id`.
+    `search` sets the query's `words`, `vector_of` and `exclude`, the last from `patient_id` and
+    `study_id`.
     Raises RequestMalformed when the parts contradict each other.
     """
 
@@ -64,6 +65,7 @@ def search(
     query = replace(
         wanted.query,
         words=None if wanted.mode == "dense" else wanted.text,
+        vector_of="text" if wanted.image is None else "image",
         exclude=library.exclusion(wanted.patient_id, wanted.study_id),
     )
     return library.search(_vector(encoder, wanted, deadline), query)

@@ -103,6 +103,7 @@ class Reporter:
             exclude=background.exclude,
             min_score=request.min_score,
             diversity=request.diversity,
+            vector_of="image",
             group_by_study=True,
         )
         return gather(self.library, embedding, query, deadline)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from service.cases.calibration import Pace, calibrate, calibrating
+from service.cases.calibration import calibrate, calibrating
 from service.cases.edge import EdgeStore
+from service.cases.recall import Pace
 from service.cases.schema import NOBODY, Identity, Search
 from tests.benchmarks.erasure import searching, written_bytes
 from tests.benchmarks.library.contestants import Contestant
@@ -64,7 +65,7 @@ class Ours(Contestant):
                 calibrate(self._store, self._calibration, Unhurried(threading.Event()))
 
     def search(self, vector: Vectors, name: str, effort: int) -> list[int]:  # noqa: ARG002
-        search = Search("image", vector)
+        search = Search("image", vector, vector_of="image")
         hits = self._store.search(search, k=K, where=FILTERS[name], exclude=NOBODY)
         return [number_of(hit.study_id) for hit in hits]
 

@@ -9,11 +9,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from service.cases import calibration, layout, upkeep
+from service.cases import calibration, layout, recall, upkeep
 from service.cases.breadth import LADDER, SUREST, Breadth
-from service.cases.calibration import Calibration, Pace, calibrate, calibrating, measured
-from service.cases.points import PARTS, Point, ScoredPoint
+from service.cases.calibration import calibrate, calibrating
+from service.cases.library import Query
+from service.cases.points import Point, ScoredPoint
+from service.cases.recall import Pace, least_breadths
 from service.cases.schema import EVERYTHING, NOBODY, CaseFilter, Exclusion, Search
+from service.cases.search import SearchRequest, search
+from service.reporting.report import ReportRequest
 from service.telemetry import REGISTRY
 from tests.service.cases.conftest import DIMENSION, IDENTITY
 
@@ -67,7 +71,7 @@ class Scanned:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
-    monkeypatch.setattr(calibration, "_REST", 0)
+    monkeypatch.setattr(recall, "_REST", 0)
     monkeypatch.setattr(calibration, "_FIRST_LOOK_S", 0)
 
 
@@ -83,18 +87,20 @@ def under(ef, missed):
 
 @pytest.mark.parametrize("needed", LADDER)
 def test_the_least_breadth_that_finds_the_nearest_is_chosen(pace, needed):
-    found = measured(Scanned(under(needed.ef, 1)), "image", pace)
-    assert found == Calibration(needed, 1, PARTS_STORED)
+    found = least_breadths(Scanned(under(needed.ef, 1)), "image", pace)
+    assert found == {"image": (needed, 1)}
 
 
 def test_a_library_in_which_no_breadth_suffices_is_searched_by_the_last(pace):
-    found = measured(Scanned(under(10_000, 1)), "image", pace)
-    assert found.breadth == SUREST
-    assert found.recall == pytest.approx(0.9, abs=0.02)
+    breadth, recall = least_breadths(Scanned(under(10_000, 1)), "image", pace)["image"]
+    assert breadth == SUREST
+    assert recall == pytest.approx(0.9, abs=0.02)
 
 
-def test_a_search_that_finds_nothing_near_has_no_recall(pace):
-    assert measured(Scanned(under(10_000, 50)), "image", pace).recall == 0
+def test_a_search_that_finds_nothing_near_has_no_recall(pace, monkeypatch):
+    monkeypatch.setattr(recall, "_QUERIES", PARTS_STORED)
+    store = Scanned(under(10_000, 50), ("image", "report"))
+    assert least_breadths(store, "image", pace)["text"] == (SUREST, 0)
 
 
 @pytest.mark.parametrize("answered", [0, 4])
@@ -103,50 +109,69 @@ def test_a_short_answer_has_found_nothing(pace, monkeypatch, answered):
     store = Scanned(under(0, 0))
     whole = store.nearest
     monkeypatch.setattr(store, "nearest", lambda *asked: whole(*asked)[:answered])
-    assert measured(store, "image", pace).recall == 0
+    assert least_breadths(store, "image", pace) == {"image": (SUREST, 0)}
 
 
 def test_a_target_reached_by_luck_does_not_count(pace, monkeypatch):
     """Of 300 queries that miss nothing, the interval begins at .991; of 200 at .987."""
-    assert measured(Scanned(under(0, 0)), "image", pace).breadth == LADDER[0]
-    monkeypatch.setattr(calibration, "_QUERIES", 200)
-    assert measured(Scanned(under(0, 0)), "image", pace).breadth == SUREST
+    assert least_breadths(Scanned(under(0, 0)), "image", pace) == {"image": (LADDER[0], 1)}
+    monkeypatch.setattr(recall, "_QUERIES", 200)
+    assert least_breadths(Scanned(under(0, 0)), "image", pace) == {"image": (SUREST, 1)}
 
 
 @pytest.mark.parametrize("compared", [150, 15])
 def test_a_sample_stands_for_the_library(pace, monkeypatch, compared):
     """Of 15 in 300 parts each miss in the sample stands for 20."""
-    monkeypatch.setattr(calibration, "_COMPARED", compared)
-    recalls = [measured(Scanned(under(10_000, 1)), "image", pace).recall for _ in range(5)]
+    monkeypatch.setattr(recall, "_COMPARED", compared)
+    store = Scanned(under(10_000, 1))
+    recalls = [least_breadths(store, "image", pace)["image"][1] for _ in range(5)]
     assert np.mean(recalls) == pytest.approx(0.9, abs=0.05)
 
 
-@pytest.mark.parametrize(("most", "recall"), [(PARTS_STORED, 0.8), (PARTS_STORED + 1, 1)])
-def test_the_kind_of_query_that_finds_least_decides(pace, monkeypatch, most, recall):
-    """Images find images; reports miss two of the nearest images, and count if there are enough."""
-    monkeypatch.setattr(calibration, "_QUERIES", most)
-    store = Scanned(lambda asked: 0 if asked.own else 2, ("image", "report"))
-    assert measured(store, "image", pace).recall == pytest.approx(recall)
+def test_images_and_texts_search_as_broadly_as_each_of_them_must(pace, monkeypatch):
+    """Reports miss two of the nearest images with few candidates; images miss none."""
+    monkeypatch.setattr(recall, "_QUERIES", PARTS_STORED)
+    store = Scanned(lambda asked: 0 if asked.own else under(128, 2)(asked), ("image", "report"))
+    found = least_breadths(store, "image", pace)
+    assert found == {"image": (LADDER[0], 1), "text": (Breadth(128, 2), 1)}
+
+
+def test_too_few_queries_of_a_kind_prove_nothing(pace, monkeypatch):
+    monkeypatch.setattr(recall, "_QUERIES", PARTS_STORED + 1)
+    store = Scanned(under(0, 0), ("image", "report"))
+    assert least_breadths(store, "image", pace).keys() == {"image"}
+    assert least_breadths(store, "report", pace).keys() == {"text"}
+
+
+def test_of_reports_and_passages_those_that_find_less_decide(pace, monkeypatch):
+    monkeypatch.setattr(recall, "_QUERIES", PARTS_STORED)
+    store = Scanned(lambda asked: 0 if asked.own else 2, ("report", "passage"))
+    (found,) = least_breadths(store, "passage", pace).values()
+    assert found == (SUREST, pytest.approx(0.8))
 
 
 def test_what_was_measured_is_used_shown_and_kept(tmp_path, pace):
     store, file = Scanned(under(64, 3)), tmp_path / "studies.calibration"
     calibrate(store, file, pace)
-    assert store.breadths == {"image": Breadth(64, 2)}
+    assert store.breadths == {("image", "image"): Breadth(64, 2)}
     for name, value in (("eclip_library_ef", 64), ("eclip_library_recall", 1)):
-        assert REGISTRY.get_sample_value(name, {"part": "image"}) == value
+        assert REGISTRY.get_sample_value(name, {"query": "image", "part": "image"}) == value
     reopened = Scanned(under(64, 3))
     with calibrating(reopened, file):
         assert reopened.breadths == store.breadths
     assert reopened.asked == 0
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"bundle_id": "b", "parts": []}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"bundle_id": "b", "searches": [[]]}', '{"bundle_id": "b", "parts": {}}'],
+)
 def test_a_file_that_is_damaged_counts_as_none(tmp_path, pace, content):
     store, file = Scanned(under(0, 0)), tmp_path / "studies.calibration"
     file.write_text(content.replace('"b"', f'"{IDENTITY.bundle_id}"'))
     calibrate(store, file, pace)
-    assert json.loads(file.read_text())["parts"].keys() == {"image"}
+    (search,) = json.loads(file.read_text())["searches"]
+    assert search["part"] == "image"
 
 
 def test_a_measurement_is_used_where_its_file_cannot_be_written(tmp_path, pace):
@@ -154,7 +179,7 @@ def test_a_measurement_is_used_where_its_file_cannot_be_written(tmp_path, pace):
     file.parent.touch()
     with pytest.raises(FileExistsError):
         calibrate(store, file, pace)
-    assert store.breadths == {"image": Breadth(64, 2)}
+    assert store.breadths == {("image", "image"): Breadth(64, 2)}
 
 
 def test_a_library_of_another_bundle_is_measured_again(tmp_path, pace):
@@ -186,11 +211,11 @@ def test_texts_without_vectors_are_not_measured(tmp_path, pace):
     store = Scanned(under(0, 0), ("image", "report"))
     store.parts["report"] = [replace(point, vector=None) for point in store.parts["report"]]
     calibrate(store, tmp_path / "studies.calibration", pace)
-    assert store.breadths.keys() == {"image"}
+    assert store.breadths.keys() == {("image", "image")}
 
 
 def test_closing_ends_a_measurement(tmp_path, monkeypatch):
-    monkeypatch.setattr(calibration, "_REST", 1e6)
+    monkeypatch.setattr(recall, "_REST", 1e6)
     monkeypatch.setattr(calibration, "_PATIENCE_S", 60)
     begun = threading.Event()
 
@@ -227,7 +252,7 @@ def test_a_measurement_that_fails_is_logged_and_tried_again(tmp_path, monkeypatc
 def test_either_engine_gives_what_a_measurement_asks(store, study, pace):
     studies = [study(f"s{number}", sections=()) for number in range(30)]
     store.put(studies)
-    drawn = list(calibration._drawn(store, "image", 100, pace))
+    drawn = list(recall._drawn(store, "image", 100, pace))
     assert len(drawn) == len({point.id for point in drawn}) == store.count_parts("image") == 30
     assert store.in_graphs("image") == 0
     first, *_ = store.nearest("image", drawn[0].vector, 3, LADDER[0])
@@ -239,22 +264,45 @@ def test_a_search_is_as_broad_as_was_measured_and_broader_under_a_filter(
     edge, study, vector, monkeypatch
 ):
     edge.put([study("s")])
-    edge.breadths["image"] = Breadth(32, 1.5)
+    edge.breadths["image", "image"] = Breadth(32, 1.5)
     asked, nearest = [], edge._nearest
     monkeypatch.setattr(
         edge,
         "_nearest",
         lambda search, *rest, **how: asked.append(search) or nearest(search, *rest, **how),
     )
-    for target, where, exclude, breadth in (
-        ("image", EVERYTHING, NOBODY, Breadth(32, 1.5)),
-        ("image", EVERYTHING, Exclusion(("another",)), Breadth(32, 1.5)),
-        ("image", CaseFilter(view=("PA",)), NOBODY, Breadth(128, 1.5)),
-        ("report", EVERYTHING, NOBODY, SUREST),
+    for target, vector_of, where, exclude, breadth in (
+        ("image", "image", EVERYTHING, NOBODY, Breadth(32, 1.5)),
+        ("image", "image", EVERYTHING, Exclusion(("another",)), Breadth(32, 1.5)),
+        ("image", "image", CaseFilter(view=("PA",)), NOBODY, Breadth(128, 1.5)),
+        ("image", "text", EVERYTHING, NOBODY, SUREST),
+        ("image", None, EVERYTHING, NOBODY, SUREST),
+        ("report", "image", EVERYTHING, NOBODY, SUREST),
     ):
-        (hit,) = edge.search(Search(target, vector("query")), k=1, where=where, exclude=exclude)
+        asking = Search(target, vector("query"), vector_of=vector_of)
+        (hit,) = edge.search(asking, k=1, where=where, exclude=exclude)
         assert hit.study_id == "s"
         assert asked[-1].breadth == breadth
+
+
+def test_the_service_says_whether_an_image_or_a_text_asks(
+    client, radiograph, deadline, monkeypatch
+):
+    services = client.app.state.services
+    asked, searched = [], services.library.store.search
+    monkeypatch.setattr(
+        services.library.store,
+        "search",
+        lambda search, **how: asked.append(search.vector_of) or searched(search, **how),
+    )
+    query = Query("report", 1, NOBODY)
+    for said in ({"image": radiograph}, {"text": "Effusion."}):
+        search(services.library, services.encoder, SearchRequest(query, **said), deadline)
+    services.reporter.report(
+        [services.encoder.image(radiograph, deadline)], ReportRequest(k=1), deadline
+    )
+    assert asked[:2] == ["image", "text"]
+    assert {*asked[2:]} == {"image"}
 
 
 @pytest.mark.slow
@@ -262,7 +310,7 @@ def test_a_library_with_graphs_finds_what_the_measurement_promises(
     open_edge, study, tmp_path, pace, monkeypatch
 ):
     """New queries, compared with numpy; under filters too, and by their exact cosines."""
-    monkeypatch.setattr(calibration, "_QUERIES", 500)
+    monkeypatch.setattr(recall, "_QUERIES", 500)
     for module in (layout, upkeep):
         monkeypatch.setattr(module, "SCANNED", 1000)
     dimension, stored, asked = 1024, 5200, 40
@@ -285,7 +333,7 @@ def test_a_library_with_graphs_finds_what_the_measurement_promises(
     store.build_graphs()
     assert store.in_graphs("image") == stored
     calibrate(store, tmp_path / "studies.calibration", pace)
-    assert store.breadths.keys() & PARTS == {"image"}
+    assert store.breadths.keys() == {("image", "image")}
     for source in (None, 0):
         where = EVERYTHING if source is None else CaseFilter(source=(f"ward {source}",))
         numbers = np.arange(stored) if source is None else np.arange(source, stored, 3)
@@ -293,7 +341,8 @@ def test_a_library_with_graphs_finds_what_the_measurement_promises(
         for query in vectors[stored:]:
             scores = vectors[numbers] @ query
             best = {f"s{number}" for number in numbers[np.argsort(-scores)[:10]]}
-            hits = store.search(Search("image", query), k=10, where=where, exclude=NOBODY)
+            by_image = Search("image", query, vector_of="image")
+            hits = store.search(by_image, k=10, where=where, exclude=NOBODY)
             found += len(best & {hit.study_id for hit in hits})
             cosines = [vectors[int(hit.study_id[1:])] @ query for hit in hits]
             assert [hit.score for hit in hits] == pytest.approx(cosines, abs=1e-3)
