@@ -25,12 +25,9 @@ class Breadth:
 
 
 LADDER = (
-    Breadth(16, 1.5),
-    Breadth(32, 1.5),
-    Breadth(64, 2),
-    Breadth(128, 2),
-    Breadth(256, 3),
-    Breadth(512, 3),
+    *(Breadth(ef, 1.5) for ef in (16, 24, 32, 48)),
+    *(Breadth(ef, 2) for ef in (64, 96, 128, 192)),
+    *(Breadth(ef, 3) for ef in (256, 384, 512)),
 )
 """The breadths from which `service.cases.calibration` chooses, from the fastest to the surest."""
 SUREST = LADDER[-1]
