@@ -6,10 +6,13 @@ import qdrant_edge as qdrant
 
 from service.cases.breadth import ACORN_UNDER
 from service.cases.operations import ALL_POINTS, BlankDigest, Operation, Remove, Selection, Upsert
-from service.cases.points import WORDS, Point
+from service.cases.points import RECORD, WORDS, Point
 from service.cases.schema import Search
 from service.cases.words import Words, sought_words
 
+_NO_WORD = qdrant.SparseVector([0], [1.0])
+"""What a record has for words, by which nobody looks for records. The engine sees from the size of
+vectors alone that a segment is large enough to be closed, which takes its index out of memory."""
 _ACORN = qdrant.AcornSearchParams(enable=True, max_selectivity=ACORN_UNDER)
 
 
@@ -66,6 +69,8 @@ def update_of(operation: Operation) -> qdrant.UpdateOperation:
 
 
 def _vectors(point: Point) -> "dict[str, qdrant.NamedVector]":
+    if point.part == RECORD:
+        return {WORDS: _NO_WORD}
     words = {} if point.words is None else {WORDS: _sparse(point.words)}
     return {**point.vectors, **words}
 

@@ -120,18 +120,17 @@ def sync_files(folder: Path) -> None:
         sync(each)
 
 
-def points_in_graphs(folder: Path) -> int:
+def indexed_points(folder: Path) -> int:
     """Returns how many points of a generation are in segments with a vector graph.
 
-    Those that were deleted since the last flush are counted too.
+    Where points have no dense vectors these are the segments to which the engine adds none. Points
+    that were deleted since the last flush are counted too.
     """
-    graphs = {graph.parents[1] for graph in folder.glob("segments/*/vector_index*/graph.bin")}
-    return sum(map(_living, graphs))
-
-
-def has_vectors(folder: Path) -> bool:
-    """Tells whether points of a generation have dense vectors, for which graphs are built."""
-    return any(folder.glob("segments/*/vector_storage*/vectors"))
+    if any(folder.glob("segments/*/vector_storage*/vectors")):
+        segments = {graph.parents[1] for graph in folder.glob("segments/*/vector_index*/graph.bin")}
+    else:
+        segments = {file.parent for file in folder.glob(f"segments/*/{_NO_NEW_POINTS}")}
+    return sum(map(_living, segments))
 
 
 def _living(segment: Path) -> int:

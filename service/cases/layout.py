@@ -36,8 +36,8 @@ _EARLIER = "shard"
 """Folder of the one shard of an earlier release."""
 _EARLIER_SCANNED_KB = 100_000
 """Kilobytes of a segment of an earlier release above which it gets a graph."""
-_HALF = 2
-"""Bytes of a stored number: float16."""
+_HALF, _WORD = 2, 8
+"""Bytes of a stored number, float16, and of a word in a sparse vector."""
 
 
 def create_collection(collection: Path, identity: Identity) -> None:
@@ -79,9 +79,9 @@ def open_shards(collection: Path, dimension: int) -> dict[str, Shard]:
 def _config(kind: str, dimension: int) -> qdrant.EdgeConfig:
     """Makes one deleted point reason enough to write a segment again.
 
-    A shard of records keeps no vector, but the engine refuses one that has no kind of vector.
+    Sizes are those of the vectors. A record's is one word (`service.cases.edge_requests`).
     """
-    kilobyte_of = dimension * _HALF / 1024
+    kilobyte_of = (_WORD if kind == RECORD else dimension * _HALF) / 1024
     return qdrant.EdgeConfig(
         vectors={} if kind == RECORD else {kind: _dense(dimension)},
         sparse_vectors={

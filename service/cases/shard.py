@@ -19,9 +19,8 @@ import qdrant_edge as qdrant
 from service.cases import vacuum
 from service.cases.generations import (
     Generations,
-    has_vectors,
+    indexed_points,
     link_files,
-    points_in_graphs,
     sync_files,
 )
 from service.files import sync
@@ -81,7 +80,10 @@ class Shard:
 
     @property
     def unindexed(self) -> int:
-        """Points that wait for a vector graph, with those of them that were deleted since."""
+        """Points that wait for a vector graph, or to be closed where they have no vectors.
+
+        Those of them that were deleted since are counted too.
+        """
         return self._used.unindexed
 
     def update(self, operation: qdrant.UpdateOperation) -> None:
@@ -224,14 +226,13 @@ class Shard:
 
 
 class _Generation:
-    """A generation that is open, how many read it, and how many of its points lack a graph."""
+    """A generation that is open, how many read it, and how many of its points lack an index."""
 
     def __init__(self, folder: Path, config: qdrant.EdgeConfig | None = None) -> None:
         self.folder, self.readers = folder, 0
         self.engine = qdrant.EdgeShard.load(str(folder), config)
         self._points = self.engine.info().points_count
-        missing = max(0, self._points - points_in_graphs(folder))
-        self.unindexed = missing if has_vectors(folder) else 0
+        self.unindexed = max(0, self._points - indexed_points(folder))
 
     def holds_as_many_points_as(self, other: "_Generation") -> bool:
         """Asks for the exact counts, which take a while, if the sums over segments differ."""

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -310,6 +311,34 @@ def test_graphs_are_built_at_the_end_of_bulk_work_and_meanwhile_in_a_living_libr
     hits = store.search(Search("passage", vector("s42/1/passage/1")), k=1, **ANYTHING)
     assert hits[0].study_id == "s42"
     assert hits[0].score == pytest.approx(1, abs=1e-3)
+    store.close()
+
+
+def test_records_of_many_studies_are_closed_and_change_as_before(
+    open_edge, study, path, monkeypatch
+):
+    """An open segment of records has its index in memory."""
+    for module in (layout, upkeep):
+        monkeypatch.setattr(module, "SCANNED", 50)
+    small = partial(study, sections=(), report=False)
+    store = open_edge()
+    store.put([small(f"s{number}") for number in range(200)])
+    assert store._shards["study"].unindexed == 200
+    store.build_graphs()
+    (closed,) = path.glob("collection/study/*/segments/*/id_tracker.mappings")
+    assert store._shards["study"].unindexed == 0
+    store.put([small("s5", version=2), small("s200")])
+    assert store.delete("s6")
+    store.erase()
+    assert not closed.exists()
+    store.close()
+    store = open_edge()
+    expected = {f"s{number}": f"digest of s{number}/1" for number in range(201) if number != 6}
+    assert store.digests(f"s{number}" for number in range(201)) == expected | {
+        "s5": "digest of s5/2"
+    }
+    assert store.count() == 200
+    assert store.get("s5") == small("s5", version=2).study
     store.close()
 
 

@@ -120,12 +120,14 @@ def test_nothing_of_what_was_removed_is_in_a_library_of_an_earlier_release(
 def test_nothing_stays_in_segments_with_a_graph(
     open_edge, study, secret, path, monkeypatch, removal
 ):
-    """Small segments have none, unless the engine is told to make one."""
+    """Small segments have none, unless the engine is told to make one; records are closed then."""
     monkeypatch.setattr(layout, "SCANNED", 1)
     store = filled(open_edge(), study, secret)
+    store.put([study(f"further {number}", sections=(), report=False) for number in range(130)])
     store._upkeep.rewrite()
     graphs = "2/segments/*/vector_index-passage/graph*"
     assert list((path / "collection" / "passage").glob(graphs))
+    assert list((path / "collection" / "study").glob("2/segments/*/id_tracker.mappings"))
     if removal == "deleted":
         store.delete("secret")
     else:
