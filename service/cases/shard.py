@@ -208,7 +208,7 @@ class Shard:
             self._remembers = self._bounded = False
             self._writing.notify_all()
         if fresh and fresh is not self._used:
-            self._retire(fresh)
+            fresh.close()
         self._generations.remove_others(ignore_errors=True)
 
     def _retire(self, generation: "_Generation") -> None:
