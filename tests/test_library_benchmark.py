@@ -7,7 +7,7 @@ from tests.benchmarks.library import data as studies
 from tests.benchmarks.library import truth
 from tests.benchmarks.library.contestants import EXACT, OURS, contestant
 from tests.benchmarks.library.data import FILTERS, WARMING, Data
-from tests.benchmarks.library.phase import build, load, search
+from tests.benchmarks.library.phase import build, load, paced, search
 from tests.benchmarks.library.results import Results, table
 
 pytestmark = pytest.mark.slow
@@ -65,9 +65,22 @@ def test_a_contestant_goes_through_its_phases(data, tmp_path, name):
     assert searched["all"]["recall"] == 1
     row = {"size": SIZE, "contestant": name, "build": built, "search": searched, "load": {}}
     if kind.loads:
+        row["paced"] = paced(kind, data, path, searched["effort"])
         row["load"] = load(kind, data, path, searched["effort"])
-        assert row["load"]["recall"] == 1
+        assert (row["paced"]["studies"], row["load"]["studies"]) == (SIZE // 4, 3 * SIZE // 4)
+        assert row["paced"]["recall"] == row["load"]["recall"] == 1
     assert f"| {SIZE} | {name} |" in table([row])
+
+
+def test_a_result_of_an_earlier_benchmark_is_shown_without_a_paced_load():
+    times = {"p50_ms": 1, "p99_ms": 2, "recall": 1}
+    search = {"all": times, "efforts": {}, "effort": 0, "open_s": 0}
+    search |= {"rss_mb": 0, "anonymous_mb": 0}
+    build = {"studies_per_s": 1, "disk_bytes_per_study": 1}
+    row = {"size": 1, "contestant": OURS, "build": build, "search": search, "load": times}
+    shown = table([row]).splitlines()
+    cells = dict(zip(*(line.split(" | ") for line in (shown[0], shown[2])), strict=True))
+    assert (cells["during a paced load"], cells["during a load"]) == ("", "1.00 / 2.00")
 
 
 def test_results_are_kept_in_order_and_measured_again_in_place(tmp_path):

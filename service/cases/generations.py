@@ -30,6 +30,9 @@ _NEVER_CHANGED = (
     *("point_to_values.bin", "values_to_points.bin"),
 )
 """Files that the engine (0.9) never changes in such a segment; a test compares their content."""
+_READ_AT_ONCE = 2**20
+"""Bytes. Files of flags are so long, whatever of them is a hole: the engine scans them at opening.
+"""
 _NOT_OFFERED = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 """Errors by which a filesystem says that it cannot copy a range."""
 
@@ -118,6 +121,28 @@ def sync_files(folder: Path) -> None:
     """Syncs all files and folders below a folder, and itself."""
     for each in (*folder.rglob("*"), folder):
         sync(each)
+
+
+def read_ahead(folder: Path) -> None:
+    """Reads the files below a folder, so that the system has them in memory. Raises OSError.
+
+    The engine drops the files of a shard from the system's cache when it closes the shard. When it
+    opens or searches the shard again, it reads them page by page, and no other thread of Python
+    runs meanwhile.
+    """
+    buffer = bytearray(_READ_AT_ONCE)
+    for each in filter(Path.is_file, folder.rglob("*")):
+        left = max(_READ_AT_ONCE, each.stat().st_blocks * 512)  # pages are mostly holes
+        with each.open("rb", buffering=0) as file:
+            while left > 0 and (read := file.readinto(buffer)):
+                left -= read
+
+
+def remove_shared(folder: Path) -> None:
+    """Removes the files of a generation that another one has too. Raises OSError."""
+    for each in filter(Path.is_file, folder.rglob("*")):
+        if each.stat().st_nlink > 1:
+            each.unlink()
 
 
 def indexed_points(folder: Path) -> int:

@@ -5,9 +5,6 @@ What the engine deletes stays in its files, and what is written has no vector gr
 copy of the files, the updates of the meantime are repeated, and readers get the new generation.
 """
 
-import os
-import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,13 +13,15 @@ from pathlib import Path
 
 import qdrant_edge as qdrant
 
-from service.cases import vacuum
 from service.cases.generations import (
     Generations,
     indexed_points,
     link_files,
+    read_ahead,
+    remove_shared,
     sync_files,
 )
+from service.cases.vacuum_process import VacuumProcess
 from service.files import sync
 
 _MOST_MISSED = 1024
@@ -70,7 +69,7 @@ class Shard:
         self._reading, self._writing = threading.Condition(), threading.Condition()
         self._missed: deque[qdrant.UpdateOperation] = deque()
         self._remembers, self._bounded = False, False
-        self._rewriting, self._vacuum = threading.Lock(), _Vacuum()
+        self._rewriting, self._vacuum = threading.Lock(), VacuumProcess()
 
     @contextmanager
     def use(self) -> Iterator[qdrant.EdgeShard]:
@@ -95,9 +94,9 @@ class Shard:
                 self._missed.append(operation)
 
     def flush(self) -> None:
-        """Syncs all files. No other thread of Python runs meanwhile."""
+        """Syncs all files, in the end by the engine. Then no other thread of Python runs."""
         with self._writing:
-            self._used.engine.flush()
+            self._used.flush()
 
     def save(self) -> None:
         """Syncs all files. Nobody may write or exchange them meanwhile; others may read."""
@@ -134,6 +133,7 @@ class Shard:
                 self._copy(folder)
                 self._vacuum.run(folder, threads)
                 sync_files(folder)
+                read_ahead(folder)
                 self._let_writers_on()
                 with room():
                     fresh = _Generation(folder)
@@ -210,19 +210,21 @@ class Shard:
             self._remembers = self._bounded = False
             self._writing.notify_all()
         if fresh and fresh is not self._used:
-            fresh.engine.close()
+            fresh.close()
         self._generations.remove_others(ignore_errors=True)
 
     def _retire(self, generation: "_Generation") -> None:
         """Closes a generation when its last reader has left.
 
-        The engine flushes a shard that it closes. What is synced before costs other threads less.
+        The engine drops the files of a shard that it closes from the system's cache. The generation
+        in use has some of them too: they stay there if they are removed from this one before.
         """
         with self._reading:
             self._reading.wait_for(lambda: not generation.readers)
-        with suppress(OSError):
-            sync_files(generation.folder)
-        generation.engine.close()
+        if generation is not self._used:
+            with suppress(OSError):
+                remove_shared(generation.folder)
+        generation.close()
 
 
 class _Generation:
@@ -236,7 +238,7 @@ class _Generation:
 
     def holds_as_many_points_as(self, other: "_Generation") -> bool:
         """Asks for the exact counts, which take a while, if the sums over segments differ."""
-        return self._points == other._points or _count(self.engine) == _count(other.engine)
+        return self._points == other._points or self._count() == other._count()
 
     def update(self, operation: qdrant.UpdateOperation) -> None:
         """Counts new points: the engine's count of graphs' vectors has deleted ones and words."""
@@ -254,46 +256,16 @@ class _Generation:
             log.stat()  # raises where the log itself is gone
             self.sync_log()  # the engine has renamed or dropped a file meanwhile
 
+    def flush(self) -> None:
+        """Flushes the engine. What is synced before costs other threads less."""
+        sync_files(self.folder)
+        self.engine.flush()
 
-def _count(engine: qdrant.EdgeShard) -> int:
-    return engine.count(qdrant.CountRequest())
+    def close(self) -> None:
+        """Closes the engine, which flushes it again: two short stops are better than a long one."""
+        with suppress(Exception):  # the log has what is not in other files
+            self.flush()
+        self.engine.close()
 
-
-class _Vacuum:
-    """The process that rewrites a copy, until it is ended for good."""
-
-    def __init__(self) -> None:
-        self._starting, self._ended = threading.Lock(), False
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def require(self) -> None:
-        """Raises RuntimeError if it was ended."""
-        if self._ended:
-            raise RuntimeError("The shard is closed.")
-
-    def run(self, folder: Path, threads: int) -> None:
-        """Waits for the process. Raises CalledProcessError if it fails or is ended."""
-        arguments = [str(folder), str(threads), str(os.getpid())]
-        with self._starting:
-            self._process = subprocess.Popen(  # noqa: S603 - our own file, by this interpreter
-                [sys.executable, "-P", vacuum.__file__, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            if self._ended:
-                self._process.kill()
-        status = self._process.wait()
-        if status:
-            raise subprocess.CalledProcessError(status, "vacuum")
-
-    def kill(self) -> None:
-        with self._starting:
-            if self._process:
-                self._process.kill()
-
-    def end(self) -> None:
-        with self._starting:
-            self._ended = True
-            if self._process:
-                self._process.kill()
+    def _count(self) -> int:
+        return self.engine.count(qdrant.CountRequest())

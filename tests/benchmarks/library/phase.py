@@ -6,11 +6,13 @@ FOLDER has the files of `data.py`; the contestant's are in FOLDER/index. The pha
 
     build     all studies, from the first one to a closed index with its graphs
     search    one search after the other; NUMBER is the recall that is the goal
-    load      searches while a thread adds more studies; NUMBER is the effort of a search
+    paced     searches while a thread adds studies at an encoder's pace; NUMBER is their effort
+    load      searches while it adds more at full speed and builds graphs; NUMBER as before
     deletion  what it costs to erase a study and a patient
 """
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +29,11 @@ from tests.benchmarks.library.truth import recall, recall_while_loading
 
 PERIOD_S = 0.05
 """Seconds between two searches during a load."""
+PACE = 100
+"""Studies a second that an encoder makes on two cores: `eclip index` puts them so fast."""
+PACED = 5000
+"""Studies that are put at this pace, which takes 50 s; at most a quarter of those that come later.
+"""
 
 
 def build(kind: type[Contestant], data: Data, path: Path) -> dict[str, Any]:
@@ -103,20 +110,45 @@ def timed(
     return percentiles(taken), found
 
 
+def paced(kind: type[Contestant], data: Data, path: Path, effort: float) -> dict[str, Any]:
+    """Searches while the first of the later studies are added as fast as they are encoded."""
+    return searched_during(kind, data, path, effort, (data.size, _paced_until(data)), PACE)
+
+
 def load(kind: type[Contestant], data: Data, path: Path, effort: float) -> dict[str, Any]:
+    """Searches while the other later studies are added as fast as the contestant can."""
+    return searched_during(kind, data, path, effort, (_paced_until(data), data.total), math.inf)
+
+
+def _paced_until(data: Data) -> int:
+    return data.size + min(PACED, data.loaded // 4)
+
+
+def searched_during(
+    kind: type[Contestant],
+    data: Data,
+    path: Path,
+    effort: float,
+    numbers: tuple[int, int],
+    pace: float,
+) -> dict[str, Any]:
     """Searches at a steady pace from the first study that a thread adds to the last graph.
 
     Milliseconds count from the moment at which a search was due, so that whoever waits behind a
     slow one is counted too; `alone` are those of the searches themselves.
+
+    numbers: bounds of the studies that are added. pace: studies a second; none waits for a second.
     """
     index, asked = kind(path, data, building=False), data.asked[WARMING:]
     index.prepare()
     warm(index, data)
-    added = 0
+    begin, end = numbers
+    added = begin - data.size
 
     def add() -> float:
         nonlocal added
-        for first, last in ranges(data.size, data.total, kind.loaded):
+        for first, last in ranges(begin, end, int(min(kind.loaded, pace))):
+            time.sleep(max(0.0, start + (last - begin) / pace - time.perf_counter()))
             index.add(first, last)
             added = last - data.size
         written = time.perf_counter()
@@ -142,7 +174,7 @@ def load(kind: type[Contestant], data: Data, path: Path, effort: float) -> dict[
     index.close()
     queries = [number % len(asked) for number in range(len(found))]
     return {
-        "studies": data.loaded,
+        "studies": end - begin,
         "searches": len(found),
         "written_s": written,
         "seconds": finished,
@@ -181,6 +213,7 @@ def main(phase: str, name: str, size: str, folder: str, number: str = "0") -> No
     phases: dict[str, Callable[[], dict[str, Any]]] = {
         "build": lambda: build(kind, data, path),
         "search": lambda: search(kind, data, path, float(number)),
+        "paced": lambda: paced(kind, data, path, float(number)) if kind.loads else {},
         "load": lambda: load(kind, data, path, float(number)) if kind.loads else {},
         "deletion": lambda: deletion(path, data),
     }

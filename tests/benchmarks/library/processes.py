@@ -58,8 +58,10 @@ def measure(environment: Environment, data: Data, name: str, goal: float) -> dic
     """Measures all phases of a contestant. Its index is left in the folder."""
     built = environment.run(data, name, "build")
     searched = environment.run(data, name, "search", goal)
-    loaded = environment.run(data, name, "load", searched["effort"])
-    result = {"build": built, "search": searched, "load": loaded}
+    paced, loaded = (
+        environment.run(data, name, phase, searched["effort"]) for phase in ("paced", "load")
+    )
+    result = {"build": built, "search": searched, "paced": paced, "load": loaded}
     if name == OURS:
         result["erasure"] = environment.run(data, name, "deletion")
     return result

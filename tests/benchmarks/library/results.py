@@ -90,7 +90,7 @@ def _cells(row: Row) -> dict[str, str]:
     build, search, load = row["build"], row["search"], row["load"]
     built, erasure = row["contestant"] != EXACT, row.get("erasure")
     asked = {"p50 / p99 ms": search["all"]} | {f"of {a}": search.get(a) for a in FILTERS[1:]}
-    asked["during a load"] = load
+    asked |= {"during a paced load": row.get("paced"), "during a load": load}
     enough = [each["p50_ms"] for each in search["efforts"].values() if each["recall"] >= ENOUGH]
     return {
         "studies": f"{row['size']:,}",

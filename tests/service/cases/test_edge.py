@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from service.cases import edge, layout, shard, upkeep
+from service.cases import edge, layout, shard, upkeep, vacuum
 from service.cases.edge import EdgeStore
 from service.cases.schema import CaseFilter, Exclusion, Identity, Search
 from service.cases.upkeep import Upkeep
@@ -353,7 +353,7 @@ def test_closing_gives_up_a_graph_that_is_being_built(open_edge, study, path, mo
     """The process that builds it never ends by itself here."""
     endless = path.parent / "endless.py"
     endless.write_text("import time\ntime.sleep(600)\n")
-    monkeypatch.setattr(shard.vacuum, "__file__", str(endless))
+    monkeypatch.setattr(vacuum, "__file__", str(endless))
     monkeypatch.setattr(upkeep, "_BUILT_S", 0.01)
     monkeypatch.setattr(edge, "DUE_LIVING", 1)
     store = open_edge(erases=True)

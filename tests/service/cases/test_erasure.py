@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.cases import erasure, layout, room, shard
+from service.cases import erasure, layout, room, shard, vacuum
 from service.cases.edge import EdgeStore
 from service.cases.schema import NOBODY, CaseFilter, Identity, Search
 from service.errors import StoreUnavailable
@@ -266,7 +266,7 @@ def test_a_rewriting_that_fails_changes_nothing_and_stays_due(
     edge, study, secret, path, monkeypatch
 ):
     filled(edge, study, secret).delete("secret")
-    monkeypatch.setattr(shard.vacuum, "__file__", "/no/such/program.py")
+    monkeypatch.setattr(vacuum, "__file__", "/no/such/program.py")
     with pytest.raises(StoreUnavailable):
         edge.erase()
     assert_others_whole(edge, study)
@@ -438,6 +438,6 @@ def test_an_erasure_that_fails_is_logged_counted_and_tried_again(tmp_path, monke
 
 def test_the_process_that_rewrites_ends_with_its_parent(tmp_path):
     """Of another parent's id it takes its parent to be gone."""
-    command = [sys.executable, "-P", shard.vacuum.__file__, str(tmp_path / "none"), "0", "1"]
+    command = [sys.executable, "-P", vacuum.__file__, str(tmp_path / "none"), "0", "1"]
     assert os.getpid() != 1
     assert subprocess.run(command, check=False).returncode == 0

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import qdrant_edge as qdrant
 
-from service.cases import generations, shard
+from service.cases import generations, shard, vacuum
 from service.cases.generations import link_files
 from service.cases.shard import Shard, create
 from tests.support import shards
@@ -228,7 +228,7 @@ def test_a_rewriting_that_fails_leaves_the_shard_as_it_was(folder, opened, monke
         case "copy":
             monkeypatch.setattr(generations, "copy_file", lambda *_: failing_room())
         case "vacuum":
-            monkeypatch.setattr(shard.vacuum, "__file__", "/no/such/program.py")
+            monkeypatch.setattr(vacuum, "__file__", "/no/such/program.py")
         case "sync":
             monkeypatch.setattr(shard, "sync_files", fail)
         case "opening":
@@ -267,7 +267,7 @@ def test_an_error_after_the_switch_keeps_the_new_generation(folder, monkeypatch)
 
 def test_closing_gives_up_a_rewriting(folder, tmp_path, monkeypatch):
     (tmp_path / "endless.py").write_text("import time\ntime.sleep(600)\n")
-    monkeypatch.setattr(shard.vacuum, "__file__", str(tmp_path / "endless.py"))
+    monkeypatch.setattr(vacuum, "__file__", str(tmp_path / "endless.py"))
     opened, errors = Shard(folder), []
     write(opened, range(5), 1)
 
@@ -338,6 +338,27 @@ def test_points_without_a_graph_are_counted(folder):
         assert opened.unindexed == 100
         opened.rewrite(threads=1)
         assert opened.unindexed == 0
+
+
+def test_a_new_generation_is_in_the_cache_of_the_system(tmp_path):
+    """The engine drops what it closes: a copy, and files that two generations share."""
+    create(tmp_path / "shard", config())
+    with opening(tmp_path / "shard") as opened:
+        write(opened, range(600), 1)
+        for _ in range(2):
+            opened.rewrite()
+            (vectors,) = (tmp_path / "shard").rglob("matrix.dat")
+            assert cached(vectors)
+
+
+def cached(file):
+    """Tells whether a file can be read without waiting for the disk."""
+    with file.open("rb") as opened:
+        try:
+            read = os.preadv(opened.fileno(), [bytearray(2**20)], 0, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return False
+    return read == min(2**20, file.stat().st_size)
 
 
 def test_a_rewriting_without_work_leaves_segments_with_a_graph(folder, opened):
