@@ -21,13 +21,9 @@ _PREFIX = "snapshot-"
 def room_for_snapshot(library: Path) -> Iterator[Path]:
     """Gives an empty folder for a snapshot, which is removed with its content at the end."""
     remove_abandoned(library)
-    name = f"{_PREFIX}{uuid.uuid4().hex}"
-    draft, folder = library / f".{name}", library / name
-    draft.mkdir(mode=0o700)
-    descriptor = os.open(draft, os.O_RDONLY)
+    while (descriptor := _locked(folder := library / f"{_PREFIX}{uuid.uuid4().hex}")) is None:
+        pass
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        draft.rename(folder)  # unlocked under this name, it would count as abandoned
         yield folder
     finally:
         shutil.rmtree(folder)
@@ -55,3 +51,15 @@ def remove_abandoned(library: Path) -> None:
                 pass
             finally:
                 os.close(descriptor)
+
+
+def _locked(folder: Path) -> int | None:
+    """Makes a folder and locks it; returns its descriptor, or None if it was swept before that."""
+    folder.mkdir(mode=0o700)
+    with suppress(FileNotFoundError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if folder.exists():
+            return descriptor
+        os.close(descriptor)
+    return None

@@ -301,6 +301,40 @@ def test_what_a_killed_backup_left_is_removed_though_nobody_writes(library, monk
         store.close()
 
 
+# Is killed when it has made the folder of a snapshot, before it locks it.
+BEGUN = """
+import fcntl, os, signal, sys
+from pathlib import Path
+from service.cases.snapshot import room_for_snapshot
+fcntl.flock = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with room_for_snapshot(Path(sys.argv[1])):
+    pass
+"""
+
+
+def test_a_snapshot_that_had_hardly_begun_is_removed_as_well(library):
+    command = [sys.executable, "-c", BEGUN, str(library / NAME)]
+    assert subprocess.run(command, cwd=REPOSITORY, check=False).returncode == -signal.SIGKILL
+    remove_abandoned(library / NAME)
+    assert not list((library / NAME).glob("*snapshot-*"))
+
+
+def test_a_folder_that_is_swept_before_it_is_locked_is_made_again(library, monkeypatch):
+    lock, locked = fcntl.flock, []
+
+    def sweeps_first(descriptor, how):
+        locked.append(how)
+        if len(locked) == 1:
+            remove_abandoned(library / NAME)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", sweeps_first)
+    with room_for_snapshot(library / NAME) as folder:
+        remove_abandoned(library / NAME)
+        assert folder.exists()
+    assert not list((library / NAME).glob("*snapshot-*"))
+
+
 # Writes without a pause, and says so once.
 BUSY = """
 import sys
