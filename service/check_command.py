@@ -12,7 +12,7 @@ from service.cases.repairs import MEANINGS, REMEDIES, repair
 from service.command_start import start
 from service.console import progress_bar
 from service.imaging.deidentify import StudyRef
-from service.wiring import open_own_library
+from service.wiring import open_own_library, require_key
 
 SHOWN = 20
 """Studies of a kind of fault that are shown."""
@@ -28,6 +28,7 @@ def check(
     """Looks at every study of the case library. Exits with 1 if there was a fault."""
     settings, chosen = start(), frozenset(repairs or ())
     found, studies = Counter[Kind](), defaultdict[Kind, list[StudyRef]](list)
+    require_key(settings.data_dir)
     with open_own_library(settings) as (store, renditions):
         count = store.count()
         with progress_bar(err, count, "Checking") as bar:

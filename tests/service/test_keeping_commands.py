@@ -68,6 +68,13 @@ def test_faults_are_shown_with_their_studies_and_repaired_by_name(data_dir):
     assert "3 studies are sound." in invoke("check")
 
 
+def test_a_library_without_its_key_is_not_sound(data_dir, monkeypatch, capsys):
+    (data_dir / "identifiers.key").unlink()
+    code, complaint = fails(monkeypatch, capsys, "check")
+    assert code == 1
+    assert "identifiers.key is missing: restore it from a backup" in complaint
+
+
 def test_an_unknown_kind_of_fault_is_a_usage_error():
     assert "orphaned-points" in invoke("check", "--repair", "everything", code=2)
 
