@@ -12,6 +12,7 @@ from service.cases.repairs import MEANINGS, REMEDIES, repair
 from service.command_start import start
 from service.console import progress_bar
 from service.imaging.deidentify import StudyRef
+from service.pacs.pull.ledger import forget_in_all
 from service.wiring import open_own_library, require_key
 
 SHOWN = 20
@@ -36,6 +37,8 @@ def check(
                 found[fault.kind] += fault.number
                 _remember(fault, studies[fault.kind])
                 if fault.kind in chosen:
+                    if fault.study is not None:  # so that the next `eclip index` pulls it again
+                        forget_in_all(settings.data_dir, settings.collection, fault.study)
                     repair(fault, store, renditions)
     if not found:
         out.print(f"{count} studies are sound.")
