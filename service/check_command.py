@@ -12,7 +12,8 @@ from service.cases.repairs import MEANINGS, REMEDIES, repair
 from service.command_start import start
 from service.console import progress_bar
 from service.imaging.deidentify import StudyRef
-from service.wiring import open_own_library
+from service.pacs.pull.ledger import forget_in_all
+from service.wiring import open_own_library, require_key
 
 SHOWN = 20
 """Studies of a kind of fault that are shown."""
@@ -28,6 +29,7 @@ def check(
     """Looks at every study of the case library. Exits with 1 if there was a fault."""
     settings, chosen = start(), frozenset(repairs or ())
     found, studies = Counter[Kind](), defaultdict[Kind, list[StudyRef]](list)
+    require_key(settings.data_dir)
     with open_own_library(settings) as (store, renditions):
         count = store.count()
         with progress_bar(err, count, "Checking") as bar:
@@ -35,6 +37,8 @@ def check(
                 found[fault.kind] += fault.number
                 _remember(fault, studies[fault.kind])
                 if fault.kind in chosen:
+                    if fault.study is not None:  # so that the next `eclip index` pulls it again
+                        forget_in_all(settings.data_dir, settings.collection, fault.study)
                     repair(fault, store, renditions)
     if not found:
         out.print(f"{count} studies are sound.")

@@ -35,7 +35,7 @@ from service.deadline import Deadline
 from service.erase_command import erase
 from service.errors import EclipError, SettingInvalid
 from service.files import content_of
-from service.index_command import index, index_path, tracked
+from service.index_command import build_graphs, index, index_path, tracked
 from service.keys_command import keys
 from service.listen_command import listen
 from service.permissions import write_privately
@@ -114,11 +114,15 @@ def copy(
 ) -> None:
     """Copy another library's studies into this one. Another bundle's studies are embedded again."""
     settings = start()
-    with open_other_library(settings, library) as other, open_services(settings) as wired:
+    with (
+        open_other_library(settings, library) as other,
+        open_services(settings, bulk=True) as wired,
+    ):
         (store, renditions), target = other, wired.library.store
         copied = copying.copy(store, renditions, wired.library)
         done = total(tracked(copied, copying.missing(store, target)))
         show_outcome(out, err, done, "copied")
+        build_graphs(wired.library)
         if store.identity.same_vectors(target.identity):
             alike, searches = copying.searched_alike(store, target, SEARCHES)
             out.print(f"{alike} of {searches} searches find the same ten studies in both libraries")

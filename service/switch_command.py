@@ -38,7 +38,11 @@ def switch(
             old = ServerStore.existing(client, before)
             require_same_key(old, new.identity.key_fingerprint)
             if lacking := missing(old, new):
-                Console(stderr=True).print(f"{collection} lacks {lacking} studies of {before}.")
+                Console(stderr=True).print(
+                    f"{collection} lacks {lacking} studies of {before}. Bring them by `eclip copy "
+                    f"{before}`: `eclip index` of a PACS passes over those that it pulled before.",
+                    soft_wrap=True,
+                )
         point(client, alias, collection)
     finally:
         client.close()

@@ -209,7 +209,7 @@ def open_library(
 ) -> Iterator[CaseLibrary]:
     """Gives the settings' case library, written through this encoder. bulk: see `EdgeStore`."""
     data_dir, reserve = settings.data_dir, settings.disk_reserve_bytes
-    _require_key(data_dir)
+    require_key(data_dir)
     with disk_errors("the key of the references"):
         key = Pseudonymiser(load_or_create_key(_key_file(data_dir)))
     store, name = _open_store(settings, encoder.bundle, key.fingerprint, bulk=bulk)
@@ -229,12 +229,12 @@ def _key_file(data_dir: Path) -> Path:
 
 def _key_fingerprint(data_dir: Path) -> str | None:
     """Returns the fingerprint of the hash key, or None before there is a key."""
-    _require_key(data_dir)
+    require_key(data_dir)
     path = _key_file(data_dir)
     return Pseudonymiser(load_or_create_key(path)).fingerprint if path.exists() else None
 
 
-def _require_key(data_dir: Path) -> None:
+def require_key(data_dir: Path) -> None:
     """Raises StoreUnavailable if there is a library whose key is gone. A key comes before it."""
     if holds_library(data_dir) and not _key_file(data_dir).exists():
         raise StoreUnavailable(

@@ -21,7 +21,12 @@ from functools import partial
 from pathlib import Path
 
 from service.cases.places import renditions_of
-from service.cases.snapshot import room_for_snapshot, take_snapshot
+from service.cases.snapshot import (
+    bytes_on_disk,
+    require_room,
+    room_for_snapshot,
+    take_snapshot,
+)
 from service.cases.writing import WriteLock
 from service.disk import free_bytes
 from service.errors import StoreFull, StoreUnavailable
@@ -47,7 +52,8 @@ class Backup:
 def back_up(data_dir: Path, name: str, folder: Path, reserve: int = 0) -> Backup:
     """Makes a backup of the library `name` in `folder`, whole or not at all.
 
-    A process may have the library open. reserve: bytes that are left on the disk of `folder`.
+    A process may have the library open. reserve: bytes that are left on the disk of `folder`;
+    half of them are left free on that of the data directory, whose ballast has the other half.
     Raises StoreUnavailable if there is no library, if it is another user's and this is root, or if
     another backup is being made in `folder`; and StoreFull.
     """
@@ -77,17 +83,20 @@ def _copy_all(data_dir: Path, name: str, draft: Path, newest: Path, reserve: int
     """Copies what a backup has. Returns the seconds for which writes waited."""
     library, renditions = data_dir / name, renditions_of(Path(), name).folder
     link_all = partial(_link_all, data_dir / renditions, draft / renditions, newest / renditions)
+    with WriteLock(library).held():
+        require_room(library, reserve)
     _copy_beside(data_dir, name, draft)
     link_all()
     with room_for_snapshot(library) as snapshot:
         with WriteLock(library).held():
             began = time.monotonic()
+            require_room(library, reserve)  # renditions may have taken long
             take_snapshot(library / "collection", snapshot)
             link_all()
             _copy_found(data_dir, f"{name}.count", draft)
             _copy_found(data_dir, f"{renditions}/notes/*.json", draft)
             held_s = time.monotonic() - began
-        _require_room(draft, reserve + _bytes(snapshot))
+        _require_room(draft, reserve + bytes_on_disk(snapshot.rglob("*")))
         _copy_tree(snapshot, draft / name / "collection")
     _copy(data_dir / _KEY, draft / _KEY)  # last: what lacks it is no backup
     return held_s
@@ -214,11 +223,6 @@ def _copy(source: Path, target: Path) -> None:
             else:
                 written.write(chunk)
         written.truncate()
-
-
-def _bytes(folder: Path) -> int:
-    files = (path.stat() for path in folder.rglob("*") if path.is_file())
-    return sum(min(file.st_size, file.st_blocks * 512) for file in files)
 
 
 def _require_room(folder: Path, needed: int) -> None:

@@ -13,6 +13,7 @@ import fnmatch
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -117,6 +118,15 @@ def link_shard(source: Path, target: Path) -> None:
         copy_file(source / _CURRENT, target / _CURRENT)
 
 
+def copied_files(shard: Path) -> Iterator[Path]:
+    """Yields the files of a shard that `link_shard` copies, on a disk with hard links."""
+    generation = Generations(shard).current
+    if generation != shard:
+        yield shard / _CURRENT
+    for name in _ENGINE_FILES:
+        yield from _changing(generation / name)
+
+
 def sync_files(folder: Path) -> None:
     """Syncs all files and folders below a folder, and itself."""
     for each in (*folder.rglob("*"), folder):
@@ -164,6 +174,21 @@ def _living(segment: Path) -> int:
     return points - int.from_bytes((segment / "id_tracker.deleted").read_bytes()).bit_count()
 
 
+def _changing(path: Path, *, closed: bool = False) -> Iterator[Path]:
+    """Yields the files at and below a path that may change. closed: as for `_link_folder`."""
+    if path.is_dir():
+        closed = closed or (path / _NO_NEW_POINTS).exists()
+        for each in path.iterdir():
+            yield from _changing(each, closed=closed)
+    elif not (closed and _never_changes(path)):
+        yield path
+
+
+def _never_changes(file: Path) -> bool:
+    """Tells whether a file of a segment to which the engine adds no points stays as it is."""
+    return any(fnmatch.fnmatch(file.name, name) for name in _NEVER_CHANGED)
+
+
 def _link_folder(source: Path, target: Path, *, closed: bool = False) -> None:
     """closed: whether this is within a segment to which the engine adds no points."""
     target.mkdir()
@@ -172,7 +197,7 @@ def _link_folder(source: Path, target: Path, *, closed: bool = False) -> None:
         copy = target / each.name
         if each.is_dir():
             _link_folder(each, copy, closed=closed)
-        elif closed and any(fnmatch.fnmatch(each.name, name) for name in _NEVER_CHANGED):
+        elif closed and _never_changes(each):
             _link(each, copy)
         else:
             copy_file(each, copy)

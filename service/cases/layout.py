@@ -62,9 +62,13 @@ def read_identity(collection: Path) -> Identity:
 
 
 def open_shards(collection: Path, dimension: int) -> dict[str, Shard]:
-    """Opens the shard of each kind; of an earlier release, the one shard that all kinds share."""
+    """Opens the shard of each kind; of an earlier release, the one shard that all kinds share.
+
+    Raises StoreUnavailable where files are missing, and what the engine raises.
+    """
     if (collection / _EARLIER).exists():
         return dict.fromkeys(KINDS, Shard(collection / _EARLIER, _earlier_config(dimension)))
+    _require_folders(collection)
     opened: dict[str, Shard] = {}
     try:
         for kind in KINDS:
@@ -74,6 +78,15 @@ def open_shards(collection: Path, dimension: int) -> dict[str, Shard]:
             shard.close()
         raise
     return opened
+
+
+def _require_folders(collection: Path) -> None:
+    for kind in KINDS:
+        if not (collection / kind).is_dir():
+            raise StoreUnavailable(
+                f"Files of the case library are missing: it has no folder {collection.name}/{kind}."
+                " Restore a backup, or index the studies again into an empty directory."
+            )
 
 
 def _config(kind: str, dimension: int) -> qdrant.EdgeConfig:

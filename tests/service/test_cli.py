@@ -275,6 +275,16 @@ def test_a_library_is_copied_into_another_place(manifest, monkeypatch, data_dir,
 
 
 @pytest.mark.slow
+def test_a_copy_builds_graphs_once_all_studies_are_stored(manifest, monkeypatch, data_dir):
+    invoke("index", manifest)
+    stored = []
+    monkeypatch.setattr(EdgeStore, "build_graphs", lambda store: stored.append(store.count()))
+    monkeypatch.setenv("ECLIP_COLLECTION", "another")
+    invoke("copy", data_dir / "studies")
+    assert stored == [3]
+
+
+@pytest.mark.slow
 def test_a_copy_that_cannot_be_made_leaves_nothing_behind(
     manifest, monkeypatch, capsys, data_dir, tmp_path
 ):

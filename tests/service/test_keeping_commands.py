@@ -4,12 +4,14 @@ import os
 import shutil
 import sys
 import threading
+from datetime import UTC, datetime
 
 import pytest
 import structlog
 from typer.testing import CliRunner
 
 from service import backup_command, check_command, cli
+from service.pacs.pull.ledger import Ledger, Pulled
 from tests.support.library_writer import NAME, illustrated, open_library, put, reference
 
 HOOKS = [(sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")]
@@ -66,6 +68,31 @@ def test_faults_are_shown_with_their_studies_and_repaired_by_name(data_dir):
     assert "unfinished-studies" in invoke("check", code=1)
     invoke("check", "--repair", "missing-parts", "--repair", "unfinished-studies", code=1)
     assert "3 studies are sound." in invoke("check")
+
+
+def test_a_library_without_its_key_is_not_sound(data_dir, monkeypatch, capsys):
+    (data_dir / "identifiers.key").unlink()
+    code, complaint = fails(monkeypatch, capsys, "check")
+    assert code == 1
+    assert "identifiers.key is missing: restore it from a backup" in complaint
+
+
+def test_a_study_that_is_repaired_is_pulled_again_and_no_other(data_dir):
+    lost = illustrated(reference(1)).study.images[0].rendition
+    (data_dir / "renditions" / NAME / lost[:2] / f"{lost}.jpg").unlink()
+    pulled = [Pulled(reference(number), "txt_a", "stored") for number in range(4)]
+    ledgers = [Ledger(data_dir / f"{name}.pulled", "") for name in (f"{NAME}.ab", f"{NAME}.cd")]
+    for ledger in ledgers:
+        ledger.add(pulled)
+        ledger.complete("txt_cr", datetime.now(UTC))
+    invoke("check", code=1)
+    assert [ledger.state(reference(1), "txt_a") for ledger in ledgers] == ["stored"] * 2
+    invoke("check", "--repair", "missing-renditions", code=1)
+    for ledger in ledgers:
+        states = [ledger.state(each.study, "txt_a") for each in pulled]
+        assert states == ["stored", None, "stored", "stored"]
+        assert ledger.last_complete("txt_cr") is None
+        ledger.close()
 
 
 def test_an_unknown_kind_of_fault_is_a_usage_error():

@@ -69,7 +69,9 @@ def test_what_the_new_collection_lacks_is_said(tmp_path, switch):
     put(tmp_path, "old", "a", "b")
     put(tmp_path, "new", "b")
     switch("old")
-    assert "new lacks 1 studies of old" in switch("new").output
+    said = switch("new").output
+    assert "new lacks 1 studies of old" in said
+    assert "Bring them by `eclip copy old`: `eclip index` of a PACS passes over those" in said
 
 
 def test_an_alias_stands_for_what_another_one_stands_for(tmp_path, server, switch, monkeypatch):

@@ -7,7 +7,7 @@ of a study's UID, of the UIDs of its objects, of the filter that a run had.
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
@@ -106,6 +106,15 @@ class Ledger:
             file.execute("DELETE FROM studies WHERE state = 'stored'")
             file.execute("DELETE FROM runs")
 
+    def forget(self, study: StudyRef) -> None:
+        """Forgets a study that the library has lost, and the runs, so that the next run reads it.
+
+        `--since last` then finds studies of all days, this one among them.
+        """
+        with self._use() as file:
+            if file.execute("DELETE FROM studies WHERE study = ?", (study,)).rowcount:
+                file.execute("DELETE FROM runs")
+
     def close(self) -> None:
         """Closes the file."""
         with self._using:
@@ -116,6 +125,13 @@ class Ledger:
         """Gives the file for one transaction."""
         with self._using, _errors(), self._file:
             yield self._file
+
+
+def forget_in_all(data_dir: Path, collection: str, study: StudyRef) -> None:
+    """Forgets a study in the ledgers of a collection, whatever the archive."""
+    for path in data_dir.glob(f"{collection}.*.pulled"):
+        with closing(Ledger(path, reader="")) as ledger:
+            ledger.forget(study)
 
 
 @contextmanager

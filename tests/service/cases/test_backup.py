@@ -21,7 +21,12 @@ from service.cases.backup import back_up, restore
 from service.cases.checking import faults
 from service.cases.edge import EdgeStore
 from service.cases.places import renditions_of
-from service.cases.snapshot import remove_abandoned, room_for_snapshot, take_snapshot
+from service.cases.snapshot import (
+    bytes_of_snapshot,
+    remove_abandoned,
+    room_for_snapshot,
+    take_snapshot,
+)
 from service.cases.tally import Tally
 from service.cases.writing import WriteLock
 from service.errors import StoreFull, StoreUnavailable
@@ -225,6 +230,35 @@ def test_a_disk_that_is_full_keeps_no_half_backup(library, tmp_path):
         back_up(library, NAME, disk / "backups")
 
 
+def test_a_snapshot_leaves_the_reserve_of_the_data_directory_alone(tmp_path, monkeypatch):
+    with small_disk(tmp_path / "disk", 600) as disk:
+        (disk / "identifiers.key").write_text("5a" * 32)
+        library = open_library(disk)
+        put(library, *map(reference, range(10)))
+        library.store.close()
+        filler = fill(disk, left=21 * MIB)
+        with monkeypatch.context() as patch:
+            patch.setattr(backup_module, "take_snapshot", lambda *_: pytest.fail("It is copied."))
+            with pytest.raises(StoreFull, match="disk of the data directory"):
+                back_up(disk, NAME, tmp_path / "backups", reserve=40 * MIB)
+        assert list((tmp_path / "backups").iterdir()) == list((disk / NAME).glob("*snap*")) == []
+        filler.unlink()
+        back_up(disk, NAME, tmp_path / "backups", reserve=40 * MIB)
+
+
+def test_the_bytes_that_a_snapshot_takes_are_those_of_files_that_it_does_not_link(library):
+    collection = library / NAME / "collection"
+    for segment in collection.glob("*/*/segments/*"):  # as if nothing were added to it any more
+        (segment / "id_tracker.mappings").touch()
+    with room_for_snapshot(library / NAME) as folder:
+        needed = bytes_of_snapshot(collection)
+        take_snapshot(collection, folder)
+        files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+        copied = [min(f.st_size, f.st_blocks * 512) for f in files if f.st_nlink == 1]
+        assert len(copied) < len(files)
+        assert needed == sum(copied)
+
+
 def test_a_disk_that_fills_while_files_are_copied_keeps_no_half_backup(library, monkeypatch):
     copy, copied = backup_module._copy, []
 
@@ -299,6 +333,40 @@ def test_what_a_killed_backup_left_is_removed_though_nobody_writes(library, monk
             time.sleep(0.01)
         assert folder.exists()
         store.close()
+
+
+# Is killed when it has made the folder of a snapshot, before it locks it.
+BEGUN = """
+import fcntl, os, signal, sys
+from pathlib import Path
+from service.cases.snapshot import room_for_snapshot
+fcntl.flock = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with room_for_snapshot(Path(sys.argv[1])):
+    pass
+"""
+
+
+def test_a_snapshot_that_had_hardly_begun_is_removed_as_well(library):
+    command = [sys.executable, "-c", BEGUN, str(library / NAME)]
+    assert subprocess.run(command, cwd=REPOSITORY, check=False).returncode == -signal.SIGKILL
+    remove_abandoned(library / NAME)
+    assert not list((library / NAME).glob("*snapshot-*"))
+
+
+def test_a_folder_that_is_swept_before_it_is_locked_is_made_again(library, monkeypatch):
+    lock, locked = fcntl.flock, []
+
+    def sweeps_first(descriptor, how):
+        locked.append(how)
+        if len(locked) == 1:
+            remove_abandoned(library / NAME)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", sweeps_first)
+    with room_for_snapshot(library / NAME) as folder:
+        remove_abandoned(library / NAME)
+        assert folder.exists()
+    assert not list((library / NAME).glob("*snapshot-*"))
 
 
 # Writes without a pause, and says so once.

@@ -216,6 +216,13 @@ def test_a_library_without_its_identity_is_refused_and_left_alone(open_edge, stu
     store.close()
 
 
+def test_a_library_without_the_folder_of_a_kind_is_refused_by_its_name(open_edge, path):
+    open_edge().close()
+    shutil.rmtree(path / "collection" / "report")
+    with pytest.raises(StoreUnavailable, match="are missing: it has no folder collection/report"):
+        open_edge()
+
+
 def test_a_creation_cut_short_leaves_no_collection(open_edge, path):
     draft = path / ".collection.0a1b2c3d.part" / "shard"
     draft.mkdir(parents=True)

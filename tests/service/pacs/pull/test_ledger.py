@@ -38,6 +38,17 @@ def test_an_empty_library_has_nothing_that_was_stored(tmp_path):
     assert ledger.state("stu_2", "txt_b") == "rejected"
 
 
+def test_a_forgotten_study_is_pulled_again_also_by_a_run_of_the_last_days(tmp_path):
+    ledger = Ledger(tmp_path / "ledger", "reader")
+    ledger.add([Pulled("stu_1", "txt_a", "stored"), Pulled("stu_2", "txt_b", "stored")])
+    ledger.complete("txt_cr", BEGAN)
+    ledger.forget("stu_3")
+    assert ledger.last_complete("txt_cr") == BEGAN
+    ledger.forget("stu_1")
+    assert ledger.state("stu_1", "txt_a") is ledger.last_complete("txt_cr") is None
+    assert ledger.state("stu_2", "txt_b") == "stored"
+
+
 def test_complete_runs_are_known_by_their_filter(tmp_path):
     ledger = Ledger(tmp_path / "ledger", "reader")
     assert ledger.last_complete("txt_cr") is None
