@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from service.cases.base import CaseStore
-from service.cases.breadth import Breadth
+from service.cases.breadth import LADDER, Breadth
 from service.cases.points import PARTS
 from service.cases.recall import Ended, Pace, least_breadths
 from service.cases.schema import Part, VectorOf
@@ -122,4 +122,5 @@ def _read(store: CaseStore, file: Path) -> list[Calibration]:
         kept = _FILE.validate_json(file.read_bytes())
     except (OSError, ValidationError):
         return []
-    return kept.searches if kept.bundle_id == store.identity.bundle_id else []
+    ours = kept.bundle_id == store.identity.bundle_id
+    return kept.searches if ours and all(each.breadth in LADDER for each in kept.searches) else []

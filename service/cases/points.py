@@ -9,7 +9,7 @@ A study is whole if and only if its record has a digest.
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -222,8 +222,20 @@ def _part_point(
 
 
 def _record_point(study: Study) -> Point:
-    payload = {"part": RECORD, "views": _views(study.images), **asdict(study)}
+    payload = {
+        "part": RECORD,
+        "views": _views(study.images),
+        **_fields(study),
+        "images": [*map(_fields, study.images)],
+        "passages": [*map(_fields, study.passages)],
+        "findings": list(study.findings),
+    }
     return Point(_point_id(study, RECORD), RECORD, None, payload)
+
+
+def _fields(each: Study | Image | Passage) -> Payload:
+    """Returns fields by name. `dataclasses.asdict` takes five times as long: it copies values."""
+    return {name: getattr(each, name) for name in each.__dataclass_fields__}
 
 
 def _views(images: Sequence[Image]) -> list[str]:

@@ -3,8 +3,9 @@
 import glob
 import json
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from service.cases.points import Point
@@ -31,6 +32,8 @@ class Room:
     def __init__(self, path: Path, reserve: int) -> None:
         self._path, self._reserve = path, Reserve(path, reserve)
         self._collection = path / "collection"
+        self._rewriting, self._given = threading.Condition(), 0
+        """Bytes that were given to rewritings, which have taken a part of them."""
 
     def require_for_new(self) -> None:
         """Requires room for an empty library."""
@@ -48,9 +51,25 @@ class Room:
         """Requires room to write points beyond the reserve."""
         self._reserve.require(self._claimed + _COPIES * sum(map(_size, points)))
 
-    def require_to_rewrite(self, shard: Path) -> None:
-        """Requires room to copy the files of a shard and to write them anew."""
-        self._reserve.require(_LOG + sum(map(_taken, self._files(shard, "**/*"))))
+    @contextmanager
+    def to_rewrite(self, shard: Path) -> Iterator[None]:
+        """Gives room to copy the files of a shard and to write them anew.
+
+        Waits for other rewritings where there is no room for all.
+        """
+        needed = _LOG + sum(map(_taken, self._files(shard, "**/*")))
+        with self._rewriting:
+            self._rewriting.wait_for(
+                lambda: not self._given or self._reserve.has(self._given + needed)
+            )
+            self._reserve.require(needed)
+            self._given += needed
+        try:
+            yield
+        finally:
+            with self._rewriting:
+                self._given -= needed
+                self._rewriting.notify_all()
 
     def keep(self) -> None:
         """Makes the ballast whole, as far as there is room: it has what `to_open` needs."""

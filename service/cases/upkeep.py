@@ -5,7 +5,8 @@ One sweeps away what killed backups left.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from service.cases.layout import SCANNED
 from service.cases.shard import Shard
@@ -47,8 +48,8 @@ class Upkeep:
     """The threads of one library.
 
     save: syncs the shards' files. flush: lets the engine flush a shard. rewrite: rewrites a shard,
-    which builds the graphs that are due; one shard at a time. sweep: removes what killed backups
-    left. due: points without a graph after which a shard is rewritten.
+    which builds the graphs that are due. sweep: removes what killed backups left. due: points
+    without a graph after which a shard is rewritten. at_once: shards that are rewritten at a time.
     """
 
     def __init__(
@@ -59,14 +60,16 @@ class Upkeep:
         rewrite: Callable[[Shard], None],
         sweep: Callable[[], None],
         due: int,
+        at_once: int,
     ) -> None:
         self._shards, self._save, self._flush = shards, save, flush
-        self._rewrite, self._due = rewrite, due
+        self._rewrite, self._due, self._at_once = rewrite, due, at_once
         self._left: dict[Shard, int] = {}
         """Points for which a rewriting made no graph, as their segments are too small."""
         self.rewriting = threading.Lock()
-        """Held while a shard is rewritten. It is acquired before the library's lock of writers."""
-        self._built: Shard | None = None
+        """Held while shards are rewritten. It is acquired before the library's lock of writers."""
+        self._building = set[Shard]()
+        """Shards that a thread rewrites to build graphs: what closing gives up."""
         self._ending = threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=work, name="upkeep", daemon=True)
@@ -87,22 +90,16 @@ class Upkeep:
         self._ending.set()
         for thread in self._threads:
             while thread.is_alive():
-                if (built := self._built) is not None:
-                    built.stop_rewriting()
+                _stop(self._building)
                 thread.join(_LOOK_S)
 
     def rewrite(self) -> None:
         """Rewrites every shard, and returns when it is done."""
-        for shard in self._shards:
-            with self.rewriting:
-                self._rewrite(shard)
+        self._each(self._rewrite, self._shards)
 
     def build_graphs(self) -> None:
         """Rewrites the shards that have enough points for a graph, and returns when it is done."""
-        for shard in self._shards:
-            if shard.unindexed >= SCANNED:
-                with self.rewriting:
-                    self._rewrite(shard)
+        self._each(self._rewrite, (each for each in self._shards if each.unindexed >= SCANNED))
 
     def _repeat(self, work: Callable[[], None], pause_s: float) -> None:
         pause = pause_s
@@ -123,14 +120,35 @@ class Upkeep:
 
     def _build_due(self) -> None:
         due = self._due if self._shards.quiet_s >= _QUIET_S else max(self._due, _DUE_BUSY)
-        for shard in self._shards:
-            unindexed = shard.unindexed
-            if unindexed - self._left.get(shard, 0) < due or self._ending.is_set():
-                continue
-            with self.rewriting:
-                self._built = shard
-                try:
-                    self._rewrite(shard)
-                finally:
-                    self._built = None
-            self._left[shard] = unindexed if shard.unindexed >= unindexed else 0
+        waiting = (s for s in self._shards if s.unindexed - self._left.get(s, 0) >= due)
+        self._each(self._build, waiting)
+
+    def _each(self, work: Callable[[Shard], None], shards: Iterable[Shard]) -> None:
+        """Does work on shards, some at once. Raises the first error, once each had its turn."""
+        with self.rewriting, ThreadPoolExecutor(self._at_once) as pool:
+            begun = {shard: pool.submit(work, shard) for shard in shards}
+            try:
+                wait(begun.values())
+            except BaseException:  # the process is interrupted
+                pool.shutdown(wait=False, cancel_futures=True)
+                while wait(begun.values(), _LOOK_S).not_done:
+                    _stop(begun)
+                raise
+        for each in begun.values():
+            each.result()
+
+    def _build(self, shard: Shard) -> None:
+        if self._ending.is_set():
+            return
+        unindexed = shard.unindexed
+        self._building.add(shard)
+        try:
+            self._rewrite(shard)
+        finally:
+            self._building.discard(shard)
+        self._left[shard] = unindexed if shard.unindexed >= unindexed else 0
+
+
+def _stop(shards: Iterable[Shard]) -> None:
+    for shard in list(shards):
+        shard.stop_rewriting()

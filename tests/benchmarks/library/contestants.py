@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tests.benchmarks.library.data import QUERIES, Data, Vectors
 
@@ -65,6 +65,10 @@ class Contestant(ABC):
 
     def prepare(self) -> None:  # noqa: B027 - most have nothing to prepare
         """Does what is done once in the hours after the index was opened."""
+
+    def measured(self) -> Any:
+        """Returns what the index itself has measured of its searches."""
+        return None
 
     @abstractmethod
     def search(self, vector: Vectors, name: str, effort: int) -> list[int]:

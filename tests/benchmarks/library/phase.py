@@ -84,6 +84,7 @@ def search(kind: type[Contestant], data: Data, path: Path, goal: float) -> dict[
         "effort": effort,
         "efforts": tried if len(tried) > 1 else {},
         "all": tried[effort],
+        "measured": index.measured(),
         **{
             name: times | {"recall": recall(data, found, name)}
             for name, (times, found) in filtered.items()

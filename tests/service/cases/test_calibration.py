@@ -162,9 +162,23 @@ def test_what_was_measured_is_used_shown_and_kept(tmp_path, pace):
     assert reopened.asked == 0
 
 
+SEARCHES = """{"bundle_id": "b", "searches": [{"vector_of": "image", "part": "image",
+    "breadth": {"ef": %s, "oversampling": 2}, "recall": 1, "points": 300}]}"""
+
+
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", '{"bundle_id": "b", "searches": [[]]}', '{"bundle_id": "b", "parts": {}}'],
+    [
+        *(
+            "",
+            "[]",
+            "{}",
+            '{"bundle_id": "b", "searches": [[]]}',
+            '{"bundle_id": "b", "parts": {}}',
+        ),
+        SEARCHES % '"x"',
+        SEARCHES % -5,
+    ],
 )
 def test_a_file_that_is_damaged_counts_as_none(tmp_path, pace, content):
     store, file = Scanned(under(0, 0)), tmp_path / "studies.calibration"

@@ -426,10 +426,36 @@ def test_a_flush_that_fails_is_not_tried_at_once_again(monkeypatch):
         failed.release()
         raise StoreFull("full")
 
-    threads = Upkeep(shards, lambda: None, flush, lambda _: None, lambda: None, 1)
+    threads = Upkeep(shards, lambda: None, flush, lambda _: None, lambda: None, 1, 1)
     threads.start()
     assert failed.acquire(timeout=60)
     assert not failed.acquire(timeout=0.1)
+    threads.close()
+
+
+def test_a_graph_that_cannot_be_built_delays_no_other(monkeypatch):
+    monkeypatch.setattr(upkeep, "_BUILT_S", 0.01)
+    built = threading.Event()
+
+    class Due:
+        unindexed = 9
+
+        def stop_rewriting(self):
+            """It has ended."""
+
+    class Two(list):
+        unsaved, unflushed_s, quiet_s = False, 0.0, 60.0
+
+    damaged, sound = Due(), Due()
+
+    def rewrite(shard):
+        if shard is damaged:
+            raise StoreUnavailable("damaged")
+        built.set()
+
+    threads = Upkeep(Two([damaged, sound]), lambda: None, lambda: None, rewrite, lambda: None, 1, 1)
+    threads.start()
+    assert built.wait(60)
     threads.close()
 
 
