@@ -103,7 +103,7 @@ class EdgeStore(EdgeReader):
             )
             if erases:
                 self._erasure.start()
-                self._upkeep.start()
+                self._upkeep.start(reads_ahead=not bulk)
             self._resources = resources.pop_all()
         self._room.keep()
 

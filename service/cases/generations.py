@@ -13,6 +13,7 @@ import fnmatch
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -133,15 +134,17 @@ def sync_files(folder: Path) -> None:
         sync(each)
 
 
-def read_ahead(folder: Path) -> None:
+def read_ahead(folder: Path, ending: threading.Event | None = None) -> None:
     """Reads the files below a folder, so that the system has them in memory. Raises OSError.
 
     The engine drops the files of a shard from the system's cache when it closes the shard. When it
     opens or searches the shard again, it reads them page by page, and no other thread of Python
-    runs meanwhile.
+    runs meanwhile. ending: makes it give up before the next file.
     """
     buffer = bytearray(_READ_AT_ONCE)
     for each in filter(Path.is_file, folder.rglob("*")):
+        if ending is not None and ending.is_set():
+            return
         left = max(_READ_AT_ONCE, each.stat().st_blocks * 512)  # pages are mostly holes
         with each.open("rb", buffering=0) as file:
             while left > 0 and (read := file.readinto(buffer)):

@@ -57,7 +57,7 @@ class Room:
 
         Waits for other rewritings where there is no room for all.
         """
-        needed = _LOG + sum(map(_taken, self._files(shard, "**/*")))
+        needed = _LOG + taken(shard)
         with self._rewriting:
             self._rewriting.wait_for(
                 lambda: not self._given or self._reserve.has(self._given + needed)
@@ -81,16 +81,22 @@ class Room:
         if not in_memory(self._path):
             return 0
         pattern = "**/segments/*/vector_storage-*/vectors/*.mmap"
-        vectors = self._files(self._collection, pattern)
+        vectors = _files(self._collection, pattern)
         return sum(file.st_size - _taken(file) for file in vectors)
 
-    def _files(self, folder: Path, pattern: str) -> list[os.stat_result]:
-        """Passes over what the engine removes meanwhile."""
-        found: list[os.stat_result] = []
-        for name in glob.iglob(pattern, root_dir=folder, recursive=True):  # noqa: PTH207
-            with suppress(FileNotFoundError):
-                found.append((folder / name).stat())
-        return found
+
+def taken(folder: Path) -> int:
+    """Returns how many bytes of the disk the files below a folder take."""
+    return sum(map(_taken, _files(folder, "**/*")))
+
+
+def _files(folder: Path, pattern: str) -> list[os.stat_result]:
+    """Passes over what the engine removes meanwhile."""
+    found: list[os.stat_result] = []
+    for name in glob.iglob(pattern, root_dir=folder, recursive=True):  # noqa: PTH207
+        with suppress(FileNotFoundError):
+            found.append((folder / name).stat())
+    return found
 
 
 def _size(point: Point) -> int:

@@ -85,6 +85,16 @@ class Shard:
         """
         return self._used.unindexed
 
+    @property
+    def points(self) -> int:
+        """Points, with some that were replaced."""
+        return self._used.points
+
+    def read_ahead(self, ending: threading.Event) -> None:
+        """Reads all files into the system's memory, unless it ends. Raises OSError."""
+        with self._read() as generation:
+            read_ahead(generation.folder, ending)
+
     def update(self, operation: qdrant.UpdateOperation) -> None:
         """Applies an update, which is durable after `sync_log` or `flush`."""
         with self._writing:
@@ -233,19 +243,19 @@ class _Generation:
     def __init__(self, folder: Path, config: qdrant.EdgeConfig | None = None) -> None:
         self.folder, self.readers = folder, 0
         self.engine = qdrant.EdgeShard.load(str(folder), config)
-        self._points = self.engine.info().points_count
-        self.unindexed = max(0, self._points - indexed_points(folder))
+        self.points = self.engine.info().points_count
+        self.unindexed = max(0, self.points - indexed_points(folder))
 
     def holds_as_many_points_as(self, other: "_Generation") -> bool:
         """Asks for the exact counts, which take a while, if the sums over segments differ."""
-        return self._points == other._points or self._count() == other._count()
+        return self.points == other.points or self._count() == other._count()
 
     def update(self, operation: qdrant.UpdateOperation) -> None:
         """Counts new points: the engine's count of graphs' vectors has deleted ones and words."""
         self.engine.update(operation)
         points = self.engine.info().points_count
-        self.unindexed += max(0, points - self._points)
-        self._points = points
+        self.unindexed += max(0, points - self.points)
+        self.points = points
 
     def sync_log(self) -> None:
         log = self.folder / "wal"

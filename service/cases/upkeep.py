@@ -1,14 +1,16 @@
-"""Looks after the shards of an embedded library in three threads, off the way of its writes.
+"""Looks after the shards of an embedded library in threads, off the way of its writes.
 
 One brings what was written to the disk. One builds the graphs by which large segments are searched.
-One sweeps away what killed backups left.
+One sweeps away what killed backups left. One reads a large library ahead once it is open.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from service.cases.layout import SCANNED
+from service.cases.room import taken
 from service.cases.shard import Shard
 from service.cases.shards import Shards
 from service.telemetry import log
@@ -30,6 +32,8 @@ _SWEPT_S = 60.0
 """Seconds between two sweeps."""
 _RETRY_S = 60.0
 """Seconds that a thread pauses after an error: a full disk, or a graph for which memory lacks."""
+_IN_MEMORY = 0.5
+"""Share of the machine's memory: a library that takes more is not read ahead."""
 _LOOK_S = 0.05
 """Seconds between two attempts to stop a rewriting that has not begun yet."""
 DUE_LIVING = SCANNED
@@ -80,8 +84,10 @@ class Upkeep:
             )
         ]
 
-    def start(self) -> None:
-        """Starts the threads."""
+    def start(self, *, reads_ahead: bool) -> None:
+        """Starts the threads. reads_ahead: whether files are read for the searches that follow."""
+        if reads_ahead:
+            self._threads.append(threading.Thread(target=self._read_ahead, daemon=True))
         for thread in self._threads:
             thread.start()
 
@@ -111,6 +117,16 @@ class Upkeep:
                 pause = max(pause_s, _RETRY_S)
                 if not self._ending.is_set():
                     log().error("upkeep failed", error=type(error).__name__)
+
+    def _read_ahead(self) -> None:
+        large = [shard for shard in self._shards if shard.points >= SCANNED]
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        try:
+            if sum(taken(shard.path) for shard in large) <= _IN_MEMORY * memory:
+                for shard in large:
+                    shard.read_ahead(self._ending)
+        except OSError as error:  # searches read what they need
+            log().error("reading ahead failed", error=type(error).__name__)
 
     def _keep_files(self) -> None:
         if self._shards.unsaved and self._shards.quiet_s >= _QUIET_S:

@@ -1,4 +1,4 @@
-"""Mounts small disks in memory, and fills them."""
+"""Mounts small disks in memory and fills them, and tells what the system keeps of a file."""
 
 import os
 import subprocess
@@ -44,3 +44,13 @@ def fill(folder: Path, *, left: int = 0) -> Path:
         if (size := free(folder) - left) > 0:
             os.posix_fallocate(file.fileno(), held, size)
     return filler
+
+
+def cached(file: Path) -> bool:
+    """Tells whether a file can be read without waiting for the disk."""
+    with file.open("rb") as opened:
+        try:
+            read = os.preadv(opened.fileno(), [bytearray(2**20)], 0, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return False
+    return read == min(2**20, file.stat().st_size)

@@ -20,7 +20,7 @@ from service.cases.edge import EdgeStore
 from service.cases.schema import CaseFilter, Exclusion, Identity, Search
 from service.cases.upkeep import Upkeep
 from service.errors import BundleMismatch, StoreFull, StoreUnavailable
-from tests.support.disks import fill, small_disk
+from tests.support.disks import cached, fill, small_disk
 
 ANYTHING = {"where": CaseFilter(), "exclude": Exclusion()}
 REPOSITORY = Path(__file__).parents[3]
@@ -349,6 +349,21 @@ def test_records_of_many_studies_are_closed_and_change_as_before(
     store.close()
 
 
+def test_files_of_a_large_library_are_read_before_they_are_searched(study, tmp_path, monkeypatch):
+    """The engine drops them from the system's memory when it closes."""
+    for module in (layout, upkeep):
+        monkeypatch.setattr(module, "SCANNED", 50)
+    store = EdgeStore(tmp_path, IDENTITY, bulk=True)
+    store.put([study(f"s{number}", sections=()) for number in range(100)])
+    store.build_graphs()
+    store.close()
+    (vectors,) = tmp_path.glob("collection/image/*/segments/*/vector_storage-image/matrix.dat")
+    assert not cached(vectors)
+    store = EdgeStore(tmp_path, IDENTITY)
+    wait_until(lambda: cached(vectors))
+    store.close()
+
+
 def wait_until(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
@@ -427,7 +442,7 @@ def test_a_flush_that_fails_is_not_tried_at_once_again(monkeypatch):
         raise StoreFull("full")
 
     threads = Upkeep(shards, lambda: None, flush, lambda _: None, lambda: None, 1, 1)
-    threads.start()
+    threads.start(reads_ahead=False)
     assert failed.acquire(timeout=60)
     assert not failed.acquire(timeout=0.1)
     threads.close()
@@ -454,7 +469,7 @@ def test_a_graph_that_cannot_be_built_delays_no_other(monkeypatch):
         built.set()
 
     threads = Upkeep(Two([damaged, sound]), lambda: None, lambda: None, rewrite, lambda: None, 1, 1)
-    threads.start()
+    threads.start(reads_ahead=False)
     assert built.wait(60)
     threads.close()
 

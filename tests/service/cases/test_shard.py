@@ -19,6 +19,7 @@ from service.cases import generations, shard, vacuum
 from service.cases.generations import link_files
 from service.cases.shard import Shard, create
 from tests.support import shards
+from tests.support.disks import cached
 from tests.support.shards import DIMENSION, config, ids, point, stored, update
 
 REPOSITORY = Path(__file__).parents[3]
@@ -349,16 +350,6 @@ def test_a_new_generation_is_in_the_cache_of_the_system(tmp_path):
             opened.rewrite()
             (vectors,) = (tmp_path / "shard").rglob("matrix.dat")
             assert cached(vectors)
-
-
-def cached(file):
-    """Tells whether a file can be read without waiting for the disk."""
-    with file.open("rb") as opened:
-        try:
-            read = os.preadv(opened.fileno(), [bytearray(2**20)], 0, os.RWF_NOWAIT)
-        except BlockingIOError:
-            return False
-    return read == min(2**20, file.stat().st_size)
 
 
 def test_a_rewriting_without_work_leaves_segments_with_a_graph(folder, opened):
