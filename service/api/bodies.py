@@ -22,7 +22,8 @@ from service.imaging.overlay import OVERLAY_SIDE
 from service.memory import Held, require
 
 _COPIES = 2
-"""A model's input is copied into its batch; a rendition is pixels, and then a JPEG too."""
+"""A model's input is copied into its batch; a rendition is pixels, and then a JPEG too; an
+answer is a copy of its pixels."""
 
 _OVERLAY_BYTES = 17
 """Bytes a pixel: gray, the map in float32, its tint, RGB twice, and base64 of the PNG."""
@@ -70,6 +71,11 @@ def count_renditions(request: Request, images: int) -> None:
 def count_overlay(request: Request) -> None:
     """Counts what drawing a map takes. Raises QueueFull or BodyTooLarge."""
     held(request).add(OVERLAY_SIDE**2 * _OVERLAY_BYTES)
+
+
+def count_pixels(request: Request, size: int) -> None:
+    """Counts the bytes of pixels until they are answered. Raises QueueFull or BodyTooLarge."""
+    held(request).add(size * _COPIES)
 
 
 async def read_file(request: Request, file: UploadFile) -> bytes:
