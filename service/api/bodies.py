@@ -22,8 +22,7 @@ from service.imaging.overlay import OVERLAY_SIDE
 from service.memory import Held, require
 
 _COPIES = 2
-"""A model's input is copied into its batch; a rendition is pixels, and then a JPEG too; an
-answer is a copy of its pixels."""
+"""A model's input is copied into its batch; a rendition is pixels, and then a JPEG too."""
 
 _OVERLAY_BYTES = 17
 """Bytes a pixel: gray, the map in float32, its tint, RGB twice, and base64 of the PNG."""
@@ -74,8 +73,8 @@ def count_overlay(request: Request) -> None:
 
 
 def count_pixels(request: Request, size: int) -> None:
-    """Counts the bytes of pixels until they are answered. Raises QueueFull or BodyTooLarge."""
-    held(request).add(size * _COPIES)
+    """Counts the bytes of pixels until they are sent. Raises QueueFull or BodyTooLarge."""
+    held(request).add(size)
 
 
 async def read_file(request: Request, file: UploadFile) -> bytes:

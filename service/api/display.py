@@ -1,10 +1,11 @@
 """Answers POST /display: the pixels of an image for a viewer, and what it needs to show them."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncIterator
+from typing import Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from pydantic import Field
+from fastapi.responses import StreamingResponse
 
 from service.api.answers import Answer
 from service.api.bodies import count_pixels
@@ -12,12 +13,16 @@ from service.api.context import Wired, Work
 from service.api.embed import WindowOut
 from service.api.inputs import one_image, read_input
 from service.api.parameters import Parameters
+from service.arrays import UInt8
 from service.auth import reader
 from service.imaging.radiograph import Pixels, Radiograph
 
 MEDIA_TYPE = "application/octet-stream"
 _ALIGNED = 8
 """Bytes: pixels begin at a multiple of it, so that a reader can use them where they lie."""
+_PART = 2**18
+"""Bytes that are sent at a time, each once the client has taken most of those before. So pixels
+count as held until then."""
 _FORM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Four bytes: the length of the facts, little-endian. The facts: JSON "
@@ -77,18 +82,21 @@ class DisplayFacts(Answer):
     """To where in the patient rows run, and columns, such as L and F; null if it is not said."""
     inverted: bool
     """True when the file shows low values as white (MONOCHROME1); the pixels are turned over."""
-    padded: Annotated[bool, Field(description="True when padding of the file became black.")]
+    padded: bool
+    """True when pixels that the file marks as padding became black."""
     corrections: list[str]
     """What was read otherwise than the file says, or chosen of several windows: a sentence each."""
 
 
 @router.post("/display", response_class=Response, responses=_FORM)
-async def display(request: Request, wired: Wired) -> Response:
+async def display(request: Request, wired: Wired) -> StreamingResponse:
     """Returns the pixels of an image over the whole range of its values, and how to show them."""
     uploads, _ = await read_input(request, DisplayParameters, max_images=1)
     radiograph = await Work(request).run(wired.encoder.displayed, one_image(uploads))
     count_pixels(request, radiograph.pixels.nbytes)
-    return Response(_framed(_facts(radiograph), radiograph.pixels), media_type=MEDIA_TYPE)
+    head, octets = _head(_facts(radiograph)), _little_endian(radiograph.pixels)
+    length = {"Content-Length": str(len(head) + octets.size)}
+    return StreamingResponse(_parts(head, octets), headers=length, media_type=MEDIA_TYPE)
 
 
 def _facts(radiograph: Radiograph) -> DisplayFacts:
@@ -112,9 +120,18 @@ def _facts(radiograph: Radiograph) -> DisplayFacts:
     )
 
 
-def _framed(facts: DisplayFacts, pixels: Pixels) -> bytes:
-    """Returns the length of the facts, the facts, and the pixels, of 16 bits in little-endian."""
+def _head(facts: DisplayFacts) -> bytes:
+    """Returns the length of the facts, and the facts."""
     words = facts.model_dump_json().encode()
     words += b" " * (-(4 + len(words)) % _ALIGNED)
-    ordered = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
-    return b"".join([len(words).to_bytes(4, "little"), words, ordered.data])
+    return len(words).to_bytes(4, "little") + words
+
+
+def _little_endian(pixels: Pixels) -> UInt8:
+    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).view(np.uint8).reshape(-1)
+
+
+async def _parts(head: bytes, octets: UInt8) -> AsyncIterator[bytes]:
+    yield head
+    for start in range(0, octets.size, _PART):
+        yield octets[start : start + _PART].tobytes()

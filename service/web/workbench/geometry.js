@@ -32,6 +32,19 @@ export function matrix(place, image, pane) {
     .translate(-image.columns / 2, -image.rows / 2);
 }
 
+/** Returns the part of an image, or of a smaller copy, that a pane shows: {left, top, width, height} in its pixels. */
+export function visiblePart(onPane, pane, { columns, rows, scale }) {
+  const back = onPane.inverse();
+  const corners = [0, pane.width].flatMap(x => [0, pane.height].map(y => back.transformPoint({ x, y })));
+  const span = (axis, most) => {
+    const places = corners.map(corner => corner[axis] * scale);
+    const first = Math.max(0, Math.floor(Math.min(...places)) - 1);
+    return [first, Math.max(0, Math.min(most, Math.ceil(Math.max(...places)) + 1) - first)];
+  };
+  const [[left, width], [top, height]] = [span("x", columns), span("y", rows)];
+  return { left, top, width, height };
+}
+
 /** Returns the place that is larger by a factor, while the point of the pane shows what it showed. */
 export function zoomed(place, image, pane, factor, point = { x: pane.width / 2, y: pane.height / 2 }) {
   const before = zoomOf(place, image, pane);

@@ -15,7 +15,7 @@ export class Pane {
   constructor(file, { facts, pixels }, changed) {
     Object.assign(this, { file, facts, changed });
     this.levels = new Levels(pixels, facts.columns, facts.rows);
-    this.grays = document.createElement("canvas"); // of the level that is shown
+    this.grays = document.createElement("canvas"); // of the part that is seen
     this.canvas = element("canvas", "", {
       tabIndex: 0,
       attributes: { role: "application", "aria-label": words.pane(facts.view, facts.rows, facts.columns) },
@@ -89,21 +89,25 @@ export class Pane {
     context.fillRect(0, 0, wide, high);
     const onPage = geometry.matrix(this.place, this.facts, this.size);
     context.setTransform(new DOMMatrix().scale(density).multiply(onPage));
-    this.paintImage(context, this.zoom * density);
+    this.paintImage(context, onPage, this.zoom * density);
     if (this.map.drawn) drawMap(context, this.map, this.facts, this.map.opacity);
     context.setTransform(density, 0, 0, density, 0, 0);
     drawMarks(context, this, onPage, this.size);
     this.changed(this);
   }
 
-  paintImage(context, zoom) {
+  /** Paints what of the image is seen, so that its cost depends on the pane and not on the image. */
+  paintImage(context, onPage, zoom) {
     const level = this.levels.at(zoom);
+    const part = geometry.visiblePart(onPage, this.size, level);
     const { low, high } = this.window;
-    const made = [level.scale, low, high, this.inverted].join();
-    if (made !== this.made) tones.paint(this.grays, level, tones.colours(this.facts, this.window, this.inverted));
+    const made = [level.scale, ...Object.values(part), low, high, this.inverted].join();
+    if (!part.width || !part.height) return;
+    if (made !== this.made) tones.paint(this.grays, level, part, tones.colours(this.facts, this.window, this.inverted));
     this.made = made;
     context.imageSmoothingEnabled = zoom < SHARP;
     context.imageSmoothingQuality = "medium";
-    context.drawImage(this.grays, 0, 0, level.columns / level.scale, level.rows / level.scale);
+    const [left, top, width, height] = [part.left, part.top, part.width, part.height].map(side => side / level.scale);
+    context.drawImage(this.grays, left, top, width, height);
   }
 }

@@ -80,13 +80,15 @@ function alongCurve(facts, window) {
   };
 }
 
-/** Paints a level's pixels in their colours on a canvas of its size. */
-export function paint(canvas, { pixels, columns, rows }, table) {
-  canvas.width = columns;
-  canvas.height = rows;
+/** Paints a part of a level's pixels in their colours on a canvas of its size. */
+export function paint(canvas, { pixels, columns }, { left, top, width, height }, table) {
+  Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d", { alpha: false });
-  const picture = context.createImageData(columns, rows);
+  const picture = context.createImageData(width, height);
   const shown = new Uint32Array(picture.data.buffer);
-  for (let at = 0; at < shown.length; at++) shown[at] = table[pixels[at]];
+  for (let row = 0, at = 0; row < height; row++) {
+    const first = (top + row) * columns + left;
+    for (let from = first; from < first + width; from++) shown[at++] = table[pixels[from]];
+  }
   context.putImageData(picture, 0, 0);
 }

@@ -24,7 +24,8 @@ export function makeToolbar(viewer, commands) {
 
 function button({ id, key, run }) {
   const [name, what] = words.commands[id];
-  const made = element("button", name, { type: "button", title: words.shortcut(what, key), attributes: { "data-command": id } });
+  const attributes = { "aria-keyshortcuts": key };
+  const made = element("button", name, { type: "button", title: words.shortcut(what, key), attributes });
   made.addEventListener("click", run);
   return made;
 }

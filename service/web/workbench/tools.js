@@ -89,6 +89,7 @@ export function listen(pane, chosen) {
     tool = tools[event.button === 1 ? "pan" : chosen()];
     [from, way] = [at(event), 0];
     if (pointers.size === 1) tool.begin?.(pane, from);
+    else giveUp(pane);
   });
   canvas.addEventListener("pointermove", event => {
     const before = pointers.get(event.pointerId);

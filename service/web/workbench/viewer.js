@@ -3,6 +3,8 @@
 import { Pane } from "./pane.js";
 import { listen } from "./tools.js";
 
+const LONGEST = 1000; // milliseconds until a frame is no longer waited for
+
 /** The views on the stage, the active one and the chosen tool. */
 export class Viewer {
   constructor(stage, changed) {
@@ -37,7 +39,10 @@ export class Viewer {
   }
 }
 
-/** Resolves after the frame that comes next has been painted. */
+/** Resolves after the frame that comes next has been painted. A page in the background paints none. */
 function painted() {
-  return new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+  return new Promise(done => {
+    requestAnimationFrame(() => setTimeout(done));
+    setTimeout(done, LONGEST);
+  });
 }

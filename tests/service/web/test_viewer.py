@@ -159,6 +159,14 @@ def test_a_radiograph_whose_file_shows_low_values_white_is_turned_over(page):
     expect(page.locator("#facts")).to_contain_text("MONOCHROME1")
 
 
+def test_a_file_that_shows_its_values_by_a_curve_is_shown_by_it(page):
+    drop(page, spotted(VOILUTFunction="SIGMOID", WindowCenter=500, WindowWidth=400))
+    steepest = (1 + math.tanh(2 * (MIDDLE - 500) / 400)) / 2
+    assert middle_of(shown(page)) == pytest.approx(255 * steepest, abs=4)
+    page.get_by_text("About this image").click()
+    expect(page.locator("#facts")).to_contain_text("by a curve")
+
+
 def test_a_drag_changes_the_window_and_reset_brings_it_back(page):
     drop(page, spotted())
     before = shown(page)
