@@ -56,10 +56,10 @@ def test_uploads_that_never_end_hold_memory_only_until_their_time_is_up(tmp_path
 
 
 def test_pixels_that_a_client_does_not_take_hold_memory_until_it_leaves(tmp_path):
-    """Of 26 MiB for requests an answer of 6 MiB finds room three times, and not a fourth time."""
+    """Of 26 MiB for requests an answer of 5.5 MiB finds room three times, and not a fourth time."""
     png = io.BytesIO()
-    rows = np.arange(2500, dtype=np.uint16).astype(np.uint8)
-    Image.fromarray(np.tile(rows, (2500, 1))).save(png, "PNG")
+    rows = np.arange(2400, dtype=np.uint16).astype(np.uint8)
+    Image.fromarray(np.tile(rows, (2400, 1))).save(png, "PNG")
     display = post("/display", png.getvalue(), "image/png")
     with run_server(tmp_path, ECLIP_MEMORY_BYTES=str(65 * MIB)) as server:
         slow = [narrow_connection(server.port) for _ in range(3)]
