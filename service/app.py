@@ -12,6 +12,7 @@ from service.access.local import open_to_others
 from service.api import (
     attention,
     classify,
+    display,
     embed,
     health,
     openai,
@@ -75,7 +76,7 @@ def create_app(settings: Settings, wired: Services | None = None) -> FastAPI:
     app.add_middleware(RequestEnvelope)
     app.add_middleware(Heads)
     for module in (
-        embed, classify, retrieve, reports, studies, patients, attention, openai, stow,
+        embed, classify, retrieve, reports, studies, patients, attention, display, openai, stow,
         health, page, docs,
     ):  # fmt: skip
         app.include_router(module.router)

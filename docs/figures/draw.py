@@ -14,7 +14,7 @@ from service.settings import DEMO
 
 FOLDER = Path(__file__).parent
 SERVER = "http://127.0.0.1:8000"
-WINDOW = {"width": 1200, "height": 1165}
+WINDOW = {"width": 1600, "height": 950}
 
 
 def photograph(url: str, radiograph: Path, path: Path) -> None:
@@ -23,7 +23,7 @@ def photograph(url: str, radiograph: Path, path: Path) -> None:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        page = browser.new_page(viewport=WINDOW)
+        page = browser.new_page(viewport=WINDOW, color_scheme="light")
         page.goto(url)
         page.locator("#file").set_input_files(radiograph)
         page.get_by_role("status").filter(has_text="Done.").wait_for()

@@ -72,6 +72,11 @@ def count_overlay(request: Request) -> None:
     held(request).add(OVERLAY_SIDE**2 * _OVERLAY_BYTES)
 
 
+def count_pixels(request: Request, size: int) -> None:
+    """Counts the bytes of pixels until they are sent. Raises QueueFull or BodyTooLarge."""
+    held(request).add(size)
+
+
 async def read_file(request: Request, file: UploadFile) -> bytes:
     """Returns a form's file, and closes it."""
     held(request).add(file.size or 0)

@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from service.api.attention import AttentionParameters
 from service.api.classify import ClassifyParameters
+from service.api.display import DisplayFacts, DisplayParameters
 from service.api.embed import EmbedImageParameters, EmbedTextBody
 from service.api.inputs import ImageItems
 from service.api.openai import EmbeddingsBody
@@ -23,6 +24,7 @@ WITH_IMAGES: dict[tuple[str, str], type[BaseModel]] = {
     ("/retrieve", "post"): RetrieveParameters,
     ("/generate-report", "post"): ReportParameters,
     ("/attention", "post"): AttentionParameters,
+    ("/display", "post"): DisplayParameters,
     ("/studies/{study_id}", "put"): StudyParameters,
 }
 """Endpoint → its parameters, where a request has images in one of three forms."""
@@ -68,6 +70,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         *WITH_JSON.values(),
         StudyLine,
         ImageItems,
+        DisplayFacts,
     ]
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template=_REF

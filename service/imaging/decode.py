@@ -5,7 +5,7 @@ The bytes decide the type, never a file name. Size and pixels are limited before
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import ExifTags, Image, ImageOps
 
@@ -23,7 +23,7 @@ from service.imaging.dicom.header import looks_like_dicom
 from service.imaging.footprint import picture_bytes
 from service.imaging.gray import to_gray
 from service.imaging.libraries import decoding
-from service.imaging.radiograph import Format, Radiograph
+from service.imaging.radiograph import Extent, Format, Radiograph, Window
 from service.memory import Reserve, require, short
 
 MIN_SIDE = 32
@@ -78,13 +78,16 @@ def decode(
     spec: ImageSpec | None = None,
     reserve: Reserve = _unbounded,
     side: int = 1,
+    *,
+    windowed: bool = True,
 ) -> Radiograph:
     """Decodes one image of any supported type. Thread-safe.
 
     spec: the tower's input. If it has a reducing gap, a JPEG or DICOM is decoded smaller, but never
     smaller than the gap allows. side: pixels of the longer side that something else needs; such an
     image keeps them, if the file has them. reserve: called before any pixel is decoded, with the
-    most bytes of memory that it can take.
+    most bytes of memory that it can take. windowed: false for pixels over the whole range of the
+    file's values, which a viewer may window; `extent` then says how the file shows them.
 
     Raises ImageTooLarge, ImageUnsupported, ImageUndecodable, ImageNotARadiograph, MemoryShort, or
     what `reserve` raises.
@@ -105,9 +108,13 @@ def decode(
     try:
         with decoding:
             if kind == "dicom":
-                radiograph = decode_dicom(data, limits.check_shape, reserve_all, factor)
+                radiograph = decode_dicom(
+                    data, limits.check_shape, reserve_all, factor, windowed=windowed
+                )
             else:
                 radiograph = _decode_picture(data, kind, limits, factor, reserve_all)
+                if not windowed:
+                    radiograph = replace(radiograph, extent=_extent(radiograph.window))
     except MemoryError:
         raise short() from None
     except ImageUndecodable:
@@ -118,6 +125,11 @@ def decode(
     radiograph = radiograph.doubted(doubts)
     radiograph.pixels.flags.writeable = False
     return radiograph
+
+
+def _extent(window: Window) -> Extent:
+    """Of a picture, which is never windowed: the range of its values is what is shown."""
+    return Extent(window.low, window.high, window)
 
 
 def sniff(data: bytes) -> Format:

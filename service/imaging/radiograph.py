@@ -25,6 +25,34 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """The values of pixels that were not windowed, and how the file itself shows them.
+
+    low, high: the values of the darkest and the brightest pixel, or the other way round where
+    `inverted` is true. window: the values that the file shows from black to white. curve: where
+    that is no straight line, the grays 0…1 of even steps from the darkest to the brightest pixel.
+    """
+
+    low: float
+    high: float
+    window: Window
+    curve: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Distances of rows and of columns in mm, to measure with.
+
+    at: `calibrated` where the file says that they were corrected to the patient; `detector` where
+    they are those on the detector, on which the patient's parts are enlarged; `unstated` where the
+    file does not say which.
+    """
+
+    spacing_mm: tuple[float, float]
+    at: Literal["calibrated", "detector", "unstated"]
+
+
+@dataclass(frozen=True, slots=True)
 class Doubt:
     """A reason to doubt that an image is an upright chest radiograph, in words for the caller.
 
@@ -54,6 +82,14 @@ class RadiographFacts:
     """Whether the file's header says that it shows a chest."""
     spacing_mm: tuple[float, float] | None = None
     """Row and column spacing on the detector in mm, if the file has it."""
+    scale: Scale | None = None
+    """What to measure with, if the file has it."""
+    laterality: Literal["R", "L", "B"] | None = None
+    """Which side of the patient the image shows (B: both), if the file says so."""
+    directions: tuple[str, str] | None = None
+    """To where rows run in the patient, and columns: of L, R, A, P, H and F, if the file says."""
+    padded: bool = False
+    """Whether pixels outside of the exposed image were marked in the file and became black."""
     corrections: tuple[str, ...] = ()
     """What was read otherwise than the file says, or chosen of several windows: a sentence each."""
     provenance: dict[str, str] = field(default_factory=dict)
@@ -78,11 +114,12 @@ class Radiograph(RadiographFacts):
     pixels: uint8[H, W] or uint16[H, W], display values over the dtype's whole range,
     bright = dense, read-only. H and W are smaller than `rows` and `columns` if the image was
     shrunk while it was decoded, or `reduced`. whole: of an image that was shrunk, where the
-    stored one lies in its pixels.
+    stored one lies in its pixels. extent: of an image that was not windowed, what its pixels hold.
     """
 
     pixels: Pixels
     whole: Whole | None = None
+    extent: Extent | None = None
 
     @property
     def facts(self) -> RadiographFacts:

@@ -171,6 +171,24 @@ class Encoder:
         (looked,) = collect(self._maps.submit([prepared.pixels], deadline), deadline)
         return prepared.kept, looked
 
+    def displayed(self, data: bytes, deadline: Deadline) -> Radiograph:
+        """Decodes an image over the whole range of its values. No tower sees it.
+
+        Raises DeadlineExceeded, MemoryShort, or the image's error.
+        """
+
+        def decoded(data: bytes, reserve: Reserve) -> tuple[Radiograph, float]:
+            start = time.perf_counter()
+            radiograph = decode(data, self._limits, reserve=reserve, windowed=False)
+            return radiograph, time.perf_counter() - start
+
+        (answer,) = self._decoders.each([data], deadline, decoded)
+        if isinstance(answer, EclipError):
+            raise answer
+        radiograph, seconds = answer
+        record("decode", seconds)
+        return radiograph
+
     @property
     def seconds_per_image(self) -> float:
         """Measured seconds of tower time for one image, all workers together."""

@@ -1,11 +1,14 @@
 """The server stays under its container's memory, whatever requests come, and answers small ones."""
 
 import asyncio
+import io
 import socket
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.benchmarks.memory import LIMIT_MIB, Peak
 from tests.support.http_load import LOST, Connection, closed_loop, post
@@ -50,3 +53,38 @@ def test_uploads_that_never_end_hold_memory_only_until_their_time_is_up(tmp_path
         for connection in slow:
             connection.close()
     assert after.status == 415
+
+
+def test_pixels_that_a_client_does_not_take_hold_memory_until_it_leaves(tmp_path):
+    """Of 26 MiB for requests an answer of 5.5 MiB finds room three times, and not a fourth time."""
+    png = io.BytesIO()
+    rows = np.arange(2400, dtype=np.uint16).astype(np.uint8)
+    Image.fromarray(np.tile(rows, (2400, 1))).save(png, "PNG")
+    display = post("/display", png.getvalue(), "image/png")
+    with run_server(tmp_path, ECLIP_MEMORY_BYTES=str(65 * MIB)) as server:
+        slow = [narrow_connection(server.port) for _ in range(3)]
+        for connection in slow:
+            connection.sendall(display)
+            assert connection.recv(12) == b"HTTP/1.1 200"
+        assert asyncio.run(Connection(server.port).ask(display)).status == 429
+        for connection in slow:
+            connection.close()
+        assert asyncio.run(answered(server.port, display)) == 200
+
+
+def narrow_connection(port):
+    """A connection whose client takes little that it did not ask for."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)
+    connection.connect(("127.0.0.1", port))
+    return connection
+
+
+async def answered(port, request):
+    """The status once the server has seen that clients left."""
+    for _ in range(100):
+        answer = await Connection(port).ask(request)
+        if answer.status != 429:
+            break
+        await asyncio.sleep(0.1)
+    return answer.status

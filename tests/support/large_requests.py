@@ -27,6 +27,7 @@ def large_requests() -> dict[str, bytes]:
             "/embed/image", _png(Image.new("RGBA", (SIDE, SIDE))), "image/png"
         ),
         "DICOM of 45 MiB": post("/classify", radiograph, "application/dicom"),
+        "pixels of a DICOM of 45 MiB": post("/display", radiograph, "application/dicom"),
         "form of a DICOM of 45 MiB": post("/retrieve", _form([radiograph]), FORM),
         "form of 60 files of 1 MiB": post("/embed/image", _form([bytes(MIB)] * 60), FORM),
         "form of a text of 40 MiB": post(

@@ -9,6 +9,7 @@ leaves this module only as the name of its type (see also `service.imaging.libra
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy.typing as npt
@@ -26,13 +27,13 @@ from service.imaging.dicom.deflated import HEAD, Inflation, deflated_from, infla
 from service.imaging.dicom.elements import count
 from service.imaging.dicom.grayscale import Display, display
 from service.imaging.dicom.header import CheckShape, check_header, read_dataset, too_large
-from service.imaging.dicom.orientation import orientation_doubts
+from service.imaging.dicom.orientation import directions, orientation_doubts
 from service.imaging.dicom.pixels import StoredWords, allocated_bits, stored_words
 from service.imaging.dicom.processing import doubts
 from service.imaging.dicom.region import names_chest
-from service.imaging.dicom.spacing import pixel_ratio, spacing
+from service.imaging.dicom.spacing import pixel_ratio, scale, spacing
 from service.imaging.dicom.syntaxes import is_decoded_apart, is_native
-from service.imaging.dicom.view import view
+from service.imaging.dicom.view import laterality, view
 from service.imaging.footprint import dicom_bytes
 from service.imaging.radiograph import Radiograph
 from service.memory import Reserve
@@ -42,13 +43,18 @@ Factor = Callable[[int, int], float]
 
 
 def decode_dicom(
-    data: bytes, check_shape: CheckShape, reserve: Reserve, factor: Factor
+    data: bytes,
+    check_shape: CheckShape,
+    reserve: Reserve,
+    factor: Factor,
+    *,
+    windowed: bool = True,
 ) -> Radiograph:
     """Decodes a single-frame projection radiograph to uint16[rows, columns].
 
     check_shape: called with the image's rows and columns before any pixel is decompressed; reserve:
     then, with the most bytes of memory that it can take. factor: returns by how much each side of
-    an image with these rows and columns may be smaller.
+    an image with these rows and columns may be smaller. windowed: see `service.imaging.decode`.
 
     Raises ImageUnsupported, ImageUndecodable, ImageNotARadiograph, MemoryError, or what these two
     raise.
@@ -67,7 +73,7 @@ def decode_dicom(
             dataset, _ = read_dataset(deflated.up_to(size))
         stretched = rows * columns / math.prod(rows_and_columns(dataset))
         most = int(factor(rows, columns) / stretched)
-        return _radiograph(dataset, min(max(most, 1), MOST))
+        return _radiograph(dataset, min(max(most, 1), MOST), windowed=windowed)
     except (EclipError, MemoryError):
         raise
     except Exception as error:  # a damaged header makes pydicom raise anything
@@ -90,16 +96,17 @@ def _footprint(dataset: Dataset, pixels: int, file_bytes: int, inflated_bytes: i
     )
 
 
-def _radiograph(dataset: Dataset, factor: int) -> Radiograph:
+def _radiograph(dataset: Dataset, factor: int, *, windowed: bool) -> Radiograph:
     completed = complete(dataset, native=is_native(dataset))
-    stored, shown, blocks = _display(dataset, factor)
-    ratio, distance = pixel_ratio(dataset), spacing(dataset)
+    stored, shown, blocks = _display(dataset, factor, windowed=windowed)
+    ratio, distance, measure = pixel_ratio(dataset), spacing(dataset), scale(dataset)
     shape = int(dataset.Rows), int(dataset.Columns)
     rows, columns = aspect.square_shape(*shape, ratio)
     said = [*completed, *stored.said, *shown.corrections]
     if ratio != 1:
         said.append(aspect.correction(ratio))
         distance = distance and (min(distance), min(distance))
+        measure = measure and replace(measure, spacing_mm=(min(measure.spacing_mm),) * 2)
     tags = allowed_tags(dataset)
     spans = reduction.spans(shown.pixels.shape, shape, dataset, stored.shrunk, blocks)
     return Radiograph(
@@ -113,13 +120,18 @@ def _radiograph(dataset: Dataset, factor: int) -> Radiograph:
         view=view(dataset),
         names_chest=names_chest(dataset),
         spacing_mm=distance,
+        scale=measure,
+        laterality=laterality(dataset),
+        directions=directions(dataset),
+        padded=shown.padded,
+        extent=shown.extent,
         corrections=tuple(said),
         provenance=tags,
         doubts=(*doubts(dataset), *orientation_doubts(dataset)),
     )
 
 
-def _display(dataset: Dataset, factor: int) -> tuple[StoredWords, Display, int]:
+def _display(dataset: Dataset, factor: int, *, windowed: bool) -> tuple[StoredWords, Display, int]:
     """Decodes the words, smaller if the codec can and they suffice; and what they show.
 
     Also returns the sides of the blocks of words of which that is the mean.
@@ -131,15 +143,21 @@ def _display(dataset: Dataset, factor: int) -> tuple[StoredWords, Display, int]:
         if shown.certain:
             return stored, shown, blocks
     stored = stored_words(dataset)
-    return stored, _shown(dataset, stored.words, factor), factor
+    return stored, _shown(dataset, stored.words, factor, windowed=windowed), factor
 
 
 def _shown(
-    dataset: Dataset, words: npt.NDArray[Any], blocks: int, *, smaller: bool = False
+    dataset: Dataset,
+    words: npt.NDArray[Any],
+    blocks: int,
+    *,
+    smaller: bool = False,
+    windowed: bool = True,
 ) -> Display:
     if is_colour(dataset):  # whose luma is what is shown: windows and LUTs are for monochrome
-        return display(words, Bits(0, 8 * words.itemsize, signed=False), Dataset(), blocks)
+        bits = Bits(0, 8 * words.itemsize, signed=False)
+        return display(words, bits, Dataset(), blocks, windowed=windowed)
     stored = int(dataset.BitsStored)
     shift = int(dataset.HighBit) + 1 - stored
     bits = Bits(shift, stored, bool(dataset.PixelRepresentation))
-    return display(words, bits, dataset, blocks, smaller=smaller)
+    return display(words, bits, dataset, blocks, smaller=smaller, windowed=windowed)

@@ -15,18 +15,19 @@ from pydicom.dataset import Dataset
 from service.arrays import Bools
 from service.imaging.dicom.bits import Bits, find_bits, neighbours, runs_on
 from service.imaging.dicom.blocks import means_of_blocks
-from service.imaging.dicom.elements import is_given, text
+from service.imaging.dicom.elements import is_given
+from service.imaging.dicom.extent import whole_range
 from service.imaging.dicom.luts import Values, declared_bits, read_lut
 from service.imaging.dicom.modality import Modality, read_modality
 from service.imaging.dicom.padding import find_padding
+from service.imaging.dicom.polarity import polarity
 from service.imaging.dicom.table import Table, words_between_ends, words_that_occur
-from service.imaging.dicom.windows import Curve, stored_windows
-from service.imaging.radiograph import Window
+from service.imaging.dicom.windows import BLACK, WHITE, Curve, stored_windows
+from service.imaging.radiograph import Extent, Window
 
 _LEAST_GRAY, _LEAST_SPAN = 0.05, 0.1
 """Share of the pixels that are neither black nor white, and of the range from black to white that
 the grays span, below which a VOI LUT or window is taken to miss the image."""
-_BLACK, _WHITE = 0.02, 0.98
 _NO_GRAY = 0.5 / 255
 """Display value that is still black in 8 bits."""
 _STEEP = 0.5 / 255
@@ -41,7 +42,8 @@ class Display:
 
     window: the range of values that became black…white. inverted: low stored values were bright
     (MONOCHROME1) and have been turned over. corrections: what was read otherwise than declared.
-    certain: whether they show what the whole image would, as `_is_certain` decides.
+    certain: whether they show what the whole image would, as `_is_certain` decides. padded: whether
+    there is padding. extent: what the values hold, where they were not windowed.
     """
 
     pixels: npt.NDArray[np.uint16]
@@ -49,6 +51,8 @@ class Display:
     inverted: bool
     corrections: list[str]
     certain: bool
+    padded: bool
+    extent: Extent | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class _Shades:
     said: list[str]
     declared: bool
     certain: bool
+    padded: bool
+    extent: Extent | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +92,32 @@ def display(
     factor: int = 1,
     *,
     smaller: bool = False,
+    windowed: bool = True,
 ) -> Display:
     """Returns the display values of an image; padding becomes black.
 
     words: unsigned[rows, columns], as they are stored. claimed: the bits that the header names.
     factor: each block of factor × factor pixels becomes its mean. smaller: whether the words are a
-    smaller copy of the image.
+    smaller copy of the image. windowed: whether they are shown as the file says, and not over the
+    whole range of values.
 
     Raises ImageUndecodable for a rescale that is not finite and for a LUT that cannot be read.
     """
     plain = _is_plain(words, claimed, dataset)
     table = words_between_ends(words) if plain else words_that_occur(words)
-    shades = _shades(table, words, claimed, dataset, smaller=smaller)
+    shades = _shades(table, words, claimed, dataset, smaller=smaller, windowed=windowed)
     if not (table.complete or shades.declared):
         table = words_that_occur(words)
-        shades = _shades(table, words, claimed, dataset, smaller=smaller)
-    grays = table.by_place(shades.grays)
-    shown = means_of_blocks(grays, table.places, factor)
-    return Display(shown, shades.window, shades.inverted, shades.said, shades.certain)
+        shades = _shades(table, words, claimed, dataset, smaller=smaller, windowed=windowed)
+    return Display(
+        pixels=means_of_blocks(table.by_place(shades.grays), table.places, factor),
+        window=shades.window,
+        inverted=shades.inverted,
+        corrections=shades.said,
+        certain=shades.certain,
+        padded=shades.padded,
+        extent=shades.extent,
+    )
 
 
 def _is_plain(words: npt.NDArray[Any], claimed: Bits, dataset: Dataset) -> bool:
@@ -119,7 +133,13 @@ def _is_plain(words: npt.NDArray[Any], claimed: Bits, dataset: Dataset) -> bool:
 
 
 def _shades(
-    table: Table, words: npt.NDArray[Any], claimed: Bits, dataset: Dataset, *, smaller: bool
+    table: Table,
+    words: npt.NDArray[Any],
+    claimed: Bits,
+    dataset: Dataset,
+    *,
+    smaller: bool,
+    windowed: bool,
 ) -> _Shades:
     """Decides how an image is shown."""
     bits, said = find_bits(claimed, table.codes, words)
@@ -128,7 +148,7 @@ def _shades(
     modality, of_modality = read_modality(dataset, bits, stored)
     exposed = table.occurs & ~padding
     rendering = _rendering(stored, table.shares, exposed, modality, dataset)
-    inverted, of_polarity = _polarity(dataset)
+    inverted, of_polarity = polarity(dataset)
     shown = 1 - rendering.shown if inverted else rendering.shown
     declared = bits == claimed and not rendering.missed
     certain = not smaller or (
@@ -138,10 +158,21 @@ def _shades(
         and bool((shown[padding] <= _NO_GRAY).all())
         and _is_certain(table.codes, words, bits, shown)
     )
+    extent = None
+    if not windowed:
+        values, window = modality(stored), rendering.window
+        shown, extent = whole_range(values, exposed, shown, window, inverted=inverted)
     shown[padding] = 0
-    grays = np.rint(shown * 65535).astype(np.uint16)
-    said = [*said, *of_padding, *of_modality, *rendering.said, *of_polarity]
-    return _Shades(grays, rendering.window, inverted, said, declared, certain)
+    return _Shades(
+        grays=np.rint(shown * 65535).astype(np.uint16),
+        window=rendering.window,
+        inverted=inverted,
+        said=[*said, *of_padding, *of_modality, *rendering.said, *of_polarity],
+        declared=declared,
+        certain=certain,
+        padded=bool(padding.any()),
+        extent=extent,
+    )
 
 
 def _is_certain(
@@ -242,7 +273,7 @@ def _inner(stored: npt.NDArray[np.int64], exposed: Bools) -> Bools:
 
 def _shows(shown: Values, shares: Values) -> bool:
     """Decides whether display values 0…1 with these shares of the pixels are an image."""
-    grays = shares[(shown > _BLACK) & (shown < _WHITE)].sum()
+    grays = shares[(shown > BLACK) & (shown < WHITE)].sum()
     return bool(np.ptp(shown) >= _LEAST_SPAN and grays >= _LEAST_GRAY * shares.sum())
 
 
@@ -257,18 +288,3 @@ def _voi_lut(values: Values, item: Dataset, dataset: Dataset, *, signed: bool) -
         )
     window = Window(float(lut.first), float(lut.last), "voi-lut")
     return _Rendering(np.clip(lut(values) / (2**lut.bits - 1), 0, 1), window, said)
-
-
-def _polarity(dataset: Dataset) -> tuple[bool, list[str]]:
-    """Whether low values are shown bright (PS3.3 C.7.6.3.1.2, C.11.6), and what to say of it.
-
-    PresentationLUTShape follows after everything else, so it decides over the photometric
-    interpretation where the two contradict each other.
-    """
-    low_is_bright = text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
-    shape = text(dataset, "PresentationLUTShape")
-    if shape not in {"IDENTITY", "INVERSE"}:
-        return low_is_bright, []
-    inverse = shape == "INVERSE"
-    said = f"PresentationLUTShape {shape} decided over PhotometricInterpretation."
-    return inverse, [said] if inverse != low_is_bright else []

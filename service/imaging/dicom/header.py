@@ -49,7 +49,8 @@ _READ: list[BaseTag | int] = [
         "PixelData", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "HighBit",
         "PixelRepresentation", "PlanarConfiguration", "RescaleSlope", "RescaleIntercept",
         "WindowCenter", "WindowWidth", "PixelPaddingValue", "PixelPaddingRangeLimit",
-        "ImagerPixelSpacing", "PixelSpacing", "PixelAspectRatio", "SOPClassUID",
+        "ImagerPixelSpacing", "PixelSpacing", "PixelSpacingCalibrationType", "PixelAspectRatio",
+        "ImageLaterality", "Laterality", "SOPClassUID",
         "PresentationIntentType", "PixelIntensityRelationshipSign",
     )),
 ]  # fmt: skip

@@ -1,4 +1,7 @@
-"""Doubts a frontal view that its header calls mirrored or turned (PS3.3 C.7.6.1.1.1)."""
+"""Reads how an image lies in the patient, and doubts a frontal view that is mirrored or turned.
+
+Patient Orientation says so (PS3.3 C.7.6.1.1.1).
+"""
 
 import re
 
@@ -16,12 +19,18 @@ _OTHERWISE = Doubt(
 )
 
 
+def directions(dataset: Dataset) -> tuple[str, str] | None:
+    r"""Returns to where in the patient rows run, and columns: `L\F` and `LA\F` give L and F."""
+    axes = [each[0] for each in re.findall(r"[APRLHF]+", text(dataset, "PatientOrientation"))]
+    return (axes[0], axes[1]) if len(axes) == 2 else None
+
+
 def orientation_doubts(dataset: Dataset) -> tuple[Doubt, ...]:
     r"""Returns the doubt about a frontal view that is not shown as readers look at it, or none.
 
     They look at rows that run to the patient's left, and columns that run to the feet: `L\F`.
     """
-    directions = re.findall(r"[APRLHF]+", text(dataset, "PatientOrientation"))
-    axes = [direction[0] for direction in directions]
-    frontal = view(dataset) in {None, "PA", "AP"} and len(axes) == 2 and not set(axes) & set("AP")
-    return (_OTHERWISE,) if frontal and axes != ["L", "F"] else ()
+    axes = directions(dataset)
+    if axes is None or set(axes) & set("AP") or view(dataset) not in {None, "PA", "AP"}:
+        return ()
+    return () if axes == ("L", "F") else (_OTHERWISE,)

@@ -6,7 +6,8 @@ ImagerPixelSpacing, PixelSpacing or PixelAspectRatio say so (PS3.3 10.7, C.7.6.3
 from pydicom.dataset import Dataset
 
 from service.imaging import aspect
-from service.imaging.dicom.elements import numbers
+from service.imaging.dicom.elements import is_given, numbers
+from service.imaging.radiograph import Scale
 
 _SPACINGS = ("ImagerPixelSpacing", "PixelSpacing")
 """Distances of rows and columns in mm, on the detector if the file has it (PS3.3 10.7)."""
@@ -15,6 +16,22 @@ _SPACINGS = ("ImagerPixelSpacing", "PixelSpacing")
 def spacing(dataset: Dataset) -> tuple[float, float] | None:
     """Returns the distance in mm of the stored rows and of the stored columns."""
     return next((pair for each in _SPACINGS if (pair := _pair(dataset, each))), None)
+
+
+def scale(dataset: Dataset) -> Scale | None:
+    """Returns what to measure the stored pixels with.
+
+    PixelSpacing was calibrated where it differs from ImagerPixelSpacing, or where
+    PixelSpacingCalibrationType is given (PS3.3 10.7.1.3).
+    """
+    detector, stated = (_pair(dataset, each) for each in _SPACINGS)
+    if stated and (
+        is_given(dataset, "PixelSpacingCalibrationType") or detector not in (None, stated)
+    ):
+        return Scale(stated, "calibrated")
+    if detector:
+        return Scale(detector, "detector")
+    return Scale(stated, "unstated") if stated else None
 
 
 def pixel_ratio(dataset: Dataset) -> float:

@@ -1,6 +1,7 @@
 """Reads from a DICOM header how the beam went through the patient: frontal, lateral, oblique."""
 
 import re
+from typing import Literal
 
 from pydicom.dataset import Dataset
 
@@ -33,6 +34,13 @@ def view(dataset: Dataset) -> str | None:
         or _view_in(" / ".join(meanings(dataset, "ViewCodeSequence")))
         or _view_by_directions(dataset)
     )
+
+
+def laterality(dataset: Dataset) -> Literal["R", "L", "B"] | None:
+    """Returns which side of the patient the image shows (B: both); None if it is not said."""
+    said = text(dataset, "ImageLaterality") or text(dataset, "Laterality")
+    sides: tuple[Literal["R", "L", "B"], ...] = ("R", "L", "B")
+    return next((side for side in sides if side == said), None)
 
 
 def _view_in(words: str) -> str | None:

@@ -9,6 +9,9 @@ from service.imaging.dicom.elements import numbers, text
 from service.imaging.dicom.luts import Values
 from service.imaging.radiograph import Window
 
+BLACK, WHITE = 0.02, 0.98
+"""Display values up to which a pixel counts as black, and from which it counts as white."""
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:

@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from service.errors import MemoryShort
 from service.settings import Settings
+from tests.service.imaging.conftest import picture
 from tests.support.server import in_process
 
 MIB = 2**20
@@ -40,6 +43,19 @@ def test_a_body_that_takes_more_than_there_is_once_it_is_read_is_too_large(narro
         assert "ECLIP_MEMORY_BYTES" in told["detail"]
     fields = narrow.post("/studies", files={"studies": (None, plain)})
     problem(fields, 413, "request/too-large")
+
+
+def test_pixels_that_take_more_than_there_is_are_too_large(narrow, problem):
+    """9 million bytes fit into 26 MiB three times, with what else a request takes; 36 do not."""
+    rows = np.arange(6000, dtype=np.uint16).astype(np.uint8)
+    small, large = (
+        picture(Image.fromarray(np.tile(rows[:side], (side, 1))), "PNG") for side in (3000, 6000)
+    )
+    for _ in range(4):
+        assert narrow.post("/display", content=small).status_code == 200
+    told = problem(narrow.post("/display", content=large), 413, "request/too-large")
+    assert "ECLIP_MEMORY_BYTES" in told["detail"]
+    assert narrow.post("/display", content=small).status_code == 200
 
 
 def test_a_url_encoded_form_has_a_bound_of_its_own(narrow, problem):

@@ -23,5 +23,5 @@ def test_a_reduced_radiograph_keeps_its_facts():
 def test_facts_are_a_radiograph_without_pixels():
     radiograph = decode(dicom_bytes(dicom_dataset()), LIMITS)
     facts = asdict(radiograph.facts)
-    assert set(asdict(radiograph)) - set(facts) == {"pixels", "whole"}
+    assert set(asdict(radiograph)) - set(facts) == {"pixels", "whole", "extent"}
     assert facts == {name: value for name, value in asdict(radiograph).items() if name in facts}

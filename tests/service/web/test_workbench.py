@@ -5,9 +5,12 @@ from playwright.sync_api import expect
 
 from service.access.key_file import add_key
 from service.settings import DEMO
+from service.web.page import VERSION
 from tests.service.imaging.conftest import dicom_bytes, dicom_dataset
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
+FOLDER = ROOT / "service" / "web" / "workbench"
 
 
 @pytest.fixture
@@ -60,10 +63,11 @@ def test_a_small_probability_is_not_shown_as_none(page, radiograph, choose):
     expect(page.locator("#findings tr").first).to_contain_text("0.000045", timeout=20_000)
 
 
-def test_a_dicom_that_the_browser_cannot_show_is_read_all_the_same(page, choose):
+def test_a_dicom_that_the_browser_cannot_show_is_shown_by_the_page(page, choose):
     choose(page, "a.dcm", dicom_bytes(dicom_dataset()), "application/dicom")
     expect(page.get_by_role("status")).to_have_text("Done.", timeout=20_000)
-    expect(page.locator("#shown")).to_be_hidden()
+    expect(page.get_by_label("Radiograph, 40 × 48 pixels")).to_be_visible()
+    expect(page.locator("#cases figure")).to_have_count(6)
 
 
 def test_a_file_that_is_not_an_image_is_refused_and_the_next_one_works(page, radiograph, choose):
@@ -137,7 +141,13 @@ def test_what_a_report_says_is_shown_as_text_and_never_run(browser, serve, tmp_p
 def test_a_sentence_says_where_its_finding_points(page, region, words):
     region = region and {"finding": "effusion", "lungs_found": True} | region
     item = {"sentence": "Left effusion.", "evidence": [1], "against": [], "region": region}
-    shown = page.evaluate("item => sentence(item).textContent", item)
+    shown = page.evaluate(
+        """async item => {
+          const report = document.querySelector("script").src.replace("app.js", "report.js");
+          return (await import(report)).sentence(item).textContent;
+        }""",
+        item,
+    )
     assert shown == f"Left effusion. [1]{words}"
 
 
@@ -187,6 +197,20 @@ def test_the_page_takes_a_key_and_says_what_is_wrong_with_it(
         page.reload()
         expect(alert).to_have_text("This server asks for an API key. Enter yours above.")
         context.close()
+
+
+def test_a_browser_keeps_the_files_of_the_page_until_one_changes(page, server):
+    loaded = page.evaluate(
+        "performance.getEntriesByType('resource').map(each => each.name).filter("
+        "name => /\\.(js|css)$/.test(name))"
+    )
+    names = {path.name for path in FOLDER.iterdir() if path.suffix in (".js", ".css")}
+    assert {url.rpartition("/")[2] for url in loaded} == names
+    for url in loaded:
+        assert url.startswith(f"{server.url}/workbench/{VERSION}/")
+        answer = page.request.get(url)
+        assert "immutable" in answer.headers["cache-control"]
+        assert answer.headers["content-type"].startswith(("text/javascript", "text/css"))
 
 
 def test_without_keys_the_page_asks_for_none(page):
