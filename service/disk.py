@@ -98,6 +98,11 @@ class Reserve:
                 _allocate(self._ballast, held, size)
 
 
+def bytes_taken(file: os.stat_result) -> int:
+    """Returns the bytes that a file takes on its disk, holes left out."""
+    return min(file.st_size, file.st_blocks * 512)
+
+
 def free_bytes(folder: Path) -> int:
     """Returns the bytes that this process may still write to the folder's disk.
 

@@ -1,8 +1,8 @@
 """Measures what share of the ten nearest parts a search finds: its recall.
 
-It depends on the library, so it is measured there. It depends on the query too: images find images
-with 32 candidates where reports need 128 (30,000 studies). So searches by images and by texts are
-measured apart.
+It depends on the library, so it is measured there. It depends on the query too: among 300,000
+studies images find images with 48 candidates where reports need 384
+(tests/benchmarks/library.json). So searches by images and by texts are measured apart.
 
 The queries are stored vectors: images look for every kind of part, and so do reports and passages.
 A graph finds the neighbours of a vector that it holds too easily: a vector that looks among its own

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from service.cases.points import Point
-from service.disk import SPARE, Reserve, in_memory
+from service.disk import SPARE, Reserve, bytes_taken, in_memory
 
 _NEW = 224 * 2**20
 """Bytes that a new library takes, at most: on a filesystem in memory, without vectors."""
@@ -82,12 +82,12 @@ class Room:
             return 0
         pattern = "**/segments/*/vector_storage-*/vectors/*.mmap"
         vectors = _files(self._collection, pattern)
-        return sum(file.st_size - _taken(file) for file in vectors)
+        return sum(file.st_size - bytes_taken(file) for file in vectors)
 
 
 def taken(folder: Path) -> int:
     """Returns how many bytes of the disk the files below a folder take."""
-    return sum(map(_taken, _files(folder, "**/*")))
+    return sum(map(bytes_taken, _files(folder, "**/*")))
 
 
 def _files(folder: Path, pattern: str) -> list[os.stat_result]:
@@ -103,7 +103,3 @@ def _size(point: Point) -> int:
     """Returns about how many bytes a point has."""
     vector = 0 if point.vector is None else point.vector.nbytes
     return vector + len(json.dumps(point.payload))
-
-
-def _taken(file: os.stat_result) -> int:
-    return min(file.st_size, file.st_blocks * 512)

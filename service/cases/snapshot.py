@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from service.cases.generations import copied_files, copy_file, link_shard
-from service.disk import Reserve
+from service.disk import Reserve, bytes_taken
 from service.errors import StoreFull
 
 _PREFIX = "snapshot-"
@@ -56,8 +56,7 @@ def bytes_of_snapshot(collection: Path) -> int:
 
 def bytes_on_disk(paths: Iterable[Path]) -> int:
     """Returns the bytes that files and folders take on a disk, holes left out."""
-    found = (path.stat() for path in paths)
-    return sum(min(file.st_size, file.st_blocks * 512) for file in found)
+    return sum(bytes_taken(path.stat()) for path in paths)
 
 
 def take_snapshot(collection: Path, folder: Path) -> None:

@@ -87,7 +87,8 @@ class Upkeep:
     def start(self, *, reads_ahead: bool) -> None:
         """Starts the threads. reads_ahead: whether files are read for the searches that follow."""
         if reads_ahead:
-            self._threads.append(threading.Thread(target=self._read_ahead, daemon=True))
+            reading = threading.Thread(target=self._read_ahead, name="upkeep", daemon=True)
+            self._threads.append(reading)
         for thread in self._threads:
             thread.start()
 

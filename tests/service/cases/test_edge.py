@@ -17,6 +17,7 @@ import pytest
 
 from service.cases import edge, layout, shard, upkeep, vacuum
 from service.cases.edge import EdgeStore
+from service.cases.room import Room
 from service.cases.schema import CaseFilter, Exclusion, Identity, Search
 from service.cases.upkeep import Upkeep
 from service.errors import BundleMismatch, StoreFull, StoreUnavailable
@@ -472,6 +473,52 @@ def test_a_graph_that_cannot_be_built_delays_no_other(monkeypatch):
     threads.start(reads_ahead=False)
     assert built.wait(60)
     threads.close()
+
+
+def test_an_interruption_stops_the_rewritings_that_run(monkeypatch):
+    ended, waited = threading.Event(), upkeep.wait
+
+    class Due:
+        unindexed = upkeep.SCANNED
+
+        def stop_rewriting(self):
+            ended.set()
+
+    def interrupted(rewritings, *seconds):
+        if not seconds:
+            raise KeyboardInterrupt
+        return waited(rewritings, *seconds)
+
+    monkeypatch.setattr(upkeep, "wait", interrupted)
+    begun = threading.Event()
+
+    def rewrite(_):
+        begun.set()
+        assert ended.wait(60)
+
+    builder = Upkeep([Due(), Due()], None, None, rewrite, None, 1, 2)
+    with pytest.raises(KeyboardInterrupt):
+        builder.build_graphs()
+    assert ended.is_set()
+    assert begun.is_set()
+    assert not builder.rewriting.locked()
+
+
+def test_a_rewriting_without_room_beside_another_one_waits_for_it(tmp_path, monkeypatch):
+    room, shard = Room(tmp_path, 0), tmp_path / "shard"
+    monkeypatch.setattr(room._reserve, "has", lambda _: False)
+    entered = threading.Event()
+
+    def second():
+        with room.to_rewrite(shard):
+            entered.set()
+
+    waiting = threading.Thread(target=second)
+    with room.to_rewrite(shard):
+        waiting.start()
+        assert not entered.wait(0.1)
+    assert entered.wait(60)
+    waiting.join()
 
 
 def test_after_a_power_cut_new_studies_are_made_again_from_the_log(path, open_edge, study):
